@@ -1,0 +1,1 @@
+"""The generator's hot operators: plain PyTorch definitions that faster versions must agree with."""

@@ -1,0 +1,301 @@
+"""Face alignment: the FFHQ crop that the published face models were trained on.
+
+dlib finds faces and 68 landmarks; eyes and mouth define an oriented square (the *quad*) that is
+cut out of the photo. The quad is kept, so that an edited face can be pasted back.
+Source: Karras et al., "A Style-Based Generator Architecture for GANs" (1812.04948), appendix C.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from restyle_core.errors import FatalError, RejectError, RejectReason
+
+FacePolicy = Literal["largest", "all"]
+FloatArray = npt.NDArray[np.float64]
+
+PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
+"""Environment variable that names another 68-point predictor file for dlib."""
+
+# The detector's time and memory grow with the pixels of a doubled image. Above this side the
+# search runs on a reduced copy; landmarks are always fitted at full resolution.
+_MAX_DETECTION_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How much of the FFHQ quad a domain keeps.
+
+    Attributes:
+        scale: side of the crop relative to the FFHQ quad; 1.0 for the published face models.
+        shift: displacement of the centre towards the chin, in units of the FFHQ quad's side.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+FFHQ = Framing()
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One aligned face.
+
+    Attributes:
+        image: RGB crop of ``size`` x ``size`` pixels.
+        quad: [4, 2] float64, corners of the crop in pixels of the upright photo, in the order
+            upper left, lower left, lower right, upper right.
+        landmarks: [68, 2] float64, dlib's points in pixels of the upright photo.
+        box: left, top, right, bottom of the detection, in pixels of the upright photo.
+        score: the detector's confidence, without a scale; larger is surer.
+    """
+
+    image: Image.Image
+    quad: FloatArray
+    landmarks: FloatArray
+    box: tuple[int, int, int, int]
+    score: float
+
+
+def align_faces(
+    image: Image.Image,
+    size: int = 256,
+    faces: FacePolicy = "largest",
+    framing: Framing = FFHQ,
+) -> list[Face]:
+    """Find faces in a photo and cut each out the way FFHQ does.
+
+    Args:
+        image: an upright RGB photo (see :func:`restyle_core.images.decode_image`).
+        size: side of the crops in pixels.
+        faces: ``largest`` keeps the face with the largest box, ``all`` keeps every one, from
+            the largest to the smallest.
+        framing: the domain's crop, :data:`FFHQ` for the published face models.
+
+    Returns:
+        At least one face.
+
+    Raises:
+        RejectError: ``no_face`` when the detector finds none.
+    """
+    found = find_landmarks(image)
+    if not found:
+        raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
+    if faces == "largest":
+        found = found[:1]
+    quads = [face_quad(landmarks, framing) for landmarks, _, _ in found]
+    return [
+        Face(crop_quad(image, quad, size), quad, landmarks, box, score)
+        for quad, (landmarks, box, score) in zip(quads, found, strict=True)
+    ]
+
+
+def find_landmarks(
+    image: Image.Image,
+) -> list[tuple[FloatArray, tuple[int, int, int, int], float]]:
+    """Detect faces with one upsampling and fit 68 landmarks to each.
+
+    Args:
+        image: an upright RGB photo.
+
+    Returns:
+        ``(landmarks [68, 2], box (left, top, right, bottom), score)`` in pixels, largest box
+        first; equal boxes are ordered by position, so that the order is the same in every run.
+    """
+    import dlib
+
+    detector, predictor = _dlib_models()
+    pixels = np.asarray(image)
+    reduction = max(1.0, max(image.size) / _MAX_DETECTION_SIDE)
+    searched = pixels
+    if reduction > 1.0:
+        width, height = (round(side / reduction) for side in image.size)
+        searched = np.asarray(image.resize((width, height), Image.Resampling.BOX))
+    boxes, scores, _ = detector.run(searched, 1, 0.0)
+    found = []
+    for box, score in zip(boxes, scores, strict=True):
+        edges = (box.left(), box.top(), box.right(), box.bottom())
+        left, top, right, bottom = (round(edge * reduction) for edge in edges)
+        shape = predictor(pixels, dlib.rectangle(left, top, right, bottom))
+        landmarks = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
+        found.append((landmarks, (left, top, right, bottom), float(score)))
+    return sorted(found, key=lambda face: (-_area(face[1]), face[1]))
+
+
+def face_quad(landmarks: FloatArray, framing: Framing = FFHQ) -> FloatArray:
+    """The oriented crop rectangle of a face (1812.04948, appendix C).
+
+    Args:
+        landmarks: [68, 2] points in pixels, in dlib's order.
+        framing: the part of the FFHQ quad to keep.
+
+    Returns:
+        [4, 2] corners: upper left, lower left, lower right, upper right.
+    """
+    eye_left = landmarks[36:42].mean(axis=0)
+    eye_right = landmarks[42:48].mean(axis=0)
+    eye_centre = (eye_left + eye_right) / 2
+    eye_to_eye = eye_right - eye_left
+    eye_to_mouth = (landmarks[48] + landmarks[54]) / 2 - eye_centre
+
+    x = eye_to_eye - np.flipud(eye_to_mouth) * [-1, 1]
+    x /= np.hypot(*x)
+    x *= max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8)
+    y = np.flipud(x) * [-1, 1]
+    centre = eye_centre + eye_to_mouth * 0.1 + y * 2 * framing.shift
+    x, y = x * framing.scale, y * framing.scale
+    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
+
+
+def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
+    """Cut a quad out of a photo, reflecting and blurring what lies outside of it.
+
+    Args:
+        image: RGB photo.
+        quad: [4, 2] corners in its pixels, as :func:`face_quad` gives them.
+        size: side of the result in pixels.
+
+    Returns:
+        RGB image of ``size`` x ``size`` pixels.
+    """
+    image, quad = _shrink(image, quad, size)
+    quad_size = _side(quad)
+    border = max(round(quad_size * 0.1), 3)
+
+    left, top = np.floor(quad.min(axis=0)).astype(int)
+    right, bottom = np.ceil(quad.max(axis=0)).astype(int)
+    crop = (
+        max(int(left) - border, 0),
+        max(int(top) - border, 0),
+        min(int(right) + border, image.width),
+        min(int(bottom) + border, image.height),
+    )
+    if crop[0] < crop[2] and crop[1] < crop[3]:
+        image = image.crop(crop)
+        quad = quad - crop[:2]
+
+    low, high = np.floor(quad.min(axis=0)), np.ceil(quad.max(axis=0))
+    outside = np.concatenate([-low, high - image.size]) + border
+    if outside.max() > border - 4:
+        margins = np.maximum(outside, round(quad_size * 0.3)).astype(int)
+        image = _reflect(image, margins, blur=quad_size * 0.02)
+        quad = quad + margins[:2]
+
+    corners = tuple((quad + 0.5).flatten())
+    return image.transform(
+        (size, size), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR
+    )
+
+
+def quad_to_crop(quad: FloatArray, size: int) -> FloatArray:
+    """The affine map that takes photo pixels into crop pixels.
+
+    The quad is a square, so the crop is a similarity; its inverse pastes an edited face back.
+
+    Args:
+        quad: [4, 2] corners in photo pixels.
+        size: side of the crop in pixels.
+
+    Returns:
+        [2, 3] matrix M with ``crop_xy = M[:, :2] @ photo_xy + M[:, 2]``, pixel centres at
+        half-integer crop coordinates, as Pillow's QUAD transform samples them.
+    """
+    upper_left, lower_left, _, upper_right = quad + 0.5
+    to_photo = np.stack([(upper_right - upper_left) / size, (lower_left - upper_left) / size], 1)
+    linear = np.linalg.inv(to_photo)
+    return np.concatenate([linear, (-linear @ upper_left)[:, None]], axis=1)
+
+
+def outside_fraction(quad: FloatArray, image_size: tuple[int, int], samples: int = 64) -> float:
+    """Share of a quad's area that lies outside the photo and had to be reflected.
+
+    Args:
+        quad: [4, 2] corners in pixels.
+        image_size: width and height of the photo.
+        samples: points per side of the grid that measures the area.
+    """
+    steps = (np.arange(samples) + 0.5) / samples
+    across, down = quad[3] - quad[0], quad[1] - quad[0]
+    points = quad[0] + steps[:, None, None] * across + steps[None, :, None] * down
+    inside = (points >= 0) & (points < np.asarray(image_size))
+    return float(1.0 - inside.all(axis=-1).mean())
+
+
+def model_files() -> Path:
+    """Folder of dlib's model files in the installed package ``face_recognition_models``.
+
+    Raises:
+        FatalError: the package is not installed.
+    """
+    # Importing the package would need pkg_resources, which recent setuptools no longer has.
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or not spec.submodule_search_locations:
+        raise FatalError(
+            "dlib's model files are missing: install the package face_recognition_models"
+        )
+    return Path(spec.submodule_search_locations[0]) / "models"
+
+
+@functools.cache
+def _dlib_models() -> tuple[Any, Any]:
+    import dlib
+
+    named = os.environ.get(PREDICTOR_VARIABLE)
+    path = Path(named) if named else model_files() / "shape_predictor_68_face_landmarks.dat"
+    if not path.is_file():
+        raise FatalError(f"{PREDICTOR_VARIABLE} names {path}, which is no file; correct or unset it")
+    try:
+        return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(path))
+    except RuntimeError as error:
+        raise FatalError(f"{path} is no landmark predictor that dlib can read: {error}") from error
+
+
+def _area(box: Iterable[int]) -> int:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
+
+
+def _side(quad: FloatArray) -> float:
+    return float(np.hypot(*(quad[3] - quad[0])))
+
+
+def _shrink(
+    image: Image.Image, quad: FloatArray, size: int
+) -> tuple[Image.Image, FloatArray]:
+    """Reduce a photo whose face is far larger than the crop, so that bilinear does not alias."""
+    shrink = int(np.floor(_side(quad) / size * 0.5))
+    if shrink <= 1:
+        return image, quad
+    reduced = (round(image.width / shrink), round(image.height / shrink))
+    return image.resize(reduced, Image.Resampling.LANCZOS), quad / shrink
+
+
+def _reflect(image: Image.Image, margins: npt.NDArray[np.int_], blur: float) -> Image.Image:
+    """Pad by reflection; blur and then fade to the median colour towards the outer edge."""
+    left, top, right, bottom = (int(margin) for margin in margins)
+    pixels = np.pad(
+        np.asarray(image, dtype=np.float32), ((top, bottom), (left, right), (0, 0)), "reflect"
+    )
+    height, width, _ = pixels.shape
+    y, x, _ = np.ogrid[:height, :width, :1]
+    # 1 at the outer edge, 0 where the photo begins, negative inside.
+    mask = np.maximum(
+        1.0 - np.minimum(np.float32(x) / left, np.float32(width - 1 - x) / right),
+        1.0 - np.minimum(np.float32(y) / top, np.float32(height - 1 - y) / bottom),
+    )
+    blurred = gaussian_filter(pixels, [blur, blur, 0])
+    pixels += (blurred - pixels) * np.clip(mask * 3.0 + 1.0, 0.0, 1.0)
+    pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(mask, 0.0, 1.0)
+    return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))

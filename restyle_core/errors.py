@@ -1,0 +1,68 @@
+"""The exception tree of the project, and the reasons an input can be rejected for.
+
+::
+
+    RestyleError
+    ├── RejectError      the input's fault: recorded in ``rejects/``, the job goes on
+    ├── TransientError   storage or a lost worker: tried again with back-off
+    └── FatalError       the job's fault: stops at once, one line, exit code 2
+        ├── CheckpointError   a weights file that cannot be used
+        └── SpecError         options or a training spec that make no sense
+
+Every message says what was wrong, where, and what to do next, in one line.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RejectReason(StrEnum):
+    """Why an input has no latent; the value stands in the ``reason`` column of ``rejects/``."""
+
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    ANIMATED = "animated"
+    UNSUPPORTED_MODE = "unsupported_mode"
+    NO_FACE = "no_face"
+    UNREADABLE = "unreadable"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
+
+
+class RestyleError(Exception):
+    """Base class of everything this project raises on purpose."""
+
+
+class RejectError(RestyleError):
+    """One input cannot be inverted, and trying again would not help.
+
+    Attributes:
+        reason: the machine-readable reason; ``str(error)`` is the sentence for a person.
+    """
+
+    def __init__(self, reason: RejectReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[RejectError], tuple[RejectReason, str]]:
+        return type(self), (self.reason, str(self))
+
+
+class TransientError(RestyleError):
+    """Something outside the job failed and may work again: storage, a network, a lost worker."""
+
+
+class FatalError(RestyleError):
+    """The job cannot go on: bad options, missing weights, a full disk."""
+
+
+class CheckpointError(FatalError):
+    """A weights file is missing, damaged, unsafe, or does not fit the network it is meant for."""
+
+
+class SpecError(FatalError):
+    """Options or a specification that contradict themselves or name something that is not there."""
