@@ -8,6 +8,7 @@ generator can be distilled, and its landmarks, so that nothing is detected twice
 from __future__ import annotations
 
 import io
+import math
 import multiprocessing
 import zipfile
 from collections.abc import Iterator
@@ -26,6 +27,13 @@ FRAMING = Framing(scale=0.7, shift=0.02)
 
 MAX_OUTSIDE = 0.06
 """Crops that need more reflected padding than this share of their area are dropped."""
+
+FILL_ANGLES = (0.3, 0.45, 0.6, 0.8, 1.0)
+"""Rotations in z, in radians, at which a rejected z looks for an accepted neighbour.
+
+About three z in ten give no usable crop. A student that never saw them would render them badly,
+and they are as likely as any other; rotating keeps a neighbour standard normal.
+"""
 
 PHOTO_SIZE = 256
 CROP_SIZE = 256
@@ -80,31 +88,42 @@ def sample_photos(teacher: Teacher, z: Tensor) -> list[Image.Image]:
     ]
 
 
-def _make_chunk(job: tuple[Path, int]) -> Shard:
-    wheel, seed = job
+def _cut(photo: Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Crop, landmarks and quad of a photo whose face is found and lies inside."""
+    found = find_landmarks(photo)
+    if not found:
+        return None
+    landmarks = found[0][0]
+    quad = face_quad(landmarks, FRAMING)
+    if outside_fraction(quad, photo.size) > MAX_OUTSIDE:
+        return None
+    crop = crop_quad(photo, quad, CROP_SIZE).reduce(CROP_SIZE // STORED_SIZE)
+    return np.asarray(crop), landmarks, quad
+
+
+def _make_chunk(job: tuple[Path, int, bool]) -> Shard:
+    wheel, seed, fill = job
     torch.set_num_threads(1)
     teacher = load_teacher(wheel)
-    z = torch.randn(_CHUNK, Z_DIM, generator=torch.Generator().manual_seed(seed))
-    crops, codes, points, quads = [], [], [], []
-    for code, photo in zip(z, sample_photos(teacher, z), strict=True):
-        found = find_landmarks(photo)
-        if not found:
-            continue
-        landmarks = found[0][0]
-        quad = face_quad(landmarks, FRAMING)
-        if outside_fraction(quad, photo.size) > MAX_OUTSIDE:
-            continue
-        crop = crop_quad(photo, quad, CROP_SIZE).reduce(CROP_SIZE // STORED_SIZE)
-        crops.append(np.asarray(crop))
-        codes.append(code.numpy())
-        points.append(landmarks)
-        quads.append(quad)
-    return np.stack(crops), np.stack(codes), np.stack(points), np.stack(quads)
+    source = torch.Generator().manual_seed(seed)
+    z = torch.randn(_CHUNK, Z_DIM, generator=source)
+    cuts = [_cut(photo) for photo in sample_photos(teacher, z)]
+    for angle in FILL_ANGLES if fill else ():
+        missing = [index for index, cut in enumerate(cuts) if cut is None]
+        nearby = torch.randn(len(missing), Z_DIM, generator=source) * math.sin(angle)
+        nearby += z[missing] * math.cos(angle)
+        for index, photo in zip(missing, sample_photos(teacher, nearby), strict=True):
+            cuts[index] = _cut(photo)
+    kept = [(cut, code.numpy()) for cut, code in zip(cuts, z, strict=True) if cut is not None]
+    crops, landmarks, quads = zip(*(cut for cut, _ in kept), strict=True)
+    return np.stack(crops), np.stack([code for _, code in kept]), np.stack(landmarks), np.stack(quads)
 
 
-def make_crops(wheel: Path, chunks: int, first_seed: int, processes: int) -> Iterator[Shard]:
+def make_crops(
+    wheel: Path, chunks: int, first_seed: int, processes: int, *, fill: bool
+) -> Iterator[Shard]:
     """Yield (crops uint8 [N,64,64,3], z [N,100], landmarks [N,68,2], quads [N,4,2]) per seed."""
-    jobs = [(wheel, seed) for seed in range(first_seed, first_seed + chunks)]
+    jobs = [(wheel, seed, fill) for seed in range(first_seed, first_seed + chunks)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(_make_chunk, jobs)
 
@@ -115,10 +134,12 @@ def main(
     samples: int = typer.Option(60_000, help="Teacher samples to draw; about 7 in 10 survive."),
     first_seed: int = typer.Option(0),
     processes: int = typer.Option(2),
+    fill: bool = typer.Option(False, help="Give rejected z the crop of an accepted neighbour."),
 ) -> None:
     """Draw teacher samples, keep the ones with an aligned face, write them to one file."""
     shards = []
-    for index, shard in enumerate(make_crops(wheel, samples // _CHUNK, first_seed, processes), 1):
+    chunks = make_crops(wheel, samples // _CHUNK, first_seed, processes, fill=fill)
+    for index, shard in enumerate(chunks, 1):
         shards.append(shard)
         print(f"{index * _CHUNK} samples, {sum(len(s[0]) for s in shards)} crops", flush=True)
     images, z, landmarks, quads = (np.concatenate(part) for part in zip(*shards, strict=True))

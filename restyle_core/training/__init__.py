@@ -1,0 +1,1 @@
+"""Training of generators and encoders; each run is a folder that can be resumed."""

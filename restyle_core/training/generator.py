@@ -1,0 +1,223 @@
+"""Distil a StyleGAN2 generator from crops that know the z they came from.
+
+Paired losses teach the student what each z looks like, which takes minutes where a GAN alone
+takes days; adversarial heads on frozen features then sharpen what an L1 loss leaves blurred, and
+reach the z that have no target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restyle_core.alignment import Framing
+from restyle_core.errors import SpecError
+from restyle_core.generator import Generator, GeneratorConfig
+from restyle_core.lpips import load_lpips
+from restyle_core.recognition import chips_from_crops, load_face_embedder
+from restyle_core.training.crops import CropSet, batch_indices
+from restyle_core.training.heads import FeatureHeads
+from restyle_core.training.journal import Journal
+from restyle_core.training.schedule import cosine_decay, update_average
+from restyle_core.training.spec import GeneratorSpec
+
+_GRID = 64
+
+
+class FrozenFeatures:
+    """Feature maps of the two trained networks that judge an image: LPIPS and face recognition."""
+
+    def __init__(self, framing: Framing, dtype: torch.dtype) -> None:
+        self.perceptual = load_lpips().requires_grad_(False)
+        self.recognition = load_face_embedder().requires_grad_(False)
+        self.framing = framing
+        self.dtype = dtype
+
+    def __call__(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Images [B, 3, S, S] -> (LPIPS maps, recognition maps)."""
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            perceptual = self.perceptual.features(images)
+            recognition = self.recognition.features(chips_from_crops(images, self.framing))
+        return perceptual, recognition
+
+
+class GeneratorTrainer:
+    """One run of ``restyle train generator``.
+
+    Args:
+        spec: what to train.
+        folder: the run's folder; a checkpoint in it is continued.
+    """
+
+    def __init__(self, spec: GeneratorSpec, folder: Path) -> None:
+        self.spec = spec
+        self.journal = Journal(folder, spec.model_dump(mode="json"))
+        self.crops = CropSet.load(spec.crops)
+        if self.crops.z is None or self.crops.z.shape[1] != spec.generator.z_dim:
+            raise SpecError(f"the crops carry no z of {spec.generator.z_dim} numbers each")
+        if spec.schedule.threads:
+            torch.set_num_threads(spec.schedule.threads)
+        torch.manual_seed(spec.schedule.seed)
+        config = GeneratorConfig(**spec.generator.model_dump())
+        dtype = torch.bfloat16 if spec.schedule.dtype == "bf16" else torch.float32
+        self.generator, self.average = Generator(config), Generator(config)
+        self.generator.dtype = dtype
+        self.average.load_state_dict(self.generator.state_dict())
+        self.average.requires_grad_(False)
+        self.features = FrozenFeatures(Framing(spec.framing_scale, spec.framing_shift), dtype)
+        with torch.no_grad():
+            perceptual, recognition = self.features(self.crops.batch(torch.arange(1)))
+        self.heads = FeatureHeads([map_.shape[1] for map_ in (*perceptual, *recognition)])
+        optimizer = spec.optimizer
+        self.optimizer = torch.optim.Adam(
+            self.generator.parameters(), optimizer.lr, optimizer.betas, fused=True
+        )
+        self.heads_optimizer = torch.optim.Adam(
+            self.heads.parameters(), spec.adversarial.lr, (0.0, 0.99), fused=True
+        )
+        self.step = 0
+        self._resume()
+
+    def _resume(self) -> None:
+        state = self.journal.load()
+        if state is None:
+            return
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step = state["step"]
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "average": self.average,
+            "heads": self.heads,
+            "optimizer": self.optimizer,
+            "heads_optimizer": self.heads_optimizer,
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        self.journal.save({"step": self.step, **states})
+
+    def run(self, report: Callable[[str], None] = print) -> None:
+        """Train to the end of the schedule, from the last checkpoint if there is one."""
+        schedule = self.spec.schedule
+        while (seen := self.step * schedule.batch) < schedule.images:
+            self.journal.add(self.train_step())
+            self.step += 1
+            before, seen = seen, self.step * schedule.batch
+            if _crossed(before, seen, schedule.log_every):
+                report(self.journal.write_losses(seen, schedule.batch))
+            if _crossed(before, seen, schedule.sample_every):
+                self.write_samples(seen)
+            if _crossed(before, seen, schedule.checkpoint_every):
+                self.save()
+        self.write_samples(self.step * schedule.batch)
+        self.save()
+
+    def train_step(self) -> dict[str, Tensor]:
+        """One update of the generator and, once they count, of the heads."""
+        spec, batch = self.spec, self.spec.schedule.batch
+        # Everything random in a step follows from its number, so a resumed run is the same run.
+        torch.manual_seed(spec.schedule.seed * 1_000_003 + self.step)
+        seen = self.step * batch
+        rate = cosine_decay(seen / spec.schedule.images, spec.optimizer.decay_from)
+        adversarial = spec.adversarial.weight > 0 and seen >= spec.adversarial.from_image
+        paired = batch - (round(batch * spec.adversarial.free) if adversarial else 0)
+        indices = batch_indices(len(self.crops), paired, self.step, spec.schedule.seed)
+        target = self.crops.batch(indices)
+        assert self.crops.z is not None
+        z = torch.cat([self.crops.z[indices], torch.randn(batch - paired, spec.generator.z_dim)])
+        latents = self.generator.mapping(z)[:, None].expand(-1, self.generator.config.n_styles, -1)
+        fake = self.generator.synthesis(latents, self.generator.fresh_noise(batch))
+
+        with torch.no_grad():
+            real_features = self.features(target)
+        fake_features = self.features(fake)
+        losses = self._distillation(fake[:paired], target, fake_features, real_features)
+        total = torch.stack(list(losses.values())).sum()
+        if adversarial:
+            real_maps = [*real_features[0], *real_features[1]]
+            fake_maps = [*fake_features[0], *fake_features[1]]
+            losses["heads"] = self._update_heads(real_maps, fake_maps, rate)
+            with torch.autocast("cpu", self.features.dtype):
+                losses["adversarial"] = spec.adversarial.weight * self.heads.generator_loss(fake_maps)
+            total = total + losses["adversarial"]
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        for group in self.optimizer.param_groups:
+            group["lr"] = spec.optimizer.lr * rate
+        self.optimizer.step()
+        update_average(self.average, self.generator, batch, spec.optimizer.ema_half_life, seen)
+        return losses
+
+    def _distillation(
+        self,
+        fake: Tensor,
+        target: Tensor,
+        fake_features: tuple[list[Tensor], list[Tensor]],
+        real_features: tuple[list[Tensor], list[Tensor]],
+    ) -> dict[str, Tensor]:
+        weights, paired = self.spec.distillation, len(fake)
+        pixels = torch.stack(
+            [F.l1_loss(F.avg_pool2d(fake, k), F.avg_pool2d(target, k)) for k in (1, 2, 4)]
+        ).sum()
+        fake_perceptual = [map_[:paired] for map_ in fake_features[0]]
+        perceptual = self.features.perceptual.distance(fake_perceptual, real_features[0]).mean()
+        identity = torch.stack(
+            [
+                F.l1_loss(of_fake[:paired].float(), of_real.float()) / of_real.float().abs().mean()
+                for of_fake, of_real in zip(fake_features[1], real_features[1], strict=True)
+            ]
+        ).mean()
+        return {
+            "pixels": weights.pixels * pixels,
+            "lpips": weights.lpips * perceptual,
+            "identity": weights.identity * identity,
+        }
+
+    def _update_heads(self, real: list[Tensor], fake: list[Tensor], rate: float) -> Tensor:
+        with torch.autocast("cpu", self.features.dtype):
+            loss = self.heads.discriminator_loss(real, fake)
+        self.heads_optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for group in self.heads_optimizer.param_groups:
+            group["lr"] = self.spec.adversarial.lr * rate
+        self.heads_optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def write_samples(self, seen: int) -> None:
+        """A grid: rows of targets above rows of the averaged generator's images of the same z."""
+        assert self.crops.z is not None
+        half = _GRID // 2
+        known = self.average(self.crops.z[:half])
+        free = self.average(
+            torch.randn(half, self.spec.generator.z_dim, generator=torch.Generator().manual_seed(1))
+        )
+        targets = self.crops.batch(torch.arange(half))
+        self.journal.write_grid(torch.cat([targets, known, free]), 16, seen)
+
+
+def _crossed(before: int, now: int, every: int) -> bool:
+    return now // every > before // every
+
+
+def export_generator(folder: Path) -> tuple[dict[str, Tensor], Tensor]:
+    """Averaged weights of a run and the mean of w, as ``{"g_ema", "latent_avg"}`` files hold them.
+
+    Returns:
+        (state dict, latent_avg [style_dim]).
+    """
+    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)["average"]
+    generator = Generator(GeneratorConfig.from_state(state))
+    generator.load_state_dict(state)
+    return state, generator.mean_latent(50_000)
+
+

@@ -1,0 +1,106 @@
+"""The folder of a training run: its checkpoint, its loss log, its sample grids."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from restyle_core.errors import CheckpointError, SpecError
+
+
+class Journal:
+    """Writes what a run leaves behind; everything is replaced atomically or appended.
+
+    Args:
+        folder: created when missing. ``spec.json``, ``losses.jsonl``, ``checkpoint.pt`` and
+            ``samples/`` lie in it.
+        spec: the resolved specification; a folder that holds another one is refused unless only
+            keys of ``extendable`` differ.
+    """
+
+    extendable = ("crops", "schedule", "optimizer")
+
+    def __init__(self, folder: Path, spec: dict[str, Any]) -> None:
+        self.folder = folder
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        self._sums: dict[str, float] = defaultdict(float)
+        self._count = 0
+        self._since = time.monotonic()
+        path = folder / "spec.json"
+        if path.exists():
+            known = json.loads(path.read_text())
+            changed = [
+                key
+                for key in sorted({*known, *spec} - set(self.extendable))
+                if known.get(key) != spec.get(key)
+            ]
+            if changed:
+                raise SpecError(
+                    f"{folder} belongs to a run with another {', '.join(changed)}; "
+                    "choose another folder or restore the specification"
+                )
+        path.write_text(json.dumps(spec, indent=2))
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the newest checkpoint is."""
+        return self.folder / "checkpoint.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint, or None at the start of a run."""
+        if not self.checkpoint_path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(
+                self.checkpoint_path, map_location="cpu", weights_only=True
+            )
+        except Exception as error:  # torch raises many types for a damaged file
+            raise CheckpointError(
+                f"{self.checkpoint_path} is damaged: {error}; delete it to start again"
+            ) from error
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint; a kill leaves the old one or the new one, whole."""
+        temporary = self.checkpoint_path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self.checkpoint_path)
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Collect the losses of one step."""
+        for name, value in losses.items():
+            self._sums[name] += float(value.detach())
+        self._count += 1
+
+    def write_losses(self, images: int, batch: int) -> str:
+        """Append the mean of the collected losses to the log and return it as a line."""
+        seconds = time.monotonic() - self._since
+        record: dict[str, float] = {"images": images}
+        record["images_per_second"] = round(self._count * batch / seconds, 2)
+        record |= {name: round(total / self._count, 5) for name, total in self._sums.items()}
+        with (self.folder / "losses.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+        self._sums.clear()
+        self._count = 0
+        self._since = time.monotonic()
+        return "  ".join(f"{name} {value:g}" for name, value in record.items())
+
+    def write_grid(self, images: Tensor, columns: int, seen: int) -> Path:
+        """Write a picture of [N, 3, S, S] images in [-1, 1], row by row."""
+        count, _, height, width = images.shape
+        rows = count // columns
+        pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        grid = pixels.view(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
+        path = self.folder / "samples" / f"{seen:08d}.png"
+        array = np.ascontiguousarray(grid.reshape(rows * height, columns * width, 3).numpy())
+        Image.fromarray(array).save(path)
+        return path
