@@ -289,7 +289,7 @@ class Generator(nn.Module):
         x = self.input.input.to(self.dtype).expand(latents.shape[0], -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.conv1(x, latents[:, 0], maps[0])
-        image = self.to_rgb1(x, latents[:, 1])
+        image: Tensor = self.to_rgb1(x, latents[:, 1])
         for block, to_rgb in enumerate(self.to_rgbs):
             first = 2 * block + 1
             x = self.convs[2 * block](x, latents[:, first], maps[first])

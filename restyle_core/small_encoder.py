@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle_core.backbones import SqueezeExcite
 from restyle_core.errors import CheckpointError
 
 _GROUP = 16
@@ -85,20 +86,6 @@ def _conv(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1)
     return conv
 
 
-class SqueezeExcite(nn.Module):
-    """Scale each channel by what the whole map says about it."""
-
-    def __init__(self, channels: int, reduction: int = 16) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
-        factors: Tensor = self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
-        return x * torch.sigmoid(factors)
-
-
 class Unit(nn.Module):
     """Residual unit: norm, conv, activation, conv, norm, squeeze-and-excitation."""
 
@@ -115,11 +102,10 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, channels, H / stride, W / stride]."""
         y = F.leaky_relu(self.conv1(self.norm1(x)), _SLOPE)
-        y = self.se(self.norm2(self.conv2(y)))
+        branch: Tensor = self.se(self.norm2(self.conv2(y)))
         if self.stride > 1:
             x = F.avg_pool2d(x, self.stride)
-        shortcut: Tensor = x if self.shortcut is None else self.shortcut(x)
-        return shortcut + y
+        return branch + (x if self.shortcut is None else self.shortcut(x))
 
 
 class StyleHead(nn.Module):
