@@ -31,12 +31,9 @@ _EPSILON = 1e-10
 class LPIPS(nn.Module):
     """AlexNet's five ReLU stages, unit-normalised per position, and a weight per channel.
 
-    All parameters are frozen; gradients flow to the images. Under autocast, or with images in
-    bfloat16 after ``.to(torch.bfloat16)``, only the convolutions run in low precision.
+    All parameters are frozen; gradients flow to the images. Under autocast, or after
+    ``.to(torch.bfloat16)``, only the convolutions run in low precision.
     """
-
-    shift: Tensor
-    scale: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,8 +47,6 @@ class LPIPS(nn.Module):
             ]
         )
         self.channel_weights = nn.ParameterList([nn.Parameter(torch.zeros(w)) for w in _WIDTHS])
-        self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -71,7 +66,9 @@ class LPIPS(nn.Module):
             raise ValueError(
                 f"LPIPS needs {MIN_SIDE} pixels a side, the images are {height}x{width}"
             )
-        x = (images - self.shift.to(images.dtype)) / self.scale.to(images.dtype)
+        # No buffers: converting the module must not round the normalisation.
+        shift, scale = images.new_tensor([_SHIFT, _SCALE], dtype=torch.float32)[..., None, None]
+        x = ((images.float() - shift) / scale).to(self.channel_weights[0].dtype)
         maps = []
         for index, conv in enumerate(self.convs):
             if index in (1, 2):

@@ -59,8 +59,6 @@ class ResidualUnit(nn.Module):
 class FaceEmbedder(nn.Module):
     """The recognition network; parameters are frozen, gradients flow to the chips."""
 
-    mean: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 7, 2)
@@ -78,7 +76,6 @@ class FaceEmbedder(nn.Module):
             in_channels = channels
         self.levels = nn.ModuleList(levels)
         self.head = nn.Linear(256, 128, bias=False)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
     def features(self, chips: Tensor) -> list[Tensor]:
@@ -91,9 +88,10 @@ class FaceEmbedder(nn.Module):
             Tensors of 32, 64, 128, 256, 256 channels with sides 35, 17, 8, 4, 2, in the
             network's dtype.
         """
-        # Pixels in float32 first: bfloat16 would round them to steps of a grey level.
+        # In float32 first: bfloat16 would round pixels and means to steps of a grey level.
+        mean = chips.new_tensor(_MEAN, dtype=torch.float32)[:, None, None]
         pixels = (chips.float() + 1) * 127.5
-        x = ((pixels - self.mean.float()) / 256).to(self.stem.weight.dtype)
+        x = ((pixels - mean) / 256).to(self.stem.weight.dtype)
         x = F.max_pool2d(F.relu(self.stem(x)), 3, 2)
         maps = []
         for level in self.levels:
@@ -135,7 +133,9 @@ def load_face_embedder(path: str | Path | None = None) -> FaceEmbedder:
         CheckpointError: the file is missing or holds another network.
         FatalError: the package is not installed.
     """
-    return _load(Path(path) if path is not None else model_files() / WEIGHTS_NAME)
+    # Parameters born in inference mode could never take part in training afterwards.
+    with torch.inference_mode(False):
+        return _load(Path(path) if path is not None else model_files() / WEIGHTS_NAME)
 
 
 @functools.cache
@@ -188,8 +188,9 @@ def chips_from_crops(images: Tensor, framing: Framing = FFHQ) -> Tensor:
     left = (left - edge) / framing.scale
     top = (top - edge - framing.shift) / framing.scale
     side /= framing.scale
-    across = _resampling(width, left * width, side * width).to(images.device)
-    down = _resampling(height, top * height, side * height).to(images.device)
+    with torch.inference_mode(False):
+        across = _resampling(width, left * width, side * width).to(images.device)
+        down = _resampling(height, top * height, side * height).to(images.device)
     with torch.autocast(images.device.type, enabled=False):
         return down @ images.float() @ across.T
 
