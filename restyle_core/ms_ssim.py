@@ -1,8 +1,9 @@
 """Multi-scale structural similarity, per image.
 
 Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment" (2003),
-equations 1 to 7; negative contrast terms count as zero, and the terms of a scale are averaged
-over positions and channels before the scales are multiplied.
+equations 1 to 7; as there, only windows that lie inside the image count. Negative terms count as
+zero, and the terms of a scale are averaged over positions and channels before the scales are
+multiplied.
 """
 
 from __future__ import annotations
