@@ -22,7 +22,7 @@ from restyle_core.lpips import load_lpips
 from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.training.crops import CropSet, batch_indices
 from restyle_core.training.heads import FeatureHeads
-from restyle_core.training.journal import Journal
+from restyle_core.training.journal import Journal, crossed
 from restyle_core.training.schedule import cosine_decay, update_average
 from restyle_core.training.spec import GeneratorSpec
 
@@ -112,11 +112,11 @@ class GeneratorTrainer:
             self.journal.add(self.train_step())
             self.step += 1
             before, seen = seen, self.step * schedule.batch
-            if _crossed(before, seen, schedule.log_every):
+            if crossed(before, seen, schedule.log_every):
                 report(self.journal.write_losses(seen, schedule.batch))
-            if _crossed(before, seen, schedule.sample_every):
+            if crossed(before, seen, schedule.sample_every):
                 self.write_samples(seen)
-            if _crossed(before, seen, schedule.checkpoint_every):
+            if crossed(before, seen, schedule.checkpoint_every):
                 self.save()
         self.write_samples(self.step * schedule.batch)
         self.save()
@@ -205,19 +205,21 @@ class GeneratorTrainer:
         self.journal.write_grid(torch.cat([targets, known, free]), 16, seen)
 
 
-def _crossed(before: int, now: int, every: int) -> bool:
-    return now // every > before // every
+def load_trained_generator(path: Path) -> tuple[Generator, Tensor]:
+    """The frozen generator that an encoder is trained against.
 
-
-def export_generator(folder: Path) -> tuple[dict[str, Tensor], Tensor]:
-    """Averaged weights of a run and the mean of w, as ``{"g_ema", "latent_avg"}`` files hold them.
+    Args:
+        path: the folder of a generator's training run, or a generator file.
 
     Returns:
-        (state dict, latent_avg [style_dim]).
+        (generator, latent_avg [n_styles, style_dim]).
     """
-    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)["average"]
-    generator = Generator(GeneratorConfig.from_state(state))
-    generator.load_state_dict(state)
-    return state, generator.mean_latent(50_000)
-
-
+    if (path / "checkpoint.pt").is_file():
+        state = Journal.read_checkpoint(path / "checkpoint.pt")["average"]
+        generator = Generator(GeneratorConfig.from_state(state))
+        generator.load_state_dict(state)
+        latent_avg = generator.mean_latent(50_000)
+    else:
+        raise SpecError(f"{path} holds no generator")
+    generator.requires_grad_(False).eval()
+    return generator, latent_avg.expand(generator.config.n_styles, -1).clone()

@@ -59,13 +59,20 @@ class Journal:
         """The newest checkpoint, or None at the start of a run."""
         if not self.checkpoint_path.exists():
             return None
+        return self.read_checkpoint(self.checkpoint_path)
+
+    @staticmethod
+    def read_checkpoint(path: Path) -> dict[str, Any]:
+        """Read the checkpoint of any run.
+
+        Raises:
+            CheckpointError: the file is damaged or holds more than tensors.
+        """
         try:
-            state: dict[str, Any] = torch.load(
-                self.checkpoint_path, map_location="cpu", weights_only=True
-            )
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many types for a damaged file
             raise CheckpointError(
-                f"{self.checkpoint_path} is damaged: {error}; delete it to start again"
+                f"{path} is damaged: {error}; delete it to start again"
             ) from error
         return state
 
@@ -104,3 +111,8 @@ class Journal:
         array = np.ascontiguousarray(grid.reshape(rows * height, columns * width, 3).numpy())
         Image.fromarray(array).save(path)
         return path
+
+
+def crossed(before: int, now: int, every: int) -> bool:
+    """Whether a counter passed a multiple of ``every`` between two values."""
+    return now // every > before // every

@@ -127,12 +127,15 @@ class EncoderLosses(_Section):
         l2: mean squared error of pixels.
         lpips: LPIPS with AlexNet.
         identity: one minus the cosine of face embeddings.
+        identity_share: share of the steps that pay the identity loss, which costs the most; its
+            weight is raised so that its expectation stays.
         latent: mean squared error to the true w, for images the generator made.
     """
 
     l2: Weight = 1.0
     lpips: Weight = 0.8
     identity: Weight = 0.1
+    identity_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     latent: Weight = 0.0
 
 
@@ -145,6 +148,8 @@ class EncoderOptimizer(_Section):
         eps: of Adam.
         warmup: images over which the rate rises linearly.
         decay_from: share of the run after which the rate falls along a cosine.
+        update: move once per ``batch``, as the paper does, or after every refinement ``step``.
+        clip: largest norm of the gradient.
         ema_half_life: images after which an old weight counts half in the average; 0 keeps none.
     """
 
@@ -153,6 +158,8 @@ class EncoderOptimizer(_Section):
     eps: Positive = 1e-5
     warmup: Annotated[int, Field(ge=0)] = 0
     decay_from: Fraction = 0.7
+    update: Literal["batch", "step"] = "batch"
+    clip: Positive = 10.0
     ema_half_life: Weight = 0
 
 
@@ -162,22 +169,30 @@ class EncoderSpec(_Section):
     Attributes:
         name: of the run.
         generator: a model directory or generator file, the decoder.
-        kind: the encoder's architecture.
-        steps: refinement steps per batch; 1 with ``iterative = false``.
+        widths: channels of the encoder's four stages.
+        depths: units of the four stages.
+        fine_width: channels of the map that fine styles are read from.
+        steps: most refinement steps of a batch; the single pass ignores it.
+        min_steps: least refinement steps; each batch draws its number.
         iterative: ReStyle (six input channels) or the single pass (three).
         crops: .npz files with ``images`` uint8 [N, S, S, 3].
         synthetic: share of each batch that the generator makes itself.
+        mirror: whether half of the images are flipped left to right.
         framing_scale: the crop scale of the images, for the identity loss.
         framing_shift: the crop shift of the images.
     """
 
     name: str
     generator: Path
-    kind: str = "SmallBackboneEncoder"
+    widths: tuple[Count, Count, Count, Count] = (48, 96, 160, 256)
+    depths: tuple[Count, Count, Count, Count] = (2, 3, 2, 1)
+    fine_width: Count = 192
     steps: Count = 5
+    min_steps: Count = 5
     iterative: bool = True
     crops: tuple[Path, ...] = Field(min_length=1)
     synthetic: Fraction = 0.0
+    mirror: bool = True
     framing_scale: Positive = 1.0
     framing_shift: float = 0.0
     schedule: Schedule

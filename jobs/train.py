@@ -1,0 +1,36 @@
+"""``restyle train``: generators and encoders from a specification, resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Train a generator or an encoder.", no_args_is_help=True)
+
+SpecPath = Annotated[Path, typer.Argument(help="TOML specification; see recipes/ for examples.")]
+RunPath = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="Folder of the run: checkpoint, loss log, sample grids. Continued if it exists."
+    ),
+]
+
+
+@app.command("generator")
+def train_generator(spec: SpecPath, out: RunPath) -> None:
+    """Distil a StyleGAN2 generator from crops that know their z."""
+    from restyle_core.training.generator import GeneratorTrainer
+    from restyle_core.training.spec import GeneratorSpec, load_spec
+
+    GeneratorTrainer(load_spec(spec, GeneratorSpec), out).run(typer.echo)
+
+
+@app.command("encoder")
+def train_encoder(spec: SpecPath, out: RunPath) -> None:
+    """Train a ReStyle encoder, or a single-pass one, for a generator."""
+    from restyle_core.training.encoder import EncoderTrainer
+    from restyle_core.training.spec import EncoderSpec, load_spec
+
+    EncoderTrainer(load_spec(spec, EncoderSpec), out).run(typer.echo)

@@ -1,0 +1,120 @@
+"""Measure the embedded models: how good the generator's faces are, how well encoders invert."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from recipes.faces64.teacher import FRAMING, PHOTO_SIZE
+from restyle_core.alignment import find_landmarks
+from restyle_core.frechet import frechet_distance
+from restyle_core.generator import Generator
+from restyle_core.inversion import invert
+from restyle_core.metrics import METRICS
+from restyle_core.model import load_model
+from restyle_core.recognition import chips_from_crops, load_face_embedder
+from restyle_core.training.crops import CropSet
+from restyle_core.training.generator import load_trained_generator
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+_BATCH = 50
+
+
+def _finds_face(pixels: np.ndarray) -> bool:
+    photo = Image.fromarray(pixels).resize((PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.BICUBIC)
+    return bool(find_landmarks(photo))
+
+
+def found_share(images: Tensor, processes: int = 2) -> float:
+    """Share of images [N, 3, S, S] in [-1, 1] in which dlib finds a face at 256 pixels."""
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return float(np.mean(pool.map(_finds_face, list(pixels.numpy()), chunksize=50)))
+
+
+@torch.inference_mode()
+def embeddings(images: Tensor) -> np.ndarray:
+    """Face embeddings [N, 128] of aligned crops [N, 3, S, S] in [-1, 1]."""
+    embedder = load_face_embedder()
+    parts = [embedder(chips_from_crops(part, FRAMING)) for part in images.split(_BATCH)]
+    return torch.cat(parts).double().numpy()
+
+
+@torch.inference_mode()
+def sample(generator: Generator, count: int, psi: float, seed: int = 7) -> Tensor:
+    """Images [count, 3, S, S] of fresh z."""
+    source = torch.Generator().manual_seed(seed)
+    mean = generator.mean_latent()
+    z = torch.randn(count, generator.config.z_dim, generator=source)
+    return torch.cat([generator(part, psi, mean).clamp(-1, 1) for part in z.split(_BATCH)])
+
+
+@app.command("generator")
+def measure_generator(
+    path: Path = typer.Argument(help="A training run or an embedded model's directory."),
+    held_out: Path = typer.Option(help="Crops that no training saw."),
+    crops: Path = typer.Option(help="Training crops, for the real-against-real distance."),
+    samples: int = 2_000,
+    quick: bool = typer.Option(False, help="Only the Frechet distance at psi 1."),
+) -> None:
+    """Share of samples with a face, and Frechet distance of face embeddings to held-out crops."""
+    generator = _load_generator(path)
+    held, train = CropSet.load([held_out]), CropSet.load([crops])
+    real = held.batch(torch.arange(len(held)))
+    reference = embeddings(real)
+    result: dict[str, Any] = {}
+    if not quick:
+        other = train.batch(torch.arange(len(held)))
+        result["real"] = {
+            "faces_found": found_share(real[:samples]),
+            "frechet": frechet_distance(embeddings(other), reference),
+        }
+    for psi in (1.0,) if quick else (1.0, 0.8, 0.6):
+        images = sample(generator, max(samples, len(held)), psi)
+        row = {"frechet": frechet_distance(embeddings(images[: len(held)]), reference)}
+        if not quick:
+            row["faces_found"] = found_share(images[:samples])
+        result[f"psi {psi}"] = row
+    print(json.dumps(result, indent=2))
+
+
+def _load_generator(path: Path) -> Generator:
+    if (path / "model.json").is_file():
+        return load_model(path, dtype="fp32", device="cpu").generator
+    return load_trained_generator(path)[0]
+
+
+@app.command("encoder")
+def measure_encoder(
+    model: str = typer.Argument(help="A model, for instance faces64 or faces64:single-pass-psp."),
+    held_out: Path = typer.Option(help="Crops that no training saw."),
+    images: int = 500,
+    steps: int = 5,
+    dtype: str = "fp32",
+) -> None:
+    """Every metric after every step, averaged over held-out images."""
+    loaded = load_model(model, dtype=dtype, device="cpu")
+    held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
+    result = invert(loaded, held, steps=steps, metrics=METRICS, reconstructions="none", batch_size=50)
+    table = Table(title=f"{model}, {images} held-out images, {dtype}")
+    table.add_column("step")
+    for name in METRICS:
+        table.add_column(name, justify="right")
+    for step in range(steps):
+        means = [f"{float(result.metrics[name][:, step].mean()):.4f}" for name in METRICS]
+        table.add_row(str(step + 1), *means)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    app()
