@@ -150,7 +150,8 @@ class IRSEUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, channels, H / stride, W / stride]."""
         residual: Tensor = self.res_layer(x)
-        return residual + self.shortcut_layer(x)
+        shortcut: Tensor = self.shortcut_layer(x)
+        return residual + shortcut
 
 
 class IRSE50(Backbone):

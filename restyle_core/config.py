@@ -6,13 +6,25 @@ Importing this file imports no torch, so that commands which only look at a mode
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from restyle_core.errors import CheckpointError
 
 MODEL_FILE = "model.json"
 """The file that makes a directory a model."""
+
+_EMBEDDED = Path(__file__).parent / "models"
 
 
 class EncoderKind(StrEnum):
@@ -35,7 +47,7 @@ def _local_name(name: str) -> str:
     files outside of it.
     """
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
         raise ValueError(f"{name!r} is not a file inside the model's directory")
     return name
 
@@ -77,11 +89,10 @@ class EncoderFile(_Frozen):
     iterative: bool
 
 
-class ModelConfig(_Frozen):
-    """One domain: a generator and the encoders that were trained for it.
+class Domain(_Frozen):
+    """What a model is for, apart from its weights.
 
     Attributes:
-        format: version of this file.
         name: what the user calls the model.
         domain: ``faces``, ``cars``, ``church``, ...
         image_size: height and width of the encoder's input in pixels.
@@ -90,30 +101,66 @@ class ModelConfig(_Frozen):
         align: whether photographs of this domain are aligned by default.
         framing_scale: side of the aligned crop relative to the FFHQ quad.
         framing_shift: displacement of the crop towards the chin, in units of the quad's side.
-        generator: the generator's weights.
-        encoders: encoders by name.
-        default_encoder: the encoder used when none is named.
     """
 
-    format: Literal[1] = 1
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     domain: str
     image_size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
     output_rows: tuple[int, int] | None = None
     align: bool = False
     framing_scale: Annotated[float, Field(gt=0)] = 1.0
     framing_shift: float = 0.0
+
+    @field_validator("output_rows")
+    @classmethod
+    def _is_a_range(cls, rows: tuple[int, int] | None) -> tuple[int, int] | None:
+        if rows is not None and not 0 <= rows[0] < rows[1]:
+            raise ValueError(f"{rows} is not a range of rows")
+        return rows
+
+
+class ModelConfig(Domain):
+    """One domain with a generator and the encoders that were trained for it: ``model.json``.
+
+    Attributes:
+        format: version of this file.
+        generator: the generator's weights.
+        encoders: encoders by name.
+        default_encoder: the encoder used when none is named.
+    """
+
+    format: Literal[1] = 1
     generator: GeneratorFile
     encoders: Annotated[dict[str, EncoderFile], Field(min_length=1)]
     default_encoder: str
 
     @model_validator(mode="after")
-    def _consistent(self) -> ModelConfig:
+    def _default_is_there(self) -> ModelConfig:
         if self.default_encoder not in self.encoders:
             raise ValueError(
                 f"default_encoder {self.default_encoder!r} is not among the encoders "
                 f"({', '.join(sorted(self.encoders))})"
             )
-        if self.output_rows is not None and not 0 <= self.output_rows[0] < self.output_rows[1]:
-            raise ValueError(f"output_rows {self.output_rows} is not a range of rows")
         return self
+
+
+def read_config(directory: Path) -> ModelConfig:
+    """Read ``model.json``.
+
+    Raises:
+        CheckpointError: the file is missing or is not a valid one.
+    """
+    path = directory / MODEL_FILE
+    try:
+        return ModelConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the file"
+        raise CheckpointError(f"{path} is not valid: {where}: {problem['msg']}") from error
+
+
+def embedded_models() -> dict[str, Path]:
+    """The models that ship with the package: their directories by name."""
+    return {path.parent.name: path.parent for path in sorted(_EMBEDDED.glob(f"*/{MODEL_FILE}"))}

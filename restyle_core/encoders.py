@@ -89,7 +89,9 @@ class StyleEncoder(Backbone):
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__(shape.backbone)
-        self.encoder_shape = shape
+        self.in_channels = shape.backbone.in_channels
+        self.n_styles = shape.n_styles
+        self.style_dim = shape.style_dim
         self.progressive_stage: int | None = None
         channels = shape.backbone.widths[-1]
         self.styles = nn.ModuleList(
@@ -204,6 +206,8 @@ class Encoder4Editing(PyramidEncoder, IRSE50):
     PROGRESSIVE = True
 
 
+Encoder = StyleEncoder | SmallBackboneEncoder
+
 _STYLE_ENCODERS: dict[EncoderKind, type[StyleEncoder]] = {
     cls.KIND: cls
     for cls in (
@@ -224,7 +228,7 @@ def build_encoder(
     style_dim: int = 512,
     in_channels: int = 6,
     image_size: tuple[int, int] = (64, 64),
-) -> nn.Module:
+) -> Encoder:
     """Make an encoder of its usual size with fresh weights.
 
     Args:
@@ -244,7 +248,7 @@ def build_encoder(
     return cls(EncoderShape(backbone, n_styles, style_dim))
 
 
-def encoder_from_state(kind: EncoderKind, state: Mapping[str, Tensor]) -> nn.Module:
+def encoder_from_state(kind: EncoderKind, state: Mapping[str, Tensor]) -> Encoder:
     """Make an encoder of the shape that weights have, on the meta device, without weights.
 
     Args:

@@ -7,6 +7,7 @@ like any other.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ class Generator(nn.Module):
         self.to_rgb1 = ToRGB(widths[0], style_dim, up=False)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in itertools.pairwise(widths):
             self.convs.append(StyledConv(narrow, wide, style_dim, up=True))
             self.convs.append(StyledConv(wide, wide, style_dim))
             self.to_rgbs.append(ToRGB(wide, style_dim))
@@ -264,7 +265,7 @@ class Generator(nn.Module):
         return [torch.randn(batch, 1, side, side, device=device) for side in self._noise_sides()]
 
     def mapping(self, z: Tensor) -> Tensor:
-        """z [B, z_dim] -> w [B, style_dim], float32."""
+        """[B, z_dim] -> w [B, style_dim], float32."""
         w: Tensor = self.style(z)
         return w
 

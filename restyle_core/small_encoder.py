@@ -151,6 +151,9 @@ class SmallBackboneEncoder(nn.Module):
     def __init__(self, config: SmallEncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.in_channels = config.in_channels
+        self.n_styles = config.n_styles
+        self.style_dim = config.style_dim
         height, width = config.image_size
         if height % 8 or width % 8:
             raise ValueError(f"image_size {config.image_size} is not a multiple of 8")

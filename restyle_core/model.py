@@ -1,0 +1,274 @@
+"""A model ready to run: a generator, one encoder, and where its refinement starts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restyle_core import hardware
+from restyle_core.alignment import Framing
+from restyle_core.checkpoints import file_sha256, read_model
+from restyle_core.config import (
+    MODEL_FILE,
+    EncoderFile,
+    GeneratorFile,
+    ModelConfig,
+    embedded_models,
+)
+from restyle_core.encoders import Encoder
+from restyle_core.errors import CheckpointError, SpecError
+from restyle_core.generator import Generator
+from restyle_core.metrics import MetricSet
+from restyle_core.model_weights import (
+    ModelWeights,
+    assemble_encoder,
+    assemble_generator,
+    expand_average,
+)
+from restyle_core.preprocessing import Images, preprocess
+from restyle_core.published import published_weights, read_pickle
+
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+
+# Values of the generator's largest activation that are in work at once. A megapixel image of the
+# published models has 33 million; several of them at once cost memory and save no time on a CPU.
+_ACTIVATION_BUDGET = {"cpu": 48_000_000, "cuda": 600_000_000}
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    config: ModelConfig
+    encoder_name: str
+    generator: Generator
+    encoder: Encoder
+    latent_avg: Tensor
+
+
+def load_model(spec: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto") -> Model:
+    """Load a model.
+
+    Args:
+        spec: the name of an embedded model (``faces64``) or a model directory, either with
+            ``:ENCODER`` behind it, or a published ``.pt`` checkpoint.
+        dtype: of activations: ``fp32``, ``bf16``, or ``auto`` for bf16 where the processor has it
+            in hardware.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        SpecError: an unknown model, encoder, dtype or device.
+        CheckpointError: files are missing, damaged, unsafe or do not fit together.
+    """
+    # First, because a wrong option should not cost the reading of a gigabyte.
+    placement = hardware.choose(dtype, device)
+    return Model(_read(os.fspath(spec)), placement)
+
+
+def _read(spec: str) -> _Parts:
+    embedded = embedded_models()
+    base, colon, suffix = spec.rpartition(":")
+    for name, encoder in [(spec, None), (base, suffix)] if colon else [(spec, None)]:
+        directory = embedded.get(name, Path(name))
+        if (directory / MODEL_FILE).is_file():
+            return _read_directory(directory, encoder)
+        if directory.is_file() and encoder is None:
+            return _read_published(directory)
+    path = Path(spec)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is no model directory: it has no {MODEL_FILE}")
+    if len(path.parts) > 1 or path.suffix in _CHECKPOINT_SUFFIXES:
+        raise CheckpointError(f"{path} does not exist")
+    raise SpecError(
+        f"no model is called {spec!r}; embedded are: {', '.join(embedded) or 'none'}; "
+        "or give a model directory or a .pt checkpoint"
+    )
+
+
+def _read_directory(directory: Path, encoder_name: str | None) -> _Parts:
+    config, weights = read_model(directory, encoder_name)
+    name = weights.default_encoder
+    generator, encoder, latent_avg = _assemble(weights, directory)
+    if config.encoders[name].iterative != (encoder.in_channels == 6):
+        raise CheckpointError(
+            f"{directory / MODEL_FILE}: encoder {name!r} takes {encoder.in_channels} channels, "
+            f"which contradicts iterative = {config.encoders[name].iterative}"
+        )
+    return _Parts(config, name, generator, encoder, latent_avg)
+
+
+def _read_published(path: Path) -> _Parts:
+    weights = published_weights(read_pickle(path), path)
+    name = weights.default_encoder
+    generator, encoder, latent_avg = _assemble(weights, path)
+    digest = file_sha256(path)
+    entry = EncoderFile(
+        file=path.name,
+        sha256=digest,
+        kind=weights.encoders[name].kind,
+        iterative=encoder.in_channels == 6,
+    )
+    config = ModelConfig(
+        **weights.domain.model_dump(),
+        generator=GeneratorFile(file=path.name, sha256=digest),
+        encoders={name: entry},
+        default_encoder=name,
+    )
+    return _Parts(config, name, generator, encoder, latent_avg)
+
+
+def _assemble(weights: ModelWeights, path: Path) -> tuple[Generator, Encoder, Tensor]:
+    encoder_weights = weights.encoders[weights.default_encoder]
+    generator = assemble_generator(weights.generator, str(path))
+    encoder = assemble_encoder(encoder_weights, generator, str(path))
+    average = expand_average(encoder_weights.latent_avg, encoder.n_styles, str(path))
+    return generator, encoder, average
+
+
+class Model:
+    """A domain's generator and one encoder, on a device; made by :func:`load_model`.
+
+    Attributes:
+        config: what ``model.json`` says.
+        encoder_name: which of the config's encoders this is.
+        generator: float32 parameters, activations in :attr:`dtype`.
+        encoder: parameters in :attr:`dtype`.
+        latent_avg: [n_styles, style_dim] float32.
+        device: where it computes.
+        dtype: of activations.
+        dtype_reason: the dtype and why, such as ``bf16: avx512_bf16``.
+        fingerprint: SHA-256 in hex of the weights and of every setting that changes a latent;
+            the same wherever the files lie and whatever they are called.
+    """
+
+    def __init__(self, parts: _Parts, placement: hardware.Placement) -> None:
+        self.config = parts.config
+        self.encoder_name = parts.encoder_name
+        self.device = placement.device
+        self.dtype = placement.dtype
+        self.dtype_reason = placement.dtype_reason
+        self.generator = parts.generator.to(self.device)
+        self.generator.dtype = self.dtype
+        self.encoder = parts.encoder.to(self.device, self.dtype)
+        if self.dtype != torch.float32:
+            self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.latent_avg = parts.latent_avg.to(self.device)
+        self.fingerprint = self._fingerprint()
+        self._metric_sets: dict[tuple[str, ...], MetricSet] = {}
+        rows, size = self.config.output_rows, self.generator.config.size
+        if rows is not None and rows[1] > size:
+            raise CheckpointError(
+                f"{self.config.name}: output_rows {rows} lie outside of the {size} generated rows"
+            )
+
+    def _fingerprint(self) -> str:
+        entry = self.config.encoders[self.encoder_name]
+        settings = self.config.model_dump(
+            mode="json", exclude={"name", "generator", "encoders", "default_encoder"}
+        )
+        settings["generator"] = self.config.generator.sha256
+        settings["encoder"] = [entry.sha256, entry.kind, entry.iterative]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def n_styles(self) -> int:
+        """Style vectors per image."""
+        return self.generator.config.n_styles
+
+    @property
+    def style_dim(self) -> int:
+        """Length of a style vector."""
+        return self.generator.config.style_dim
+
+    @property
+    def iterative(self) -> bool:
+        """Whether the encoder refines, as opposed to working in a single pass."""
+        return self.encoder.in_channels == 6
+
+    @property
+    def framing(self) -> Framing:
+        """How photographs of this domain are cropped when they are aligned."""
+        return Framing(self.config.framing_scale, self.config.framing_shift)
+
+    @functools.cached_property
+    def average_image(self) -> Tensor:
+        """[1, 3, h, w] float32: y_0 = G(latent_avg), pooled to the encoder's input size."""
+        # Kept beyond the call, so it must not be a tensor that only inference mode may use.
+        with torch.inference_mode(False), torch.no_grad():
+            return self.pool(self.synthesize(self.latent_avg[None]))
+
+    def preprocess(self, images: Images) -> Tensor:
+        """Bring images to the encoder's input: see :func:`restyle_core.preprocessing.preprocess`.
+
+        Returns:
+            [B, 3, h, w] float32 in [-1, 1] on the model's device.
+        """
+        return preprocess(images, self.config.image_size).to(self.device)
+
+    def encode(self, x: Tensor, current: Tensor) -> Tensor:
+        """Predict the residual to the current latent.
+
+        Args:
+            x: [B, 3, h, w] in [-1, 1], the images.
+            current: [B, 3, h, w], their reconstructions so far; single-pass encoders ignore them.
+
+        Returns:
+            [B, n_styles, style_dim] float32.
+        """
+        inputs = torch.cat([x, current], dim=1) if self.iterative else x
+        inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
+        residual: Tensor = self.encoder(inputs)
+        return residual
+
+    def synthesize(self, latents: Tensor) -> Tensor:
+        """Render latents with the stored noise.
+
+        Args:
+            latents: [B, n_styles, style_dim].
+
+        Returns:
+            [B, 3, H, W] float32, about [-1, 1] but not clipped; cars keep 384 of 512 rows.
+        """
+        latents = latents.to(self.device, torch.float32)
+        images = [
+            self._rows(self.generator.synthesis(chunk))
+            for chunk in torch.split(latents, self._chunk)
+        ]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    @functools.cached_property
+    def _chunk(self) -> int:
+        widths = self.generator.config.widths
+        sides = [4 << level for level in range(len(widths))]
+        values = max(width * side * side for width, side in zip(widths, sides, strict=True))
+        budget = _ACTIVATION_BUDGET.get(self.device.type, _ACTIVATION_BUDGET["cpu"])
+        return max(1, budget // values)
+
+    def _rows(self, images: Tensor) -> Tensor:
+        rows = self.config.output_rows
+        return images if rows is None else images[:, :, rows[0] : rows[1]]
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Average-pool [B, 3, H, W] to the encoder's input size [B, 3, h, w]."""
+        if tuple(images.shape[-2:]) == self.config.image_size:
+            return images
+        return F.adaptive_avg_pool2d(images, self.config.image_size)
+
+    def metrics(self, names: Iterable[str]) -> MetricSet:
+        """Metrics for this domain; what they need is loaded once.
+
+        Args:
+            names: any of :data:`restyle_core.metrics.METRICS`.
+        """
+        key = tuple(names)
+        if key not in self._metric_sets:
+            framing = self.framing if self.config.align else None
+            self._metric_sets[key] = MetricSet(key, framing=framing, device=self.device)
+        return self._metric_sets[key]
