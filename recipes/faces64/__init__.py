@@ -1,0 +1,1 @@
+"""The embedded model faces64: data, training, assembly, measurement."""

@@ -18,7 +18,9 @@ DEFAULT = "restyle-psp"
 def main(
     generator: Path = typer.Argument(help="Run of the generator."),
     out: Path = typer.Argument(help="Model directory to write; must not exist."),
-    encoder: list[str] = typer.Option(help="NAME=RUN of each encoder, for instance restyle-psp=runs/e."),
+    encoder: list[str] = typer.Option(
+        help="NAME=RUN of each encoder, for instance restyle-psp=runs/e."
+    ),
 ) -> None:
     """Write model.json and float16 safetensors from the averaged weights of the runs."""
     state = Journal.read_checkpoint(generator / "checkpoint.pt")["average"]

@@ -105,7 +105,9 @@ def measure_encoder(
     """Every metric after every step, averaged over held-out images."""
     loaded = load_model(model, dtype=dtype, device="cpu")
     held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
-    result = invert(loaded, held, steps=steps, metrics=METRICS, reconstructions="none", batch_size=50)
+    result = invert(
+        loaded, held, steps=steps, metrics=METRICS, reconstructions="none", batch_size=50
+    )
     table = Table(title=f"{model}, {images} held-out images, {dtype}")
     table.add_column("step")
     for name in METRICS:

@@ -53,7 +53,8 @@ def _train_encoders(work: Path) -> None:
         )
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         processes.append(subprocess.Popen(command, env=environment))  # noqa: S603
-    if any([process.wait() for process in processes]):
+    exit_codes = [process.wait() for process in processes]
+    if any(exit_codes):
         raise SystemExit("an encoder's training failed; run the script again to go on")
 
 

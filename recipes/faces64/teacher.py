@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ class Teacher(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         widths = [Z_DIM, 512, 256, 128, 64]
-        for index, (narrow, wide) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for index, (narrow, wide) in enumerate(pairwise(widths)):
             stride, padding = (1, 0) if index == 0 else (2, 1)
             layers += [
                 nn.ConvTranspose2d(narrow, wide, 4, stride, padding, bias=False),
@@ -62,6 +63,7 @@ class Teacher(nn.Module):
         self.main = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Z [B, 100] -> images [B, 3, 64, 64]."""
         images: Tensor = self.main(z[:, :, None, None])
         return images
 
@@ -116,7 +118,12 @@ def _make_chunk(job: tuple[Path, int, bool]) -> Shard:
             cuts[index] = _cut(photo)
     kept = [(cut, code.numpy()) for cut, code in zip(cuts, z, strict=True) if cut is not None]
     crops, landmarks, quads = zip(*(cut for cut, _ in kept), strict=True)
-    return np.stack(crops), np.stack([code for _, code in kept]), np.stack(landmarks), np.stack(quads)
+    return (
+        np.stack(crops),
+        np.stack([code for _, code in kept]),
+        np.stack(landmarks),
+        np.stack(quads),
+    )
 
 
 def make_crops(

@@ -19,11 +19,12 @@ class CropSet:
 
     Attributes:
         images: [N, 3, S, S] uint8.
-        z: [N, z_dim] float32, the teacher's input for each image, where the files carry it.
+        z: [N, z_dim] float32, the teacher's input for each image; z_dim is 0 where the files
+            carry none.
     """
 
     images: Tensor
-    z: Tensor | None
+    z: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,7 +47,9 @@ class CropSet:
                 raise SpecError(f"{path} is no file of training crops: {error}") from error
         if codes and len(codes) != len(images):
             raise SpecError(f"some of {', '.join(map(str, paths))} carry z and some do not")
-        return cls(torch.cat(images).contiguous(), torch.cat(codes) if codes else None)
+        joined = torch.cat(images).contiguous()
+        z = torch.cat(codes) if codes else torch.empty(len(joined), 0)
+        return cls(joined, z)
 
     def batch(self, indices: Tensor) -> Tensor:
         """[B, 3, S, S] float32 in [-1, 1]."""

@@ -232,4 +232,3 @@ class EncoderTrainer:
             current = self.generator.synthesis(latents)
             rows.append(current)
         self.journal.write_grid(torch.cat(rows), _GRID, seen)
-

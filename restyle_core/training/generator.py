@@ -58,7 +58,7 @@ class GeneratorTrainer:
         self.spec = spec
         self.journal = Journal(folder, spec.model_dump(mode="json"))
         self.crops = CropSet.load(spec.crops)
-        if self.crops.z is None or self.crops.z.shape[1] != spec.generator.z_dim:
+        if self.crops.z.shape[1] != spec.generator.z_dim:
             raise SpecError(f"the crops carry no z of {spec.generator.z_dim} numbers each")
         if spec.schedule.threads:
             torch.set_num_threads(spec.schedule.threads)
@@ -74,8 +74,16 @@ class GeneratorTrainer:
             perceptual, recognition = self.features(self.crops.batch(torch.arange(1)))
         self.heads = FeatureHeads([map_.shape[1] for map_ in (*perceptual, *recognition)])
         optimizer = spec.optimizer
+        mapping = list(self.generator.style.parameters())
+        synthesis = list(self.generator.parameters())[len(mapping) :]
         self.optimizer = torch.optim.Adam(
-            self.generator.parameters(), optimizer.lr, optimizer.betas, fused=True
+            [
+                {"params": mapping, "factor": optimizer.mapping_factor},
+                {"params": synthesis, "factor": 1.0},
+            ],
+            optimizer.lr,
+            optimizer.betas,
+            fused=True,
         )
         self.heads_optimizer = torch.optim.Adam(
             self.heads.parameters(), spec.adversarial.lr, (0.0, 0.99), fused=True
@@ -132,7 +140,6 @@ class GeneratorTrainer:
         paired = batch - (round(batch * spec.adversarial.free) if adversarial else 0)
         indices = batch_indices(len(self.crops), paired, self.step, spec.schedule.seed)
         target = self.crops.batch(indices)
-        assert self.crops.z is not None
         z = torch.cat([self.crops.z[indices], torch.randn(batch - paired, spec.generator.z_dim)])
         latents = self.generator.mapping(z)[:, None].expand(-1, self.generator.config.n_styles, -1)
         fake = self.generator.synthesis(latents, self.generator.fresh_noise(batch))
@@ -147,12 +154,14 @@ class GeneratorTrainer:
             fake_maps = [*fake_features[0], *fake_features[1]]
             losses["heads"] = self._update_heads(real_maps, fake_maps, rate)
             with torch.autocast("cpu", self.features.dtype):
-                losses["adversarial"] = spec.adversarial.weight * self.heads.generator_loss(fake_maps)
+                losses["adversarial"] = spec.adversarial.weight * self.heads.generator_loss(
+                    fake_maps
+                )
             total = total + losses["adversarial"]
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         for group in self.optimizer.param_groups:
-            group["lr"] = spec.optimizer.lr * rate
+            group["lr"] = spec.optimizer.lr * rate * group["factor"]
         self.optimizer.step()
         update_average(self.average, self.generator, batch, spec.optimizer.ema_half_life, seen)
         return losses
@@ -195,7 +204,6 @@ class GeneratorTrainer:
     @torch.no_grad()
     def write_samples(self, seen: int) -> None:
         """A grid: rows of targets above rows of the averaged generator's images of the same z."""
-        assert self.crops.z is not None
         half = _GRID // 2
         known = self.average(self.crops.z[:half])
         free = self.average(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -80,7 +79,7 @@ class Journal:
         """Replace the checkpoint; a kill leaves the old one or the new one, whole."""
         temporary = self.checkpoint_path.with_suffix(".tmp")
         torch.save(state, temporary)
-        os.replace(temporary, self.checkpoint_path)
+        temporary.replace(self.checkpoint_path)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Collect the losses of one step."""

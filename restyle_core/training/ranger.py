@@ -41,7 +41,9 @@ class Ranger(torch.optim.RAdam):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Take one step; the slow weights live in the optimizer's state and are saved with it."""
-        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        parameters = [
+            p for group in self.param_groups for p in group["params"] if p.grad is not None
+        ]
         starts = {p: p.detach().clone() for p in parameters if "slow" not in self.state[p]}
         for parameter in parameters:
             gradient: Tensor = parameter.grad

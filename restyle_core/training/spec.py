@@ -88,12 +88,15 @@ class GeneratorOptimizer(_Section):
 
     Attributes:
         lr: learning rate; equalized layers want a large one.
+        mapping_factor: factor on the mapping network's rate. Its equalized scale of 0.01 suits
+            runs of millions of images; in a short one it would hardly move.
         betas: of Adam.
         decay_from: share of the run after which the rate falls along a cosine.
         ema_half_life: images after which an old weight counts half in the average.
     """
 
     lr: Positive = 8e-3
+    mapping_factor: Positive = 1.0
     betas: tuple[Fraction, Fraction] = (0.5, 0.99)
     decay_from: Fraction = 0.7
     ema_half_life: Positive = 1_500
@@ -224,7 +227,10 @@ def load_spec(path: Path, kind: type[Spec]) -> Spec:
     anchored: dict[str, object] = {"crops": tuple(path.parent / crops for crops in spec.crops)}
     if isinstance(spec, EncoderSpec):
         anchored["generator"] = path.parent / spec.generator
-    for named in (*anchored["crops"], *([anchored["generator"]] if "generator" in anchored else [])):  # type: ignore[misc]
+    for named in (
+        *anchored["crops"],
+        *([anchored["generator"]] if "generator" in anchored else []),
+    ):  # type: ignore[misc]
         if not Path(named).exists():
             raise SpecError(f"{path} names {named}, which does not exist")
     return spec.model_copy(update=anchored)

@@ -1,0 +1,151 @@
+"""Both trainers on a toy domain: they learn, and a run that was stopped equals one that was not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restyle_core.errors import CheckpointError, SpecError
+from restyle_core.training.encoder import EncoderTrainer
+from restyle_core.training.generator import GeneratorTrainer
+from restyle_core.training.spec import EncoderSpec, GeneratorSpec
+
+Z_DIM = 4
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Flat colours that are a function of z, which a generator of any size can learn."""
+    z = np.random.default_rng(0).standard_normal((64, Z_DIM)).astype(np.float32)
+    colours = (127.5 + 60 * np.tanh(z[:, :3])).astype(np.uint8)
+    path = tmp_path_factory.mktemp("crops") / "crops.npz"
+    np.savez(path, images=np.broadcast_to(colours[:, None, None], (64, 32, 32, 3)), z=z)
+    return path
+
+
+def generator_spec(crops: Path, images: int, *, adversarial: int = 10**9) -> GeneratorSpec:
+    return GeneratorSpec.model_validate(
+        {
+            "name": "toy",
+            "crops": [crops],
+            "schedule": {
+                "images": images,
+                "batch": 4,
+                "dtype": "fp32",
+                "checkpoint_every": 8,
+                "sample_every": 1000,
+                "log_every": 8,
+            },
+            "generator": {"widths": [16] * 4, "style_dim": 32, "z_dim": Z_DIM, "mapping_layers": 2},
+            "distillation": {"lpips": 0.1, "identity": 0.1},
+            "adversarial": {"from_image": adversarial},
+            "optimizer": {"mapping_factor": 10.0, "decay_from": 1.0},
+        }
+    )
+
+
+def encoder_spec(crops: Path, generator: Path, images: int, **changes: object) -> EncoderSpec:
+    values = {
+        "name": "toy",
+        "generator": generator,
+        "crops": [crops],
+        "widths": [16] * 4,
+        "depths": [1] * 4,
+        "fine_width": 16,
+        "min_steps": 1,
+        "steps": 3,
+        "synthetic": 0.5,
+        "schedule": {
+            "images": images,
+            "batch": 4,
+            "dtype": "fp32",
+            "checkpoint_every": 8,
+            "sample_every": 1000,
+            "log_every": 8,
+        },
+        "losses": {"identity_share": 0.5, "latent": 0.1},
+        "optimizer": {"lr": 1e-3, "decay_from": 1.0, "ema_half_life": 16},
+    }
+    return EncoderSpec.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def generator_run(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generator")
+    GeneratorTrainer(generator_spec(crops, 320), folder).run(lambda _: None)
+    return folder
+
+
+def test_the_generator_learns(generator_run: Path) -> None:
+    log = [json.loads(line) for line in (generator_run / "losses.jsonl").read_text().splitlines()]
+    assert np.mean([line["pixels"] for line in log[-5:]]) < 0.6 * log[0]["pixels"]
+    assert (generator_run / "samples" / "00000320.png").is_file()
+
+
+def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    return {
+        f"{part}.{key}": value
+        for part in ("average", "encoder", "generator", "heads")
+        if part in state
+        for key, value in state[part].items()
+    }
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        torch.testing.assert_close(value, b[key], rtol=0, atol=1e-6, msg=key)
+
+
+def test_a_resumed_generator_equals_an_uninterrupted_one(crops: Path, tmp_path: Path) -> None:
+    # The heads join half-way, so their weights and optimizer are resumed as well.
+    GeneratorTrainer(generator_spec(crops, 32, adversarial=8), tmp_path / "whole").run(
+        lambda _: None
+    )
+    GeneratorTrainer(generator_spec(crops, 16, adversarial=8), tmp_path / "parts").run(
+        lambda _: None
+    )
+    GeneratorTrainer(generator_spec(crops, 32, adversarial=8), tmp_path / "parts").run(
+        lambda _: None
+    )
+    assert_same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("iterative", [True, False])
+def test_the_encoder_learns(
+    crops: Path, generator_run: Path, tmp_path: Path, iterative: bool
+) -> None:
+    spec = encoder_spec(crops, generator_run, 240, iterative=iterative)
+    EncoderTrainer(spec, tmp_path).run(lambda _: None)
+    log = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
+    assert np.mean([line["l2_last"] for line in log[-5:]]) < 0.7 * log[0]["l2_last"]
+
+
+@pytest.mark.parametrize("update", ["batch", "step"])
+def test_a_resumed_encoder_equals_an_uninterrupted_one(
+    crops: Path, generator_run: Path, tmp_path: Path, update: str
+) -> None:
+    optimizer = {"lr": 1e-3, "decay_from": 1.0, "ema_half_life": 16, "update": update}
+    for folder, lengths in (("whole", (32,)), ("parts", (16, 32))):
+        for images in lengths:
+            spec = encoder_spec(crops, generator_run, images, optimizer=optimizer)
+            EncoderTrainer(spec, tmp_path / folder).run(lambda _: None)
+    assert_same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+def test_a_folder_of_another_run_is_refused(crops: Path, generator_run: Path) -> None:
+    other = generator_spec(crops, 320).model_copy(update={"framing_scale": 0.5})
+    with pytest.raises(SpecError, match="another framing_scale"):
+        GeneratorTrainer(other, generator_run)
+
+
+def test_a_damaged_checkpoint_is_one_line(crops: Path, tmp_path: Path) -> None:
+    GeneratorTrainer(generator_spec(crops, 4), tmp_path).run(lambda _: None)
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        GeneratorTrainer(generator_spec(crops, 4), tmp_path)
+    assert "\n" not in str(caught.value)
