@@ -7,30 +7,34 @@ Source: Karras et al., "A Style-Based Generator Architecture for GANs" (1812.049
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from restyle_core.errors import FatalError, RejectError, RejectReason
+from restyle_core.errors import RejectError, RejectReason, SpecError
+from restyle_core.images import upright_rgb
+from restyle_core.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
+
+__all__ = [
+    "FFHQ",
+    "PREDICTOR_VARIABLE",
+    "Face",
+    "FacePolicy",
+    "Framing",
+    "align_faces",
+    "crop_quad",
+    "face_quad",
+    "find_landmarks",
+    "model_files",
+    "outside_fraction",
+    "quad_to_crop",
+]
 
 FacePolicy = Literal["largest", "all"]
-FloatArray = npt.NDArray[np.float64]
-
-PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
-"""Environment variable that names another 68-point predictor file for dlib."""
-
-# The detector's time and memory grow with the pixels of a doubled image. Above this side the
-# search runs on a reduced copy; landmarks are always fitted at full resolution.
-_MAX_DETECTION_SIDE = 2048
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def align_faces(
     """Find faces in a photo and cut each out the way FFHQ does.
 
     Args:
-        image: an upright RGB photo (see :func:`restyle_core.images.decode_image`).
+        image: a photo; one that :func:`restyle_core.images.decode_image` returned is taken as it
+            is, any other Pillow image is first turned upright and converted to RGB.
         size: side of the crops in pixels.
         faces: ``largest`` keeps the face with the largest box, ``all`` keeps every one, from
             the largest to the smallest.
@@ -88,8 +93,15 @@ def align_faces(
         At least one face.
 
     Raises:
-        RejectError: ``no_face`` when the detector finds none.
+        RejectError: ``no_face`` when the detector finds none, ``unsupported_mode`` for pixels
+            that cannot become RGB.
+        SpecError: an unknown policy or a size below 1.
     """
+    if faces not in get_args(FacePolicy):
+        raise SpecError(f"there is no face policy {faces!r}; choose among largest, all")
+    if size < 1:
+        raise SpecError(f"a crop cannot have {size} pixels a side")
+    image = upright_rgb(image)
     found = find_landmarks(image)
     if not found:
         raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
@@ -100,38 +112,6 @@ def align_faces(
         Face(crop_quad(image, quad, size), quad, landmarks, box, score)
         for quad, (landmarks, box, score) in zip(quads, found, strict=True)
     ]
-
-
-def find_landmarks(
-    image: Image.Image,
-) -> list[tuple[FloatArray, tuple[int, int, int, int], float]]:
-    """Detect faces with one upsampling and fit 68 landmarks to each.
-
-    Args:
-        image: an upright RGB photo.
-
-    Returns:
-        ``(landmarks [68, 2], box (left, top, right, bottom), score)`` in pixels, largest box
-        first; equal boxes are ordered by position, so that the order is the same in every run.
-    """
-    import dlib
-
-    detector, predictor = _dlib_models()
-    pixels = np.asarray(image)
-    reduction = max(1.0, max(image.size) / _MAX_DETECTION_SIDE)
-    searched = pixels
-    if reduction > 1.0:
-        width, height = (round(side / reduction) for side in image.size)
-        searched = np.asarray(image.resize((width, height), Image.Resampling.BOX))
-    boxes, scores, _ = detector.run(searched, 1, 0.0)
-    found = []
-    for box, score in zip(boxes, scores, strict=True):
-        edges = (box.left(), box.top(), box.right(), box.bottom())
-        left, top, right, bottom = (round(edge * reduction) for edge in edges)
-        shape = predictor(pixels, dlib.rectangle(left, top, right, bottom))
-        landmarks = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
-        found.append((landmarks, (left, top, right, bottom), float(score)))
-    return sorted(found, key=lambda face: (-_area(face[1]), face[1]))
 
 
 def face_quad(landmarks: FloatArray, framing: Framing = FFHQ) -> FloatArray:
@@ -194,23 +174,22 @@ def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
         quad = quad + margins[:2]
 
     corners = tuple((quad + 0.5).flatten())
-    return image.transform(
-        (size, size), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR
-    )
+    return image.transform((size, size), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
 
 
 def quad_to_crop(quad: FloatArray, size: int) -> FloatArray:
     """The affine map that takes photo pixels into crop pixels.
 
     The quad is a square, so the crop is a similarity; its inverse pastes an edited face back.
+    Both coordinate systems begin at the outer corner of the first pixel, whose centre is
+    (0.5, 0.5), as in Pillow's transforms; landmarks and quads count from that centre instead.
 
     Args:
-        quad: [4, 2] corners in photo pixels.
+        quad: [4, 2] corners, as :func:`face_quad` gives them.
         size: side of the crop in pixels.
 
     Returns:
-        [2, 3] matrix M with ``crop_xy = M[:, :2] @ photo_xy + M[:, 2]``, pixel centres at
-        half-integer crop coordinates, as Pillow's QUAD transform samples them.
+        [2, 3] float64 matrix M with ``crop_xy = M[:, :2] @ photo_xy + M[:, 2]``.
     """
     upper_left, lower_left, _, upper_right = quad + 0.5
     to_photo = np.stack([(upper_right - upper_left) / size, (lower_left - upper_left) / size], 1)
@@ -233,47 +212,11 @@ def outside_fraction(quad: FloatArray, image_size: tuple[int, int], samples: int
     return float(1.0 - inside.all(axis=-1).mean())
 
 
-def model_files() -> Path:
-    """Folder of dlib's model files in the installed package ``face_recognition_models``.
-
-    Raises:
-        FatalError: the package is not installed.
-    """
-    # Importing the package would need pkg_resources, which recent setuptools no longer has.
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or not spec.submodule_search_locations:
-        raise FatalError(
-            "dlib's model files are missing: install the package face_recognition_models"
-        )
-    return Path(spec.submodule_search_locations[0]) / "models"
-
-
-@functools.cache
-def _dlib_models() -> tuple[Any, Any]:
-    import dlib
-
-    named = os.environ.get(PREDICTOR_VARIABLE)
-    path = Path(named) if named else model_files() / "shape_predictor_68_face_landmarks.dat"
-    if not path.is_file():
-        raise FatalError(f"{PREDICTOR_VARIABLE} names {path}, which is no file; correct or unset it")
-    try:
-        return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(path))
-    except RuntimeError as error:
-        raise FatalError(f"{path} is no landmark predictor that dlib can read: {error}") from error
-
-
-def _area(box: Iterable[int]) -> int:
-    left, top, right, bottom = box
-    return (right - left) * (bottom - top)
-
-
 def _side(quad: FloatArray) -> float:
     return float(np.hypot(*(quad[3] - quad[0])))
 
 
-def _shrink(
-    image: Image.Image, quad: FloatArray, size: int
-) -> tuple[Image.Image, FloatArray]:
+def _shrink(image: Image.Image, quad: FloatArray, size: int) -> tuple[Image.Image, FloatArray]:
     """Reduce a photo whose face is far larger than the crop, so that bilinear does not alias."""
     shrink = int(np.floor(_side(quad) / size * 0.5))
     if shrink <= 1:
