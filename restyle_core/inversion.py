@@ -182,7 +182,10 @@ def invert(
             f"reconstructions={reconstructions!r}, latents={latents!r}; "
             "use none (reconstructions only), last or all"
         )
-    count = len(images)
+    try:
+        count = len(images)
+    except TypeError as error:
+        raise SpecError(f"images is a {type(images).__name__}, not a batch") from error
     size = _DEFAULT_BATCH if batch_size is None else batch_size
     if count == 0 or size < 1:
         raise SpecError(f"{count} images in batches of {size}; both must be at least one")

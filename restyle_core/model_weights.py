@@ -64,7 +64,8 @@ def fit(network: nn.Module, state: State, where: str) -> None:
         where: what the weights are and the file they come from, for messages.
 
     Raises:
-        CheckpointError: keys are missing, unexpected or of another shape; the message names them.
+        CheckpointError: keys are missing, unexpected, of another shape or type; the message
+            names them.
     """
     wanted = network.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith(_UNUSED_SUFFIX)]
@@ -74,12 +75,18 @@ def fit(network: nn.Module, state: State, where: str) -> None:
         for key, tensor in wanted.items()
         if key in state and state[key].shape != tensor.shape
     ]
+    retyped = [
+        f"{key} {state[key].dtype}"
+        for key, tensor in wanted.items()
+        if key in state and state[key].is_floating_point() != tensor.is_floating_point()
+    ]
     problems = [
         f"{len(keys)} {what} ({', '.join(keys[:_NAMED_KEYS])}{', ...' * (len(keys) > _NAMED_KEYS)})"
         for what, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("of another shape", reshaped),
+            ("of another type", retyped),
         )
         if keys
     ]
@@ -126,6 +133,20 @@ def expand_average(latent_avg: Tensor, n_styles: int, where: str) -> Tensor:
     return rows.expand(n_styles, -1).contiguous()
 
 
+def generator_shape(state: State, where: str) -> GeneratorConfig:
+    """Read a generator's shape from its weights.
+
+    Args:
+        state: the weights, without prefix.
+        where: the file they come from, for messages.
+
+    Raises:
+        CheckpointError: they are no generator's.
+    """
+    with _shapes_of("generator", where):
+        return GeneratorConfig.from_state(state)
+
+
 def assemble_generator(state: State, where: str) -> Generator:
     """Make a generator of the shape that weights have, and give it them.
 
@@ -136,8 +157,9 @@ def assemble_generator(state: State, where: str) -> Generator:
     Raises:
         CheckpointError: they fit no generator.
     """
+    config = generator_shape(state, where)
     with _shapes_of("generator", where), torch.device("meta"):
-        generator = Generator(GeneratorConfig.from_state(state))
+        generator = Generator(config)
     fit(generator, state, f"{where}: the generator")
     return generator
 

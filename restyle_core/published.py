@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restyle_core.config import Domain, EncoderKind
 from restyle_core.errors import CheckpointError
-from restyle_core.generator import GeneratorConfig
-from restyle_core.model_weights import EncoderWeights, ModelWeights, State, expand_average
+from restyle_core.model_weights import (
+    EncoderWeights,
+    ModelWeights,
+    State,
+    expand_average,
+    generator_shape,
+)
 
 ENCODER_NAME = "published"
 """What the one encoder of a published checkpoint is called."""
@@ -115,7 +120,7 @@ def published_weights(content: Mapping[str, Any], path: Path) -> ModelWeights:
             raise CheckpointError(f"{path}: state_dict has the unexpected key {key}")
         parts[part][rest] = tensor
     options = _options(content, path)
-    shape = GeneratorConfig.from_state(parts["decoder"])
+    shape = generator_shape(parts["decoder"], str(path))
     size = options.get("output_size")
     if size is not None and size != shape.size:
         raise CheckpointError(
@@ -137,7 +142,9 @@ def _tensors(value: Any, name: str, path: Path) -> dict[str, Tensor]:
         known = "{'state_dict', 'opts', 'latent_avg'} or {'g_ema', 'latent_avg'}"
         raise CheckpointError(f"{path} has no {name}; a published file holds {known}")
     for key, tensor in value.items():
-        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+        # Subclasses (distributed, nested, ...) and sparse layouts behave in ways of their own.
+        plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
+        if not plain:
             raise CheckpointError(f"{path}: {name} entry {key} is not a dense tensor")
     return dict(value)
 
