@@ -1,0 +1,81 @@
+"""The ``restyle`` command: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from jobs.convert import convert
+from jobs.inspection import status, verify
+from jobs.invert import invert
+from jobs.train import app as train
+from pipeline.request import Interrupted
+from restyle_core.errors import RestyleError
+
+FATAL = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="restyle",
+    help="Turn image collections into StyleGAN latents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(invert)
+app.command()(status)
+app.command()(verify)
+app.command()(convert)
+app.add_typer(train, name="train")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(importlib.metadata.version("restyle-pipeline"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command line; the exit code says how it went.
+
+    0 is success, also with rejects; 1 means that ``verify`` found problems; 2 is any failure,
+    told in one line on standard error; 130 is Ctrl-C.
+    """
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        _fail(error.format_message())
+    except RestyleError as error:
+        _fail(str(error))
+    except OSError as error:
+        # A full disk may also show where no storage of ours is involved, as in printing.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _fail(str(error))
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
+        typer.echo(str(stop) or "interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo("error: " + " ".join(message.split()), err=True)
+    sys.exit(FATAL)
+
+
+if __name__ == "__main__":
+    main()

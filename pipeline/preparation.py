@@ -1,0 +1,121 @@
+"""Before a run: what the request comes to in this output, decided without Ray and mostly torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline import ledger
+from pipeline.datasets import DATASETS
+from pipeline.manifest import Unit, count_changed, plan, read_manifest
+from pipeline.model_identity import ModelIdentity, identify
+from pipeline.request import Request
+from pipeline.settings import Precision, ResolvedSettings, resolve
+from pipeline.sources import list_images
+from pipeline.storage import Storage, open_storage
+from restyle_core.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A request, resolved against its output.
+
+    Attributes:
+        storage: the output.
+        model: the model that is meant.
+        settings: what shapes the rows.
+        is_begun: the output is bound to these settings already.
+        units: the manifest, new units included.
+        new: units that no plan holds yet.
+        committed: names of units that are done.
+        changed: planned inputs that are no longer the file that was planned.
+        dtype_reason: the dtype and why.
+    """
+
+    storage: Storage
+    model: ModelIdentity
+    settings: ResolvedSettings
+    is_begun: bool
+    units: Sequence[Unit]
+    new: Sequence[Unit]
+    committed: set[str]
+    changed: int
+    dtype_reason: str
+
+    @property
+    def pending(self) -> list[Unit]:
+        """Units that are to be run."""
+        return [unit for unit in self.units if unit.name not in self.committed]
+
+
+def prepare(request: Request) -> Preparation:
+    """Look at everything that can be wrong before anything is written.
+
+    Raises:
+        SpecError: no such input, model or device; or the output was made with other settings.
+        FatalError: something cannot be read.
+    """
+    storage = open_storage(request.out)
+    model = identify(request.settings.model)
+    earlier = ledger.read_settings(storage)
+    committed = ledger.committed(storage)
+    # What "auto" came to once holds for the whole output, on whatever machine it is continued.
+    bound = earlier if earlier is not None and _is_used(storage, committed) else None
+    dtype, reason = _precision(request, bound)
+    settings = resolve(
+        request.settings,
+        model=model.name,
+        model_fingerprint=model.fingerprint,
+        aligned_domain=model.config.align,
+        iterative=model.iterative,
+        dtype=dtype,
+    )
+    if bound is not None and bound.fingerprint != settings.fingerprint:
+        raise SpecError(
+            f"{storage.uri} was made with other settings "
+            f"({'; '.join(settings.differences(bound))}); choose another --out, or the settings "
+            "it was made with"
+        )
+    images = list_images(request.source, request.out)[: request.limit]
+    known = read_manifest(storage)
+    new = plan(known, images)
+    return Preparation(
+        storage=storage,
+        model=model,
+        settings=settings,
+        is_begun=earlier == settings,
+        units=[*known, *new],
+        new=new,
+        committed=committed,
+        changed=count_changed(known, images),
+        dtype_reason=reason,
+    )
+
+
+def place(dtype: Precision, device: str) -> str:
+    """The device that a request comes to on this machine: ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        SpecError: there is no such device.
+    """
+    from restyle_core.hardware import choose
+
+    return str(choose(dtype, device).device)
+
+
+def _is_used(storage: Storage, committed: set[str]) -> bool:
+    """Whether any rows depend on the settings that stand there."""
+    return bool(committed) or any(storage.sizes(dataset) for dataset in DATASETS)
+
+
+def _precision(request: Request, bound: ResolvedSettings | None) -> tuple[Precision, str]:
+    asked = request.settings.dtype
+    if asked != "auto":
+        return asked, f"{asked}: asked for"
+    if bound is not None:
+        return bound.dtype, f"{bound.dtype}: as this output was begun"
+    from restyle_core.hardware import DTYPES, choose
+
+    placement = choose("auto", request.device)
+    names: dict[object, Precision] = {DTYPES["fp32"]: "fp32", DTYPES["bf16"]: "bf16"}
+    return names[placement.dtype], placement.dtype_reason

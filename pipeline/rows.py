@@ -1,0 +1,163 @@
+"""Rows: what is known about the faces of a unit, laid out as the tables of the datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.aligner import AlignedUnit, Crop
+from pipeline.datasets import (
+    LATENTS,
+    RECONSTRUCTIONS,
+    REJECTS,
+    STEPS,
+    column,
+    schema,
+)
+from pipeline.ledger import MetricSums
+from pipeline.settings import ResolvedSettings
+from restyle_core.metric_names import METRICS
+
+IMAGE_FORMAT = "png"
+"""How reconstructions are stored: without loss, so that heat-maps can be made from them."""
+
+FloatArray = npt.NDArray[np.float32]
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What is kept of a batch of N faces: numbers as they are, images already encoded.
+
+    Attributes:
+        crops: N faces.
+        latents: [N, steps or 1, n_styles, style_dim]; the last one is the result.
+        metrics: [N, steps] by name.
+        deltas: [N, steps], or None when ``steps`` is not saved.
+        images: for each face the steps that are kept, each with its encoded image.
+    """
+
+    crops: Sequence[Crop]
+    latents: FloatArray
+    metrics: Mapping[str, FloatArray]
+    deltas: FloatArray | None
+    images: Sequence[Sequence[tuple[int, bytes]]]
+
+
+def tables(
+    aligned: AlignedUnit,
+    batches: Sequence[Batch],
+    settings: ResolvedSettings,
+    latent_shape: tuple[int, int],
+) -> dict[str, pa.Table]:
+    """The rows of a unit.
+
+    Args:
+        aligned: the unit, for its rejects.
+        batches: all of its faces, in order.
+        settings: of the run.
+        latent_shape: number of styles and their length.
+
+    Returns:
+        A table by dataset; datasets without rows are left out.
+    """
+    columns: dict[str, Columns] = {REJECTS: _reject_columns(aligned)}
+    if batches:
+        columns[LATENTS] = _latent_columns(batches, settings, latent_shape)
+        if settings.save_steps != "none":
+            columns[STEPS] = _step_columns(batches, settings, latent_shape)
+        if settings.reconstructions != "none":
+            columns[RECONSTRUCTIONS] = _image_columns(batches)
+    made = {
+        dataset: pa.table(of, schema=schema(dataset, settings, latent_shape))
+        for dataset, of in columns.items()
+    }
+    return {dataset: table for dataset, table in made.items() if table.num_rows}
+
+
+def metric_sums(batches: Sequence[Batch]) -> dict[str, MetricSums]:
+    """Sums and counts of each metric at each step, over the faces where it is a number."""
+    sums = {}
+    for name in batches[0].metrics if batches else ():
+        values = np.concatenate([batch.metrics[name] for batch in batches]).astype(np.float64)
+        finite = np.isfinite(values)
+        sums[name] = MetricSums(
+            total=tuple(np.where(finite, values, 0.0).sum(axis=0).tolist()),
+            count=tuple(finite.sum(axis=0).tolist()),
+        )
+    return sums
+
+
+def _latent_columns(
+    batches: Sequence[Batch], settings: ResolvedSettings, shape: tuple[int, int]
+) -> Columns:
+    crops = [crop for batch in batches for crop in batch.crops]
+    return {
+        **_identity(crops),
+        "latent": column(np.concatenate([batch.latents[:, -1] for batch in batches]), shape),
+        "steps": [settings.steps] * len(crops),
+        "quad": column(np.stack([crop.quad for crop in crops]), (4, 2)),
+        **{name: _metric(batches, name, [settings.steps - 1]) for name in METRICS},
+        "model": [f"{settings.model}@{settings.model_fingerprint[:12]}"] * len(crops),
+    }
+
+
+def _step_columns(
+    batches: Sequence[Batch], settings: ResolvedSettings, shape: tuple[int, int]
+) -> Columns:
+    steps = settings.steps
+    crops = [crop for batch in batches for crop in batch.crops for _ in range(steps)]
+    deltas = [batch.deltas for batch in batches if batch.deltas is not None]
+    columns = {
+        **_identity(crops),
+        "step": np.tile(np.arange(1, steps + 1, dtype=np.int16), len(crops) // steps),
+        **{name: _metric(batches, name, list(range(steps))) for name in METRICS},
+        "delta": np.concatenate(deltas).reshape(-1),
+    }
+    if settings.save_steps == "latents":
+        columns["latent"] = column(np.concatenate([batch.latents for batch in batches]), shape)
+    return columns
+
+
+def _image_columns(batches: Sequence[Batch]) -> Columns:
+    rows = [
+        (crop, step, image)
+        for batch in batches
+        for crop, images in zip(batch.crops, batch.images, strict=True)
+        for step, image in images
+    ]
+    return {
+        **_identity([crop for crop, _, _ in rows]),
+        "step": [step for _, step, _ in rows],
+        "format": [IMAGE_FORMAT] * len(rows),
+        "image": [image for _, _, image in rows],
+    }
+
+
+def _reject_columns(aligned: AlignedUnit) -> Columns:
+    return {
+        name: [str(getattr(reject, name)) for reject in aligned.rejects]
+        for name in ("image_id", "source", "stage", "reason", "message")
+    }
+
+
+def _identity(crops: Sequence[Crop]) -> Columns:
+    return {
+        "image_id": [crop.image_id for crop in crops],
+        "face": [crop.face for crop in crops],
+        "source": [crop.source for crop in crops],
+    }
+
+
+def _metric(batches: Sequence[Batch], name: str, steps: list[int]) -> pa.Array:
+    """A metric at the given steps, face by face; null where it was not computed."""
+    if name not in batches[0].metrics:
+        faces = sum(len(batch.crops) for batch in batches)
+        return pa.nulls(faces * len(steps), pa.float32())
+    values = np.concatenate([batch.metrics[name][:, steps] for batch in batches]).reshape(-1)
+    return pa.array(values, pa.float32(), mask=np.isnan(values))

@@ -1,0 +1,62 @@
+"""The sink: a unit's files first, its ledger entry last."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+
+from pipeline.inverted import InvertedUnit
+from pipeline.ledger import UnitRecord, WrittenFile, commit
+from pipeline.storage import Storage
+from restyle_core.errors import FatalError, RestyleError
+
+
+def file_name(dataset: str, unit: str, fingerprint: str) -> str:
+    """The one file that a unit may write in a dataset.
+
+    Derived from the unit and the settings alone, so that a unit that is run again, or a worker
+    that was thought dead, overwrites rather than adds.
+    """
+    return f"{dataset}/part-{unit}-{fingerprint[:8]}.parquet"
+
+
+def write_unit(storage: Storage, inverted: InvertedUnit, fingerprint: str) -> UnitRecord:
+    """Write a unit's files and commit it.
+
+    Args:
+        storage: the output.
+        inverted: the unit's encoded tables.
+        fingerprint: of the run's settings.
+
+    Returns:
+        The entry as it stands in the ledger.
+
+    Raises:
+        FatalError: no space or no permission; the files of the unit have been taken back.
+        TransientError: the store failed; the unit may be run again.
+    """
+    files = []
+    try:
+        for dataset, (data, rows) in inverted.files.items():
+            name = file_name(dataset, inverted.unit, fingerprint)
+            storage.write(name, data)
+            digest = hashlib.sha256(data).hexdigest()
+            files.append(WrittenFile(name=name, rows=rows, size=len(data), sha256=digest))
+        record = UnitRecord(
+            unit=inverted.unit,
+            fingerprint=fingerprint,
+            images=inverted.images,
+            faces=inverted.faces,
+            rejects=inverted.rejects,
+            files=tuple(files),
+            metrics=inverted.metrics,
+            seconds=inverted.seconds,
+        )
+        commit(storage, record)
+    except FatalError:
+        # A full disk: rows that no entry vouches for must not lie about.
+        for file in files:
+            with contextlib.suppress(RestyleError):
+                storage.delete(file.name)
+        raise
+    return record

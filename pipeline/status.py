@@ -1,0 +1,63 @@
+"""Where an output stands, from its manifest, ledger and ``run.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline import ledger
+from pipeline.manifest import read_manifest
+from pipeline.report import NAME as REPORT
+from pipeline.run_record import RunRecord, read_run
+from pipeline.settings import ResolvedSettings
+from pipeline.storage import Storage, open_storage
+from pipeline.summary import Summary, summarise
+from restyle_core.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Status:
+    """What :func:`read_status` found.
+
+    Attributes:
+        out: the output, fit to be shown.
+        settings: what its rows are made with.
+        summary: counts and means.
+        run: the last run's record, None when it is missing or damaged.
+        report: where ``report.html`` is, None when there is none.
+    """
+
+    out: str
+    settings: ResolvedSettings
+    summary: Summary
+    run: RunRecord | None
+    report: str | None
+
+
+def read_status(out: str) -> Status:
+    """Look at an output.
+
+    Raises:
+        SpecError: there is none at this place.
+        FatalError: a file of it is damaged or cannot be read.
+    """
+    storage = open_storage(out)
+    settings = settings_of(storage)
+    done = sorted(ledger.committed(storage))
+    summary = summarise(read_manifest(storage), ledger.read_records(storage, done))
+    report = storage.shown(REPORT) if REPORT in storage.sizes("") else None
+    return Status(storage.uri, settings, summary, read_run(storage), report)
+
+
+def settings_of(storage: Storage) -> ResolvedSettings:
+    """The settings of an output that must exist.
+
+    Raises:
+        SpecError: there is no output at this place.
+    """
+    settings = ledger.read_settings(storage)
+    if settings is None:
+        raise SpecError(
+            f"{storage.uri} holds no output of restyle (it has no {ledger.SETTINGS_FILE}); "
+            "correct OUT"
+        )
+    return settings
