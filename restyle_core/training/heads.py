@@ -18,26 +18,34 @@ class FeatureHeads(nn.Module):
     """One small spectrally normalised network per feature map; each judges every position.
 
     Args:
-        channels: of the feature maps, in order.
+        examples: feature maps [B, C, h, w] of real images, in order: their sizes, and their
+            scale, since a spectrally normalised head can only tell apart what is not tiny.
         width: of the heads.
     """
 
-    def __init__(self, channels: Sequence[int], width: int = 64) -> None:
+    scales: Tensor
+
+    def __init__(self, examples: Sequence[Tensor], width: int = 64) -> None:
         super().__init__()
+        scales = [1 / map_.float().square().mean().sqrt() for map_ in examples]
+        self.register_buffer("scales", torch.stack(scales))
         self.heads = nn.ModuleList(
             nn.Sequential(
-                spectral_norm(nn.Conv2d(count, width, 1)),
+                spectral_norm(nn.Conv2d(map_.shape[1], width, 1)),
                 nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
                 nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(width, 1, 1)),
             )
-            for count in channels
+            for map_ in examples
         )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Maps [B, C, h, w] -> logits [B, 1, h, w]; above zero means real."""
-        return [head(map_) for head, map_ in zip(self.heads, features, strict=True)]
+        return [
+            head(map_ * scale.to(map_.dtype))
+            for head, map_, scale in zip(self.heads, features, self.scales, strict=True)
+        ]
 
     def discriminator_loss(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
         """Hinge loss of the heads; ``fake`` is detached here."""
