@@ -78,7 +78,8 @@ class LossNetworks:
     def identity(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """Face embeddings [B, 128] of [B, 3, h, w]."""
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            return self.embedder(chips_from_crops(images, self.framing))
+            embedding: Tensor = self.embedder(chips_from_crops(images, self.framing))
+        return embedding
 
 
 class EncoderTrainer:
@@ -178,7 +179,7 @@ class EncoderTrainer:
                 total.backward()  # type: ignore[no-untyped-call]
                 self._update(seen)
             else:
-                (total / steps).backward()
+                (total / steps).backward()  # type: ignore[no-untyped-call]
             # No gradient flows between steps (section 4).
             latents, current = latents.detach(), reconstruction.detach()
             if step == 1 or step == steps:

@@ -71,7 +71,9 @@ class GeneratorTrainer:
         self.average.requires_grad_(False)
         self.features = FrozenFeatures(Framing(spec.framing_scale, spec.framing_shift), dtype)
         with torch.no_grad():
-            perceptual, recognition = self.features(self.crops.batch(torch.arange(min(64, len(self.crops)))))
+            perceptual, recognition = self.features(
+                self.crops.batch(torch.arange(min(64, len(self.crops))))
+            )
         self.heads = FeatureHeads([*perceptual, *recognition])
         optimizer = spec.optimizer
         mapping = list(self.generator.style.parameters())

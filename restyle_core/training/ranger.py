@@ -39,7 +39,7 @@ class Ranger(torch.optim.RAdam):
         self.alpha = alpha
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; the slow weights live in the optimizer's state and are saved with it."""
         parameters = [
             p for group in self.param_groups for p in group["params"] if p.grad is not None

@@ -36,7 +36,7 @@ def update_average(
     """
     half_life = min(half_life, 0.05 * seen) if seen < half_life * 20 else half_life
     keep = 0.5 ** (batch / max(half_life, 1e-8))
-    targets, sources = list(average.parameters()), list(model.parameters())
-    torch._foreach_lerp_(targets, sources, 1.0 - keep)
+    for target, source in zip(average.parameters(), model.parameters(), strict=True):
+        target.lerp_(source, 1.0 - keep)
     for target, source in zip(average.buffers(), model.buffers(), strict=True):
         target.copy_(source)
