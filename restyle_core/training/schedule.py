@@ -36,7 +36,7 @@ def update_average(
     """
     half_life = min(half_life, 0.05 * seen) if seen < half_life * 20 else half_life
     keep = 0.5 ** (batch / max(half_life, 1e-8))
-    for target, source in zip(average.parameters(), model.parameters(), strict=True):
-        target.lerp_(source, 1.0 - keep)
+    for averaged, current in zip(average.parameters(), model.parameters(), strict=True):
+        averaged.lerp_(current, 1.0 - keep)
     for target, source in zip(average.buffers(), model.buffers(), strict=True):
         target.copy_(source)
