@@ -5,6 +5,8 @@ Importing this file imports no torch, so that commands which only look at a mode
 
 from __future__ import annotations
 
+import hashlib
+import json
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -19,11 +21,12 @@ from pydantic import (
     model_validator,
 )
 
-from restyle_core.errors import CheckpointError
+from restyle_core.errors import CheckpointError, SpecError
 
 MODEL_FILE = "model.json"
 """The file that makes a directory a model."""
 
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 _EMBEDDED = Path(__file__).parent / "models"
 
 
@@ -143,6 +146,24 @@ class ModelConfig(Domain):
             )
         return self
 
+    def fingerprint(self, encoder: str) -> str:
+        """Identify what determines a latent.
+
+        Args:
+            encoder: which of the encoders.
+
+        Returns:
+            SHA-256 in hex of the weights' checksums and of every setting that changes a latent;
+            the same wherever the files lie and whatever they are called.
+        """
+        entry = self.encoders[encoder]
+        settings = self.model_dump(
+            mode="json", exclude={"name", "generator", "encoders", "default_encoder"}
+        )
+        settings["generator"] = self.generator.sha256
+        settings["encoder"] = [entry.sha256, entry.kind, entry.iterative]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
 
 def read_config(directory: Path) -> ModelConfig:
     """Read ``model.json``.
@@ -159,6 +180,37 @@ def read_config(directory: Path) -> ModelConfig:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
         raise CheckpointError(f"{path} is not valid: {where}: {problem['msg']}") from error
+
+
+def find_model(spec: str) -> tuple[Path, str | None]:
+    """Find the files that a model's name means.
+
+    Args:
+        spec: the name of an embedded model or a model directory, either with ``:ENCODER`` behind
+            it, or a published checkpoint. An embedded name wins over a folder of that name.
+
+    Returns:
+        The model directory or the checkpoint file, and the encoder's name if one was given.
+
+    Raises:
+        SpecError: no embedded model has this name; the message lists them.
+        CheckpointError: a path that does not exist or holds no model.
+    """
+    embedded = embedded_models()
+    base, colon, suffix = spec.rpartition(":")
+    for name, encoder in [(spec, None), (base, suffix)] if colon else [(spec, None)]:
+        path = embedded.get(name, Path(name))
+        if (path / MODEL_FILE).is_file() or (path.is_file() and encoder is None):
+            return path, encoder
+    path = Path(spec)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is no model directory: it has no {MODEL_FILE}")
+    if len(path.parts) > 1 or path.suffix in _CHECKPOINT_SUFFIXES:
+        raise CheckpointError(f"{path} does not exist")
+    raise SpecError(
+        f"no model is called {spec!r}; embedded are: {', '.join(embedded) or 'none'}; "
+        "or give a model directory or a .pt checkpoint"
+    )
 
 
 def embedded_models() -> dict[str, Path]:

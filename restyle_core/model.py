@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,10 +20,10 @@ from restyle_core.config import (
     EncoderFile,
     GeneratorFile,
     ModelConfig,
-    embedded_models,
+    find_model,
 )
 from restyle_core.encoders import Encoder
-from restyle_core.errors import CheckpointError, SpecError
+from restyle_core.errors import CheckpointError
 from restyle_core.generator import Generator
 from restyle_core.metrics import MetricSet
 from restyle_core.model_weights import (
@@ -36,8 +34,6 @@ from restyle_core.model_weights import (
 )
 from restyle_core.preprocessing import Images, preprocess
 from restyle_core.published import published_weights, read_pickle
-
-_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 # Values of the generator's largest activation that are in work at once. A megapixel image of the
 # published models has 33 million; several of them at once cost memory and save no time on a CPU.
@@ -73,23 +69,8 @@ def load_model(spec: str | os.PathLike[str], *, dtype: str = "auto", device: str
 
 
 def _read(spec: str) -> _Parts:
-    embedded = embedded_models()
-    base, colon, suffix = spec.rpartition(":")
-    for name, encoder in [(spec, None), (base, suffix)] if colon else [(spec, None)]:
-        directory = embedded.get(name, Path(name))
-        if (directory / MODEL_FILE).is_file():
-            return _read_directory(directory, encoder)
-        if directory.is_file() and encoder is None:
-            return _read_published(directory)
-    path = Path(spec)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is no model directory: it has no {MODEL_FILE}")
-    if len(path.parts) > 1 or path.suffix in _CHECKPOINT_SUFFIXES:
-        raise CheckpointError(f"{path} does not exist")
-    raise SpecError(
-        f"no model is called {spec!r}; embedded are: {', '.join(embedded) or 'none'}; "
-        "or give a model directory or a .pt checkpoint"
-    )
+    path, encoder_name = find_model(spec)
+    return _read_directory(path, encoder_name) if path.is_dir() else _read_published(path)
 
 
 def _read_directory(directory: Path, encoder_name: str | None) -> _Parts:
@@ -160,22 +141,13 @@ class Model:
         if self.dtype != torch.float32:
             self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.latent_avg = parts.latent_avg.to(self.device)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self.config.fingerprint(self.encoder_name)
         self._metric_sets: dict[tuple[str, ...], MetricSet] = {}
         rows, size = self.config.output_rows, self.generator.config.size
         if rows is not None and rows[1] > size:
             raise CheckpointError(
                 f"{self.config.name}: output_rows {rows} lie outside of the {size} generated rows"
             )
-
-    def _fingerprint(self) -> str:
-        entry = self.config.encoders[self.encoder_name]
-        settings = self.config.model_dump(
-            mode="json", exclude={"name", "generator", "encoders", "default_encoder"}
-        )
-        settings["generator"] = self.config.generator.sha256
-        settings["encoder"] = [entry.sha256, entry.kind, entry.iterative]
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @property
     def n_styles(self) -> int:

@@ -139,6 +139,9 @@ class Fabricator:
 
     def heads(self, n_styles: int, channels: int, style_dim: int, pyramid: bool) -> State:
         state = {}
+        # The backbone's activations grow with its depth; the published one has four times the
+        # units of the tiny one.
+        gain = 0.25 if style_dim < 512 else 0.05
         for style in range(n_styles):
             count = 4
             if pyramid:
@@ -148,7 +151,7 @@ class Fabricator:
                 at = f"styles.{style}.convs.{2 * index}"
                 state[f"{at}.weight"] = self.conv(style_dim, into, 3, math.sqrt(2))
                 state[f"{at}.bias"] = self.normal(style_dim, std=0.05)
-            state[f"styles.{style}.linear.weight"] = self.normal(style_dim, style_dim, std=0.25)
+            state[f"styles.{style}.linear.weight"] = self.normal(style_dim, style_dim, std=gain)
             state[f"styles.{style}.linear.bias"] = self.normal(style_dim, std=0.05)
         return state
 
