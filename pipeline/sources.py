@@ -188,9 +188,10 @@ def _local_image(path: str) -> Iterator[SourceImage]:
 
 def _list_remote(source: str, out: str) -> Iterator[SourceImage]:
     filesystem, path = open_filesystem(source)
-    root = str(filesystem.unstrip_protocol(path)).rstrip("/")
+    root = _full_uri(filesystem, path)
     base = _before_magic(root) if _has_magic(root) else root
-    barred = _Barred(None if local_path(out) is not None else out.rstrip("/"), base)
+    remote_out = None if local_path(out) is not None else _full_uri(*open_filesystem(out))
+    barred = _Barred(remote_out, base)
     for entry in _remote_entries(filesystem, path):
         name = str(entry["name"])
         uri = str(filesystem.unstrip_protocol(name))
@@ -208,6 +209,11 @@ def _list_remote(source: str, out: str) -> Iterator[SourceImage]:
             -1 if size is None else int(size),
             str(version).strip('"'),
         )
+
+
+def _full_uri(filesystem: Any, path: str) -> str:
+    """A URI as its file system spells it."""
+    return str(filesystem.unstrip_protocol(path)).rstrip("/")
 
 
 def _remote_entries(filesystem: Any, path: str) -> list[dict[str, Any]]:

@@ -1,0 +1,56 @@
+"""An engine without Ray and without child processes, for tests of everything around them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from pipeline import aligner
+from pipeline.graph import Job, Receipt
+from pipeline.inverter import Inverter
+from pipeline.isolation import CropSettings, CutOut, cut_out
+from pipeline.manifest import Unit
+from pipeline.sink import write_unit
+from pipeline.storage import open_storage
+from restyle_core.errors import FatalError
+
+
+class DirectCutter:
+    def __init__(self, settings: CropSettings) -> None:
+        self._settings = settings
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def __call__(self, data: bytes) -> list[CutOut]:
+        return cut_out(data, self._settings)
+
+
+@contextlib.contextmanager
+def in_process() -> Iterator[Callable[[Job, Sequence[Unit]], Iterator[Receipt]]]:
+    yield run_units
+
+
+def run_units(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+    isolated, aligner.IsolatedCutter = aligner.IsolatedCutter, DirectCutter  # type: ignore[misc]
+    try:
+        align = aligner.Aligner(job.source, job.crop, 1)
+    finally:
+        aligner.IsolatedCutter = isolated  # type: ignore[misc]
+    invert = Inverter(
+        job.model, job.settings, device=job.device, batch_size=job.batch_size, threads=1
+    )
+    storage = open_storage(job.out)
+    try:
+        for unit in units:
+            try:
+                record = write_unit(storage, invert(align(unit)), job.settings.fingerprint)
+            except FatalError as error:
+                yield Receipt(unit.name, error=str(error), fatal=True)
+            else:
+                yield Receipt(unit.name, record, device="cpu")
+    finally:
+        align.close()

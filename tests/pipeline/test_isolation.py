@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.aligner import MAX_FILE_BYTES, Aligner
+from pipeline.isolation import CropSettings, IsolatedCutter, cut_out
+from pipeline.manifest import Unit
+from pipeline.sources import SourceImage, list_images
+from restyle_core.alignment import FFHQ, align_faces
+from restyle_core.errors import FatalError, RejectError, RejectReason
+from restyle_core.images import decode_image
+
+WHOLE = CropSettings(align=False, faces="largest", size=(48, 64), framing=FFHQ, time_limit=3)
+
+POISON = """
+import os, time
+from restyle_core import images
+
+decode = images.decode_image
+
+def poisoned(data):
+    if data.startswith(b"crash"):
+        os.abort()
+    while data.startswith(b"hang"):
+        time.sleep(1)
+    return decode(data)
+
+images.decode_image = poisoned
+"""
+
+
+def png(size: tuple[int, int] = (40, 80), colour: str = "red") -> bytes:
+    target = io.BytesIO()
+    Image.new("RGB", size, colour).save(target, "PNG")
+    return target.getvalue()
+
+
+@pytest.fixture
+def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children in which certain bytes crash or hang the decoder."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+
+@pytest.fixture
+def cutter() -> Iterator[IsolatedCutter]:
+    made = IsolatedCutter(WHOLE)
+    yield made
+    made.close()
+
+
+def test_a_whole_image_is_squashed_as_pillow_does_and_its_quad_is_its_outline() -> None:
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(rng.integers(0, 256, (80, 40, 3), dtype=np.uint8))
+    target = io.BytesIO()
+    photo.save(target, "PNG")
+    (cut,) = cut_out(target.getvalue(), WHOLE)
+    assert np.array_equal(cut.pixels, np.asarray(photo.resize((64, 48), Image.Resampling.BILINEAR)))
+    assert (cut.quad + 0.5).tolist() == [[0, 0], [0, 80], [40, 80], [40, 0]]
+
+
+def test_faces_are_those_of_align_faces(photos: Path) -> None:
+    data = (photos / "two friends.jpg").read_bytes()
+    settings = CropSettings(align=True, faces="all", size=(256, 256), framing=FFHQ)
+    cuts = cut_out(data, settings)
+    faces = align_faces(decode_image(data), 256, "all")
+    assert len(cuts) == len(faces) >= 2
+    for cut, face in zip(cuts, faces, strict=True):
+        assert np.array_equal(cut.pixels, np.asarray(face.image))
+        assert np.array_equal(cut.quad, face.quad)
+
+
+@pytest.mark.usefixtures("poison")
+def test_what_crashes_or_hangs_is_rejected_and_the_next_image_works(
+    cutter: IsolatedCutter,
+) -> None:
+    (before,) = cutter(png())
+    with pytest.raises(RejectError, match="SIGABRT") as caught:
+        cutter(b"crash")
+    assert caught.value.reason is RejectReason.CRASHED
+    with pytest.raises(RejectError, match="more than 3 s") as caught:
+        cutter(b"hang")
+    assert caught.value.reason is RejectReason.TIMED_OUT
+    with pytest.raises(RejectError) as caught:
+        cutter(b"")
+    assert caught.value.reason is RejectReason.EMPTY
+    (after,) = cutter(png())
+    assert np.array_equal(before.pixels, after.pixels)
+
+
+def test_a_child_that_cannot_work_is_no_image_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(FatalError, match="exit code 7"):
+        IsolatedCutter(WHOLE)(png())
+
+
+def test_a_missing_landmark_predictor_is_fatal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTYLE_LANDMARKS", str(tmp_path / "none.dat"))
+    settings = CropSettings(align=True, faces="all", size=(256, 256), framing=FFHQ)
+    cutter = IsolatedCutter(settings)
+    with pytest.raises(FatalError, match=r"none.dat"):
+        cutter(png())
+    cutter.close()
+
+
+def test_every_input_of_a_unit_is_a_crop_or_a_reject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"a.png": png(), "b.png": b"", "c.txt": b"text", "d.png": png((41, 50), "blue")}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "e.png").symlink_to(tmp_path / "gone")
+    images = list_images(str(tmp_path), "/out")
+    big = SourceImage("f" * 32, "/f.png", b"file:///f.png", MAX_FILE_BYTES + 1, "")
+    aligner = Aligner(str(tmp_path), WHOLE, 2)
+    aligned = aligner(Unit("u", (*images, big)))
+    aligner.close()
+    assert [Path(crop.source).name for crop in aligned.crops] == ["a.png", "d.png"]
+    assert [(Path(r.source).name, r.stage, r.reason) for r in aligned.rejects] == [
+        ("b.png", "align", RejectReason.EMPTY),
+        ("c.txt", "align", RejectReason.NOT_AN_IMAGE),
+        ("e.png", "read", RejectReason.UNREADABLE),
+        ("f.png", "read", RejectReason.TOO_LARGE),
+    ]
+    assert all("\n" not in reject.message for reject in aligned.rejects)

@@ -1,0 +1,323 @@
+"""A run's decisions, with an engine that needs no Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import run as run_module
+from pipeline.graph import Job, Receipt
+from pipeline.manifest import Unit
+from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
+from pipeline.run import invert_images
+from pipeline.settings import InversionSettings
+from pipeline.status import read_status
+from pipeline.verify import verify
+from restyle_core.errors import CheckpointError, FatalError, SpecError
+from tests.pipeline import in_process
+
+Engine = Callable[[], contextlib.AbstractContextManager]
+
+
+class Heard(Listener):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.progress: list[Progress] = []
+
+    def noted(self, line: str) -> None:
+        self.lines.append(line)
+
+    def advanced(self, progress: Progress) -> None:
+        self.progress.append(progress)
+
+
+def engine(run_units: Callable[[Job, Sequence[Unit]], Iterator[Receipt]]) -> Engine:
+    return lambda: contextlib.nullcontext(run_units)
+
+
+def never(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+    raise AssertionError("nothing was to be run")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Twenty noise images and two files that are none."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "notes.txt").write_bytes(b"text")
+    return folder
+
+
+@pytest.fixture
+def request_of(images: Path, tmp_path: Path, tiny_model: Path) -> Callable[..., Request]:
+    def make(**options: object) -> Request:
+        given = {
+            "model": str(tiny_model),
+            "steps": 2,
+            "align": False,
+            "metrics": ("l2",),
+            "dtype": "fp32",
+        }
+        fields = set(InversionSettings.model_fields)
+        given |= {name: options.pop(name) for name in list(options) if name in fields}
+        where = {"source": str(images), "out": str(tmp_path / "out"), "device": "cpu"} | options
+        return Request(settings=InversionSettings(**given), **where)  # type: ignore[arg-type]
+
+    return make
+
+
+def run(request: Request, units: object = in_process.run_units) -> tuple[Outcome, Heard]:
+    heard = Heard()
+    return invert_images(request, heard, engine(units)), heard  # type: ignore[arg-type]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_run_accounts_for_every_input(request_of: Callable[..., Request], tmp_path: Path) -> None:
+    outcome, heard = run(request_of())
+    assert (outcome.images, outcome.summary.faces) == (22, 20)
+    assert outcome.summary.rejects == {"empty": 1, "not_an_image": 1}
+    assert [(p.done, p.total) for p in heard.progress] == [(8, 22), (16, 22), (22, 22)]
+    assert heard.progress[-1].rejects == 2
+    assert any("fp32: asked for" in line and "cpu" in line for line in heard.lines)
+    assert verify(str(tmp_path / "out")).problems == []
+
+    record = json.loads((tmp_path / "out" / "run.json").read_bytes())
+    assert record["state"] == "complete"
+    assert record["counts"]["images"] == 22
+    assert record["counts"]["rejects"] == {"empty": 1, "not_an_image": 1}
+    assert (record["steps"], record["reconstructions"], record["metrics"]) == (2, "last", ["l2"])
+    assert (record["dtype"], record["device"]) == ("fp32", "cpu")
+    assert record["versions"]["torch"].startswith("2.")
+    assert record["settings"]["model_fingerprint"] == record["model"]["fingerprint"]
+    steps = pd.read_parquet(tmp_path / "out" / "steps")
+    assert record["means"]["l2"] == pytest.approx(
+        steps.groupby("step").l2.mean().to_list(), rel=1e-5
+    )
+    assert outcome.report == str(tmp_path / "out" / "report.html")
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_the_same_run_again_does_nothing(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    first, _ = run(request_of())
+    before = files_of(tmp_path / "out")
+    again, heard = run(request_of(), never)
+    assert heard.lines == ["nothing to do: every input is accounted for already"]
+    assert again.images == 0
+    assert again.summary == first.summary
+    assert files_of(tmp_path / "out") == before
+
+
+def test_automatic_precision_is_that_of_the_first_run(request_of: Callable[..., Request]) -> None:
+    run(request_of(dtype="bf16", limit=3))
+    outcome, heard = run(request_of(dtype="auto", limit=5))
+    assert outcome.summary.faces == 5
+    assert any("bf16: as this output was begun" in line for line in heard.lines)
+
+
+def test_only_new_images_are_run(
+    request_of: Callable[..., Request], images: Path, tmp_path: Path
+) -> None:
+    run(request_of())
+    before = files_of(tmp_path / "out")
+    shutil.copy(images / "00.png", images / "new.png")
+    outcome, _ = run(request_of())
+    assert outcome.images == 1
+    assert outcome.summary.faces == 21
+    after = files_of(tmp_path / "out")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"run.json", "report.html"}
+    assert verify(str(tmp_path / "out")).problems == []
+
+
+def test_limit_takes_the_first_and_a_later_run_the_rest(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    outcome, _ = run(request_of(limit=5))
+    assert (outcome.images, outcome.summary.images) == (5, 5)
+    latents = pd.read_parquet(tmp_path / "out" / "latents")
+    assert [Path(source).name for source in latents.source] == [f"{i:02d}.png" for i in range(5)]
+    assert run(request_of(limit=5), never)[0].images == 0
+    outcome, _ = run(request_of())
+    assert (outcome.images, outcome.summary.images) == (17, 22)
+    assert verify(str(tmp_path / "out")).problems == []
+
+
+def test_changed_images_keep_their_rows_and_are_mentioned(
+    request_of: Callable[..., Request], images: Path
+) -> None:
+    run(request_of())
+    (images / "notes.txt").write_bytes(b"other text")
+    _, heard = run(request_of(), never)
+    assert any("1 inputs have changed" in line for line in heard.lines)
+
+
+def test_other_settings_are_refused_with_the_difference(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    run(request_of(limit=3))
+    before = files_of(tmp_path / "out")
+    with pytest.raises(SpecError, match=r"steps: 2 -> 3; metrics: l2 -> none"):
+        run(request_of(limit=3, steps=3, metrics=()), never)
+    assert files_of(tmp_path / "out") == before
+
+
+def test_settings_without_rows_bind_nobody(request_of: Callable[..., Request]) -> None:
+    def killed(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"0 of 22 inputs are done.*same command again"):
+        run(request_of(), killed)
+    outcome, _ = run(request_of(steps=3))
+    assert outcome.summary.faces == 20
+
+
+def test_an_interrupted_run_continues(request_of: Callable[..., Request], tmp_path: Path) -> None:
+    def interrupted(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+        yield from in_process.run_units(job, units[:1])
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="8 of 22 inputs are done"):
+        run(request_of(), interrupted)
+    status = read_status(str(tmp_path / "out"))
+    assert status.run is not None
+    assert status.run.state == "interrupted"
+    assert status.summary.pending_images == 14
+    (problem,) = verify(str(tmp_path / "out")).problems
+    assert "14 inputs in 2 units are not done" in problem
+    assert run(request_of())[0].images == 14
+    assert verify(str(tmp_path / "out")).problems == []
+
+
+def test_units_that_fail_are_tried_again_and_then_given_up(
+    request_of: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_BACK_OFF", (0.0, 0.0))
+    tried: list[list[str]] = []
+
+    def flaky(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+        tried.append([unit.name[:6] for unit in units])
+        if len(tried) == 2:
+            raise RuntimeError("the cluster\nfell over")
+        for unit in units:
+            if unit.name.startswith("000001"):
+                yield Receipt(unit.name, error="OSError: storage is away")
+            else:
+                yield from in_process.run_units(job, [unit])
+
+    with pytest.raises(FatalError, match=r"1 unit failed 3 times.*storage is away") as caught:
+        run(request_of(), flaky)
+    assert "\n" not in str(caught.value)
+    assert tried == [["000000", "000001", "000002"], ["000001"], ["000001"]]
+    status = read_status(str(tmp_path / "out"))
+    assert status.run is not None
+    assert status.run.state == "failed"
+    assert (status.summary.done_images, status.summary.pending_images) == (14, 8)
+    outcome, _ = run(request_of())
+    assert outcome.images == 8
+
+
+def test_a_fatal_error_before_the_first_unit_leaves_nothing(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    def fatal(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+        yield Receipt(units[0].name, error="no space is left", fatal=True)
+
+    with pytest.raises(FatalError, match="no space is left"):
+        run(request_of(), fatal)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fatal_error_later_keeps_what_is_done(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    def fatal(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+        yield from in_process.run_units(job, units[:1])
+        yield Receipt(units[1].name, error="no space is left", fatal=True)
+
+    with pytest.raises(FatalError, match="no space is left"):
+        run(request_of(), fatal)
+    status = read_status(str(tmp_path / "out"))
+    assert status.run is not None
+    assert (status.run.state, status.run.error) == ("failed", "no space is left")
+    assert run(request_of())[0].images == 14
+
+
+def test_too_many_rejects_stop_the_run(
+    request_of: Callable[..., Request], images: Path, tmp_path: Path
+) -> None:
+    for index in range(60):
+        (images / f"zz{index:02d}.txt").write_bytes(b"text")
+    with pytest.raises(FatalError, match=r"of 48 inputs were rejected.*--max-reject-rate 0.5"):
+        run(request_of(max_reject_rate=0.5))
+    assert read_status(str(tmp_path / "out")).summary.done_images == 48
+    assert run(request_of())[0].images == 34
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"source": "/no/such/folder"}, SpecError, "correct INPUT"),
+        ({"model": "nobody"}, SpecError, "no model is called 'nobody'"),
+        ({"model": "/no/such/model.pt"}, CheckpointError, "does not exist"),
+        ({"device": "cuda:99"}, SpecError, "cuda:99"),
+        ({"device": "abacus"}, SpecError, "abacus"),
+        ({"out": "/dev/null/out"}, FatalError, "/dev/null"),
+    ],
+)
+def test_bad_requests_write_nothing(
+    request_of: Callable[..., Request],
+    tmp_path: Path,
+    options: dict[str, str],
+    kind: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        run(request_of(**options), never)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_model_is_found_out_before_anything_starts(
+    request_of: Callable[..., Request], tiny_model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    with (copy / "generator.safetensors").open("r+b") as file:
+        file.seek(-1, io.SEEK_END)
+        file.write(b"\x55")
+    with pytest.raises(CheckpointError, match="damaged"):
+        run(request_of(model=str(copy)), never)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_killed_after_its_last_unit_is_concluded(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    run(request_of())
+    (tmp_path / "out" / "report.html").unlink()
+    outcome, _ = run(request_of(), never)
+    assert outcome.images == 0
+    assert (tmp_path / "out" / "report.html").is_file()
