@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from restyle_core.config import MODEL_FILE, ModelConfig, embedded_models, read_config
+from restyle_core.config import MODEL_FILE, ModelConfig, find_model, read_config
 from restyle_core.errors import CheckpointError, SpecError
 
 
@@ -18,17 +17,20 @@ class ModelIdentity:
     Attributes:
         config: what ``model.json`` says.
         encoder: name of the encoder.
-        fingerprint: SHA-256 in hex, the same as the loaded model's.
     """
 
     config: ModelConfig
     encoder: str
-    fingerprint: str
 
     @property
     def name(self) -> str:
         """``faces64:restyle-psp``."""
         return f"{self.config.name}:{self.encoder}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex, the same as the loaded model's."""
+        return self.config.fingerprint(self.encoder)
 
     @property
     def iterative(self) -> bool:
@@ -46,29 +48,8 @@ def identify(spec: str) -> ModelIdentity:
         SpecError: an unknown model or encoder.
         CheckpointError: files are missing or damaged, or do not fit together.
     """
-    found = _directory(spec)
-    return _identify_checkpoint(spec) if found is None else _identify_directory(*found)
-
-
-def fingerprint(config: ModelConfig, encoder: str) -> str:
-    """What :attr:`restyle_core.model.Model.fingerprint` is, without loading the model."""
-    entry = config.encoders[encoder]
-    settings = config.model_dump(
-        mode="json", exclude={"name", "generator", "encoders", "default_encoder"}
-    )
-    settings["generator"] = config.generator.sha256
-    settings["encoder"] = [entry.sha256, entry.kind, entry.iterative]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _directory(spec: str) -> tuple[Path, str | None] | None:
-    embedded = embedded_models()
-    base, colon, suffix = spec.rpartition(":")
-    for name, encoder in [(spec, None), (base, suffix)] if colon else [(spec, None)]:
-        directory = embedded.get(name, Path(name))
-        if (directory / MODEL_FILE).is_file():
-            return directory, encoder
-    return None
+    path, encoder = find_model(spec)
+    return _identify_directory(path, encoder) if path.is_dir() else _identify_checkpoint(path)
 
 
 def _identify_directory(directory: Path, encoder: str | None) -> ModelIdentity:
@@ -79,7 +60,7 @@ def _identify_directory(directory: Path, encoder: str | None) -> ModelIdentity:
         raise SpecError(f"{config.name} has no encoder {name!r}; it has {known}")
     for entry in (config.generator, config.encoders[name]):
         _check_sum(directory / entry.file, entry.sha256)
-    return ModelIdentity(config, name, fingerprint(config, name))
+    return ModelIdentity(config, name)
 
 
 def _check_sum(path: Path, expected: str) -> None:
@@ -95,9 +76,9 @@ def _check_sum(path: Path, expected: str) -> None:
         )
 
 
-def _identify_checkpoint(spec: str) -> ModelIdentity:
+def _identify_checkpoint(path: Path) -> ModelIdentity:
     # A published file says what it is only once it is loaded; this also finds out that it fits.
     from restyle_core.model import load_model
 
-    model = load_model(spec, dtype="fp32", device="cpu")
-    return ModelIdentity(model.config, model.encoder_name, model.fingerprint)
+    model = load_model(path, dtype="fp32", device="cpu")
+    return ModelIdentity(model.config, model.encoder_name)

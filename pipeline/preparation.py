@@ -57,6 +57,7 @@ def prepare(request: Request) -> Preparation:
     """
     storage = open_storage(request.out)
     model = identify(request.settings.model)
+    images = list_images(request.source, request.out)[: request.limit]
     earlier = ledger.read_settings(storage)
     committed = ledger.committed(storage)
     # What "auto" came to once holds for the whole output, on whatever machine it is continued.
@@ -76,7 +77,6 @@ def prepare(request: Request) -> Preparation:
             f"({'; '.join(settings.differences(bound))}); choose another --out, or the settings "
             "it was made with"
         )
-    images = list_images(request.source, request.out)[: request.limit]
     known = read_manifest(storage)
     new = plan(known, images)
     return Preparation(

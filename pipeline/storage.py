@@ -285,9 +285,11 @@ class _RemoteStorage(Storage):
 
     def read_many(self, names: list[str]) -> list[bytes]:
         with storage_errors("cannot read", self.uri):
-            # One call, so that asynchronous file systems fetch many at a time.
-            found = self._filesystem.cat([f"{self._root}/{name}" for name in names])
-            return [bytes(found[f"{self._root}/{name}"]) for name in names] if names else []
+            # One call, so that asynchronous file systems fetch many at a time; not cat, which
+            # would take the names for patterns.
+            paths = [f"{self._root}/{name}" for name in names]
+            found = self._filesystem.cat_ranges(paths, None, None, on_error="raise")
+            return [bytes(data) for data in found]
 
     def sizes(self, folder: str) -> dict[str, int]:
         with storage_errors("cannot list", self.shown(folder)):

@@ -17,12 +17,14 @@ from PIL import Image
 from pipeline import run as run_module
 from pipeline.graph import Job, Receipt
 from pipeline.manifest import Unit
+from pipeline.model_identity import identify
 from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.status import read_status
 from pipeline.verify import verify
 from restyle_core.errors import CheckpointError, FatalError, SpecError
+from restyle_core.model import load_model
 from tests.pipeline import in_process
 
 Engine = Callable[[], contextlib.AbstractContextManager]
@@ -298,6 +300,15 @@ def test_bad_requests_write_nothing(
         run(request_of(**options), never)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("encoder", ["restyle-psp", "single-pass-psp"])
+def test_the_identity_is_that_of_the_loaded_model(tiny_model: Path, encoder: str) -> None:
+    found = identify(f"{tiny_model}:{encoder}")
+    loaded = load_model(f"{tiny_model}:{encoder}", dtype="fp32", device="cpu")
+    assert found.fingerprint == loaded.fingerprint
+    assert (found.encoder, found.iterative) == (loaded.encoder_name, loaded.iterative)
+    assert found.name == f"tiny:{encoder}"
 
 
 def test_a_damaged_model_is_found_out_before_anything_starts(

@@ -80,7 +80,7 @@ def test_prune_removes_empty_folders_only(tmp_path: Path) -> None:
 
 
 def test_any_fsspec_file_system_works_the_same() -> None:
-    storage = open_storage("memory://storage-test/out")
+    storage = open_storage("memory://storage-test/[o]ut*")
     storage.check_writable()
     assert storage.sizes("") == {}
     storage.write("_ledger/b", b"2")
@@ -89,11 +89,12 @@ def test_any_fsspec_file_system_works_the_same() -> None:
     assert storage.sizes("_ledger") == {"_ledger/a": 1, "_ledger/b": 1}
     assert storage.sizes("") == {"run.json": 2}
     assert storage.read_many(["_ledger/b", "_ledger/a"]) == [b"2", b"1"]
+    assert storage.read_many([]) == []
     storage.delete("_ledger/b")
     storage.delete("_ledger/b")
     with pytest.raises(FileNotFoundError):
         storage.read("_ledger/b")
-    assert storage.shown("run.json") == "memory://storage-test/out/run.json"
+    assert storage.shown("run.json") == "memory://storage-test/[o]ut*/run.json"
 
 
 @pytest.mark.parametrize(

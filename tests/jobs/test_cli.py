@@ -1,0 +1,76 @@
+"""The command line: exit codes, one line per error, and quick answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.progress import describe, duration
+from pipeline.request import Progress
+from tests.command import ROOT, restyle
+
+HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["invert", "x", "--out", "y", "--colour", "red"], "No such option: --colour"),
+        (["invert", "x"], "Missing option '--out'"),
+        (["invert", "x", "--out", "y", "--steps", "0"], "--steps"),
+        (["invert", "x", "--out", "y", "--faces", "two"], "--faces"),
+        (["invert", "x", "--out", "y", "--metrics", "beauty"], "beauty"),
+        (["invert", "x", "--out", "y", "--model", "nobody"], "nobody"),
+        (["invert", "/no/such", "--out", "y", "--model", "MODEL"], "/no/such does not exist"),
+        (["invert", "s3://u:p@b/x", "--out", "y", "--model", "MODEL"], "password"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["status", "/no/such"], "/no/such holds no output of restyle"),
+        (["verify", "/no/such"], "/no/such holds no output of restyle"),
+        (["convert", "/no/such.pt", "/no/where"], "/no/such.pt"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(
+    arguments: list[str], words: str, tiny_model: Path
+) -> None:
+    result = restyle(*(str(tiny_model) if each == "MODEL" else each for each in arguments))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["invert", "--help"], ["status", "/no/such"]])
+def test_looking_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import atexit, sys; from jobs.cli import main;"
+        f"atexit.register(lambda: print('LOADED', *(m for m in {HEAVY} if m in sys.modules)));"
+        "main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-1].split() == ["LOADED"]
+
+
+def test_help_names_every_option() -> None:
+    text = restyle("invert", "--help").stdout
+    options = (
+        "--out --model --steps --align --no-align --faces --save-steps --reconstructions "
+        "--metrics --dtype --device --batch-size --limit --max-reject-rate"
+    )
+    assert [option for option in options.split() if option not in text] == []
+
+
+def test_progress_in_words() -> None:
+    assert describe(Progress(0, 10, 0, 3.0)) == ""
+    assert describe(Progress(10, 40, 2, 5.0)) == "2 images/s, 0:15 left, 2 rejects"
+    assert describe(Progress(10, 40, 1, 0.5)) == "20 images/s, 0:02 left, 1 reject"
+    assert [duration(s) for s in (0, 59.6, 61, 3661)] == ["0:00", "1:00", "1:01", "1:01:01"]
