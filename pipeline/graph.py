@@ -15,18 +15,15 @@ import pickle
 import shutil
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.aligner import AlignedUnit, Aligner
-from pipeline.isolation import CropSettings
-from pipeline.ledger import UnitRecord
+from pipeline.job import Job, Receipt, failure, one_line
 from pipeline.manifest import Unit
-from pipeline.settings import ResolvedSettings
 from pipeline.sink import write_unit
 from pipeline.storage import open_storage
 from restyle_core.errors import FatalError
@@ -49,51 +46,11 @@ _OBJECT_STORE_BYTES = 512 * 2**20
 _ALIGN_CPUS = 0.4
 _INVERT_CPUS = 0.4
 
+# Short, because the paths of Unix sockets inside may have no more than 107 characters.
+_FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
+_FOLDER_PREFIX = "restyle-"
+
 _SCHEMA = pa.schema([("unit", pa.string()), ("payload", pa.large_binary())])
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the workers need to know.
-
-    Attributes:
-        source: ``INPUT``.
-        out: the output's URI.
-        model: what ``load_model`` takes.
-        settings: of the run.
-        crop: how images become encoder input.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        batch_size: faces per batch; None for what suits the model.
-        threads: cores to use on this machine.
-    """
-
-    source: str
-    out: str
-    model: str
-    settings: ResolvedSettings
-    crop: CropSettings
-    device: str
-    batch_size: int | None
-    threads: int
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What became of a unit.
-
-    Attributes:
-        unit: its name.
-        record: its ledger entry when it is committed.
-        error: why it is not, in one line.
-        fatal: no unit will fare better.
-        device: where it was computed.
-    """
-
-    unit: str
-    record: UnitRecord | None = None
-    error: str = ""
-    fatal: bool = False
-    device: str = ""
 
 
 @contextlib.contextmanager
@@ -103,8 +60,8 @@ def local_cluster() -> Iterator[None]:
     Raises:
         FatalError: it does not start.
     """
-    # Short, because the paths of Unix sockets inside may have no more than 107 characters.
-    folder = tempfile.mkdtemp(prefix="restyle-", dir="/tmp")
+    _sweep()
+    folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_FOLDERS)
     try:
         try:
             with _standard_error_closed():
@@ -117,7 +74,7 @@ def local_cluster() -> Iterator[None]:
                     _temp_dir=folder,
                 )
         except Exception as error:
-            raise FatalError(f"Ray does not start: {_one_line(error)}") from error
+            raise FatalError(f"Ray does not start: {one_line(error)}") from error
         _be_quiet()
         yield
     finally:
@@ -179,7 +136,7 @@ class _AlignStage:
         try:
             return _seal(unit.name, self._aligner(unit))
         except Exception as error:
-            return _seal(unit.name, _failure(unit.name, error))
+            return _seal(unit.name, failure(unit.name, error))
 
 
 class _InvertStage:
@@ -210,26 +167,13 @@ class _InvertStage:
 
     def _receipt(self, aligned: AlignedUnit) -> Receipt:
         if self._failure is not None:
-            return _failure(aligned.unit, self._failure, fatal=True)
+            return failure(aligned.unit, self._failure, fatal=True)
         try:
             inverted = self._inverter(aligned)
             record = write_unit(self._storage, inverted, self._fingerprint)
         except Exception as error:
-            return _failure(aligned.unit, error)
+            return failure(aligned.unit, error)
         return Receipt(aligned.unit, record, device=str(self._inverter.model.device))
-
-
-def _failure(unit: str, error: Exception, *, fatal: bool = False) -> Receipt:
-    # The whole story goes to the worker's log, one line to the person.
-    traceback.print_exception(error)
-    return Receipt(unit, error=_one_line(error), fatal=fatal or isinstance(error, FatalError))
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, FatalError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _seal(unit: str, payload: object) -> pa.Table:
@@ -238,6 +182,14 @@ def _seal(unit: str, payload: object) -> pa.Table:
 
 def _open(envelope: pa.Table) -> Any:
     return pickle.loads(envelope.column("payload")[0].as_py())  # noqa: S301 (from our own workers)
+
+
+def _sweep() -> None:
+    """Remove what clusters of killed runs left."""
+    for folder in Path(_FOLDERS).glob(f"{_FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import ledger
 from pipeline.datasets import DATASETS
+from pipeline.job import Job
 from pipeline.manifest import Unit, count_changed, plan, read_manifest
 from pipeline.model_identity import ModelIdentity, identify
 from pipeline.request import Request
@@ -14,6 +16,9 @@ from pipeline.settings import Precision, ResolvedSettings, resolve
 from pipeline.sources import list_images
 from pipeline.storage import Storage, open_storage
 from restyle_core.errors import SpecError
+
+FACE_CROP = 256
+"""Side of aligned crops in pixels; models that work at less reduce them themselves."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,38 @@ def place(dtype: Precision, device: str) -> str:
     from restyle_core.hardware import choose
 
     return str(choose(dtype, device).device)
+
+
+def job_of(request: Request, prepared: Preparation, device: str) -> Job:
+    """What the workers are told.
+
+    Args:
+        request: the run's.
+        prepared: the same, resolved.
+        device: from :func:`place`.
+    """
+    from pipeline.isolation import CropSettings
+    from restyle_core.alignment import Framing
+
+    config, settings = prepared.model.config, prepared.settings
+    size = (FACE_CROP, FACE_CROP) if settings.align else config.image_size
+    framing = Framing(config.framing_scale, config.framing_shift)
+    return Job(
+        source=request.source,
+        out=request.out,
+        model=request.settings.model,
+        settings=settings,
+        crop=CropSettings(settings.align, settings.faces, size, framing),
+        device=device,
+        batch_size=request.batch_size,
+        threads=_threads(),
+    )
+
+
+def _threads() -> int:
+    """Cores that this process may use, or what the user set for numerical libraries."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
 def _is_used(storage: Storage, committed: set[str]) -> bool:

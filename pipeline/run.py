@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 from pipeline import ledger
 from pipeline.datasets import DATASETS
+from pipeline.job import Job, Receipt, failure
 from pipeline.ledger import UnitRecord
 from pipeline.manifest import Unit, write_plan
-from pipeline.preparation import Preparation, place, prepare
+from pipeline.preparation import Preparation, job_of, place, prepare
 from pipeline.report import NAME as REPORT
 from pipeline.report import write_report
 from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
@@ -34,16 +33,13 @@ from pipeline.storage import shown_uri
 from pipeline.summary import Summary, summarise
 from restyle_core.errors import FatalError, RestyleError
 
-if TYPE_CHECKING:
-    from pipeline.graph import Job, Receipt
-
-    Execute = Callable[[Job, Sequence[Unit]], Iterator[Receipt]]
+Execute = Callable[[Job, Sequence[Unit]], Iterator[Receipt]]
 
 ATTEMPTS = 3
 """Times a unit is run before the run gives up on it."""
 
-FACE_CROP = 256
-"""Side of aligned crops in pixels; models that work at less reduce them themselves."""
+FAILURES = f"{ledger.FOLDER}/failures.txt"
+"""What went wrong in units that failed, until the next run."""
 
 # A share of rejects means nothing over a handful of inputs.
 _RATE_FROM = 32
@@ -108,7 +104,7 @@ class _Run:
         self._written: list[str] = []
         self._progress = Progress(0, 0, 0, 0.0)
         self._computing_since = self._started
-        self.pending = prepared.pending
+        self.pending = {unit.name: unit for unit in prepared.pending}
         if prepared.changed:
             listener.noted(
                 f"{prepared.changed} inputs have changed since they were planned; "
@@ -138,6 +134,7 @@ class _Run:
         if not prepared.is_begun:
             self._written.append(ledger.SETTINGS_FILE)
             ledger.write_settings(self._storage, prepared.settings)
+        self._storage.delete(FAILURES)
         if prepared.new:
             self._written.append(write_plan(self._storage, prepared.new))
         self._save("running")
@@ -148,14 +145,16 @@ class _Run:
         Raises:
             FatalError: a unit failed each time, or a failure that no unit would escape.
         """
-        job = _job(self._request, self._prepared, self._device)
-        total = sum(len(unit.images) for unit in self.pending)
+        job = job_of(self._request, self._prepared, self._device)
+        total = sum(len(unit.images) for unit in self.pending.values())
         self._progress = Progress(0, total, 0, 0.0)
         self._computing_since = time.perf_counter()
+        error = ""
         for attempt in range(ATTEMPTS):
-            error = self._round(execute, job)
+            failures = self._round(execute, job)
             if not self.pending:
                 return
+            error = next(reversed(failures.values())).error if failures else "a worker died"
             if attempt < len(_BACK_OFF):
                 self._listener.noted(
                     f"{_plural(len(self.pending), 'unit')} failed ({error}); trying again"
@@ -163,30 +162,43 @@ class _Run:
                 time.sleep(_BACK_OFF[attempt])
         raise FatalError(
             f"{_plural(len(self.pending), 'unit')} failed {ATTEMPTS} times, last with: {error}; "
-            "what is done is kept, run the same command again to retry the rest"
+            f"details are in {self._storage.shown(FAILURES)}, what is done is kept, run the same "
+            "command again to retry the rest"
         )
 
-    def _round(self, execute: Execute, job: Job) -> str:
-        """Run what is pending once; why the last of them failed."""
-        error = "a worker died"
+    def _round(self, execute: Execute, job: Job) -> dict[str, Receipt]:
+        """Run what is pending once; the receipts of units that failed."""
+        failures: dict[str, Receipt] = {}
         try:
-            for receipt in execute(job, self.pending):
+            for receipt in execute(job, list(self.pending.values())):
                 if receipt.fatal:
                     raise FatalError(receipt.error)
                 if receipt.record is None:
-                    error = receipt.error
+                    failures[receipt.unit] = receipt
                 else:
                     self._device = receipt.device
                     self._advance(receipt.record)
         except RestyleError:
             raise
-        except Exception as failure:
+        except Exception as error:
             # Whatever Ray raises; its units have no entry, which is all that counts.
-            error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:300]}"
-        return error
+            failures[""] = failure("", error)
+        # A worker may have died between its unit's entry and its receipt.
+        done = sorted(ledger.committed(self._storage) & self.pending.keys())
+        for record in ledger.read_records(self._storage, done):
+            self._advance(record)
+        if failures:
+            trace = "\n".join(f"{unit}\n{each.trace}" for unit, each in failures.items())
+            self._storage.write(FAILURES, trace.encode())
+        return failures
 
     def _advance(self, record: UnitRecord) -> None:
-        self.pending = [unit for unit in self.pending if unit.name != record.unit]
+        if self.pending.pop(record.unit, None) is None:
+            return
+        if not self._progress.done:
+            # The time that workers took to start says nothing about the time that is left.
+            working = time.perf_counter() - sum(record.seconds.values())
+            self._computing_since = max(self._computing_since, working)
         before = self._progress
         self._progress = Progress(
             done=before.done + record.images,
@@ -228,7 +240,7 @@ class _Run:
             if ledger.committed(self._storage):
                 self._save("failed", error)
                 return
-        for name in (NAME, *self._written):
+        for name in (NAME, FAILURES, *self._written):
             with contextlib.suppress(RestyleError):
                 self._storage.delete(name)
         self._storage.prune()
@@ -288,32 +300,6 @@ class _Run:
         )
         write_run(self._storage, record)
         return summary
-
-
-def _job(request: Request, prepared: Preparation, device: str) -> Job:
-    from pipeline.graph import Job
-    from pipeline.isolation import CropSettings
-    from restyle_core.alignment import Framing
-
-    config, settings = prepared.model.config, prepared.settings
-    size = (FACE_CROP, FACE_CROP) if settings.align else config.image_size
-    framing = Framing(config.framing_scale, config.framing_shift)
-    return Job(
-        source=request.source,
-        out=request.out,
-        model=request.settings.model,
-        settings=settings,
-        crop=CropSettings(settings.align, settings.faces, size, framing),
-        device=device,
-        batch_size=request.batch_size,
-        threads=_threads(),
-    )
-
-
-def _threads() -> int:
-    """Cores that this process may use, or what the user set for numerical libraries."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
 def _plural(count: int, noun: str) -> str:

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline import aligner
-from pipeline.graph import Job, Receipt
 from pipeline.inverter import Inverter
 from pipeline.isolation import CropSettings, CutOut, cut_out
+from pipeline.job import Job, Receipt
 from pipeline.manifest import Unit
 from pipeline.sink import write_unit
 from pipeline.storage import open_storage

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline import run as run_module
-from pipeline.graph import Job, Receipt
+from pipeline.job import Job, Receipt
 from pipeline.manifest import Unit
 from pipeline.model_identity import identify
 from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
@@ -237,8 +237,26 @@ def test_units_that_fail_are_tried_again_and_then_given_up(
     assert status.run is not None
     assert status.run.state == "failed"
     assert (status.summary.done_images, status.summary.pending_images) == (14, 8)
+    failures = tmp_path / "out" / "_ledger" / "failures.txt"
+    assert failures.read_text().startswith("000001-")
     outcome, _ = run(request_of())
     assert outcome.images == 8
+    assert not failures.exists()
+    assert verify(str(tmp_path / "out")).problems == []
+
+
+def test_a_unit_whose_receipt_is_lost_is_not_run_again(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    def forgetful(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+        receipts = list(in_process.run_units(job, units))
+        yield from (receipts[0], receipts[0])
+        raise RuntimeError("the worker is gone")
+
+    outcome, heard = run(request_of(), forgetful)
+    assert outcome.images == 22
+    assert heard.progress[-1].done == 22
+    assert not any("failed" in line for line in heard.lines)
 
 
 def test_a_fatal_error_before_the_first_unit_leaves_nothing(
