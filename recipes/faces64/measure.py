@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from recipes.faces64.teacher import FRAMING, PHOTO_SIZE
+from restyle_core import hardware
 from restyle_core.alignment import find_landmarks
 from restyle_core.frechet import frechet_distance
 from restyle_core.generator import Generator
@@ -79,7 +80,7 @@ def measure_generator(
             "faces_found": found_share(real[:samples]),
             "frechet": frechet_distance(embeddings(other), reference),
         }
-    for psi in (1.0,) if quick else (1.0, 0.8, 0.6):
+    for psi in (1.0,) if quick else (1.0, 0.8):
         images = sample(generator, max(samples, len(held)), psi)
         row = {"frechet": frechet_distance(embeddings(images[: len(held)]), reference)}
         if not quick:
@@ -90,8 +91,10 @@ def measure_generator(
 
 def _load_generator(path: Path) -> Generator:
     if (path / "model.json").is_file():
-        return load_model(path, dtype="fp32", device="cpu").generator
-    return load_trained_generator(path)[0]
+        return load_model(path, device="cpu").generator
+    generator = load_trained_generator(path)[0]
+    generator.dtype = hardware.choose("auto", "cpu").dtype
+    return generator
 
 
 @app.command("encoder")

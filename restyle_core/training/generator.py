@@ -40,10 +40,14 @@ class FrozenFeatures:
 
     def __call__(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Images [B, 3, S, S] -> (LPIPS maps, recognition maps)."""
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+        with self.precision():
             perceptual = self.perceptual.features(images)
             recognition = self.recognition.features(chips_from_crops(images, self.framing))
         return perceptual, recognition
+
+    def precision(self) -> torch.autocast:
+        """The context in which networks that look at features compute, too."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
 
 class GeneratorTrainer:
@@ -155,7 +159,7 @@ class GeneratorTrainer:
             real_maps = [*real_features[0], *real_features[1]]
             fake_maps = [*fake_features[0], *fake_features[1]]
             losses["heads"] = self._update_heads(real_maps, fake_maps, rate)
-            with torch.autocast("cpu", self.features.dtype):
+            with self.features.precision():
                 losses["adversarial"] = spec.adversarial.weight * self.heads.generator_loss(
                     fake_maps
                 )
@@ -194,7 +198,7 @@ class GeneratorTrainer:
         }
 
     def _update_heads(self, real: list[Tensor], fake: list[Tensor], rate: float) -> Tensor:
-        with torch.autocast("cpu", self.features.dtype):
+        with self.features.precision():
             loss = self.heads.discriminator_loss(real, fake)
         self.heads_optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
