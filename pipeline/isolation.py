@@ -16,14 +16,12 @@ import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from restyle_core.alignment import FacePolicy, Framing, align_faces, find_landmarks
 from restyle_core.errors import FatalError, RejectError, RejectReason, RestyleError
-from restyle_core.images import MIN_SIDE, decode_image
 
 TIME_LIMIT = 120
 """Seconds that one image may take."""
@@ -40,14 +38,16 @@ class CropSettings:
         align: find faces and cut them out, or take the image whole.
         faces: which faces to keep.
         size: height and width of the result in pixels; square when faces are aligned.
-        framing: the domain's crop.
+        framing_scale: side of the domain's crop relative to the FFHQ quad.
+        framing_shift: its displacement towards the chin, in units of the quad's side.
         time_limit: seconds one image may take.
     """
 
     align: bool
-    faces: FacePolicy
+    faces: Literal["largest", "all"]
     size: tuple[int, int]
-    framing: Framing
+    framing_scale: float = 1.0
+    framing_shift: float = 0.0
     time_limit: int = TIME_LIMIT
 
 
@@ -77,9 +77,16 @@ def cut_out(data: bytes, settings: CropSettings) -> list[CutOut]:
     Raises:
         RejectError: the file gives none.
     """
+    # Here, because only the child has to pay for these.
+    from PIL import Image
+
+    from restyle_core.alignment import Framing, align_faces
+    from restyle_core.images import decode_image
+
     image = decode_image(data)
     if settings.align:
-        found = align_faces(image, settings.size[0], settings.faces, settings.framing)
+        framing = Framing(settings.framing_scale, settings.framing_shift)
+        found = align_faces(image, settings.size[0], settings.faces, framing)
         return [CutOut(np.asarray(face.image), face.quad) for face in found]
     height, width = settings.size
     # The published loaders resize to the encoder's size whatever the aspect.
@@ -226,6 +233,11 @@ def serve(connection: Connection) -> None:
 
 def _prepare(settings: CropSettings) -> list[CutOut] | FatalError:
     """Load dlib's models while the other processes start; nothing or what is wrong with them."""
+    from PIL import Image
+
+    from restyle_core.alignment import find_landmarks
+    from restyle_core.images import MIN_SIDE
+
     try:
         if settings.align:
             find_landmarks(Image.new("RGB", (MIN_SIDE, MIN_SIDE)))

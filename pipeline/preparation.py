@@ -11,6 +11,7 @@ from pipeline.datasets import DATASETS
 from pipeline.job import Job
 from pipeline.manifest import Unit, count_changed, plan, read_manifest
 from pipeline.model_identity import ModelIdentity, identify
+from pipeline.placement import choose
 from pipeline.request import Request
 from pipeline.settings import Precision, ResolvedSettings, resolve
 from pipeline.sources import list_images
@@ -97,37 +98,31 @@ def prepare(request: Request) -> Preparation:
     )
 
 
-def place(dtype: Precision, device: str) -> str:
-    """The device that a request comes to on this machine: ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        SpecError: there is no such device.
-    """
-    from restyle_core.hardware import choose
-
-    return str(choose(dtype, device).device)
-
-
 def job_of(request: Request, prepared: Preparation, device: str) -> Job:
     """What the workers are told.
 
     Args:
         request: the run's.
         prepared: the same, resolved.
-        device: from :func:`place`.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
     """
     from pipeline.isolation import CropSettings
-    from restyle_core.alignment import Framing
 
     config, settings = prepared.model.config, prepared.settings
     size = (FACE_CROP, FACE_CROP) if settings.align else config.image_size
-    framing = Framing(config.framing_scale, config.framing_shift)
+    crop = CropSettings(
+        align=settings.align,
+        faces=settings.faces,
+        size=size,
+        framing_scale=config.framing_scale,
+        framing_shift=config.framing_shift,
+    )
     return Job(
         source=request.source,
         out=request.out,
         model=request.settings.model,
         settings=settings,
-        crop=CropSettings(settings.align, settings.faces, size, framing),
+        crop=crop,
         device=device,
         batch_size=request.batch_size,
         threads=_threads(),
@@ -147,12 +142,9 @@ def _is_used(storage: Storage, committed: set[str]) -> bool:
 
 def _precision(request: Request, bound: ResolvedSettings | None) -> tuple[Precision, str]:
     asked = request.settings.dtype
+    if asked == "auto" and bound is not None:
+        return bound.dtype, f"{bound.dtype}: as this output was begun"
     if asked != "auto":
         return asked, f"{asked}: asked for"
-    if bound is not None:
-        return bound.dtype, f"{bound.dtype}: as this output was begun"
-    from restyle_core.hardware import DTYPES, choose
-
-    placement = choose("auto", request.device)
-    names: dict[object, Precision] = {DTYPES["fp32"]: "fp32", DTYPES["bf16"]: "bf16"}
-    return names[placement.dtype], placement.dtype_reason
+    placement = choose(asked, request.device)
+    return placement.dtype, placement.reason

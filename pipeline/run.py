@@ -12,7 +12,8 @@ from pipeline.datasets import DATASETS
 from pipeline.job import Job, Receipt, failure
 from pipeline.ledger import UnitRecord
 from pipeline.manifest import Unit, write_plan
-from pipeline.preparation import Preparation, job_of, place, prepare
+from pipeline.placement import choose
+from pipeline.preparation import Preparation, job_of, prepare
 from pipeline.report import NAME as REPORT
 from pipeline.report import write_report
 from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
@@ -124,7 +125,7 @@ class _Run:
         """Write what must be there before the first unit is."""
         prepared = self._prepared
         self._storage.check_writable()
-        self._device = place(prepared.settings.dtype, self._request.device)
+        self._device = choose(prepared.settings.dtype, self._request.device).device
         self._listener.noted(
             f"{prepared.model.name}, {_plural(prepared.settings.steps, 'step')}, "
             f"{prepared.dtype_reason}, device {self._device}"

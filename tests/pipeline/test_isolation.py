@@ -12,11 +12,11 @@ from pipeline.aligner import MAX_FILE_BYTES, Aligner
 from pipeline.isolation import CropSettings, IsolatedCutter, cut_out
 from pipeline.manifest import Unit
 from pipeline.sources import SourceImage, list_images
-from restyle_core.alignment import FFHQ, align_faces
+from restyle_core.alignment import align_faces
 from restyle_core.errors import FatalError, RejectError, RejectReason
 from restyle_core.images import decode_image
 
-WHOLE = CropSettings(align=False, faces="largest", size=(48, 64), framing=FFHQ, time_limit=3)
+WHOLE = CropSettings(align=False, faces="largest", size=(48, 64), time_limit=3)
 
 POISON = """
 import os, time
@@ -68,7 +68,7 @@ def test_a_whole_image_is_squashed_as_pillow_does_and_its_quad_is_its_outline() 
 
 def test_faces_are_those_of_align_faces(photos: Path) -> None:
     data = (photos / "two friends.jpg").read_bytes()
-    settings = CropSettings(align=True, faces="all", size=(256, 256), framing=FFHQ)
+    settings = CropSettings(align=True, faces="all", size=(256, 256))
     cuts = cut_out(data, settings)
     faces = align_faces(decode_image(data), 256, "all")
     assert len(cuts) == len(faces) >= 2
@@ -108,7 +108,7 @@ def test_a_missing_landmark_predictor_is_fatal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESTYLE_LANDMARKS", str(tmp_path / "none.dat"))
-    settings = CropSettings(align=True, faces="all", size=(256, 256), framing=FFHQ)
+    settings = CropSettings(align=True, faces="all", size=(256, 256))
     cutter = IsolatedCutter(settings)
     with pytest.raises(FatalError, match=r"none.dat"):
         cutter(png())

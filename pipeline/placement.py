@@ -1,0 +1,78 @@
+"""Where and in which precision a run computes, decided without torch where that is possible.
+
+Importing torch costs more than a second, which a run of one photograph would pay twice: the
+workers need torch, the process that directs them does not.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.settings import Precision
+
+# Device files of NVIDIA's driver, its form under WSL, and AMD's.
+_ACCELERATORS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+
+# As in restyle_core.hardware, in the same order; Linux lists them under the same names.
+_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a request comes to on this machine.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: of activations.
+        reason: the dtype and why, such as ``bf16: avx512_bf16``.
+    """
+
+    device: str
+    dtype: Precision
+    reason: str
+
+
+def choose(dtype: str, device: str) -> Placement:
+    """Resolve ``auto``, as :func:`restyle_core.hardware.choose` does.
+
+    Args:
+        dtype: ``auto``, ``fp32`` or ``bf16``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        SpecError: an unknown name, or a device that is not there.
+    """
+    if device == "cpu" or (device == "auto" and not _has_accelerator()):
+        if dtype in ("fp32", "bf16"):
+            return Placement("cpu", "fp32" if dtype == "fp32" else "bf16", f"{dtype}: asked for")
+        flags = _processor_flags()
+        if dtype == "auto" and flags:
+            support = next((name for name in _BF16 if name in flags), None)
+            if support is None:
+                return Placement("cpu", "fp32", "fp32: no bf16 instructions on this cpu")
+            return Placement("cpu", "bf16", f"bf16: {support}")
+    from restyle_core.hardware import DTYPES
+    from restyle_core.hardware import choose as choose_with_torch
+
+    found = choose_with_torch(dtype, device)
+    precision: Precision = "fp32" if found.dtype == DTYPES["fp32"] else "bf16"
+    return Placement(str(found.device), precision, found.dtype_reason)
+
+
+def _has_accelerator() -> bool:
+    return sys.platform != "linux" or any(Path(file).exists() for file in _ACCELERATORS)
+
+
+def _processor_flags() -> frozenset[str]:
+    """Instruction sets as Linux lists them; empty when it does not."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip().lower() in ("flags", "features"):
+            return frozenset(value.split())
+    return frozenset()
