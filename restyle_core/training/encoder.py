@@ -44,21 +44,21 @@ class ReconstructionLoss:
     ) -> None:
         self.spec, self.target, self.networks, self.dtype = spec, target, networks, dtype
         with torch.no_grad():
-            self.perceptual = networks.perceptual(target, dtype)
+            self.perceptual = networks.perceptual(target, dtype) if spec.losses.lpips else None
             self.identity = networks.identity(target, dtype) if spec.losses.identity else None
 
     def __call__(self, image: Tensor, *, with_identity: bool) -> dict[str, Tensor]:
         """Losses of one step's reconstruction [B, 3, h, w]."""
         weights = self.spec.losses
-        features = self.networks.perceptual(image, self.dtype)
-        losses = {
-            "l2": weights.l2 * F.mse_loss(image, self.target),
-            "lpips": weights.lpips * self.networks.lpips.distance(features, self.perceptual).mean(),
-        }
+        losses = {"l2": weights.l2 * F.mse_loss(image, self.target)}
+        if self.perceptual is not None:
+            features = self.networks.perceptual(image, self.dtype)
+            distance = self.networks.lpips.distance(features, self.perceptual).mean()
+            losses["lpips"] = weights.lpips * distance
         if with_identity and self.identity is not None:
             embedding = self.networks.identity(image, self.dtype)
-            distance = 1 - F.cosine_similarity(embedding, self.identity).mean()
-            losses["identity"] = weights.identity / weights.identity_share * distance
+            angle = 1 - F.cosine_similarity(embedding, self.identity).mean()
+            losses["identity"] = weights.identity / weights.identity_share * angle
         return losses
 
 

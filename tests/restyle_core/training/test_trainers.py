@@ -118,10 +118,19 @@ def test_a_resumed_generator_equals_an_uninterrupted_one(crops: Path, tmp_path: 
 def test_the_encoder_learns(
     crops: Path, generator_run: Path, tmp_path: Path, iterative: bool
 ) -> None:
-    spec = encoder_spec(crops, generator_run, 240, iterative=iterative)
+    # Pixels only: the other networks take most of the time and teach nothing about flat colours.
+    spec = encoder_spec(
+        crops,
+        generator_run,
+        800,
+        iterative=iterative,
+        losses={"lpips": 0.0, "identity": 0.0},
+        optimizer={"lr": 5e-3, "decay_from": 1.0, "ema_half_life": 16, "update": "step"},
+    )
     EncoderTrainer(spec, tmp_path).run(lambda _: None)
     log = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
-    assert np.mean([line["l2_last"] for line in log[-5:]]) < 0.7 * log[0]["l2_last"]
+    start, end = (np.mean([line["l2_last"] for line in part]) for part in (log[:5], log[-10:]))
+    assert end < 0.6 * start
 
 
 @pytest.mark.parametrize("update", ["batch", "step"])
