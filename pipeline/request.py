@@ -76,4 +76,4 @@ class Listener:
         """Something worth a line."""
 
     def advanced(self, progress: Progress) -> None:
-        """Units were committed."""
+        """The workers are about to start, or a unit was committed."""

@@ -149,6 +149,7 @@ class _Run:
         job = job_of(self._request, self._prepared, self._device)
         total = sum(len(unit.images) for unit in self.pending.values())
         self._progress = Progress(0, total, 0, 0.0)
+        self._listener.advanced(self._progress)
         self._computing_since = time.perf_counter()
         error = ""
         for attempt in range(ATTEMPTS):

@@ -99,7 +99,12 @@ def test_a_run_accounts_for_every_input(request_of: Callable[..., Request], tmp_
     outcome, heard = run(request_of())
     assert (outcome.images, outcome.summary.faces) == (22, 20)
     assert outcome.summary.rejects == {"empty": 1, "not_an_image": 1}
-    assert [(p.done, p.total) for p in heard.progress] == [(8, 22), (16, 22), (22, 22)]
+    assert [(p.done, p.total) for p in heard.progress] == [
+        (0, 22),
+        (8, 22),
+        (16, 22),
+        (22, 22),
+    ]
     assert heard.progress[-1].rejects == 2
     assert any("fp32: asked for" in line and "cpu" in line for line in heard.lines)
     assert verify(str(tmp_path / "out")).problems == []
