@@ -141,7 +141,7 @@ class Fabricator:
         state = {}
         # The backbone's activations grow with its depth; the published one has four times the
         # units of the tiny one.
-        gain = 0.25 if style_dim < 512 else 0.05
+        gain = 0.25 if style_dim < 512 else 0.02
         for style in range(n_styles):
             count = 4
             if pyramid:
