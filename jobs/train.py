@@ -13,7 +13,8 @@ SpecPath = Annotated[Path, typer.Argument(help="TOML specification; see recipes/
 RunPath = Annotated[
     Path,
     typer.Option(
-        "--out", help="Folder of the run: checkpoint, loss log, sample grids. Continued if it exists."
+        "--out",
+        help="Folder of the run: checkpoint, loss log, sample grids. Continued if it exists.",
     ),
 ]
 

@@ -13,7 +13,6 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from restyle_core.errors import RejectError, RejectReason, SpecError
 from restyle_core.images import upright_rgb
@@ -227,6 +226,9 @@ def _shrink(image: Image.Image, quad: FloatArray, size: int) -> tuple[Image.Imag
 
 def _reflect(image: Image.Image, margins: npt.NDArray[np.int_], blur: float) -> Image.Image:
     """Pad by reflection; blur and then fade to the median colour towards the outer edge."""
+    # Here, because most photographs need no padding and the import costs a quarter of a second.
+    from scipy.ndimage import gaussian_filter
+
     left, top, right, bottom = (int(margin) for margin in margins)
     pixels = np.pad(
         np.asarray(image, dtype=np.float32), ((top, bottom), (left, right), (0, 0)), "reflect"

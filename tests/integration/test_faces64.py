@@ -1,4 +1,4 @@
-"""The embedded model on what ships with the project: its claims hold on photographs it never saw."""
+"""The embedded model on photographs that ship with the project: what it claims holds."""
 
 from pathlib import Path
 
