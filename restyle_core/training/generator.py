@@ -22,9 +22,10 @@ from restyle_core.lpips import load_lpips
 from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.training.crops import CropSet, batch_indices
 from restyle_core.training.heads import FeatureHeads
-from restyle_core.training.journal import Journal, crossed
+from restyle_core.training.journal import Journal
+from restyle_core.training.loop import train
 from restyle_core.training.schedule import cosine_decay, update_average
-from restyle_core.training.spec import GeneratorSpec
+from restyle_core.training.spec import GeneratorSpec, Schedule
 
 _GRID = 64
 
@@ -119,21 +120,14 @@ class GeneratorTrainer:
         states = {name: part.state_dict() for name, part in self._parts().items()}
         self.journal.save({"step": self.step, **states})
 
+    @property
+    def schedule(self) -> Schedule:
+        """How long the run is and what it writes."""
+        return self.spec.schedule
+
     def run(self, report: Callable[[str], None] = print) -> None:
         """Train to the end of the schedule, from the last checkpoint if there is one."""
-        schedule = self.spec.schedule
-        while (seen := self.step * schedule.batch) < schedule.images:
-            self.journal.add(self.train_step())
-            self.step += 1
-            before, seen = seen, self.step * schedule.batch
-            if crossed(before, seen, schedule.log_every):
-                report(self.journal.write_losses(seen, schedule.batch))
-            if crossed(before, seen, schedule.sample_every):
-                self.write_samples(seen)
-            if crossed(before, seen, schedule.checkpoint_every):
-                self.save()
-        self.write_samples(self.step * schedule.batch)
-        self.save()
+        train(self, report)
 
     def train_step(self) -> dict[str, Tensor]:
         """One update of the generator and, once they count, of the heads."""
