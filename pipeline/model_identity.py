@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from restyle_core.config import MODEL_FILE, ModelConfig, find_model, read_config
-from restyle_core.errors import CheckpointError, SpecError
+from restyle_core.config import ModelConfig, checked_file, find_model, read_config
 
 
 @dataclass(frozen=True)
@@ -54,26 +52,10 @@ def identify(spec: str) -> ModelIdentity:
 
 def _identify_directory(directory: Path, encoder: str | None) -> ModelIdentity:
     config = read_config(directory)
-    name = encoder or config.default_encoder
-    if name not in config.encoders:
-        known = ", ".join(sorted(config.encoders))
-        raise SpecError(f"{config.name} has no encoder {name!r}; it has {known}")
+    name = config.encoder_named(encoder)
     for entry in (config.generator, config.encoders[name]):
-        _check_sum(directory / entry.file, entry.sha256)
+        checked_file(directory, entry)
     return ModelIdentity(config, name)
-
-
-def _check_sum(path: Path, expected: str) -> None:
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    if found != expected:
-        raise CheckpointError(
-            f"{path} is damaged or was exchanged: its sha256 begins {found[:12]}, "
-            f"{MODEL_FILE} says {expected[:12]}"
-        )
 
 
 def _identify_checkpoint(path: Path) -> ModelIdentity:

@@ -6,7 +6,6 @@ before it is used.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -21,9 +20,11 @@ from restyle_core.config import (
     EncoderFile,
     GeneratorFile,
     ModelConfig,
+    checked_file,
+    file_sha256,
     read_config,
 )
-from restyle_core.errors import CheckpointError, FatalError, SpecError
+from restyle_core.errors import CheckpointError, FatalError
 from restyle_core.generator import Generator
 from restyle_core.model_weights import (
     EncoderWeights,
@@ -162,19 +163,6 @@ def _stored(tensor: Tensor, half: bool, key: str) -> Tensor:
     return rounded
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def read_model(directory: Path, encoder: str | None = None) -> tuple[ModelConfig, ModelWeights]:
     """Read a generator and one encoder from a model directory.
 
@@ -190,10 +178,7 @@ def read_model(directory: Path, encoder: str | None = None) -> tuple[ModelConfig
         SpecError: there is no such encoder.
     """
     config = read_config(directory)
-    name = config.default_encoder if encoder is None else encoder
-    if name not in config.encoders:
-        known = ", ".join(sorted(config.encoders))
-        raise SpecError(f"{config.name} has no encoder {name!r}; it has {known}")
+    name = config.encoder_named(encoder)
     entry = config.encoders[name]
     generator = _load(directory, config.generator)
     state = _load(directory, entry)
@@ -206,17 +191,7 @@ def read_model(directory: Path, encoder: str | None = None) -> tuple[ModelConfig
 
 
 def _load(directory: Path, entry: GeneratorFile | EncoderFile) -> dict[str, Tensor]:
-    path = directory / entry.file
-    if directory.resolve() not in path.resolve().parents:
-        raise CheckpointError(
-            f"{path} leads out of the model's directory; put the file itself there"
-        )
-    found = file_sha256(path)
-    if found != entry.sha256:
-        raise CheckpointError(
-            f"{path} is damaged or was exchanged: its sha256 begins {found[:12]}, "
-            f"{MODEL_FILE} says {entry.sha256[:12]}"
-        )
+    path = checked_file(directory, entry)
     try:
         return load_file(path, device="cpu")
     except (SafetensorError, OSError) as error:

@@ -146,6 +146,19 @@ class ModelConfig(Domain):
             )
         return self
 
+    def encoder_named(self, name: str | None) -> str:
+        """The encoder that a user means; the default one when None.
+
+        Raises:
+            SpecError: there is no such encoder.
+        """
+        if name is None:
+            return self.default_encoder
+        if name not in self.encoders:
+            known = ", ".join(sorted(self.encoders))
+            raise SpecError(f"{self.name} has no encoder {name!r}; it has {known}")
+        return name
+
     def fingerprint(self, encoder: str) -> str:
         """Identify what determines a latent.
 
@@ -180,6 +193,39 @@ def read_config(directory: Path) -> ModelConfig:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
         raise CheckpointError(f"{path} is not valid: {where}: {problem['msg']}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def checked_file(directory: Path, entry: GeneratorFile | EncoderFile) -> Path:
+    """The path of a model's weights, once they are known to be the ones that are meant.
+
+    Raises:
+        CheckpointError: the file is missing, leads out of the directory, or was changed.
+    """
+    path = directory / entry.file
+    if directory.resolve() not in path.resolve().parents:
+        raise CheckpointError(
+            f"{path} leads out of the model's directory; put the file itself there"
+        )
+    found = file_sha256(path)
+    if found != entry.sha256:
+        raise CheckpointError(
+            f"{path} is damaged or was exchanged: its sha256 begins {found[:12]}, "
+            f"{MODEL_FILE} says {entry.sha256[:12]}"
+        )
+    return path
 
 
 def find_model(spec: str) -> tuple[Path, str | None]:

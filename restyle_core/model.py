@@ -14,12 +14,13 @@ from torch import Tensor
 
 from restyle_core import hardware
 from restyle_core.alignment import Framing
-from restyle_core.checkpoints import file_sha256, read_model
+from restyle_core.checkpoints import read_model
 from restyle_core.config import (
     MODEL_FILE,
     EncoderFile,
     GeneratorFile,
     ModelConfig,
+    file_sha256,
     find_model,
 )
 from restyle_core.encoders import Encoder

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from restyle_core.checkpoints import convert, file_sha256, load_generator, read_model, save_model
-from restyle_core.config import EncoderKind, read_config
+from restyle_core.checkpoints import convert, load_generator, read_model, save_model
+from restyle_core.config import EncoderKind, file_sha256, read_config
 from restyle_core.errors import CheckpointError, FatalError, SpecError
 from restyle_core.model import load_model
 from restyle_core.model_weights import EncoderWeights, ModelWeights, expand_average, fit
