@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restyle_core.alignment import Framing
+from restyle_core.checkpoints import load_generator
 from restyle_core.errors import SpecError
 from restyle_core.generator import Generator, GeneratorConfig
 from restyle_core.lpips import load_lpips
+from restyle_core.model_weights import expand_average
 from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.training.crops import CropSet, batch_indices
 from restyle_core.training.heads import FeatureHeads
@@ -226,8 +228,11 @@ def load_trained_generator(path: Path) -> tuple[Generator, Tensor]:
         state = Journal.read_checkpoint(path / "checkpoint.pt")["average"]
         generator = Generator(GeneratorConfig.from_state(state))
         generator.load_state_dict(state)
-        latent_avg = generator.mean_latent(50_000)
+        average = None
+    elif path.is_file():
+        generator, average = load_generator(path)
     else:
-        raise SpecError(f"{path} holds no generator")
+        raise SpecError(f"{path} holds no generator; name a training run or a generator file")
     generator.requires_grad_(False).eval()
-    return generator, latent_avg.expand(generator.config.n_styles, -1).clone()
+    latent_avg = generator.mean_latent(50_000) if average is None else average
+    return generator, expand_average(latent_avg, generator.config.n_styles, str(path)).clone()

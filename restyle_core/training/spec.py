@@ -171,7 +171,7 @@ class EncoderSpec(_Section):
 
     Attributes:
         name: of the run.
-        generator: a model directory or generator file, the decoder.
+        generator: the decoder: the folder of a generator's training run, or a generator file.
         widths: channels of the encoder's four stages.
         depths: units of the four stages.
         fine_width: channels of the map that fine styles are read from.

@@ -9,7 +9,7 @@ import torch
 
 from restyle_core.errors import CheckpointError, SpecError
 from restyle_core.training.encoder import EncoderTrainer
-from restyle_core.training.generator import GeneratorTrainer
+from restyle_core.training.generator import GeneratorTrainer, load_trained_generator
 from restyle_core.training.spec import EncoderSpec, GeneratorSpec
 
 Z_DIM = 4
@@ -158,3 +158,14 @@ def test_a_damaged_checkpoint_is_one_line(crops: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="damaged") as caught:
         GeneratorTrainer(generator_spec(crops, 4), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_and_its_generator_file_decode_alike(generator_run: Path, tmp_path: Path) -> None:
+    generator, latent_avg = load_trained_generator(generator_run)
+    file = tmp_path / "generator.pt"
+    torch.save({"g_ema": generator.state_dict(), "latent_avg": latent_avg[0].clone()}, file)
+    from_file, average = load_trained_generator(file)
+    torch.testing.assert_close(average, latent_avg)
+    torch.testing.assert_close(
+        from_file.synthesis(average[None]), generator.synthesis(latent_avg[None])
+    )
