@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from pipeline.settings import InversionSettings
 from pipeline.summary import Summary
+
+
+InputFormat = Literal["auto", "files", "tar", "parquet", "list"]
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How ``INPUT`` is to be read.
+
+    Attributes:
+        format: ``files`` takes every file for an image, ``tar`` and ``parquet`` for a shard of
+            images, ``list`` for a list of URIs; ``auto`` goes by the names of the files.
+        column: of Parquet and CSV: the one that holds image bytes or URIs; None for the only one
+            that can.
+    """
+
+    format: InputFormat = "auto"
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the work is done, and by how many actors.
+
+    Attributes:
+        address: None for a Ray cluster on this machine alone that ends with the run; ``auto`` for
+            the one that this machine belongs to; or ``HOST:PORT`` of its head.
+        align_actors: fewest and most alignment actors; None for what suits the cluster.
+        invert_actors: fewest and most inversion actors; None for what suits the cluster.
+        gpus_per_actor: GPUs that each inversion actor reserves; None for 1 where the device is a
+            GPU and 0 elsewhere.
+    """
+
+    address: str | None = None
+    align_actors: tuple[int, int] | None = None
+    invert_actors: tuple[int, int] | None = None
+    gpus_per_actor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -13,13 +51,15 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        source: ``INPUT``: file, folder or glob, a path or any fsspec URI.
+        source: ``INPUT``: a file, folder, glob, shard or list; a path or any fsspec URI.
         out: the output, a path or any fsspec URI.
         settings: what shapes the rows.
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: faces per batch; None for what suits the model.
         limit: plan only the first so many inputs.
         max_reject_rate: stop once more than this share of the inputs is rejected.
+        input: how ``source`` is to be read.
+        workers: where the work is done.
     """
 
     source: str
@@ -29,6 +69,8 @@ class Request:
     batch_size: int | None = None
     limit: int | None = None
     max_reject_rate: float = 1.0
+    input: InputOptions = field(default_factory=InputOptions)
+    workers: Workers = field(default_factory=Workers)
 
 
 @dataclass(frozen=True)
@@ -74,6 +116,9 @@ class Listener:
 
     def noted(self, line: str) -> None:
         """Something worth a line."""
+
+    def listed(self, inputs: int) -> None:
+        """So many inputs have been found by now; called every few thousand."""
 
     def advanced(self, progress: Progress) -> None:
         """The workers are about to start, or a unit was committed."""
