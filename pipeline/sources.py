@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob as local_glob
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.source_image import SourceImage as SourceImage
+from pipeline.source_image import image_id as image_id
 from pipeline.storage import absolute_path, local_path, open_filesystem, shown_uri, storage_errors
 from restyle_core.errors import SpecError, TransientError
 
@@ -20,30 +21,6 @@ OUTPUT_NAMES = frozenset(
 """What this project writes at the top of an output; never taken for an input."""
 
 _FILE = b"file://"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceImage:
-    """One input, whatever its bytes turn out to be.
-
-    Attributes:
-        image_id: 32 hex digits, a hash of ``uri`` alone; the same in every run.
-        source: the path or URI as the user knows it, fit to be shown.
-        uri: the full URI; bytes, because local names need not be UTF-8.
-        size: bytes, -1 when the listing does not say.
-        version: etag, or the time of the last change; tells a changed file from the same one.
-    """
-
-    image_id: str
-    source: str
-    uri: bytes
-    size: int
-    version: str
-
-
-def image_id(uri: bytes) -> str:
-    """BLAKE2b-128 of a URI, in hex: the identity of an input in every dataset."""
-    return hashlib.blake2b(uri, digest_size=16).hexdigest()
 
 
 def list_images(source: str, out: str) -> list[SourceImage]:

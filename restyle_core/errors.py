@@ -31,6 +31,9 @@ class RejectReason(StrEnum):
     UNREADABLE = "unreadable"
     CRASHED = "crashed"
     TIMED_OUT = "timed_out"
+    DAMAGED_ARCHIVE = "damaged_archive"
+    DUPLICATE_NAME = "duplicate_name"
+    UNSAFE_NAME = "unsafe_name"
 
 
 class RestyleError(Exception):
