@@ -8,7 +8,6 @@ from typing import Literal
 from pipeline.settings import InversionSettings
 from pipeline.summary import Summary
 
-
 InputFormat = Literal["auto", "files", "tar", "parquet", "list"]
 
 

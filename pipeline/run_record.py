@@ -1,22 +1,33 @@
-"""``run.json``: what a run was asked, what it used, and what came of it."""
+"""What a run was asked, what it used, and what came of it: ``run.json``, and a dated copy per run.
+
+``run.json`` tells of the last run that had something to do. ``_ledger/run-STAMP-NONCE.json`` tells
+of one run each, also of those that found nothing to do, and is what ``restyle runs`` lists.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
+import secrets
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.ledger import FOLDER
+from pipeline.request import InputFormat, Request
 from pipeline.settings import ResolvedSettings
-from pipeline.storage import Storage
+from pipeline.storage import Storage, shown_uri
 from pipeline.summary import Summary
 
 NAME = "run.json"
 
 State = Literal["running", "complete", "interrupted", "failed"]
+Command = Literal["invert", "retry-rejects"]
+
+_DATED = f"{FOLDER}/run-"
+_SUFFIX = ".json"
 
 _PACKAGES = ("restyle-pipeline", "torch", "ray", "pyarrow", "numpy", "pillow", "dlib-bin")
 
@@ -31,6 +42,13 @@ class Asked(BaseModel):
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: faces per batch.
         max_reject_rate: share of rejects at which the run stops.
+        command: ``invert`` or ``retry-rejects``.
+        input_format: how ``INPUT`` was read.
+        column: of Parquet and CSV; None for the only one that can be meant.
+        address: of the Ray cluster; None for one on this machine alone.
+        align_actors: fewest and most; None for what suits the cluster.
+        invert_actors: the same.
+        gpus_per_actor: None for what suits the device.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,6 +59,13 @@ class Asked(BaseModel):
     device: str
     batch_size: int | None
     max_reject_rate: float
+    command: Command = "invert"
+    input_format: InputFormat = "auto"
+    column: str | None = None
+    address: str | None = None
+    align_actors: tuple[int, int] | None = None
+    invert_actors: tuple[int, int] | None = None
+    gpus_per_actor: float | None = None
 
 
 class Counts(BaseModel):
@@ -65,6 +90,7 @@ class Timings(BaseModel):
         finished: the same; None while it runs.
         seconds: wall time from the command to the report.
         images: inputs that this run accounted for.
+        rejects: those of them that were rejected.
         images_per_second: of this run, once its workers had started.
         stages: seconds spent in each stage, summed over all units of the output.
     """
@@ -75,15 +101,20 @@ class Timings(BaseModel):
     finished: str | None = None
     seconds: float = 0.0
     images: int = 0
+    rejects: int = 0
     images_per_second: float | None = None
     stages: dict[str, float] = {}
 
 
 class RunRecord(BaseModel):
-    """The content of ``run.json``.
+    """The content of ``run.json``, and of a run's dated copy.
 
     Attributes:
         format: version of this file.
+        run: names the run: when it started, and a nonce; see :func:`run_name`.
+        new: inputs that this run was the first to plan.
+        changed: inputs planned again because they are no longer the file that was planned.
+        vanished: planned inputs that ``INPUT`` no longer holds; their rows stay.
         state: how the run ended, or that it has not.
         error: why it failed.
         asked: the command.
@@ -106,6 +137,10 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
+    run: str = Field(default_factory=lambda: run_name())
+    new: int = 0
+    changed: int = 0
+    vanished: int = 0
     state: State
     error: str | None = None
     asked: Asked
@@ -123,6 +158,26 @@ class RunRecord(BaseModel):
     timings: Timings
     versions: dict[str, str]
     machine: dict[str, str | int]
+
+
+def asked(request: Request, command: Command = "invert") -> Asked:
+    """A request as it is recorded: without user names, passwords and signatures."""
+    workers = request.workers
+    return Asked(
+        source=shown_uri(request.source),
+        out=shown_uri(request.out),
+        limit=request.limit,
+        device=request.device,
+        batch_size=request.batch_size,
+        max_reject_rate=request.max_reject_rate,
+        command=command,
+        input_format=request.input.format,
+        column=request.input.column,
+        address=None if workers.address is None else shown_uri(workers.address),
+        align_actors=workers.align_actors,
+        invert_actors=workers.invert_actors,
+        gpus_per_actor=workers.gpus_per_actor,
+    )
 
 
 def counts(summary: Summary) -> Counts:
@@ -174,3 +229,47 @@ def read_run(storage: Storage) -> RunRecord | None:
         return RunRecord.model_validate_json(storage.read(NAME))
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def run_name() -> str:
+    """A name for a run that starts now, such as ``20260131T235959Z-1f2e3d4c``; sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def dated_name(run: str) -> str:
+    """Where the dated record of a run lies in its output."""
+    return f"{_DATED}{run}{_SUFFIX}"
+
+
+def archive_run(storage: Storage, record: RunRecord) -> str:
+    """Write, or replace, the dated record of a run, and return its name.
+
+    To be called when a run begins, with the state ``running``, and again when it ends, also when
+    there was nothing to do: a run that was killed then still has its line in ``restyle runs``.
+    """
+    name = dated_name(record.run)
+    storage.write(name, record.model_dump_json(indent=1).encode())
+    return name
+
+
+def read_runs(storage: Storage, last: int | None = None) -> list[RunRecord | str]:
+    """Dated records, the oldest first.
+
+    Args:
+        storage: the output.
+        last: only so many of the newest; only these are read.
+
+    Returns:
+        Records; in place of one that cannot be understood, where it is.
+    """
+    names = [
+        name for name in storage.sizes(FOLDER) if name.startswith(_DATED) and name.endswith(_SUFFIX)
+    ]
+    names = names[-last:] if last else names
+    runs: list[RunRecord | str] = []
+    for name, data in zip(names, storage.read_many(names), strict=True):
+        try:
+            runs.append(RunRecord.model_validate_json(data))
+        except ValidationError:
+            runs.append(storage.shown(name))
+    return runs
