@@ -19,10 +19,9 @@ from restyle_core.alignment import Framing
 from restyle_core.lpips import load_lpips
 from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
-from restyle_core.training.crops import CropSet, batch_indices
+from restyle_core.training.crops import batch_indices
 from restyle_core.training.generator import load_trained_generator
-from restyle_core.training.journal import Journal
-from restyle_core.training.loop import train
+from restyle_core.training.loop import begin, resume, train
 from restyle_core.training.ranger import Ranger
 from restyle_core.training.schedule import cosine_decay, update_average
 from restyle_core.training.spec import EncoderSpec, Schedule
@@ -93,12 +92,8 @@ class EncoderTrainer:
 
     def __init__(self, spec: EncoderSpec, folder: Path) -> None:
         self.spec = spec
-        self.journal = Journal(folder, spec.model_dump(mode="json"))
-        self.crops = CropSet.load(spec.crops)
-        if spec.schedule.threads:
-            torch.set_num_threads(spec.schedule.threads)
-        torch.manual_seed(spec.schedule.seed)
-        self.dtype = torch.bfloat16 if spec.schedule.dtype == "bf16" else torch.float32
+        start = begin(spec, folder)
+        self.journal, self.crops, self.dtype = start.journal, start.crops, start.dtype
         self.generator, self.latent_avg = load_trained_generator(spec.generator)
         self.generator.dtype = self.dtype
         self.encoder, self.average = self._new_encoder(), self._new_encoder()
@@ -111,12 +106,7 @@ class EncoderTrainer:
         )
         with torch.no_grad():
             self.average_image = self.generator.synthesis(self.latent_avg[None])
-        self.step = 0
-        state = self.journal.load()
-        if state is not None:
-            for name, part in self._parts().items():
-                part.load_state_dict(state[name])
-            self.step = state["step"]
+        self.step = resume(self.journal, self._parts())
 
     def _new_encoder(self) -> SmallBackboneEncoder:
         size = self.crops.images.shape[-1]

@@ -22,10 +22,10 @@ from restyle_core.generator import Generator, GeneratorConfig
 from restyle_core.lpips import load_lpips
 from restyle_core.model_weights import expand_average
 from restyle_core.recognition import chips_from_crops, load_face_embedder
-from restyle_core.training.crops import CropSet, batch_indices
+from restyle_core.training.crops import batch_indices
 from restyle_core.training.heads import FeatureHeads
 from restyle_core.training.journal import Journal
-from restyle_core.training.loop import train
+from restyle_core.training.loop import begin, resume, train
 from restyle_core.training.schedule import cosine_decay, update_average
 from restyle_core.training.spec import GeneratorSpec, Schedule
 
@@ -63,20 +63,17 @@ class GeneratorTrainer:
 
     def __init__(self, spec: GeneratorSpec, folder: Path) -> None:
         self.spec = spec
-        self.journal = Journal(folder, spec.model_dump(mode="json"))
-        self.crops = CropSet.load(spec.crops)
+        start = begin(spec, folder)
+        self.journal, self.crops = start.journal, start.crops
         if self.crops.z.shape[1] != spec.generator.z_dim:
             raise SpecError(f"the crops carry no z of {spec.generator.z_dim} numbers each")
-        if spec.schedule.threads:
-            torch.set_num_threads(spec.schedule.threads)
-        torch.manual_seed(spec.schedule.seed)
         config = GeneratorConfig(**spec.generator.model_dump())
-        dtype = torch.bfloat16 if spec.schedule.dtype == "bf16" else torch.float32
         self.generator, self.average = Generator(config), Generator(config)
-        self.generator.dtype = dtype
+        self.generator.dtype = start.dtype
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
-        self.features = FrozenFeatures(Framing(spec.framing_scale, spec.framing_shift), dtype)
+        framing = Framing(spec.framing_scale, spec.framing_shift)
+        self.features = FrozenFeatures(framing, start.dtype)
         with torch.no_grad():
             perceptual, recognition = self.features(
                 self.crops.batch(torch.arange(min(64, len(self.crops))))
@@ -97,16 +94,7 @@ class GeneratorTrainer:
         self.heads_optimizer = torch.optim.Adam(
             self.heads.parameters(), spec.adversarial.lr, (0.0, 0.99), fused=True
         )
-        self.step = 0
-        self._resume()
-
-    def _resume(self) -> None:
-        state = self.journal.load()
-        if state is None:
-            return
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.step = state["step"]
+        self.step = resume(self.journal, self._parts())
 
     def _parts(self) -> dict[str, Any]:
         return {

@@ -1,14 +1,60 @@
-"""The loop that all trainings share: steps, and what is written between them."""
+"""What all trainings share: how they begin, the loop of steps, and what is written between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
+from restyle_core.training.crops import CropSet
 from restyle_core.training.journal import Journal, crossed
-from restyle_core.training.spec import Schedule
+from restyle_core.training.spec import EncoderSpec, GeneratorSpec, Schedule
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What every trainer starts from.
+
+    Attributes:
+        journal: the run's folder.
+        crops: the training images.
+        dtype: of activations.
+    """
+
+    journal: Journal
+    crops: CropSet
+    dtype: torch.dtype
+
+
+def begin(spec: GeneratorSpec | EncoderSpec, folder: Path) -> Beginning:
+    """Open a run's folder and images, and fix threads and the first random numbers.
+
+    Raises:
+        SpecError: the folder belongs to another run, or the images cannot be used.
+    """
+    journal = Journal(folder, spec.model_dump(mode="json"))
+    crops = CropSet.load(spec.crops)
+    if spec.schedule.threads:
+        torch.set_num_threads(spec.schedule.threads)
+    torch.manual_seed(spec.schedule.seed)
+    return Beginning(
+        journal, crops, torch.bfloat16 if spec.schedule.dtype == "bf16" else torch.float32
+    )
+
+
+def resume(journal: Journal, parts: Mapping[str, Any]) -> int:
+    """Load the newest checkpoint into networks and optimizers; the step to go on from."""
+    state = journal.load()
+    if state is None:
+        return 0
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    step: int = state["step"]
+    return step
 
 
 class Trainable(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from restyle_core.errors import SpecError
 
@@ -202,6 +202,12 @@ class EncoderSpec(_Section):
     losses: EncoderLosses = EncoderLosses()
     optimizer: EncoderOptimizer = EncoderOptimizer()
 
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> Self:
+        if self.iterative and self.min_steps > self.steps:
+            raise ValueError(f"min_steps is {self.min_steps}, more than the {self.steps} of steps")
+        return self
+
 
 Spec = TypeVar("Spec", GeneratorSpec, EncoderSpec)
 
@@ -220,7 +226,7 @@ def load_spec(path: Path, kind: type[Spec]) -> Spec:
         spec = kind.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
             for fault in error.errors()
         )
         raise SpecError(f"{path}: {faults}") from error

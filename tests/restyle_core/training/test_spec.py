@@ -44,6 +44,15 @@ def test_every_fault_is_named(folder: Path, old: str, new: str, message: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_more_least_steps_than_most_are_refused(folder: Path) -> None:
+    (folder / "spec.toml").write_text(
+        'name = "toy"\ngenerator = "."\ncrops = ["crops.npz"]\nsteps = 3\nmin_steps = 4\n'
+        "[schedule]\nimages = 64\n"
+    )
+    with pytest.raises(SpecError, match="min_steps is 4, more than the 3 of steps"):
+        load_spec(folder / "spec.toml", EncoderSpec)
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"nowhere\.toml cannot be read"):
         load_spec(tmp_path / "nowhere.toml", EncoderSpec)
