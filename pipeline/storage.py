@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -34,6 +34,8 @@ _FATAL_ERRNO = {
 _FATAL_NAMES = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "ProfileNotFound"}
 )
+
+_FOLDER_TRIES = 3
 
 
 class Storage(ABC):
@@ -87,8 +89,12 @@ class Storage(ABC):
     def sweep(self, folder: str) -> None:  # noqa: B027 (remote stores leave nothing behind)
         """Remove what a killed writer left half-written in a folder."""
 
-    def prune(self) -> None:  # noqa: B027 (object stores have no folders)
-        """Remove folders that hold nothing."""
+    def prune(self, folders: Sequence[str] | None = None) -> None:  # noqa: B027 (objects have none)
+        """Remove folders that hold nothing, and the output's own when it was not there before.
+
+        Args:
+            folders: the ones that may go; all when None.
+        """
 
     def shown(self, name: str) -> str:
         """Where a file is, as a person may see it."""
@@ -199,42 +205,40 @@ def _explained(error: Exception, doing: str, where: str) -> RestyleError:
 class _LocalStorage(Storage):
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._was_there = root.exists()
         self.uri = shown_uri(str(root))
 
     def write(self, name: str, data: bytes) -> None:
         target = self._root / name
-        # Hidden, so that readers of the folder skip it; not .parquet, so that globs do.
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         with storage_errors("cannot write", self.shown(name)):
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(target)
-                _sync_folder(target.parent)
-            except FileNotFoundError as error:
-                # Somebody removed the folder in between; that is no missing input.
-                raise FatalError(f"cannot write {self.shown(name)}: {error.strerror}") from error
-            finally:
-                temporary.unlink(missing_ok=True)
+            for attempt in range(_FOLDER_TRIES):
+                try:
+                    return _replace(target, data)
+                except FileNotFoundError as error:
+                    # A driver that withdraws may remove the folder that was just made.
+                    if attempt + 1 == _FOLDER_TRIES:
+                        reason = error.strerror
+                        raise FatalError(f"cannot write {self.shown(name)}: {reason}") from error
+            raise AssertionError("the last try returns or raises")
 
     def read(self, name: str) -> bytes:
         with storage_errors("cannot read", self.shown(name)):
             return (self._root / name).read_bytes()
 
     def sizes(self, folder: str) -> dict[str, int]:
+        found: dict[str, int] = {}
         with storage_errors("cannot list", self.shown(folder)):
             try:
                 entries = sorted(os.scandir(self._root / folder), key=lambda entry: entry.name)
             except FileNotFoundError:
                 return {}
-            return {
-                f"{folder}/{entry.name}" if folder else entry.name: entry.stat().st_size
-                for entry in entries
-                if entry.is_file() and not entry.name.startswith(".")
-            }
+            for entry in entries:
+                # A file may be removed by somebody else while we look.
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_file() and not entry.name.startswith("."):
+                        name = f"{folder}/{entry.name}" if folder else entry.name
+                        found[name] = entry.stat().st_size
+        return found
 
     def delete(self, name: str) -> None:
         with storage_errors("cannot delete", self.shown(name)):
@@ -258,9 +262,12 @@ class _LocalStorage(Storage):
             for leftover in (self._root / folder).glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
 
-    def prune(self) -> None:
-        folders = sorted(self._root.glob("*/")) if self._root.is_dir() else []
-        for folder in [*folders, self._root]:
+    def prune(self, folders: Sequence[str] | None = None) -> None:
+        if folders is None:
+            found = sorted(self._root.glob("*/")) if self._root.is_dir() else []
+        else:
+            found = [self._root / folder for folder in folders]
+        for folder in found if self._was_there else [*found, self._root]:
             # Not empty, or not ours to remove: it stays.
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -321,6 +328,21 @@ class _RemoteStorage(Storage):
             self.delete(probe)
         except TransientError as error:
             raise FatalError(str(error)) from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    # Hidden, so that readers of the folder skip it; not .parquet, so that globs do.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
