@@ -116,6 +116,9 @@ class Aligner:
             self._cutters.get().close()
 
     def _align(self, image: SourceImage) -> list[Crop] | Reject:
+        if image.fault:
+            reason, _, message = image.fault.partition("|")
+            return Reject(image.image_id, image.source, "plan", RejectReason(reason), message)
         stage = "read"
         try:
             data = self._read(image)
