@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -10,13 +13,23 @@ from queue import SimpleQueue
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.isolation import CropSettings, IsolatedCutter
+from pipeline.isolation import GROUP, CropSettings, IsolatedCutter, Outcome
 from pipeline.manifest import Unit
-from pipeline.sources import SourceImage, SourceReader
+from pipeline.source_image import SourceImage
+from pipeline.sources import SourceReader
 from restyle_core.errors import RejectError, RejectReason
 
 MAX_FILE_BYTES = 512 * 2**20
 """Larger files are rejected unread: no photograph is that large."""
+
+READ_AHEAD = 128 * 2**20
+"""Bytes of files that may wait for a process; a single larger file is read nevertheless."""
+
+# Groups that are read at once or wait: enough to hide an object store's latency.
+_READERS = 32
+
+# Files go to a process in groups of at most so many bytes, since a group is decoded in sequence.
+_GROUP_BYTES = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +42,7 @@ class Crop:
         source: the input as the user knows it.
         pixels: [h, w, 3] uint8 RGB.
         quad: [4, 2] float64 corners in pixels of the upright photograph.
+        revision: of the input.
     """
 
     image_id: str
@@ -36,6 +50,7 @@ class Crop:
     source: str
     pixels: npt.NDArray[np.uint8]
     quad: npt.NDArray[np.float64]
+    revision: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class Reject:
     stage: str
     reason: RejectReason
     message: str
+    revision: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +92,8 @@ class AlignedUnit:
 class Aligner:
     """Reads, decodes and aligns the inputs of a unit, several at a time.
 
+    Several threads may call it, so that one unit is read while the last of another are aligned.
+
     Args:
         source: ``INPUT``, for the connection to its store.
         settings: how an image becomes encoder input.
@@ -84,12 +102,15 @@ class Aligner:
 
     def __init__(self, source: str, settings: CropSettings, processes: int) -> None:
         self._reader = SourceReader(source)
+        self._settings = settings
+        self._processes = processes
+        self._ahead = _Allowance(READ_AHEAD)
         self._cutters: SimpleQueue[IsolatedCutter] = SimpleQueue()
         for _ in range(processes):
             cutter = IsolatedCutter(settings)
             cutter.start()
             self._cutters.put(cutter)
-        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="align")
+        self._threads = ThreadPoolExecutor(processes + _READERS, thread_name_prefix="align")
 
     def __call__(self, unit: Unit) -> AlignedUnit:
         """Align one unit.
@@ -101,11 +122,16 @@ class Aligner:
         started = time.perf_counter()
         crops: list[Crop] = []
         rejects: list[Reject] = []
-        for outcome in self._threads.map(self._align, unit.images):
-            if isinstance(outcome, Reject):
-                rejects.append(outcome)
-            else:
-                crops += outcome
+        # Faces take long to find, so that one image is work enough; and small units are shared
+        # among all processes.
+        most = 1 if self._settings.align else len(unit.images) // (4 * self._processes)
+        groups = _groups(unit.images, min(max(most, 1), GROUP))
+        for outcomes in self._threads.map(self._align, groups):
+            for outcome in outcomes:
+                if isinstance(outcome, Reject):
+                    rejects.append(outcome)
+                else:
+                    crops += outcome
         seconds = time.perf_counter() - started
         return AlignedUnit(unit.name, len(unit.images), crops, rejects, seconds)
 
@@ -115,36 +141,93 @@ class Aligner:
         while not self._cutters.empty():
             self._cutters.get().close()
 
-    def _align(self, image: SourceImage) -> list[Crop] | Reject:
-        if image.fault:
-            reason, _, message = image.fault.partition("|")
-            return Reject(image.image_id, image.source, "plan", RejectReason(reason), message)
-        stage = "read"
-        try:
-            data = self._read(image)
-            stage = "align"
-            cutter = self._cutters.get()
-            try:
-                cut_outs = cutter(data)
-            finally:
-                self._cutters.put(cutter)
-        except RejectError as error:
-            return Reject(image.image_id, image.source, stage, error.reason, str(error))
+    def _align(self, group: Sequence[SourceImage]) -> list[list[Crop] | Reject]:
+        """The crops of each image, or why there are none."""
+        with self._ahead.spent(sum(_bytes(image) for image in group)):
+            read = [self._read(image) for image in group]
+            files = [data for data in read if isinstance(data, bytes)]
+            outcomes = iter(self._cut(files))
         return [
-            Crop(image.image_id, face, image.source, cut.pixels, cut.quad)
-            for face, cut in enumerate(cut_outs)
+            data if isinstance(data, Reject) else _settle(image, next(outcomes))
+            for image, data in zip(group, read, strict=True)
         ]
 
-    def _read(self, image: SourceImage) -> bytes:
+    def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
+        if not files:
+            return []
+        cutter = self._cutters.get()
+        try:
+            return cutter(files)
+        finally:
+            self._cutters.put(cutter)
+
+    def _read(self, image: SourceImage) -> bytes | Reject:
+        if image.fault:
+            reason, _, message = image.fault.partition("|")
+            return _reject(image, "plan", RejectReason(reason), message)
         if image.size > MAX_FILE_BYTES:
-            raise RejectError(
-                RejectReason.TOO_LARGE,
-                f"{image.size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}",
-            )
+            message = f"{image.size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
+            return _reject(image, "read", RejectReason.TOO_LARGE, message)
         try:
             return self._reader.read(image)
+        except RejectError as error:
+            return _reject(image, "read", error.reason, str(error))
         except OSError as error:
             reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
-            raise RejectError(
-                RejectReason.UNREADABLE, f"the file cannot be read: {reason}"
-            ) from error
+            message = f"the file cannot be read: {reason}"
+            return _reject(image, "read", RejectReason.UNREADABLE, message)
+
+
+class _Allowance:
+    """Bytes that may be in use at the same time; an amount beyond it may be in use alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def spent(self, amount: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + amount <= self._limit)
+            self._used += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= amount
+                self._changed.notify_all()
+
+
+def _groups(images: Sequence[SourceImage], most: int) -> Iterator[list[SourceImage]]:
+    """Consecutive images, at most so many and about a megabyte in each group."""
+    group: list[SourceImage] = []
+    size = 0
+    for image in images:
+        if group and (len(group) == most or size + _bytes(image) > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(image)
+        size += _bytes(image)
+    if group:
+        yield group
+
+
+def _bytes(image: SourceImage) -> int:
+    """Bytes that reading an image takes; a guess where the listing does not say."""
+    if image.fault or image.size > MAX_FILE_BYTES:
+        return 0
+    return image.size if image.size >= 0 else _GROUP_BYTES // GROUP
+
+
+def _settle(image: SourceImage, outcome: Outcome) -> list[Crop] | Reject:
+    if isinstance(outcome, RejectError):
+        return _reject(image, "align", outcome.reason, str(outcome))
+    return [
+        Crop(image.image_id, face, image.source, cut.pixels, cut.quad, image.revision)
+        for face, cut in enumerate(outcome)
+    ]
+
+
+def _reject(image: SourceImage, stage: str, reason: RejectReason, message: str) -> Reject:
+    return Reject(image.image_id, image.source, stage, reason, message, image.revision)

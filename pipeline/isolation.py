@@ -1,100 +1,111 @@
 """Decoding and alignment in a child process, so that no image can take its worker down.
 
-Image libraries are native code: a crafted or unlucky file can crash them or keep them busy for
-ever. The child costs a second of start-up, beside which the other workers start too; what it
-saves is the whole unit.
+Image libraries are native code: a crafted or unlucky file can crash them, keep them busy for
+ever, or make them take all memory. The child costs a second of start-up, beside which the other
+workers start too; what it saves is the whole unit.
+
+Files go to the child in groups through a socket; pixels come back through memory that both
+share, since a socket would copy them twice and wake both sides for every few of them. The child
+notes there which file it is at, so that whoever ended it is known.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.cut_outs import TIME_LIMIT, CropSettings, CutOut, cut_out
 from restyle_core.errors import FatalError, RejectError, RejectReason, RestyleError
 
-TIME_LIMIT = 120
-"""Seconds that one image may take."""
+__all__ = [
+    "GROUP",
+    "TIME_LIMIT",
+    "Answer",
+    "CropSettings",
+    "CutOut",
+    "IsolatedCutter",
+    "Outcome",
+    "SharedArea",
+    "cut_out",
+]
+
+GROUP = 16
+"""Most files that go to a child at once."""
 
 # The child ends itself at the limit; the parent steps in only when even that fails.
 _GRACE = 15
 
+Outcome = list[CutOut] | RejectError
+"""The crops of a file, or why it gives none."""
+
 
 @dataclass(frozen=True)
-class CropSettings:
-    """How an image becomes encoder input.
+class Answer:
+    """What a child says of a group of files.
 
     Attributes:
-        align: find faces and cut them out, or take the image whole.
-        faces: which faces to keep.
-        size: height and width of the result in pixels; square when faces are aligned.
-        framing_scale: side of the domain's crop relative to the FFHQ quad.
-        framing_shift: its displacement towards the chin, in units of the quad's side.
-        time_limit: seconds one image may take.
+        outcomes: by file: the number of its crops, or why there are none.
+        quads: [crops, 4, 2] float64.
+        extra: crops [h, w, 3] uint8 for which the shared area had no room.
     """
 
-    align: bool
-    faces: Literal["largest", "all"]
-    size: tuple[int, int]
-    framing_scale: float = 1.0
-    framing_shift: float = 0.0
-    time_limit: int = TIME_LIMIT
+    outcomes: list[int | RejectError]
+    quads: npt.NDArray[np.float64]
+    extra: list[npt.NDArray[np.uint8]]
 
 
-@dataclass(frozen=True, eq=False)
-class CutOut:
-    """One encoder input.
-
-    Attributes:
-        pixels: [h, w, 3] uint8 RGB.
-        quad: [4, 2] float64 corners in pixels of the upright photo.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    quad: npt.NDArray[np.float64]
-
-
-def cut_out(data: bytes, settings: CropSettings) -> list[CutOut]:
-    """Decode one file and cut its faces out, or squash it to size.
+class SharedArea:
+    """Memory that a cutter shares with its child: the file in work, and room for crops.
 
     Args:
-        data: the file.
-        settings: what to make of it.
-
-    Returns:
-        At least one.
-
-    Raises:
-        RejectError: the file gives none.
+        file: descriptor of a file in memory; its size is set here.
+        shape: height and width of crops.
     """
-    # Here, because only the child has to pay for these.
-    from PIL import Image
 
-    from restyle_core.alignment import Framing, align_faces
-    from restyle_core.images import decode_image
+    def __init__(self, file: int, shape: tuple[int, int]) -> None:
+        header = mmap.PAGESIZE
+        size = header + GROUP * shape[0] * shape[1] * 3
+        os.ftruncate(file, size)
+        self._map = mmap.mmap(file, size)
+        self._current = np.frombuffer(self._map, np.int64, 1)
+        pixels = np.frombuffer(self._map, np.uint8, offset=header)
+        self.crops: npt.NDArray[np.uint8] = pixels.reshape(GROUP, *shape, 3)
 
-    image = decode_image(data)
-    if settings.align:
-        framing = Framing(settings.framing_scale, settings.framing_shift)
-        found = align_faces(image, settings.size[0], settings.faces, framing)
-        return [CutOut(np.asarray(face.image), face.quad) for face in found]
-    height, width = settings.size
-    # The published loaders resize to the encoder's size whatever the aspect.
-    pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    # In the convention of aligned quads, whose corners lie half a pixel further out.
-    right, bottom = image.width - 0.5, image.height - 0.5
-    quad = np.array([(-0.5, -0.5), (-0.5, bottom), (right, bottom), (right, -0.5)])
-    return [CutOut(pixels, quad)]
+    @property
+    def current(self) -> int:
+        """Number of the file in work within its group."""
+        return int(self._current[0])
+
+    @current.setter
+    def current(self, index: int) -> None:
+        self._current[0] = index
+
+    def take(self, answer: Answer) -> list[Outcome]:
+        """Copies of the crops that an answer speaks of, before the next group overwrites them."""
+        stored = self.crops[: len(answer.quads) - len(answer.extra)]
+        crops = [CutOut(pixels.copy(), quad) for pixels, quad in zip(stored, answer.quads)]  # noqa: B905
+        crops += map(CutOut, answer.extra, answer.quads[len(crops) :])
+        outcomes: list[Outcome] = []
+        start = 0
+        for outcome in answer.outcomes:
+            if isinstance(outcome, RejectError):
+                outcomes.append(outcome)
+            else:
+                outcomes.append(crops[start : start + outcome])
+                start += outcome
+        return outcomes
 
 
 class IsolatedCutter:
@@ -111,33 +122,44 @@ class IsolatedCutter:
         """Start the child now rather than at the first image."""
         self._child = self._child or _Child(self._settings)
 
-    def __call__(self, data: bytes) -> list[CutOut]:
-        """As :func:`cut_out`.
+    def __call__(self, files: Sequence[bytes]) -> list[Outcome]:
+        """:func:`cut_out` of each file, or why it gives nothing.
+
+        A file on which the child died is rejected as ``timed_out``, or, when a new child dies of
+        it too, as ``crashed``: the first may have been killed from outside. The others of its
+        group are not touched by that.
 
         Raises:
-            RejectError: also ``crashed`` and ``timed_out``, after a second try in a new child,
-                because the first may have been killed from outside.
             FatalError: alignment cannot work at all.
         """
-        try:
-            return self._once(data)
-        except RejectError as error:
-            if error.reason is not RejectReason.CRASHED:
-                raise
-        return self._once(data)
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(files):
+            group = files[len(outcomes) :][:GROUP]
+            try:
+                outcomes += self._ask(group)
+            except _Died as death:
+                # The files before it were done, but what became of them died with the child.
+                outcomes += self(group[: death.index])
+                outcomes.append(self._again(group[death.index], death.error))
+        return outcomes
 
-    def _once(self, data: bytes) -> list[CutOut]:
+    def _again(self, file: bytes, error: RejectError) -> Outcome:
+        if error.reason is not RejectReason.CRASHED:
+            return error
+        try:
+            return self._ask([file])[0]
+        except _Died as death:
+            return death.error
+
+    def _ask(self, group: Sequence[bytes]) -> list[Outcome]:
         child = self._child = self._child or _Child(self._settings)
         try:
-            answer = child.ask(data)
+            return child.ask(group)
         except (EOFError, OSError) as error:
+            self._child = None
             raise self._death(child) from error
-        if isinstance(answer, RestyleError):
-            raise answer
-        return answer
 
-    def _death(self, child: _Child) -> RestyleError:
-        self._child = None
+    def _death(self, child: _Child) -> Exception:
         code = child.stop()
         if not child.was_ready:
             # No image is to blame, so none must be rejected for it.
@@ -146,11 +168,10 @@ class IsolatedCutter:
                 "see its message above"
             )
         if code == -signal.SIGALRM:
-            return RejectError(
-                RejectReason.TIMED_OUT,
-                f"decoding and alignment took more than {self._settings.time_limit} s",
-            )
-        return RejectError(RejectReason.CRASHED, f"decoding or alignment crashed ({_ending(code)})")
+            message = f"decoding and alignment took more than {self._settings.time_limit} s"
+            return _Died(child.current, RejectError(RejectReason.TIMED_OUT, message))
+        message = f"decoding or alignment crashed ({_ending(code)})"
+        return _Died(child.current, RejectError(RejectReason.CRASHED, message))
 
     def close(self) -> None:
         """End the child."""
@@ -159,37 +180,72 @@ class IsolatedCutter:
             self._child = None
 
 
+class _Died(Exception):  # noqa: N818 (it says what happened to the child)
+    """The child ended while it was at a file.
+
+    Attributes:
+        index: of the file in its group.
+        error: what this means for it.
+    """
+
+    def __init__(self, index: int, error: RejectError) -> None:
+        super().__init__(str(error))
+        self.index = index
+        self.error = error
+
+
 class _Child:
     def __init__(self, settings: CropSettings) -> None:
         ours, theirs = socket.socketpair()
+        memory = os.memfd_create("restyle-crops")
+        self._area = SharedArea(memory, settings.size)
+        passed = (theirs.fileno(), memory)
         # Not multiprocessing: its children would import the parent's main module, here Ray's.
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "pipeline.isolation_child", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", "pipeline.isolation_child", *map(str, passed)],
+            pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=_environment(),
         )
         theirs.close()
+        os.close(memory)
         self._connection = Connection(ours.detach())
         self._limit = settings.time_limit
         self.was_ready = False
         self._connection.send_bytes(pickle.dumps(settings))
 
-    def ask(self, data: bytes) -> list[CutOut] | RestyleError:
-        if not self.was_ready:
-            started = self._answer()
-            if isinstance(started, RestyleError):
-                return started
-            self.was_ready = True
-        self._connection.send_bytes(data)
-        return self._answer()
+    @property
+    def current(self) -> int:
+        """Number of the file in work within its group."""
+        return self._area.current
 
-    def _answer(self) -> list[CutOut] | RestyleError:
-        if not self._connection.poll(self._limit + _GRACE):
-            self._process.send_signal(signal.SIGALRM)
+    def ask(self, group: Sequence[bytes]) -> list[Outcome]:
+        """The outcome of each file.
+
+        Raises:
+            FatalError: as the child says.
+            EOFError, OSError: the child is dead.
+        """
+        if not self.was_ready:
+            self._answer()
+            self.was_ready = True
+        self._area.current = 0
+        self._connection.send_bytes(len(group).to_bytes(8))
+        for file in group:
+            self._connection.send_bytes(file)
+        return self._area.take(self._answer())
+
+    def _answer(self) -> Answer:
+        at = self.current
+        while not self._connection.poll(self._limit + _GRACE):
+            if at == self.current:
+                self._process.send_signal(signal.SIGALRM)
+            at = self.current
         # What our own child wrote into our own socket is safe to unpickle.
-        answer: list[CutOut] | RestyleError = pickle.loads(self._connection.recv_bytes())  # noqa: S301
+        answer: Answer | RestyleError = pickle.loads(self._connection.recv_bytes())  # noqa: S301
+        if isinstance(answer, RestyleError):
+            raise answer
         return answer
 
     def stop(self) -> int:
@@ -203,44 +259,12 @@ class _Child:
 
 def _environment() -> dict[str, str]:
     # Wherever this project was imported from, the child finds it too.
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths: Iterable[str] = (
+        str(Path(__file__).resolve().parents[1]),
+        os.environ.get("PYTHONPATH", ""),
+    )
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def serve(connection: Connection) -> None:
-    """Answer one parent until it closes the connection."""
-    settings: CropSettings = pickle.loads(connection.recv_bytes())  # noqa: S301 (our own parent)
-    connection.send_bytes(pickle.dumps(_prepare(settings)))
-    while True:
-        try:
-            data = connection.recv_bytes()
-        except EOFError:
-            return
-        # The default action of SIGALRM ends the process even inside native code, and needs no
-        # parent that is still alive.
-        signal.alarm(settings.time_limit)
-        try:
-            answer: list[CutOut] | RestyleError = cut_out(data, settings)
-        except (RejectError, FatalError) as error:
-            answer = error
-        signal.alarm(0)
-        connection.send_bytes(pickle.dumps(answer, protocol=5))
-
-
-def _prepare(settings: CropSettings) -> list[CutOut] | FatalError:
-    """Load dlib's models while the other processes start; nothing or what is wrong with them."""
-    from PIL import Image
-
-    from restyle_core.alignment import find_landmarks
-    from restyle_core.images import MIN_SIDE
-
-    try:
-        if settings.align:
-            find_landmarks(Image.new("RGB", (MIN_SIDE, MIN_SIDE)))
-    except FatalError as error:
-        return error
-    return []

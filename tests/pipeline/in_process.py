@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pipeline import aligner
 from pipeline.inverter import Inverter
-from pipeline.isolation import CropSettings, CutOut, cut_out
+from pipeline.isolation import CropSettings, Outcome, cut_out
 from pipeline.job import Job, Receipt
 from pipeline.manifest import Unit
 from pipeline.sink import write_unit
 from pipeline.storage import open_storage
-from restyle_core.errors import FatalError
+from restyle_core.errors import FatalError, RejectError
 
 
 class DirectCutter:
@@ -25,8 +25,14 @@ class DirectCutter:
     def close(self) -> None:
         pass
 
-    def __call__(self, data: bytes) -> list[CutOut]:
-        return cut_out(data, self._settings)
+    def __call__(self, files: Sequence[bytes]) -> list[Outcome]:
+        return [self._outcome(data) for data in files]
+
+    def _outcome(self, data: bytes) -> Outcome:
+        try:
+            return cut_out(data, self._settings)
+        except RejectError as error:
+            return error
 
 
 @contextlib.contextmanager

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from pipeline.aligner import MAX_FILE_BYTES, Aligner
-from pipeline.isolation import CropSettings, IsolatedCutter, cut_out
+from pipeline.isolation import GROUP, CropSettings, IsolatedCutter, Outcome, cut_out
 from pipeline.manifest import Unit
 from pipeline.sources import SourceImage, list_images
 from restyle_core.alignment import align_faces
@@ -19,17 +20,20 @@ from restyle_core.images import decode_image
 WHOLE = CropSettings(align=False, faces="largest", size=(48, 64), time_limit=3)
 
 POISON = """
-import os, time
+import ctypes, os, signal, time
 from restyle_core import images
 
 decode = images.decode_image
 
-def poisoned(data):
+def poisoned(data, **options):
     if data.startswith(b"crash"):
-        os.abort()
+        ctypes.string_at(0)
     while data.startswith(b"hang"):
         time.sleep(1)
-    return decode(data)
+    if data.startswith(b"once") and not os.path.exists(data[4:]):
+        open(data[4:], "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(data, **options)
 
 images.decode_image = poisoned
 """
@@ -77,22 +81,80 @@ def test_faces_are_those_of_align_faces(photos: Path) -> None:
         assert np.array_equal(cut.quad, face.quad)
 
 
-@pytest.mark.usefixtures("poison")
-def test_what_crashes_or_hangs_is_rejected_and_the_next_image_works(
-    cutter: IsolatedCutter,
+def rejection(outcome: Outcome) -> tuple[RejectReason, str]:
+    assert isinstance(outcome, RejectError)
+    return outcome.reason, str(outcome)
+
+
+def pixels(outcome: Outcome) -> npt.NDArray[np.uint8]:
+    assert not isinstance(outcome, RejectError)
+    (cut,) = outcome
+    return cut.pixels
+
+
+def test_a_group_is_what_its_files_are_alone(cutter: IsolatedCutter) -> None:
+    colours = ["red", "lime", "blue", "white", "black"] * 9
+    files = [png((40 + index, 50), colour) for index, colour in enumerate(colours)]
+    files[3:3] = [b"", b"text"]
+    assert len(files) > 2 * GROUP
+    outcomes = cutter(files)
+    assert len(outcomes) == len(files)
+    for outcome, file in zip(outcomes, files, strict=True):
+        if file in (b"", b"text"):
+            with pytest.raises(RejectError) as caught:
+                cut_out(file, WHOLE)
+            assert rejection(outcome) == (caught.value.reason, str(caught.value))
+        else:
+            (expected,) = cut_out(file, WHOLE)
+            assert np.array_equal(pixels(outcome), expected.pixels)
+            assert isinstance(outcome, list)
+            assert np.array_equal(outcome[0].quad, expected.quad)
+
+
+def test_more_faces_than_the_shared_memory_holds_come_too(
+    photos: Path,
 ) -> None:
-    (before,) = cutter(png())
-    with pytest.raises(RejectError, match="SIGABRT") as caught:
-        cutter(b"crash")
-    assert caught.value.reason is RejectReason.CRASHED
-    with pytest.raises(RejectError, match="more than 3 s") as caught:
-        cutter(b"hang")
-    assert caught.value.reason is RejectReason.TIMED_OUT
-    with pytest.raises(RejectError) as caught:
-        cutter(b"")
-    assert caught.value.reason is RejectReason.EMPTY
-    (after,) = cutter(png())
-    assert np.array_equal(before.pixels, after.pixels)
+    """A group of 16 crops is room for 16 files of one face; here are 18 faces in six files."""
+    settings = CropSettings(align=True, faces="all", size=(256, 256))
+    data = (photos / "three-at-the-window.jpg").read_bytes()
+    expected = cut_out(data, settings)
+    assert len(expected) == 3
+    cutter = IsolatedCutter(settings)
+    for outcome in cutter([data] * 6):
+        assert isinstance(outcome, list)
+        assert len(outcome) == 3
+        for cut, wanted in zip(outcome, expected, strict=True):
+            assert np.array_equal(cut.pixels, wanted.pixels)
+            assert np.array_equal(cut.quad, wanted.quad)
+    cutter.close()
+
+
+@pytest.mark.usefixtures("poison")
+def test_what_crashes_or_hangs_in_a_group_costs_itself_alone(cutter: IsolatedCutter) -> None:
+    good = [png((40, 80), colour) for colour in ("red", "lime", "blue", "white")]
+    files = [good[0], b"crash", good[1], b"hang", good[2], b"", b"crash", good[3]]
+    outcomes = cutter(files)
+    assert len(outcomes) == len(files)
+    for index in (1, 6):
+        reason, message = rejection(outcomes[index])
+        assert (reason, "SIGSEGV" in message) == (RejectReason.CRASHED, True)
+    reason, message = rejection(outcomes[3])
+    assert (reason, "more than 3 s" in message) == (RejectReason.TIMED_OUT, True)
+    assert rejection(outcomes[5])[0] is RejectReason.EMPTY
+    for place, file in zip((0, 2, 4, 7), good, strict=True):
+        assert np.array_equal(pixels(outcomes[place]), cut_out(file, WHOLE)[0].pixels)
+
+
+@pytest.mark.usefixtures("poison")
+def test_a_child_that_is_killed_from_outside_costs_no_image(
+    cutter: IsolatedCutter, tmp_path: Path
+) -> None:
+    """The poisoned decoder kills its own process, but only the first time."""
+    files = [png(), b"once" + str(tmp_path / "killed").encode(), png()]
+    outcomes = cutter(files)
+    assert (tmp_path / "killed").exists()
+    assert rejection(outcomes[1])[0] is RejectReason.NOT_AN_IMAGE
+    assert np.array_equal(pixels(outcomes[0]), pixels(outcomes[2]))
 
 
 def test_a_child_that_cannot_work_is_no_image_s_fault(
@@ -101,7 +163,7 @@ def test_a_child_that_cannot_work_is_no_image_s_fault(
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(7)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(FatalError, match="exit code 7"):
-        IsolatedCutter(WHOLE)(png())
+        IsolatedCutter(WHOLE)([png()])
 
 
 def test_a_missing_landmark_predictor_is_fatal(
@@ -111,7 +173,7 @@ def test_a_missing_landmark_predictor_is_fatal(
     settings = CropSettings(align=True, faces="all", size=(256, 256))
     cutter = IsolatedCutter(settings)
     with pytest.raises(FatalError, match=r"none.dat"):
-        cutter(png())
+        cutter([png()])
     cutter.close()
 
 
