@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from pipeline.aligner import AlignedUnit, Aligner
 from pipeline.job import Job, Receipt, failure, one_line
-from pipeline.manifest import Unit
+from pipeline.manifest import PlanReader, UnitRef
 from pipeline.sink import write_unit
 from pipeline.storage import open_storage
 from restyle_core.errors import FatalError
@@ -82,7 +82,7 @@ def local_cluster() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_units(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     """Run units, in any order, on the cluster that is there.
 
     Units whose worker died may have no receipt.
@@ -100,7 +100,7 @@ def run_units(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
         ray.data.from_blocks([_seal(unit.name, unit) for unit in units])
         .map_batches(
             _AlignStage,
-            fn_constructor_args=(job, min(job.threads, sum(len(unit.images) for unit in units))),
+            fn_constructor_args=(job, min(job.threads, sum(unit.images for unit in units))),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=_ALIGN_CPUS,
@@ -130,11 +130,12 @@ def run_units(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
 class _AlignStage:
     def __init__(self, job: Job, processes: int) -> None:
         self._aligner = Aligner(job.source, job.crop, processes)
+        self._plans = PlanReader(open_storage(job.out))
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
-        unit: Unit = _open(envelope)
+        unit: UnitRef = _open(envelope)
         try:
-            return _seal(unit.name, self._aligner(unit))
+            return _seal(unit.name, self._aligner(self._plans.read(unit)))
         except Exception as error:
             return _seal(unit.name, failure(unit.name, error))
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import ledger
 from pipeline.datasets import DATASETS
 from pipeline.job import Job
-from pipeline.manifest import Unit, count_changed, plan, read_manifest
 from pipeline.model_identity import ModelIdentity, identify
 from pipeline.placement import choose
 from pipeline.request import Request
 from pipeline.settings import Precision, ResolvedSettings, resolve
-from pipeline.sources import list_images
 from pipeline.storage import Storage, open_storage
 from restyle_core.errors import SpecError
 
@@ -30,40 +27,31 @@ class Preparation:
         storage: the output.
         model: the model that is meant.
         settings: what shapes the rows.
-        is_begun: the output is bound to these settings already.
-        units: the manifest, new units included.
-        new: units that no plan holds yet.
-        committed: names of units that are done.
-        changed: planned inputs that are no longer the file that was planned.
+        earlier: the settings that stand in the output; None when it is new.
         dtype_reason: the dtype and why.
     """
 
     storage: Storage
     model: ModelIdentity
     settings: ResolvedSettings
-    is_begun: bool
-    units: Sequence[Unit]
-    new: Sequence[Unit]
-    committed: set[str]
-    changed: int
+    earlier: ResolvedSettings | None
     dtype_reason: str
 
     @property
-    def pending(self) -> list[Unit]:
-        """Units that are to be run."""
-        return [unit for unit in self.units if unit.name not in self.committed]
+    def is_begun(self) -> bool:
+        """The output is bound to these settings already."""
+        return self.earlier == self.settings
 
 
 def prepare(request: Request) -> Preparation:
-    """Look at everything that can be wrong before anything is written.
+    """Look at everything that can be wrong before anything is written or listed.
 
     Raises:
-        SpecError: no such input, model or device; or the output was made with other settings.
+        SpecError: no such model or device; or the output was made with other settings.
         FatalError: something cannot be read.
     """
     storage = open_storage(request.out)
     model = identify(request.settings.model)
-    images = list_images(request.source, request.out)[: request.limit]
     earlier = ledger.read_settings(storage)
     committed = ledger.committed(storage)
     # What "auto" came to once holds for the whole output, on whatever machine it is continued.
@@ -83,19 +71,7 @@ def prepare(request: Request) -> Preparation:
             f"({'; '.join(settings.differences(bound))}); choose another --out, or the settings "
             "it was made with"
         )
-    known = read_manifest(storage)
-    new = plan(known, images)
-    return Preparation(
-        storage=storage,
-        model=model,
-        settings=settings,
-        is_begun=earlier == settings,
-        units=[*known, *new],
-        new=new,
-        committed=committed,
-        changed=count_changed(known, images),
-        dtype_reason=reason,
-    )
+    return Preparation(storage, model, settings, earlier, reason)
 
 
 def job_of(request: Request, prepared: Preparation, device: str) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline import ledger
-from pipeline.manifest import read_manifest
+from pipeline.manifest import read_units
 from pipeline.report import NAME as REPORT
 from pipeline.run_record import RunRecord, read_run
 from pipeline.settings import ResolvedSettings
@@ -43,7 +43,7 @@ def read_status(out: str) -> Status:
     storage = open_storage(out)
     settings = settings_of(storage)
     done = sorted(ledger.committed(storage))
-    summary = summarise(read_manifest(storage), ledger.read_records(storage, done))
+    summary = summarise(read_units(storage), ledger.read_records(storage, done))
     report = storage.shown(REPORT) if REPORT in storage.sizes("") else None
     return Status(storage.uri, settings, summary, read_run(storage), report)
 

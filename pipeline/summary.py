@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.ledger import UnitRecord
-    from pipeline.manifest import Unit
+    from pipeline.manifest import UnitRef
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Summary:
         return self.images - self.pending_images
 
 
-def summarise(units: Sequence[Unit], records: Sequence[UnitRecord]) -> Summary:
+def summarise(units: Sequence[UnitRef], records: Sequence[UnitRecord]) -> Summary:
     """Add up the entries of an output's committed units."""
     done = {record.unit for record in records}
     pending = [unit for unit in units if unit.name not in done]
@@ -59,8 +59,8 @@ def summarise(units: Sequence[Unit], records: Sequence[UnitRecord]) -> Summary:
     return Summary(
         units=len(units),
         pending_units=len(pending),
-        images=sum(len(unit.images) for unit in units),
-        pending_images=sum(len(unit.images) for unit in pending),
+        images=sum(unit.images for unit in units),
+        pending_images=sum(unit.images for unit in pending),
         faces=sum(record.faces for record in records),
         rejects=dict(rejects.most_common()),
         metrics={name: _means(records, name) for name in _names(records)},

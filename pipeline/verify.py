@@ -23,7 +23,7 @@ from pipeline.datasets import (
     schema,
 )
 from pipeline.ledger import UnitRecord, WrittenFile
-from pipeline.manifest import Unit, read_manifest
+from pipeline.manifest import PlanReader, Unit, read_units
 from pipeline.settings import ResolvedSettings
 from pipeline.sink import file_name
 from pipeline.status import settings_of
@@ -66,7 +66,8 @@ def verify(out: str) -> Verdict:
     """
     storage = open_storage(out)
     settings = settings_of(storage)
-    units = read_manifest(storage)
+    reader = PlanReader(storage)
+    units = [reader.read(ref) for ref in read_units(storage)]
     done = ledger.committed(storage)
     problems = [*_manifest_problems(units, done), *_stray_problems(storage, settings, units)]
     run = [unit for unit in units if unit.name in done]

@@ -9,7 +9,7 @@ from pipeline import aligner
 from pipeline.inverter import Inverter
 from pipeline.isolation import CropSettings, Outcome, cut_out
 from pipeline.job import Job, Receipt
-from pipeline.manifest import Unit
+from pipeline.manifest import PlanReader, UnitRef
 from pipeline.sink import write_unit
 from pipeline.storage import open_storage
 from restyle_core.errors import FatalError, RejectError
@@ -36,11 +36,11 @@ class DirectCutter:
 
 
 @contextlib.contextmanager
-def in_process() -> Iterator[Callable[[Job, Sequence[Unit]], Iterator[Receipt]]]:
+def in_process() -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
     yield run_units
 
 
-def run_units(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     isolated, aligner.IsolatedCutter = aligner.IsolatedCutter, DirectCutter  # type: ignore[misc]
     try:
         align = aligner.Aligner(job.source, job.crop, 1)
@@ -50,10 +50,13 @@ def run_units(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
         job.model, job.settings, device=job.device, batch_size=job.batch_size, threads=1
     )
     storage = open_storage(job.out)
+    plans = PlanReader(storage)
     try:
         for unit in units:
             try:
-                record = write_unit(storage, invert(align(unit)), job.settings.fingerprint)
+                record = write_unit(
+                    storage, invert(align(plans.read(unit))), job.settings.fingerprint
+                )
             except FatalError as error:
                 yield Receipt(unit.name, error=str(error), fatal=True)
             else:
