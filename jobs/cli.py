@@ -13,7 +13,9 @@ from typer.exceptions import TyperException
 from jobs.convert import convert
 from jobs.inspection import status, verify
 from jobs.invert import invert
+from jobs.runs import runs
 from jobs.spec import app as spec
+from jobs.submit import submit
 from jobs.train import app as train
 from pipeline.request import Interrupted
 from restyle_core.errors import RestyleError
@@ -31,6 +33,8 @@ app = typer.Typer(
 app.command()(invert)
 app.command()(status)
 app.command()(verify)
+app.command()(runs)
+app.command()(submit)
 app.command()(convert)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")
