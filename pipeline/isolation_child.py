@@ -42,10 +42,10 @@ def serve(connection: Connection, memory: int) -> None:
         except EOFError:
             return
         try:
-            answer: Answer | FatalError = _answer(files, settings, area)
+            reply: Answer | FatalError = answer(files, settings, area)
         except FatalError as error:
-            answer = error
-        connection.send_bytes(pickle.dumps(answer, protocol=5))
+            reply = error
+        connection.send_bytes(pickle.dumps(reply, protocol=5))
 
 
 def _prepare(settings: CropSettings) -> Answer | FatalError:
@@ -63,7 +63,17 @@ def _prepare(settings: CropSettings) -> Answer | FatalError:
     return Answer([], np.empty((0, 4, 2)), [])
 
 
-def _answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> Answer:
+def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> Answer:
+    """Cut out a group of files.
+
+    Args:
+        files: at most as many as the area has room for crops.
+        settings: what to make of them; a file that takes longer ends this process.
+        area: where to put the crops and the number of the file in work.
+
+    Raises:
+        FatalError: alignment cannot work at all.
+    """
     outcomes: list[int | RejectError] = []
     crops: list[CutOut] = []
     for index, data in enumerate(files):

@@ -149,7 +149,10 @@ def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
     Returns:
         RGB image of ``size`` x ``size`` pixels.
     """
-    image, quad = _shrink(image, quad, size)
+    # Reduced when the face is far larger than the crop, so that bilinear does not alias.
+    shrink = max(int(np.floor(_side(quad) / size * 0.5)), 1)
+    width, height = round(image.width / shrink), round(image.height / shrink)
+    quad = quad / shrink
     quad_size = _side(quad)
     border = max(round(quad_size * 0.1), 3)
 
@@ -158,12 +161,14 @@ def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
     crop = (
         max(int(left) - border, 0),
         max(int(top) - border, 0),
-        min(int(right) + border, image.width),
-        min(int(bottom) + border, image.height),
+        min(int(right) + border, width),
+        min(int(bottom) + border, height),
     )
     if crop[0] < crop[2] and crop[1] < crop[3]:
-        image = image.crop(crop)
+        image = _reduced(image, (width, height), crop)
         quad = quad - crop[:2]
+    else:
+        image = _reduced(image, (width, height), (0, 0, width, height))
 
     low, high = np.floor(quad.min(axis=0)), np.ceil(quad.max(axis=0))
     outside = np.concatenate([-low, high - image.size]) + border
@@ -215,13 +220,17 @@ def _side(quad: FloatArray) -> float:
     return float(np.hypot(*(quad[3] - quad[0])))
 
 
-def _shrink(image: Image.Image, quad: FloatArray, size: int) -> tuple[Image.Image, FloatArray]:
-    """Reduce a photo whose face is far larger than the crop, so that bilinear does not alias."""
-    shrink = int(np.floor(_side(quad) / size * 0.5))
-    if shrink <= 1:
-        return image, quad
-    reduced = (round(image.width / shrink), round(image.height / shrink))
-    return image.resize(reduced, Image.Resampling.LANCZOS), quad / shrink
+def _reduced(
+    image: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int]
+) -> Image.Image:
+    """A part of the photo resized to ``size``; the rest of it is not computed."""
+    if size == image.size:
+        return image.crop(part)
+    left, top, right, bottom = part
+    across, down = image.width / size[0], image.height / size[1]
+    box = (left * across, top * down, right * across, bottom * down)
+    # Beyond the box the filter sees the photo's own pixels, so that the seams are the same.
+    return image.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=box)
 
 
 def _reflect(image: Image.Image, margins: npt.NDArray[np.int_], blur: float) -> Image.Image:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -36,6 +38,14 @@ Ghostscript), or have no signature, so that any bytes could pass for one (TGA, P
 # Formats that hold several pictures of one scene; the first is the photograph itself.
 _FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
 
+# A JPEG that is to become smaller is decoded at 1/2, 1/4 or 1/8 of its scale when its sides are
+# still this many times the wanted ones then. Over photographs of 0.4 to 6 megapixels, qualities 75
+# to 95 and results of 64 and 256 pixels a side the result differs by 0.1 to 0.6 grey levels on
+# average; at 1.0 instead of 2.0 it would be up to 1.2.
+_REDUCED_MARGIN = 2.0
+_REDUCTIONS = (8, 4, 2)
+_REDUCIBLE_FORMATS = frozenset({"JPEG", "MPO"})
+
 _ORIENTATION_TAG = 0x0112
 
 # EXIF orientation -> what makes the stored picture upright.
@@ -48,6 +58,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 _SIXTEEN_BITS = 65535
 
@@ -75,22 +86,53 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         RejectError: ``empty``, ``not_an_image``, ``truncated``, ``too_large``, ``too_small``,
             ``animated`` or ``unsupported_mode``; nothing else, whatever the bytes are.
+        MemoryError: the process may have no more.
     """
-    if not data:
-        raise RejectError(RejectReason.EMPTY, "the file is empty")
-    with warnings.catch_warnings():
-        # Pillow warns of damaged metadata, which is ignored here, and of many pixels, for which
-        # there is a limit of our own.
-        warnings.simplefilter("ignore")
+    with _quiet():
         image = _open(data)
         _check_shape(image, max_pixels)
-        try:
-            image.load()
-        except Exception as error:
-            # Pillow's plugins raise nearly anything on damaged data (struct.error, zlib.error,
-            # IndexError, ...); whatever it was, this file's pixels cannot be had.
-            raise _truncated("the pixels cannot be read", error) from error
+        _load(image)
         return upright_rgb(image)
+
+
+def decode_resized(
+    data: bytes, size: tuple[int, int], *, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode an image and squash it to a size, whatever its aspect.
+
+    A JPEG that is much larger is decoded at a reduced scale, which takes a fraction of the time
+    and changes a photograph's result by less than one grey level on average.
+
+    Args:
+        data: as for :func:`decode_image`.
+        size: width and height of the result in pixels.
+        max_pixels: as for :func:`decode_image`; of the image as it is stored.
+
+    Returns:
+        The result, bilinear and antialiased, and the upright image's own width and height.
+
+    Raises:
+        RejectError, MemoryError: as :func:`decode_image`.
+    """
+    with _quiet():
+        image = _open(data)
+        _check_shape(image, max_pixels)
+        turn = _UPRIGHT.get(_orientation(image))
+        upright = image.size if turn not in _SIDEWAYS else image.size[::-1]
+        wanted = size if turn not in _SIDEWAYS else size[::-1]
+        stored = image.size
+        reduction = _reduction(image, wanted)
+        if reduction == 1:
+            _load(image)
+            whole = upright_rgb(image)
+            return _resized(whole, size, whole.size), upright
+        image.draft(None, (stored[0] // reduction, stored[1] // reduction))
+        _load(image)
+        # The reduced picture is rounded up to whole pixels; what the last ones have too much lies
+        # at an end that turning would move.
+        extent = (stored[0] / reduction, stored[1] / reduction)
+        result = _resized(_convert(image), wanted, extent)
+        return (result if turn is None else result.transpose(turn)), upright
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -108,20 +150,22 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and not image.info:
         return image
     turn = _UPRIGHT.get(_orientation(image))
-    try:
-        rgb = _to_rgb(image)
-    except (ValueError, KeyError) as error:
-        raise RejectError(
-            RejectReason.UNSUPPORTED_MODE,
-            f"pixels of mode {image.mode} cannot become RGB ({_say(error)}); convert the image",
-        ) from error
-    upright = rgb.copy() if turn is None else rgb.transpose(turn)
-    # Metadata that stayed would be applied again by whoever receives the image.
-    upright.info.clear()
-    return upright
+    rgb = _convert(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Pillow warns of damaged metadata, which is ignored here, and of many pixels, for which
+        # there is a limit of our own.
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise RejectError(RejectReason.EMPTY, "the file is empty")
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -136,6 +180,8 @@ def _open(data: bytes) -> Image.Image:
             "these bytes begin like no image format that is read here "
             "(JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP, JPEG 2000, PNM, PSD, QOI)",
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise _truncated("the header cannot be read", error) from error
 
@@ -163,6 +209,32 @@ def _check_shape(image: Image.Image, max_pixels: int) -> None:
         )
 
 
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except MemoryError:
+        # Says nothing of the file; whoever limits memory knows what it means.
+        raise
+    except Exception as error:
+        # Pillow's plugins raise nearly anything on damaged data (struct.error, zlib.error,
+        # IndexError, ...); whatever it was, this file's pixels cannot be had.
+        raise _truncated("the pixels cannot be read", error) from error
+
+
+def _reduction(image: Image.Image, wanted: tuple[int, int]) -> int:
+    """By how much an image may be reduced while it is decoded, 1 for not at all."""
+    if image.format not in _REDUCIBLE_FORMATS:
+        return 1
+    ratio = min(image.width / wanted[0], image.height / wanted[1])
+    return next((by for by in _REDUCTIONS if ratio >= by * _REDUCED_MARGIN), 1)
+
+
+def _resized(image: Image.Image, size: tuple[int, int], extent: tuple[float, float]) -> Image.Image:
+    if image.size == size == extent:
+        return image
+    return image.resize(size, Image.Resampling.BILINEAR, box=(0, 0, *extent))
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -172,7 +244,22 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _convert(image: Image.Image) -> Image.Image:
+    """A new image of mode RGB without metadata."""
+    try:
+        rgb = _to_rgb(image)
+    except (ValueError, KeyError) as error:
+        raise RejectError(
+            RejectReason.UNSUPPORTED_MODE,
+            f"pixels of mode {image.mode} cannot become RGB ({_say(error)}); convert the image",
+        ) from error
+    # Metadata that stayed would be applied again by whoever receives the image.
+    rgb.info.clear()
+    return rgb
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """A new image of mode RGB."""
     if image.mode == "F":
         raise RejectError(
             RejectReason.UNSUPPORTED_MODE,
@@ -188,14 +275,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     """16-bit grey, scaled: Pillow's own conversion clips at 255 instead."""
-    grey = np.asarray(image).astype(np.float64)
+    grey = np.asarray(image).astype(np.int32, copy=False)
     if grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
         raise RejectError(
             RejectReason.UNSUPPORTED_MODE,
             "32-bit pixels above the 16-bit range have no defined white; "
             "convert the image to 8 bits",
         )
-    return Image.fromarray(np.rint(grey / 257).astype(np.uint8)).convert("RGB")
+    # In whole numbers, which take half the memory: 257 is odd, so that no value lies half-way.
+    return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def _truncated(what: str, error: Exception) -> RejectError:

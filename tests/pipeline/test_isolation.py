@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,34 +10,24 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from pipeline import isolation, isolation_child
 from pipeline.aligner import MAX_FILE_BYTES, Aligner
-from pipeline.isolation import GROUP, CropSettings, IsolatedCutter, Outcome, cut_out
+from pipeline.isolation import (
+    GROUP,
+    CropSettings,
+    IsolatedCutter,
+    Outcome,
+    SharedArea,
+    cut_out,
+)
 from pipeline.manifest import Unit
 from pipeline.sources import SourceImage, list_images
 from restyle_core.alignment import align_faces
 from restyle_core.errors import FatalError, RejectError, RejectReason
 from restyle_core.images import decode_image
+from tests.hostile import CRASHES, HANGS, KILLS_ONCE, poison
 
 WHOLE = CropSettings(align=False, faces="largest", size=(48, 64), time_limit=3)
-
-POISON = """
-import ctypes, os, signal, time
-from restyle_core import images
-
-decode = images.decode_image
-
-def poisoned(data, **options):
-    if data.startswith(b"crash"):
-        ctypes.string_at(0)
-    while data.startswith(b"hang"):
-        time.sleep(1)
-    if data.startswith(b"once") and not os.path.exists(data[4:]):
-        open(data[4:], "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return decode(data, **options)
-
-images.decode_image = poisoned
-"""
 
 
 def png(size: tuple[int, int] = (40, 80), colour: str = "red") -> bytes:
@@ -46,11 +37,8 @@ def png(size: tuple[int, int] = (40, 80), colour: str = "red") -> bytes:
 
 
 @pytest.fixture
-def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children in which certain bytes crash or hang the decoder."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", poison(tmp_path))
 
 
 @pytest.fixture
@@ -112,27 +100,33 @@ def test_a_group_is_what_its_files_are_alone(cutter: IsolatedCutter) -> None:
 
 
 def test_more_faces_than_the_shared_memory_holds_come_too(
-    photos: Path,
+    photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A group of 16 crops is room for 16 files of one face; here are 18 faces in six files."""
+    """Both sides' parts in one process, with room for two crops only."""
+    monkeypatch.setattr(isolation, "GROUP", 2)
     settings = CropSettings(align=True, faces="all", size=(256, 256))
     data = (photos / "three-at-the-window.jpg").read_bytes()
     expected = cut_out(data, settings)
     assert len(expected) == 3
-    cutter = IsolatedCutter(settings)
-    for outcome in cutter([data] * 6):
-        assert isinstance(outcome, list)
-        assert len(outcome) == 3
-        for cut, wanted in zip(outcome, expected, strict=True):
-            assert np.array_equal(cut.pixels, wanted.pixels)
-            assert np.array_equal(cut.quad, wanted.quad)
-    cutter.close()
+    memory = os.memfd_create("crops")
+    ours, theirs = SharedArea(memory, settings.size), SharedArea(memory, settings.size)
+    os.close(memory)
+    answer = isolation_child.answer([b"", data, b"text"], settings, theirs)
+    assert len(answer.extra) == 1
+    first, faces, last = ours.take(answer)
+    theirs.crops[:] = 0
+    assert rejection(first)[0] is RejectReason.EMPTY
+    assert rejection(last)[0] is RejectReason.NOT_AN_IMAGE
+    assert isinstance(faces, list)
+    for cut, wanted in zip(faces, expected, strict=True):
+        assert np.array_equal(cut.pixels, wanted.pixels)
+        assert np.array_equal(cut.quad, wanted.quad)
 
 
-@pytest.mark.usefixtures("poison")
+@pytest.mark.usefixtures("poisoned")
 def test_what_crashes_or_hangs_in_a_group_costs_itself_alone(cutter: IsolatedCutter) -> None:
     good = [png((40, 80), colour) for colour in ("red", "lime", "blue", "white")]
-    files = [good[0], b"crash", good[1], b"hang", good[2], b"", b"crash", good[3]]
+    files = [good[0], CRASHES, good[1], HANGS, good[2], b"", CRASHES, good[3]]
     outcomes = cutter(files)
     assert len(outcomes) == len(files)
     for index in (1, 6):
@@ -145,12 +139,12 @@ def test_what_crashes_or_hangs_in_a_group_costs_itself_alone(cutter: IsolatedCut
         assert np.array_equal(pixels(outcomes[place]), cut_out(file, WHOLE)[0].pixels)
 
 
-@pytest.mark.usefixtures("poison")
+@pytest.mark.usefixtures("poisoned")
 def test_a_child_that_is_killed_from_outside_costs_no_image(
     cutter: IsolatedCutter, tmp_path: Path
 ) -> None:
     """The poisoned decoder kills its own process, but only the first time."""
-    files = [png(), b"once" + str(tmp_path / "killed").encode(), png()]
+    files = [png(), KILLS_ONCE + str(tmp_path / "killed").encode(), png()]
     outcomes = cutter(files)
     assert (tmp_path / "killed").exists()
     assert rejection(outcomes[1])[0] is RejectReason.NOT_AN_IMAGE

@@ -168,6 +168,31 @@ def test_crops_equal_the_recipe(name, size):
     assert ours.std() > 10
 
 
+@pytest.mark.parametrize("centre", [(300, 900), (20, 60)])
+def test_only_the_part_around_a_large_face_is_reduced(centre, monkeypatch):
+    """And it is what the same part of the whole reduced photo is."""
+    width, height = 1600, 1403
+    photo = texture(width, height)
+    quad = face_quad(synthetic_landmarks(centre, 130, 8))
+    parts = []
+    resize = Image.Image.resize
+
+    def noted(image, size, *arguments, box, **options):
+        part = resize(image, size, *arguments, box=box, **options)
+        scale = (box[2] - box[0]) / size[0]
+        whole = resize(image, (round(width / scale), round(height / scale)), *arguments)
+        left, top = round(box[0] / scale), round(box[1] / scale)
+        same = whole.crop((left, top, left + size[0], top + size[1]))
+        parts.append((part.size, np.abs(np.asarray(part).astype(int) - same).max()))
+        return part
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    crop_quad(photo, quad, 64)
+    ((size, difference),) = parts
+    assert size[0] * size[1] < 0.3 * (width // 4) * (height // 4)
+    assert difference <= 1
+
+
 def test_wide_mouth_decides_the_size_of_long_faces():
     """Step 2 takes the larger of two measures; both branches occur."""
     for long_face in (0.6, 1.0, 2.0):

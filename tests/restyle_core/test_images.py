@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from restyle_core.errors import RejectError, RejectReason
-from restyle_core.images import MAX_PIXELS, decode_image, upright_rgb
+from restyle_core.images import MAX_PIXELS, decode_image, decode_resized, upright_rgb
 
 
 def scene(height=48, width=64):
@@ -428,3 +428,103 @@ def test_damaged_anywhere(name, changes, in_header):
 @given(st.sampled_from(sorted(FILES)), st.integers(0, 16), st.binary(max_size=300))
 def test_junk_behind_a_signature(name, kept, junk):
     decodes_or_rejects(FILES[name][:kept] + junk)
+
+
+# --- decoding at a reduced scale ---
+
+
+def enlarged(path, times, noise=4.0):
+    """A photograph of several megapixels: nothing as large ships with the project."""
+    photo = Image.open(path).convert("RGB")
+    size = (round(photo.width * times), round(photo.height * times))
+    pixels = np.asarray(photo.resize(size, Image.Resampling.LANCZOS)).astype(np.float32)
+    pixels += np.random.default_rng(0).normal(0, noise, pixels.shape)
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def resized_in_full(data, size):
+    return np.asarray(decode_image(data).resize(size, Image.Resampling.BILINEAR)).astype(int)
+
+
+PHOTOS = ["smile.jpg", "garden.jpg", "newspaper, grey.jpg", "street-lights.jpg"]
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize(("times", "side"), [(1, 64), (1.3, 64), (2.7, 256), (4.4, 256)])
+def test_reduced_decoding_changes_less_than_one_grey_level(photos, name, times, side):
+    photo = enlarged(photos / name, times)
+    for options in ({"quality": 75}, {"quality": 95, "subsampling": 0}, {"progressive": True}):
+        data = encode(photo, "JPEG", **options)
+        result, size = decode_resized(data, (side, side))
+        assert size == photo.size
+        difference = np.abs(np.asarray(result).astype(int) - resized_in_full(data, (side, side)))
+        assert difference.mean() < 1.0
+        # It was reduced, or there would be no difference at all.
+        assert difference.mean() > 0
+
+
+@pytest.mark.parametrize(
+    ("width", "reduction"), [(511, 1), (512, 2), (1023, 2), (1024, 4), (2047, 4), (2048, 8)]
+)
+def test_the_reduced_picture_has_twice_the_pixels_that_are_wanted(width, reduction, monkeypatch):
+    asked = []
+    draft = JpegImagePlugin.JpegImageFile.draft
+
+    def noted(image, mode, size):
+        before = image.size
+        answer = draft(image, mode, size)
+        asked.append(before[0] / image.width)
+        return answer
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", noted)
+    data = encode(Image.new("RGB", (width, 2100)), "JPEG")
+    result, size = decode_resized(data, (128, 128))
+    assert (result.size, size) == ((128, 128), (width, 2100))
+    assert [round(scale) for scale in asked] == ([] if reduction == 1 else [reduction])
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_reduced_decoding_turns_the_picture_and_its_size(orientation):
+    """With sides that the reductions do not divide, so that there are pixels too many to turn."""
+    upright = scene(301, 443)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(as_stored(upright, orientation))
+    data = encode(stored, "JPEG", quality=95, exif=exif)
+    result, size = decode_resized(data, (40, 32))
+    assert size == (443, 301)
+    assert result.mode == "RGB"
+    assert not result.info
+    difference = np.abs(np.asarray(result).astype(int) - resized_in_full(data, (40, 32)))
+    assert 0 < difference.mean() < 1.0
+
+
+def test_reduced_decoding_of_every_kind_of_jpeg():
+    photo = Image.fromarray(scene(600, 800))
+    kinds = {
+        "grey": encode(photo.convert("L"), "JPEG"),
+        "cmyk": encode(photo.convert("CMYK"), "JPEG", quality=95),
+        "mpo": encode(photo, "MPO", save_all=True, append_images=[Image.new("RGB", photo.size)]),
+    }
+    for data in kinds.values():
+        result, size = decode_resized(data, (100, 70))
+        assert (result.mode, size) == ("RGB", (800, 600))
+        difference = np.abs(np.asarray(result).astype(int) - resized_in_full(data, (100, 70)))
+        assert 0 < difference.mean() < 1.0
+
+
+def test_other_formats_and_small_pictures_are_resized_as_pillow_does():
+    for data in (FILES["png"], FILES["jpeg"], encode(Image.fromarray(scene(600, 800)), "PNG")):
+        result, size = decode_resized(data, (64, 48))
+        assert size == decode_image(data).size
+        np.testing.assert_array_equal(np.asarray(result), resized_in_full(data, (64, 48)))
+    same, _ = decode_resized(FILES["png"], (90, 70))
+    np.testing.assert_array_equal(np.asarray(same), decode(FILES["png"]))
+
+
+def test_reduced_decoding_rejects_what_decoding_rejects():
+    data = encode(Image.fromarray(scene(600, 800)), "JPEG")
+    for bad, options in ((data[: len(data) // 2], {}), (data, {"max_pixels": 1000}), (b"", {})):
+        with pytest.raises(RejectError) as caught:
+            decode_resized(bad, (32, 32), **options)
+        assert caught.value.reason is reason(bad, **options)
