@@ -11,14 +11,19 @@ import pyarrow.parquet as pq
 from pipeline.settings import ResolvedSettings
 from restyle_core.metric_names import DEFINITIONS, METRICS
 
-VERSION = 1
+VERSION = 2
 """Rises whenever a column changes; stands in every file's metadata."""
 
 LATENTS, STEPS, RECONSTRUCTIONS, REJECTS = "latents", "steps", "reconstructions", "rejects"
 DATASETS = (LATENTS, STEPS, RECONSTRUCTIONS, REJECTS)
 
-_IDENTITY = [
+_INPUT = [
     pa.field("image_id", pa.string(), nullable=False),
+    # Rows of an input that changed stay; the highest revision is what stands now.
+    pa.field("revision", pa.int16(), nullable=False),
+]
+_IDENTITY = [
+    *_INPUT,
     pa.field("face", pa.int16(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
 ]
@@ -58,7 +63,7 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
             pa.field("image", pa.binary(), nullable=False),
         ],
         REJECTS: lambda: [
-            pa.field("image_id", pa.string(), nullable=False),
+            *_INPUT,
             pa.field("source", pa.string(), nullable=False),
             pa.field("stage", pa.string(), nullable=False),
             pa.field("reason", pa.string(), nullable=False),

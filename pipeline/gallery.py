@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,8 @@ THUMBNAIL_SIDE = 256
 HEATMAP_SIDE = 128
 
 _TOTAL = -1
-Key = tuple[str, int]
+Key = tuple[str, int, int]
+"""Image, revision and number of the face."""
 Change = npt.NDArray[np.float32]
 
 # Dark violet over red to pale yellow: rises in lightness, so that it reads in grey and for
@@ -149,28 +151,32 @@ def _read_unit(out: str, unit: UnitRecord, positions: list[int], budget: int) ->
     if latents is None or images is None:
         return []
     with open_parquet(out, latents[0]) as parquet:
-        rows = parquet.read(columns_of(parquet, ("image_id", "face", "source", *METRICS)))
+        names = ("image_id", "revision", "face", "source", *METRICS)
+        rows = parquet.read(columns_of(parquet, names))
     faces = rows.to_pylist()
     with open_parquet(out, images[0]) as parquet:
         keys = _keys(parquet)
         # A prefix of a file that is too large to be read whole still holds whole faces.
         affordable = set(keys[: max(_affordable(parquet, budget), max(Counter(keys).values()))])
-        within = [row for row in faces if (row["image_id"], row["face"]) in affordable]
+        within = [row for row in faces if _key(row) in affordable]
         if len(within) == len(faces):
             wanted = [faces[position] for position in positions if position < len(faces)]
         else:
             wanted = spread(within, len(positions))
-        pictures = _read_pictures(parquet, keys, {(row["image_id"], row["face"]) for row in wanted})
+        pictures = _read_pictures(parquet, keys, {_key(row) for row in wanted})
     return [
         _Chosen(key, row["source"], _numbers(row), pictures[key])
         for row in wanted
-        if (key := (row["image_id"], row["face"])) in pictures
+        if (key := _key(row)) in pictures
     ]
 
 
 def _keys(parquet: pq.ParquetFile) -> list[Key]:
-    table = parquet.read(["image_id", "face"])
-    return list(zip(table["image_id"].to_pylist(), table["face"].to_pylist(), strict=True))
+    return [_key(row) for row in parquet.read(["image_id", "revision", "face"]).to_pylist()]
+
+
+def _key(row: dict[str, Any]) -> Key:
+    return row["image_id"], row["revision"], row["face"]
 
 
 def _affordable(parquet: pq.ParquetFile, budget: int) -> int:
@@ -250,7 +256,7 @@ def _strip(face: _Chosen, changes: dict[int, Change], scale: float) -> FaceStrip
         Frame(step, picture.thumbnail, maps.get(step, ""))
         for step, picture in sorted(face.pictures.items())
     )
-    return FaceStrip(face.source, face.key[1], face.metrics, frames, maps.get(_TOTAL, ""))
+    return FaceStrip(face.source, face.key[2], face.metrics, frames, maps.get(_TOTAL, ""))
 
 
 def _heatmap(change: Change, scale: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pipeline.known import Known
 from pipeline.manifest import Origin, plan_names
-from pipeline.planner import Known, Planned, Planner
+from pipeline.planner import Planned, Planner
 from pipeline.request import InputOptions, Listener
 from pipeline.source_image import SourceImage
 from pipeline.sources import list_images

@@ -63,6 +63,8 @@ class UnitRecord(_Frozen):
         files: what was written, none without rows.
         metrics: sums of each metric.
         seconds: wall time by stage.
+        superseded: inputs of which a later revision was done when this was last looked at.
+        dropped: rejects among them, whose rows were taken out of ``rejects`` for that.
     """
 
     format: Literal[1] = 1
@@ -74,6 +76,8 @@ class UnitRecord(_Frozen):
     files: tuple[WrittenFile, ...]
     metrics: dict[str, MetricSums]
     seconds: dict[str, float]
+    superseded: Count = 0
+    dropped: Count = 0
 
 
 def committed(storage: Storage) -> set[str]:

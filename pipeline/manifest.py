@@ -193,7 +193,7 @@ def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage
     try:
         table = file.parquet.read_row_group(group, columns=_FIELDS)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(storage, file.name, error) from error
+        raise damaged(storage, file.name, error) from error
     columns = {name: table.column(name).to_pylist() for name in _FIELDS}
     return tuple(
         SourceImage(**dict(zip(_FIELDS, row, strict=True)))
@@ -263,7 +263,7 @@ def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
             raise ValueError("its units are not what it says")
         return PlanFile(name, Origin(**json.loads(metadata[_ORIGIN])), units, parquet)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(storage, name, error) from error
+        raise damaged(storage, name, error) from error
 
 
 def _data_of(storage: Storage, name: str) -> bytes:
@@ -278,7 +278,8 @@ def _number(name: str) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def _damaged(storage: Storage, name: str, error: Exception) -> FatalError:
+def damaged(storage: Storage, name: str, error: Exception) -> FatalError:
+    """What to raise when a file of the manifest cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return FatalError(
         f"{storage.shown(name)} is damaged ({reason}); restore it or choose another --out"

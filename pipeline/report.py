@@ -176,7 +176,7 @@ def visible(value: str) -> str:
 
 
 def _figures(records: Sequence[UnitRecord], run: RunRecord | None) -> list[Figure]:
-    images = sum(record.images for record in records)
+    images = sum(record.images - record.dropped for record in records)
     faces = sum(record.faces for record in records)
     rejects = sum(sum(record.rejects.values()) for record in records)
     figures = [

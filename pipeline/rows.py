@@ -141,14 +141,19 @@ def _image_columns(batches: Sequence[Batch]) -> Columns:
 
 def _reject_columns(aligned: AlignedUnit) -> Columns:
     return {
-        name: [str(getattr(reject, name)) for reject in aligned.rejects]
-        for name in ("image_id", "source", "stage", "reason", "message")
+        "image_id": [reject.image_id for reject in aligned.rejects],
+        "revision": [reject.revision for reject in aligned.rejects],
+        "source": [reject.source for reject in aligned.rejects],
+        "stage": [reject.stage for reject in aligned.rejects],
+        "reason": [str(reject.reason) for reject in aligned.rejects],
+        "message": [reject.message for reject in aligned.rejects],
     }
 
 
 def _identity(crops: Sequence[Crop]) -> Columns:
     return {
         "image_id": [crop.image_id for crop in crops],
+        "revision": [crop.revision for crop in crops],
         "face": [crop.face for crop in crops],
         "source": [crop.source for crop in crops],
     }

@@ -11,11 +11,12 @@ from pipeline import ledger
 from pipeline.datasets import DATASETS
 from pipeline.input_plan import InputPlan, plan_input
 from pipeline.job import Job, Receipt, failure
+from pipeline.known import Known
 from pipeline.ledger import UnitRecord
 from pipeline.lock import DriverLock, driver_lock
 from pipeline.manifest import UnitRef, plan_names
 from pipeline.placement import choose
-from pipeline.planner import Known, Planned
+from pipeline.planner import Planned
 from pipeline.preparation import Preparation, job_of, prepare
 from pipeline.recorder import Recorder
 from pipeline.report import NAME as REPORT
@@ -24,6 +25,7 @@ from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
 from pipeline.run_record import NAME, Command, State, read_run
 from pipeline.storage import Storage
 from pipeline.summary import Summary, summarise
+from pipeline.superseded import drop_superseded_rejects
 from restyle_core.errors import FatalError, RestyleError
 
 Execute = Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]
@@ -76,7 +78,6 @@ def conduct(
     listener: Listener,
     engine: Engine | None,
     command: Command,
-    conclude: Callable[[Storage], None] = lambda storage: None,
 ) -> Outcome:
     """Plan and run as the only driver of an output; the common part of the commands that compute.
 
@@ -86,7 +87,6 @@ def conduct(
         listener: is told about progress.
         engine: as in :func:`invert_images`.
         command: for the records.
-        conclude: is called when all units are committed, before the output is summed up.
     """
     prepared = prepare(request)
     with driver_lock(prepared.storage, listener) as lock:
@@ -97,12 +97,10 @@ def conduct(
         try:
             run.plan(plan)
             if not run.pending:
-                conclude(prepared.storage)
                 return run.unchanged() or run.conclude()
             run.begin()
             with (engine or _ray)() as execute:
                 run.execute(execute)
-            conclude(prepared.storage)
             return run.conclude()
         except KeyboardInterrupt:
             raise Interrupted(run.interrupted()) from None
@@ -160,6 +158,8 @@ class _Run:
 
     def unchanged(self) -> Outcome | None:
         """The outcome of an earlier run that left nothing to do, report included."""
+        if drop_superseded_rejects(self._storage):
+            return None
         names = self._storage.sizes("")
         record = read_run(self._storage) if NAME in names and REPORT in names else None
         if record is None or record.state != "complete":
@@ -274,6 +274,7 @@ class _Run:
 
     def conclude(self) -> Outcome:
         """Account for the whole output in ``run.json`` and ``report.html``."""
+        drop_superseded_rejects(self._storage)
         summary = self._save("complete")
         return self._outcome(summary, write_report(self._request.out))
 

@@ -71,7 +71,7 @@ class ResolvedSettings(_Frozen):
         dtype: what is computed in.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model: str
     model_fingerprint: str
     steps: int

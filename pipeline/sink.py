@@ -11,13 +11,20 @@ from pipeline.storage import Storage
 from restyle_core.errors import FatalError, RestyleError
 
 
-def file_name(dataset: str, unit: str, fingerprint: str) -> str:
+def file_name(dataset: str, unit: str, fingerprint: str, generation: int = 0) -> str:
     """The one file that a unit may write in a dataset.
 
     Derived from the unit and the settings alone, so that a unit that is run again, or a worker
     that was thought dead, overwrites rather than adds.
+
+    Args:
+        dataset: one of the datasets.
+        unit: the unit's name.
+        fingerprint: of the run's settings.
+        generation: how often the file was replaced since, by one with fewer rows.
     """
-    return f"{dataset}/part-{unit}-{fingerprint[:8]}.parquet"
+    suffix = f"-{generation}" if generation else ""
+    return f"{dataset}/part-{unit}-{fingerprint[:8]}{suffix}.parquet"
 
 
 def write_unit(storage: Storage, inverted: InvertedUnit, fingerprint: str) -> UnitRecord:

@@ -19,7 +19,8 @@ class Summary:
     Attributes:
         units: planned units.
         pending_units: of these, the ones without a ledger entry.
-        images: planned inputs.
+        images: planned inputs; one that changed counts for each of its revisions, one that was
+            rejected and then tried again does not.
         pending_images: of these, the ones in pending units.
         faces: rows in ``latents``.
         rejects: rejected inputs by reason, the most frequent first.
@@ -59,7 +60,7 @@ def summarise(units: Sequence[UnitRef], records: Sequence[UnitRecord]) -> Summar
     return Summary(
         units=len(units),
         pending_units=len(pending),
-        images=sum(unit.images for unit in units),
+        images=sum(unit.images for unit in units) - sum(record.dropped for record in records),
         pending_images=sum(unit.images for unit in pending),
         faces=sum(record.faces for record in records),
         rejects=dict(rejects.most_common()),

@@ -172,7 +172,12 @@ def _tables(
 ) -> dict[str, list[dict[str, object]]]:
     latents, steps, images = [], [], []
     for face in faces:
-        identity = {"image_id": f"id{face:04d}", "face": 0, "source": what.sources[face]}
+        identity = {
+            "image_id": f"id{face:04d}",
+            "revision": 1,
+            "face": 0,
+            "source": what.sources[face],
+        }
         last = {name: value(name, face, what.steps) for name in what.metrics}
         latents.append(
             identity
@@ -194,6 +199,7 @@ def _tables(
         "rejects": [
             {
                 "image_id": f"reject{index}",
+                "revision": 1,
                 "source": source,
                 "stage": stage,
                 "reason": reason,

@@ -34,10 +34,10 @@ def settings(**options: object) -> ResolvedSettings:
 def unit(count: int) -> AlignedUnit:
     rng = np.random.default_rng(1)
     crops = [
-        Crop(f"{i // 2:032x}", i % 2, f"/p/{i // 2}.jpg", noise, QUAD + i)
+        Crop(f"{i // 2:032x}", i % 2, f"/p/{i // 2}.jpg", noise, QUAD + i, 1 + i // 2)
         for i, noise in enumerate(rng.integers(0, 256, (count, 256, 256, 3), dtype=np.uint8))
     ]
-    rejects = [Reject("f" * 32, "/p/x.txt", "align", RejectReason.NOT_AN_IMAGE, "no image")]
+    rejects = [Reject("f" * 32, "/p/x.txt", "align", RejectReason.NOT_AN_IMAGE, "no image", 7)]
     return AlignedUnit("u", len({crop.image_id for crop in crops}) + 1, crops, rejects, 0.5)
 
 
@@ -106,6 +106,7 @@ def test_identity_quads_and_rejects(tiny_model: Path) -> None:
     assert set(read) == {LATENTS, REJECTS}
     frame = read[LATENTS].to_pandas()
     assert frame.image_id.tolist() == [f"{i // 2:032x}" for i in range(5)]
+    assert frame.revision.tolist() == [1, 1, 2, 2, 3]
     assert frame.face.tolist() == [0, 1, 0, 1, 0]
     assert frame.source.tolist() == [f"/p/{i // 2}.jpg" for i in range(5)]
     assert frame.steps.tolist() == [3] * 5
@@ -116,6 +117,7 @@ def test_identity_quads_and_rejects(tiny_model: Path) -> None:
     assert read[REJECTS].to_pylist() == [
         {
             "image_id": "f" * 32,
+            "revision": 7,
             "source": "/p/x.txt",
             "stage": "align",
             "reason": "not_an_image",
@@ -147,7 +149,7 @@ def test_an_input_that_is_lost_is_noticed() -> None:
 def test_schemas_say_version_shape_and_definitions() -> None:
     run = settings()
     made = schema(LATENTS, run, (18, 512))
-    assert made.metadata[b"restyle.version"] == b"1"
+    assert made.metadata[b"restyle.version"] == b"2"
     assert made.metadata[b"restyle.fingerprint"].decode() == run.fingerprint
     latent = made.field("latent")
     assert json.loads(latent.metadata[b"shape"]) == [18, 512]

@@ -85,7 +85,8 @@ def reject_what_has_a_face(out: Path) -> None:
     path = first(out, "rejects")
     rejects = pq.read_table(path)
     made = pa.table(
-        [row["image_id"], row["source"], ["align"], ["empty"], ["?"]], schema=rejects.schema
+        [row["image_id"], row["revision"], row["source"], ["align"], ["empty"], ["?"]],
+        schema=rejects.schema,
     )
     replace(path, pa.concat_tables([rejects, made]))
 
@@ -95,7 +96,8 @@ def not_finite(table: pa.Table) -> pa.Table:
     flat = values.flatten().to_numpy().copy()
     flat[3] = np.nan
     column = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=values.type)
-    return table.set_column(3, table.schema.field("latent"), column)
+    position = table.schema.get_field_index("latent")
+    return table.set_column(position, table.schema.field("latent"), column)
 
 
 def stray(out: Path) -> None:
@@ -146,7 +148,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "other settings": (other_fingerprint, "with other settings"),
     "wrong count": (wrong_count, "the ledger counts"),
     "lost entry": (lambda out: next((out / "_ledger").glob("unit-*")).unlink(), "are not done"),
-    "planned twice": (plan_twice, "2 times in the manifest"),
+    "planned twice": (plan_twice, "is planned twice"),
+    "unit planned twice": (plan_twice, "2 times in the manifest"),
     "lost plan": (
         lambda out: (out / "_ledger" / "plan-000000.parquet").unlink(),
         "not in the manifest",
