@@ -11,17 +11,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from pipeline.aligner import AlignedUnit, Aligner
+from pipeline.envelope import opened, seal
 from pipeline.job import Job, Receipt, failure, one_line
 from pipeline.manifest import PlanReader, UnitRef
 from pipeline.sink import write_unit
@@ -49,8 +48,6 @@ _INVERT_CPUS = 0.4
 # Short, because the paths of Unix sockets inside may have no more than 107 characters.
 _FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
 _FOLDER_PREFIX = "restyle-"
-
-_SCHEMA = pa.schema([("unit", pa.string()), ("payload", pa.large_binary())])
 
 
 @contextlib.contextmanager
@@ -97,7 +94,7 @@ def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     # A numbered device is the user's own choice, which Ray's assignment must not renumber.
     gpu = job.device == "cuda"
     dataset = (
-        ray.data.from_blocks([_seal(unit.name, unit) for unit in units])
+        ray.data.from_blocks([seal(unit.name, unit) for unit in units])
         .map_batches(
             _AlignStage,
             fn_constructor_args=(job, min(job.threads, sum(unit.images for unit in units))),
@@ -123,8 +120,8 @@ def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         )
     )
     for table in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        for payload in table.column("payload").to_pylist():
-            yield pickle.loads(payload)  # noqa: S301 (from our own workers)
+        for row in range(table.num_rows):
+            yield opened(table.slice(row, 1))
 
 
 class _AlignStage:
@@ -133,11 +130,11 @@ class _AlignStage:
         self._plans = PlanReader(open_storage(job.out))
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
-        unit: UnitRef = _open(envelope)
+        unit: UnitRef = opened(envelope)
         try:
-            return _seal(unit.name, self._aligner(self._plans.read(unit)))
+            return seal(unit.name, self._aligner(self._plans.read(unit)))
         except Exception as error:
-            return _seal(unit.name, failure(unit.name, error))
+            return seal(unit.name, failure(unit.name, error))
 
 
 class _InvertStage:
@@ -161,10 +158,10 @@ class _InvertStage:
             self._failure = error
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
-        aligned: AlignedUnit | Receipt = _open(envelope)
+        aligned: AlignedUnit | Receipt = opened(envelope)
         if isinstance(aligned, Receipt):
             return envelope
-        return _seal(aligned.unit, self._receipt(aligned))
+        return seal(aligned.unit, self._receipt(aligned))
 
     def _receipt(self, aligned: AlignedUnit) -> Receipt:
         if self._failure is not None:
@@ -175,14 +172,6 @@ class _InvertStage:
         except Exception as error:
             return failure(aligned.unit, error)
         return Receipt(aligned.unit, record, device=str(self._inverter.model.device))
-
-
-def _seal(unit: str, payload: object) -> pa.Table:
-    return pa.table([[unit], [pickle.dumps(payload, protocol=5)]], schema=_SCHEMA)
-
-
-def _open(envelope: pa.Table) -> Any:
-    return pickle.loads(envelope.column("payload")[0].as_py())  # noqa: S301 (from our own workers)
 
 
 def _sweep() -> None:

@@ -1,0 +1,61 @@
+"""Envelopes: one unit on its way between workers, as a block of one row.
+
+Ray neither splits nor merges blocks of one row. Pixels lie beside the pickled rest, copied once
+when an envelope is sealed and not at all when it is opened: what is read then lies in Ray's
+object store, for as long as anything refers to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_BUFFERS = pa.large_list(pa.large_binary())
+_SCHEMA = pa.schema([("unit", pa.string()), ("payload", pa.large_binary()), ("buffers", _BUFFERS)])
+
+
+def seal(unit: str, payload: object) -> pa.Table:
+    """A block of one row.
+
+    Args:
+        unit: whose it is; for whoever looks at Ray's blocks.
+        payload: anything that can be pickled; its arrays travel beside the pickle.
+    """
+    arrays: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(payload, protocol=5, buffer_callback=arrays.append)
+    raw = [array.raw() for array in arrays]
+    ends = np.cumsum([0, *(view.nbytes for view in raw)], dtype=np.int64)
+    joined = pa.allocate_buffer(int(ends[-1]))
+    target = memoryview(joined).cast("B")
+    for view, start, end in zip(raw, ends[:-1], ends[1:], strict=True):
+        target[start:end] = view
+    parts = [None, pa.py_buffer(ends), joined]
+    values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(raw), parts)
+    buffers = pa.LargeListArray.from_arrays([0, len(raw)], values, type=_BUFFERS)
+    payloads = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(),
+        1,
+        [None, pa.py_buffer(np.array([0, len(pickled)])), pa.py_buffer(pickled)],
+    )
+    return pa.table([[unit], payloads, buffers], schema=_SCHEMA)
+
+
+def opened(envelope: pa.Table) -> Any:
+    """The payload; its arrays cannot be written to.
+
+    Args:
+        envelope: from one of this project's own workers, since it is unpickled.
+    """
+    payload = envelope.column("payload")[0].as_buffer()
+    values = envelope.column("buffers")[0].values
+    arrays = []
+    if len(values):
+        # By hand: pyarrow's own scalars are copies.
+        _, offsets, joined = values.buffers()
+        ends = np.frombuffer(offsets, np.int64)[values.offset :][: len(values) + 1].tolist()
+        arrays = [joined.slice(start, end - start) for start, end in itertools.pairwise(ends)]
+    return pickle.loads(payload, buffers=arrays)  # noqa: S301
