@@ -13,6 +13,8 @@ from typer.exceptions import TyperException
 from jobs.convert import convert
 from jobs.inspection import status, verify
 from jobs.invert import invert
+from jobs.plan import plan
+from jobs.retry_rejects import retry_rejects
 from jobs.runs import runs
 from jobs.spec import app as spec
 from jobs.submit import submit
@@ -30,7 +32,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(plan)
 app.command()(invert)
+app.command(name="retry-rejects")(retry_rejects)
 app.command()(status)
 app.command()(verify)
 app.command()(runs)

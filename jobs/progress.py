@@ -11,15 +11,24 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
 )
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from pipeline.request import Listener, Progress
 
 # Seconds between lines when nobody watches a terminal.
 _LINE_EVERY = 10.0
+
+
+class _Count(MofNCompleteColumn):
+    """``120/5000``; nothing while the total is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class ProgressDisplay(Listener):
@@ -33,6 +42,7 @@ class ProgressDisplay(Listener):
         self._console = console
         self._bar: Bar | None = None
         self._task: TaskID | None = None
+        self._listing: TaskID | None = None
         self._last_line = time.monotonic()
 
     def __enter__(self) -> ProgressDisplay:
@@ -41,7 +51,7 @@ class ProgressDisplay(Listener):
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
+                _Count(),
                 TextColumn("{task.fields[figures]}"),
                 console=self._console,
                 transient=True,
@@ -62,10 +72,23 @@ class ProgressDisplay(Listener):
         """Print a line above the bar."""
         self._console.print(escape(line), highlight=False, soft_wrap=True)
 
+    def listed(self, inputs: int) -> None:
+        """Show how many inputs were found."""
+        if self._bar is not None:
+            if self._listing is None:
+                self._listing = self._bar.add_task("listing", total=None, figures="")
+            self._bar.update(self._listing, completed=inputs, figures=f"{inputs:,} inputs")
+        elif time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.noted(f"{inputs:,} inputs found so far")
+
     def advanced(self, progress: Progress) -> None:
         """Draw how far the run is."""
         figures = describe(progress)
         if self._bar is not None:
+            if self._listing is not None:
+                self._bar.remove_task(self._listing)
+                self._listing = None
             if self._task is None:
                 self._task = self._bar.add_task(
                     "inverting" if progress.done else "starting workers",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pipeline import ledger
 from pipeline.known import Known
+from pipeline.lock import driver_lock
 from pipeline.manifest import Origin, plan_names
 from pipeline.planner import Planned, Planner
 from pipeline.request import InputOptions, Listener
 from pipeline.source_image import SourceImage
 from pipeline.sources import list_images
-from pipeline.storage import Storage, absolute_path, local_path, shown_uri
+from pipeline.storage import Storage, absolute_path, local_path, open_storage, shown_uri
 from restyle_core.errors import SpecError
 
 _BATCH = 4096
@@ -32,6 +34,43 @@ class InputPlan:
     out: str
     input: InputOptions
     limit: int | None = None
+
+
+@dataclass(frozen=True)
+class PlanOutcome:
+    """What :func:`plan_only` came to.
+
+    Attributes:
+        planned: what was added.
+        images: inputs in the whole manifest, each revision for itself.
+        units: units in the whole manifest.
+        pending: inputs in units that are not done.
+    """
+
+    planned: Planned
+    images: int
+    units: int
+    pending: int
+
+
+def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
+    """Write the manifest and nothing else: no settings, no model.
+
+    Raises:
+        SpecError, FatalError, TransientError: as :func:`plan_input`.
+        SpecError: another run works on the output.
+    """
+    storage = open_storage(asked.out)
+    with driver_lock(storage, listener):
+        known = Known.read(storage)
+        planned = plan_input(asked, storage, known, listener)
+        done = ledger.committed(storage)
+    return PlanOutcome(
+        planned,
+        images=sum(unit.images for unit in known.units),
+        units=len(known.units),
+        pending=sum(unit.images for unit in known.units if unit.name not in done),
+    )
 
 
 def plan_input(

@@ -60,6 +60,11 @@ class Known:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def revision(self, image_id: str) -> int:
+        """The newest revision of an input; 0 when it was never planned."""
+        row = self._rows.get(bytes.fromhex(image_id))
+        return 0 if row is None else self._revision[row]
+
     def holds(self, uri: bytes, version: str) -> bool:
         """Whether a container was planned in full; if so, all its inputs count as listed.
 
@@ -108,6 +113,10 @@ class Known:
         lost = np.isin(origin[newest], same) & (seen[newest] == 0)
         lost &= ~np.isin(container[newest], sorted(self._met))
         return np.sort(newest[lost])
+
+    def add(self, image: SourceImage) -> None:
+        """Take note of an input that is being planned now."""
+        self._add(bytes.fromhex(image.image_id), image)
 
     def _take(self, file: PlanFile) -> None:
         names = ["image_id", "revision", "size", "version"]

@@ -111,6 +111,32 @@ class Planner:
             planned.gone = _sources(self.storage, lost[:MAX_NAMED])
         return planned
 
+    def plan_again(self, batches: Iterable[Sequence[SourceImage]], most: int) -> Planned:
+        """Plan inputs once more, whatever is known of them.
+
+        Args:
+            batches: the inputs, with the revisions that they are to have.
+            most: inputs in a unit.
+        """
+        planned = Planned()
+        parts = _Parts(
+            self.storage, self.origin, len(self.known.units), self.before_first, most=most
+        )
+        try:
+            for batch in batches:
+                planned.new += len(batch)
+                self.listener.listed(planned.new)
+                for image in batch:
+                    self.known.add(image)
+                for container, images in _by_container(batch):
+                    parts.add(container, images, is_cut=False)
+            parts.close()
+        finally:
+            planned.units, planned.written = parts.units, parts.written
+            self.known.units += parts.units
+        planned.listed = planned.new
+        return planned
+
     def _check_column(self) -> None:
         for earlier in self.known.origins:
             if earlier.input == self.origin.input and earlier.column != self.origin.column:
@@ -124,7 +150,13 @@ class _Parts:
     """Collects new inputs and writes them to the manifest, file by file."""
 
     def __init__(
-        self, storage: Storage, origin: Origin, number: int, before_first: Callable[[], None]
+        self,
+        storage: Storage,
+        origin: Origin,
+        number: int,
+        before_first: Callable[[], None],
+        *,
+        most: int = MAX_UNIT,
     ) -> None:
         self.units: list[UnitRef] = []
         self.written: list[str] = []
@@ -132,6 +164,7 @@ class _Parts:
         self._origin = origin
         self._number = number
         self._before_first = before_first
+        self._most = most
         self._loose: list[SourceImage] = []
         self._containers: list[list[SourceImage]] = []
 
@@ -145,16 +178,17 @@ class _Parts:
             if is_cut:
                 self._origin = replace(self._origin, cut=container.hex())
         while self._planned_units() >= PART_UNITS:
-            self._write(MAX_UNIT, is_last=False)
+            self._write(self._most, is_last=False)
 
     def close(self) -> None:
         count = len(self._loose) + sum(map(len, self._containers))
         if count:
-            self._write(MAX_UNIT if self.written else unit_size(count), is_last=True)
+            size = self._most if self.written else min(self._most, unit_size(count))
+            self._write(size, is_last=True)
 
     def _planned_units(self) -> int:
-        counts = [len(self._loose) // MAX_UNIT, *(_cuts(len(c)) for c in self._containers)]
-        return sum(counts)
+        within = (_cuts(len(images), self._most) for images in self._containers)
+        return len(self._loose) // self._most + sum(within)
 
     def _write(self, size: int, *, is_last: bool) -> None:
         whole = len(self._loose) if is_last else len(self._loose) // size * size
@@ -178,7 +212,7 @@ def unit_size(count: int) -> int:
     return min(MAX_UNIT, max(_MIN_UNIT, _cuts(count, _UNITS_WANTED)))
 
 
-def _cuts(count: int, size: int = MAX_UNIT) -> int:
+def _cuts(count: int, size: int) -> int:
     return -(-count // size)
 
 

@@ -24,7 +24,9 @@ from pipeline.run_record import (
     versions,
     write_run,
 )
+from pipeline.storage import absolute_path
 from pipeline.summary import Summary
+from restyle_core.config import embedded_models, find_model
 from restyle_core.errors import RestyleError
 
 
@@ -84,6 +86,7 @@ class Recorder:
             fingerprint=settings.fingerprint,
             model={
                 "name": config.name,
+                "spec": _full(self._request.settings.model),
                 "domain": config.domain,
                 "encoder": prepared.model.encoder,
                 "fingerprint": prepared.model.fingerprint,
@@ -113,3 +116,11 @@ class Recorder:
             images_per_second=round(done / seconds, 3) if done else None,
             stages=summary.seconds,
         )
+
+
+def _full(spec: str) -> str:
+    """A model as ``load_model`` takes it, from whichever folder that is called."""
+    path, encoder = find_model(spec)
+    if path in embedded_models().values():
+        return spec
+    return absolute_path(str(path)) + (f":{encoder}" if encoder else "")

@@ -55,6 +55,12 @@ def settings_of(storage: Storage) -> ResolvedSettings:
         SpecError: there is no output at this place.
     """
     settings = ledger.read_settings(storage)
+    if settings is None and (units := read_units(storage)):
+        images = sum(unit.images for unit in units)
+        raise SpecError(
+            f"{storage.uri} is planned ({images} inputs) but nothing was run yet; "
+            "start with restyle invert"
+        )
     if settings is None:
         raise SpecError(
             f"{storage.uri} holds no output of restyle (it has no {ledger.SETTINGS_FILE}); "
