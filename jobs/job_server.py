@@ -168,12 +168,17 @@ def _job(entry: dict[str, Any]) -> SubmittedJob:
     return SubmittedJob(
         submission=str(entry["submission_id"]),
         status=str(entry["status"]),
-        message=" ".join(str(entry.get("message") or "").split()),
+        message=_sentence(str(entry.get("message") or "")),
         entrypoint=str(entry.get("entrypoint") or ""),
         started=_moment(entry.get("start_time")),
         ended=_moment(entry.get("end_time")),
         exit_code=entry.get("driver_exit_code"),
     )
+
+
+def _sentence(message: str) -> str:
+    """A server's message without the copy of the log's end that follows a failure."""
+    return " ".join(message.partition(", last available logs")[0].split())
 
 
 def _moment(milliseconds: int | None) -> str:

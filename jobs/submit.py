@@ -99,7 +99,6 @@ def _start(server: JobServer, spec: JobSpec, again: str) -> SubmittedJob:
 
     prefix = submission_prefix(spec.output.out)
     command = command_line(spec, address="auto")
-    _note_paths(spec)
     for _ in range(_TRIES):
         earlier = server.jobs(prefix)
         for job in earlier:
@@ -115,6 +114,7 @@ def _start(server: JobServer, spec: JobSpec, again: str) -> SubmittedJob:
         except DuplicateError:
             continue
         typer.echo(f"{prefix}{number} submitted to {server.address}: {command}", err=True)
+        _note_paths(spec)
         return server.job(f"{prefix}{number}")
     raise FatalError(f"{server.address} takes no number for {prefix}, though it lists none as used")
 

@@ -29,6 +29,16 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/no/such"], "/no/such holds no output of restyle"),
         (["verify", "/no/such"], "/no/such holds no output of restyle"),
+        (["runs", "/no/such"], "/no/such holds no output of restyle"),
+        (["invert", "--spec", "/no/such.toml"], "/no/such.toml does not exist"),
+        (["spec", "check", "/no/such.toml"], "/no/such.toml does not exist"),
+        (["submit", "examples/job.toml"], "--address"),
+        (["submit", "examples/job.toml", "--address", "head:8265"], "http://HOST:8265"),
+        (["submit", "examples/job.toml", "--address", "http://u:p@h:1"], "leave user, password"),
+        (
+            ["submit", "examples/job.toml", "--address", "http://127.0.0.1:9"],
+            "http://127.0.0.1:9 cannot be reached",
+        ),
         (["convert", "/no/such.pt", "/no/where"], "/no/such.pt"),
     ],
 )
@@ -43,7 +53,18 @@ def test_errors_are_one_line_and_exit_code_2(
     assert words in line
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["invert", "--help"], ["status", "/no/such"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["invert", "--help"],
+        ["invert", "/no/such"],
+        ["status", "/no/such"],
+        ["runs", "/no/such"],
+        ["spec", "check", "examples/job.toml"],
+        ["submit", "examples/job.toml", "--address", "http://127.0.0.1:9"],
+    ],
+)
 def test_looking_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import atexit, sys; from jobs.cli import main;"
@@ -64,9 +85,20 @@ def test_help_names_every_option() -> None:
     text = restyle("invert", "--help").stdout
     options = (
         "--out --model --steps --align --no-align --faces --save-steps --reconstructions "
-        "--metrics --dtype --device --batch-size --limit --max-reject-rate"
+        "--metrics --dtype --device --batch-size --limit --max-reject-rate --spec --input-format "
+        "--column --address --align-actors --invert-actors --gpus-per-actor"
     )
     assert [option for option in options.split() if option not in text] == []
+
+
+def test_the_command_line_wins_over_the_specification(tmp_path: Path, tiny_model: Path) -> None:
+    spec = tmp_path / "job.toml"
+    spec.write_text('[input]\nsource = "nothing here"\n[output]\nout = "out"\n', encoding="utf-8")
+    of_the_file = restyle("invert", "--spec", spec, "--model", tiny_model)
+    assert f"{tmp_path}/nothing here does not exist" in of_the_file.stderr
+    given = restyle("invert", "/no/such", "--spec", spec, "--model", tiny_model)
+    assert "/no/such does not exist" in given.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_progress_in_words() -> None:
