@@ -1,40 +1,46 @@
 """Bytes in and out of any fsspec URI, with writes that are there whole or not at all.
 
-A local file is written beside its place and moved there; an object is one PUT. Nothing here, and
-nothing shown to a person, carries the user name, password or query of a URI.
+A local file is written beside its place and moved there; an object is one PUT. What a remote store
+refuses for the moment is tried again (:mod:`pipeline.retries`), which is harmless for everything
+that is done here: the same bytes are put, read or removed once more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import errno
+import functools
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from restyle_core.errors import FatalError, RestyleError, SpecError, TransientError
-
-_FATAL_ERRNO = {
-    errno.ENOSPC: "no space is left on the device; free some and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EISDIR: "it is a folder",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.EFBIG: "the file would be larger than is allowed",
-}
-
-# Raised by object stores' clients outside of the OSError tree; trying again does not help.
-_FATAL_NAMES = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "ProfileNotFound"}
+from pipeline.addresses import (
+    absolute_path,
+    local_path,
+    open_filesystem,
+    shown_uri,
+    storage_timeout,
 )
+from pipeline.retries import retrying
+from pipeline.storage_errors import explained, storage_errors
+from restyle_core.errors import FatalError, TransientError
 
+__all__ = [
+    "Storage",
+    "absolute_path",
+    "local_path",
+    "open_filesystem",
+    "open_storage",
+    "shown_uri",
+    "storage_errors",
+]
+
+_READ_AT_ONCE = 256
+_SLOWEST = 256 * 1024
+"""Bytes a second that a write must come to, or it counts as stuck."""
 _FOLDER_TRIES = 3
 
 
@@ -116,92 +122,6 @@ def open_storage(uri: str) -> Storage:
     return _RemoteStorage(uri)
 
 
-def local_path(uri: str) -> str | None:
-    """The path behind a plain path or ``file://`` URI; None for everything remote."""
-    for prefix in ("file://", "local://"):
-        if uri.startswith(prefix):
-            return uri.removeprefix(prefix) or "/"
-    return None if "://" in uri else uri
-
-
-def open_filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a remote URI, and the URI's path in it.
-
-    Raises:
-        SpecError: an unknown scheme, a missing package, or a password or signature in the URI.
-    """
-    from fsspec.core import url_to_fs
-
-    parts = urlsplit(uri)
-    if parts.password is not None:
-        raise SpecError(
-            f"{shown_uri(uri)}: leave the password out of the address; give it through the "
-            "environment, it would be recorded otherwise"
-        )
-    if parts.scheme in ("http", "https") and parts.query:
-        raise SpecError(
-            f"{shown_uri(uri)}: signed or parametrised links are not supported; use an address "
-            "without a query"
-        )
-    try:
-        filesystem, path = url_to_fs(uri, use_listings_cache=False)
-    except ImportError as error:
-        raise SpecError(f"{shown_uri(uri)}: {error}") from error
-    except ValueError as error:
-        raise SpecError(f"{shown_uri(uri)} is no address that fsspec knows: {error}") from error
-    return filesystem, str(path)
-
-
-def absolute_path(path: str) -> str:
-    """A local path made absolute and normalised; links stay, so that names stay the user's."""
-    return os.path.abspath(path)  # noqa: PTH100 (Path.resolve would follow links)
-
-
-def shown_uri(uri: str) -> str:
-    r"""A URI without user name, password and query; plain paths come back as they are.
-
-    Bytes of a local name that are no UTF-8 are shown as ``\xNN``.
-    """
-    readable = os.fsencode(uri).decode("utf-8", "backslashreplace")
-    if "://" not in readable:
-        return readable
-    parts = urlsplit(readable)
-    host = parts.netloc.rpartition("@")[2] if ":" in parts.netloc else parts.netloc
-    query = parts.query if parts.scheme not in ("http", "https") else ""
-    return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))
-
-
-@contextlib.contextmanager
-def storage_errors(doing: str, where: str) -> Iterator[None]:
-    """Turn whatever a file system raises into this project's errors, in one line.
-
-    Args:
-        doing: what was tried, as in ``cannot write``.
-        where: the place, fit to be shown.
-
-    Raises:
-        FileNotFoundError: passed on, for the caller to judge.
-        FatalError: trying again cannot help.
-        TransientError: everything else.
-    """
-    try:
-        yield
-    except (RestyleError, FileNotFoundError):
-        raise
-    except Exception as error:
-        raise _explained(error, doing, where) from error
-
-
-def _explained(error: Exception, doing: str, where: str) -> RestyleError:
-    code = error.errno if isinstance(error, OSError) else None
-    if code in _FATAL_ERRNO:
-        return FatalError(f"{doing} {where}: {_FATAL_ERRNO[code]}")
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, PermissionError) or type(error).__name__ in _FATAL_NAMES:
-        return FatalError(f"{doing} {where}: {reason}")
-    return TransientError(f"{doing} {where}: {reason}")
-
-
 class _LocalStorage(Storage):
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -280,45 +200,86 @@ class _RemoteStorage(Storage):
         self.uri = shown_uri(uri)
 
     def write(self, name: str, data: bytes) -> None:
-        with storage_errors("cannot write", self.shown(name)):
-            try:
-                self._filesystem.pipe_file(f"{self._root}/{name}", data)
-            except FileNotFoundError as error:
-                raise FatalError(f"cannot write {self.shown(name)}: {error}") from error
+        def put() -> None:
+            with storage_errors("cannot write", self.shown(name)):
+                try:
+                    self._put(f"{self._root}/{name}", data)
+                except FileNotFoundError as error:
+                    raise FatalError(f"cannot write {self.shown(name)}: {error}") from error
+
+        retrying(put)
+
+    def _put(self, path: str, data: bytes) -> None:
+        if not self._filesystem.async_impl:
+            self._filesystem.pipe_file(path, data)
+            return
+        # Late, because local runs need no fsspec.
+        from fsspec.asyn import sync
+
+        limit = 2 * storage_timeout() + len(data) / _SLOWEST
+
+        async def limited() -> None:
+            # The client waits for ever when a server takes the headers of a write, or a part of its
+            # body, and then says and takes nothing more.
+            await asyncio.wait_for(self._filesystem._pipe_file(path, data), limit)
+
+        sync(self._filesystem.loop, limited)
 
     def read(self, name: str) -> bytes:
-        with storage_errors("cannot read", self.shown(name)):
-            return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
+        return self.read_many([name])[0]
 
     def read_many(self, names: list[str]) -> list[bytes]:
+        found: dict[int, bytes] = {}
+        for start in range(0, len(names), _READ_AT_ONCE):
+            missing = list(range(start, min(start + _READ_AT_ONCE, len(names))))
+            retrying(functools.partial(self._fetch, names, missing, found))
+        return [found[index] for index in range(len(names))]
+
+    def _fetch(self, names: list[str], missing: list[int], found: dict[int, bytes]) -> None:
+        """Read files by number, all at once; what was read is not read again when one failed."""
+        asked = [index for index in missing if index not in found]
+        paths = [f"{self._root}/{names[index]}" for index in asked]
         with storage_errors("cannot read", self.uri):
-            # One call, so that asynchronous file systems fetch many at a time; not cat, which
-            # would take the names for patterns.
-            paths = [f"{self._root}/{name}" for name in names]
-            found = self._filesystem.cat_ranges(paths, None, None, on_error="raise")
-            return [bytes(data) for data in found]
+            # Not cat, which would take the names for patterns.
+            answers = self._filesystem.cat_ranges(paths, None, None, on_error="return")
+        failures: list[Exception] = []
+        for index, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, FileNotFoundError):
+                raise answer
+            if isinstance(answer, Exception):
+                failures.append(explained(answer, "cannot read", self.shown(names[index])))
+            else:
+                found[index] = bytes(answer)
+        for failure in sorted(failures, key=lambda each: isinstance(each, TransientError)):
+            raise failure
 
     def sizes(self, folder: str) -> dict[str, int]:
-        with storage_errors("cannot list", self.shown(folder)):
-            prefix = f"{self._root}/{folder}".rstrip("/")
-            try:
-                entries = self._filesystem.ls(prefix, detail=True)
-            except FileNotFoundError:
-                return {}
-            return {
-                (f"{folder}/" if folder else "") + name: int(entry["size"] or 0)
-                for entry in sorted(entries, key=lambda entry: str(entry["name"]))
-                if entry["type"] == "file"
-                and (name := str(entry["name"]).rpartition("/")[2])
-                and not name.startswith(".")
-            }
+        prefix = f"{self._root}/{folder}".rstrip("/")
+
+        def listed() -> list[dict[str, Any]]:
+            with storage_errors("cannot list", self.shown(folder)):
+                try:
+                    return list(self._filesystem.ls(prefix, detail=True))
+                except FileNotFoundError:
+                    return []
+
+        return {
+            (f"{folder}/" if folder else "") + name: int(entry["size"] or 0)
+            for entry in sorted(retrying(listed), key=lambda entry: str(entry["name"]))
+            if entry["type"] == "file"
+            and (name := str(entry["name"]).rpartition("/")[2])
+            and not name.startswith(".")
+        }
 
     def delete(self, name: str) -> None:
-        with (
-            storage_errors("cannot delete", self.shown(name)),
-            contextlib.suppress(FileNotFoundError),
-        ):
-            self._filesystem.rm_file(f"{self._root}/{name}")
+        def remove() -> None:
+            with (
+                storage_errors("cannot delete", self.shown(name)),
+                contextlib.suppress(FileNotFoundError),
+            ):
+                self._filesystem.rm_file(f"{self._root}/{name}")
+
+        retrying(remove)
 
     def check_writable(self) -> None:
         # An object store tells only on a PUT, so one is made and taken back.
