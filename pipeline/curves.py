@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.ledger import UnitRecord
-from pipeline.parquet_files import columns_of, file_of, open_parquet, spread
+from pipeline.parquet_files import HasFiles, columns_of, file_of, open_parquet, spread
 from restyle_core.metric_names import LOWER_IS_BETTER, METRICS
 
 MAX_UNITS = 64
@@ -84,7 +84,12 @@ class Drawing:
     x_ticks: tuple[tuple[float, int], ...]
 
 
-def read_curves(out: str, records: Sequence[UnitRecord], steps: int) -> list[Curve]:
+def read_curves(
+    out: str,
+    records: Sequence[UnitRecord],
+    steps: int,
+    files: Sequence[HasFiles] | None = None,
+) -> list[Curve]:
     """Curves of every metric that was computed, and of the change.
 
     Reads ``steps/`` of at most :data:`MAX_UNITS` units. Where steps were not saved, the means
@@ -94,18 +99,20 @@ def read_curves(out: str, records: Sequence[UnitRecord], steps: int) -> list[Cur
         out: the output, a path or any fsspec URI.
         records: of the committed units.
         steps: how many steps each face was refined for.
+        files: where the rows of these units stand; in files of their own when None.
 
     Raises:
         FatalError: a file is damaged or missing.
     """
-    names = [file[0] for record in records if (file := file_of(record, "steps"))]
+    owners = records if files is None else files
+    names = [file[0] for owner in owners if (file := file_of(owner, "steps"))]
     if not names:
         return _mean_curves(records)
     columns = ("step", *METRICS, "delta")
     parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in columns}
     for name in spread(names, MAX_UNITS):
         with open_parquet(out, name) as parquet:
-            table = parquet.read(columns_of(parquet, columns))
+            table = parquet.read(columns_of(parquet, columns), use_threads=False)
         for column in columns:
             if column in table.column_names:
                 values = table[column].to_numpy(zero_copy_only=False)

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.ledger import UnitRecord
-from pipeline.parquet_files import BATCH_ROWS, columns_of, file_of, open_parquet, spread
+from pipeline.parquet_files import BATCH_ROWS, HasFiles, columns_of, file_of, open_parquet, spread
 from restyle_core.metric_names import METRICS
 
 MAX_FACES = 60
@@ -105,12 +104,12 @@ class _Chosen:
     pictures: dict[int, _Picture]
 
 
-def read_gallery(out: str, records: Sequence[UnitRecord], most: int = MAX_FACES) -> Gallery:
+def read_gallery(out: str, records: Sequence[HasFiles], most: int = MAX_FACES) -> Gallery:
     """Choose faces evenly over a run and make what is shown of them.
 
     Args:
         out: the output, a path or any fsspec URI.
-        records: of the committed units.
+        records: committed units, or packs of them.
         most: faces to show at most.
 
     Raises:
@@ -136,7 +135,7 @@ def colour_ramp() -> list[str]:
     return [f"rgb({red} {green} {blue})" for red, green, blue in _RAMP]
 
 
-def _positions(units: Sequence[UnitRecord], most: int) -> dict[int, list[int]]:
+def _positions(units: Sequence[HasFiles], most: int) -> dict[int, list[int]]:
     """Which faces of which units, by position; few units, so that few files are opened."""
     faces = [(index, place) for index, unit in enumerate(units) for place in range(unit.faces)]
     kept = set(spread(sorted({index for index, _ in spread(faces, most)}), MAX_UNITS))
@@ -146,13 +145,13 @@ def _positions(units: Sequence[UnitRecord], most: int) -> dict[int, list[int]]:
     return shown
 
 
-def _read_unit(out: str, unit: UnitRecord, positions: list[int], budget: int) -> list[_Chosen]:
+def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> list[_Chosen]:
     latents, images = file_of(unit, "latents"), file_of(unit, "reconstructions")
     if latents is None or images is None:
         return []
     with open_parquet(out, latents[0]) as parquet:
         names = ("image_id", "revision", "face", "source", *METRICS)
-        rows = parquet.read(columns_of(parquet, names))
+        rows = parquet.read(columns_of(parquet, names), use_threads=False)
     faces = rows.to_pylist()
     with open_parquet(out, images[0]) as parquet:
         keys = _keys(parquet)
@@ -172,7 +171,8 @@ def _read_unit(out: str, unit: UnitRecord, positions: list[int], budget: int) ->
 
 
 def _keys(parquet: pq.ParquetFile) -> list[Key]:
-    return [_key(row) for row in parquet.read(["image_id", "revision", "face"]).to_pylist()]
+    rows = parquet.read(["image_id", "revision", "face"], use_threads=False)
+    return [_key(row) for row in rows.to_pylist()]
 
 
 def _key(row: dict[str, Any]) -> Key:
@@ -197,7 +197,9 @@ def _read_pictures(
         missing = sum(key in wanted for key in keys[at:end])
         if not missing:
             continue
-        for batch in parquet.iter_batches(BATCH_ROWS, [group], ["step", "image"]):
+        for batch in parquet.iter_batches(
+            BATCH_ROWS, [group], ["step", "image"], use_threads=False
+        ):
             for row, key in enumerate(keys[at : at + batch.num_rows]):
                 if key in wanted:
                     step = batch["step"][row].as_py()

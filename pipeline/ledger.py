@@ -1,7 +1,15 @@
-"""The ledger: one small file per committed unit. A unit is done exactly when its entry is there."""
+"""The ledger: a unit is done exactly when an entry names it.
+
+A unit that was just run has a small entry and small files of its own. Compaction puts many units
+into a pack: one entry for all of them, and one file in each dataset. Where a unit stands in several
+entries, because compaction was stopped before it removed what it had merged, the pack of the
+highest generation counts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,7 +21,9 @@ from restyle_core.errors import FatalError
 FOLDER = "_ledger"
 SETTINGS_FILE = f"{FOLDER}/settings.json"
 _PREFIX = f"{FOLDER}/unit-"
+_PACK_PREFIX = f"{FOLDER}/pack-"
 _SUFFIX = ".json"
+_READ_AT_ONCE = 256
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -80,13 +90,97 @@ class UnitRecord(_Frozen):
     dropped: Count = 0
 
 
+class PackRecord(_Frozen):
+    """What is known about units whose rows were merged into common files.
+
+    Attributes:
+        format: version of this file.
+        pack: its name, a digest of what it was made of.
+        generation: one more than that of any pack it was made of; 1 for a pack of units alone.
+        units: as they were committed, without files.
+        files: at most one in each dataset.
+    """
+
+    format: Literal[1] = 1
+    pack: str
+    generation: Annotated[int, Field(ge=1)]
+    units: tuple[UnitRecord, ...]
+    files: tuple[WrittenFile, ...]
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Units whose rows stand in the same files: a unit by itself, or those of a pack.
+
+    Attributes:
+        units: in the order of their names.
+        files: at most one in each dataset.
+        pack: name of the pack; empty for a unit by itself.
+        generation: of the pack; 0 for a unit by itself.
+    """
+
+    units: tuple[UnitRecord, ...]
+    files: tuple[WrittenFile, ...]
+    pack: str = ""
+    generation: int = 0
+
+    @property
+    def faces(self) -> int:
+        """Rows in ``latents``."""
+        return sum(unit.faces for unit in self.units)
+
+    @property
+    def entry(self) -> str:
+        """The file of the ledger that commits them, relative to the output."""
+        return _pack_entry(self.pack) if self.pack else _entry(self.units[0].unit)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries of a ledger, those of single units unread.
+
+    Attributes:
+        single: names of the units that have an entry of their own and stand in no pack.
+        packs: that count, by name.
+        outdated: names of units that stand in a pack and still have an entry of their own.
+        replaced: packs that a later one holds the units of.
+    """
+
+    single: frozenset[str]
+    packs: tuple[PackRecord, ...]
+    outdated: frozenset[str]
+    replaced: tuple[PackRecord, ...]
+
+    @property
+    def units(self) -> set[str]:
+        """Names of all units that are done."""
+        return {unit.unit for pack in self.packs for unit in pack.units} | self.single
+
+
+def read_entries(storage: Storage) -> Entries:
+    """Look through the ledger.
+
+    Raises:
+        FatalError: the entry of a pack is damaged.
+    """
+    names = list(storage.sizes(FOLDER))
+    single = {name[len(_PREFIX) : -len(_SUFFIX)] for name in names if _is_entry(name, _PREFIX)}
+    packs = _read_packs(storage, [name for name in names if _is_entry(name, _PACK_PREFIX)])
+    winners: dict[str, PackRecord] = {}
+    for pack in sorted(packs, key=lambda pack: (pack.generation, pack.pack)):
+        winners |= {unit.unit: pack for unit in pack.units}
+    counting = {pack.pack for pack in winners.values()}
+    return Entries(
+        single=frozenset(single - winners.keys()),
+        packs=tuple(pack for pack in packs if pack.pack in counting),
+        outdated=frozenset(single & winners.keys()),
+        replaced=tuple(pack for pack in packs if pack.pack not in counting),
+    )
+
+
 def committed(storage: Storage) -> set[str]:
     """Names of the units that are done."""
-    return {
-        name[len(_PREFIX) : -len(_SUFFIX)]
-        for name in storage.sizes(FOLDER)
-        if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
-    }
+    return read_entries(storage).units
 
 
 def commit(storage: Storage, record: UnitRecord) -> None:
@@ -94,22 +188,60 @@ def commit(storage: Storage, record: UnitRecord) -> None:
     storage.write(_entry(record.unit), record.model_dump_json(indent=1).encode())
 
 
-def read_records(storage: Storage, units: list[str]) -> list[UnitRecord]:
-    """The entries of committed units, in the order asked for.
+def commit_pack(storage: Storage, pack: PackRecord) -> None:
+    """Declare the files of a pack to be those of its units; they must have been written before."""
+    storage.write(_pack_entry(pack.pack), pack.model_dump_json().encode())
+
+
+def read_records(
+    storage: Storage, units: list[str], entries: Entries | None = None
+) -> list[UnitRecord]:
+    """The entries of committed units, in the order asked for; units of packs have no files.
+
+    Args:
+        storage: the output.
+        units: names.
+        entries: the ledger, where it was looked through already.
 
     Raises:
         FatalError: an entry is damaged.
     """
-    names = [_entry(unit) for unit in units]
-    records = []
-    for name, data in zip(names, storage.read_many(names), strict=True):
-        try:
-            records.append(UnitRecord.model_validate_json(data))
-        except ValidationError as error:
-            raise FatalError(
-                f"{storage.shown(name)} is damaged; delete it to have its unit run again"
-            ) from error
-    return records
+    if entries is None:
+        entries = read_entries(storage)
+    packed = {record.unit: record for pack in entries.packs for record in pack.units}
+    names = [name for name in units if name not in packed]
+    found = dict(zip(names, _read_single(storage, names), strict=True))
+    return [packed[name] if name in packed else found[name] for name in units]
+
+
+def read_file_sets(storage: Storage, entries: Entries | None = None) -> Iterator[FileSet]:
+    """All files that are committed, with their units: packs first, few entries in memory at a time.
+
+    Args:
+        storage: the output.
+        entries: the ledger, where it was looked through already.
+
+    Raises:
+        FatalError: an entry is damaged.
+    """
+    if entries is None:
+        entries = read_entries(storage)
+    for pack in entries.packs:
+        yield FileSet(pack.units, pack.files, pack.pack, pack.generation)
+    names = sorted(entries.single)
+    for start in range(0, len(names), _READ_AT_ONCE):
+        for record in _read_single(storage, names[start : start + _READ_AT_ONCE]):
+            yield FileSet((record,), record.files)
+
+
+def remove_entry(storage: Storage, unit: str) -> None:
+    """Forget the entry that a unit has by itself."""
+    storage.delete(_entry(unit))
+
+
+def remove_pack(storage: Storage, pack: str) -> None:
+    """Forget the entry of a pack."""
+    storage.delete(_pack_entry(pack))
 
 
 def read_settings(storage: Storage) -> ResolvedSettings | None:
@@ -126,5 +258,47 @@ def write_settings(storage: Storage, settings: ResolvedSettings) -> None:
     storage.write(SETTINGS_FILE, settings.model_dump_json(indent=1).encode())
 
 
+def _read_single(storage: Storage, units: list[str]) -> Iterator[UnitRecord]:
+    names = [_entry(unit) for unit in units]
+    for name, data in zip(names, _read(storage, names), strict=True):
+        try:
+            yield UnitRecord.model_validate_json(data)
+        except ValidationError as error:
+            raise FatalError(
+                f"{storage.shown(name)} is damaged; delete it to have its unit run again"
+            ) from error
+
+
+def _read_packs(storage: Storage, names: list[str]) -> list[PackRecord]:
+    packs = []
+    for name, data in zip(names, _read(storage, names), strict=True):
+        try:
+            packs.append(PackRecord.model_validate_json(data))
+        except ValidationError as error:
+            raise FatalError(
+                f"{storage.shown(name)} is damaged; restore it, or delete it to have its units "
+                "run again"
+            ) from error
+    return packs
+
+
+def _read(storage: Storage, names: list[str]) -> list[bytes]:
+    try:
+        return storage.read_many(names)
+    except FileNotFoundError as error:
+        raise FatalError(
+            f"the ledger of {storage.uri} changed while it was read, as restyle compact does; "
+            "run the same command again"
+        ) from error
+
+
 def _entry(unit: str) -> str:
     return f"{_PREFIX}{unit}{_SUFFIX}"
+
+
+def _pack_entry(pack: str) -> str:
+    return f"{_PACK_PREFIX}{pack}{_SUFFIX}"
+
+
+def _is_entry(name: str, prefix: str) -> bool:
+    return name.startswith(prefix) and name.endswith(_SUFFIX)

@@ -1,16 +1,24 @@
-"""Reading a few rows of an output's Parquet files, never a whole dataset."""
+"""Reading an output's Parquet files: a few rows of one, or one that is in memory.
+
+Arrow may read ahead in threads of its own, which end after the interpreter. They must never touch
+an object of Python's: local files and bytes are given to Arrow natively, and remote files are read
+without reading ahead.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ledger import UnitRecord
+from pipeline.ledger import WrittenFile
+from pipeline.retries import retrying
 from pipeline.storage import absolute_path, local_path, open_filesystem, storage_errors
 from restyle_core.errors import FatalError
 
@@ -19,6 +27,33 @@ T = TypeVar("T")
 _BUFFER = 1 << 20
 BATCH_ROWS = 16
 """Rows of image bytes held at a time: a few megabytes even at 1024 x 1024."""
+
+
+class HasFiles(Protocol):
+    """A unit with files of its own, or the units of a pack."""
+
+    @property
+    def files(self) -> tuple[WrittenFile, ...]:
+        """At most one in each dataset."""
+
+    @property
+    def faces(self) -> int:
+        """Rows in ``latents``."""
+
+
+def parquet_of(data: bytes, *, page_checksums: bool = False) -> pq.ParquetFile:
+    """A Parquet file that is in memory.
+
+    Args:
+        data: the whole file.
+        page_checksums: check them; the file must have been written with them.
+
+    Raises:
+        pa.ArrowException: it is no Parquet.
+    """
+    return pq.ParquetFile(
+        pa.BufferReader(data), pre_buffer=False, page_checksum_verification=page_checksums
+    )
 
 
 @contextlib.contextmanager
@@ -37,7 +72,7 @@ def open_parquet(out: str, name: str) -> Iterator[pq.ParquetFile]:
         try:
             file = stack.enter_context(_open(out, name))
             # A buffer, because a column of images would be read as a whole otherwise.
-            yield stack.enter_context(pq.ParquetFile(file, buffer_size=_BUFFER))
+            yield stack.enter_context(pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False))
         except (pa.ArrowInvalid, FileNotFoundError) as error:
             raise FatalError(
                 f"cannot read {where}: {str(error).splitlines()[0]}; "
@@ -45,9 +80,9 @@ def open_parquet(out: str, name: str) -> Iterator[pq.ParquetFile]:
             ) from error
 
 
-def file_of(record: UnitRecord, dataset: str) -> tuple[str, int] | None:
-    """Name and rows of a unit's file in a dataset; None when the unit has no rows there."""
-    for file in record.files:
+def file_of(owner: HasFiles, dataset: str) -> tuple[str, int] | None:
+    """Name and rows of a unit's or a pack's file in a dataset; None when it has no rows there."""
+    for file in owner.files:
         if file.name.startswith(f"{dataset}/") and file.rows:
             return file.name, file.rows
     return None
@@ -69,6 +104,47 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 def _open(out: str, name: str) -> Any:
     path = local_path(out)
     if path is not None:
-        return (Path(absolute_path(path)) / name).open("rb")
+        return pa.OSFile(os.fsencode(Path(absolute_path(path)) / name), "rb")
     filesystem, root = open_filesystem(out)
-    return filesystem.open(f"{root.rstrip('/')}/{name}", "rb")
+    return pa.PythonFile(_RemoteFile(filesystem, f"{root.rstrip('/')}/{name}", name), mode="r")
+
+
+class _RemoteFile(io.RawIOBase):
+    """An object that is read by ranges, each tried again when the store fails for the moment."""
+
+    def __init__(self, filesystem: Any, path: str, shown: str) -> None:
+        self._filesystem = filesystem
+        self._path = path
+        self._shown = shown
+        self._at = 0
+        self._size = retrying(self._ask_size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        data = retrying(lambda: self._fetch(self._at, end))
+        self._at = end
+        return data
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        with storage_errors("cannot read", self._shown):
+            return bytes(self._filesystem.cat_file(self._path, start=start, end=end))
+
+    def _ask_size(self) -> int:
+        with storage_errors("cannot read", self._shown):
+            return int(self._filesystem.size(self._path))

@@ -13,8 +13,8 @@ from pipeline.curves import WIDTH as CURVE_WIDTH
 from pipeline.curves import Curve, Drawing, draw, read_curves, text
 from pipeline.datasets import REJECTS
 from pipeline.gallery import Gallery, colour_ramp, read_gallery
-from pipeline.ledger import UnitRecord, committed, read_records, read_settings
-from pipeline.parquet_files import file_of, open_parquet
+from pipeline.ledger import UnitRecord, read_file_sets, read_settings
+from pipeline.parquet_files import HasFiles, file_of, open_parquet
 from pipeline.run_record import RunRecord, read_run
 from pipeline.settings import ResolvedSettings
 from pipeline.storage import open_storage
@@ -86,15 +86,16 @@ def write_report(out: str) -> str:
     settings = read_settings(storage)
     if settings is None:
         raise FatalError(f"{storage.uri} holds no run: there is no _ledger/settings.json")
-    records = read_records(storage, sorted(committed(storage)))
+    files = list(read_file_sets(storage))
+    records = [record for each in files for record in each.units]
     page = render(
         uri=storage.uri,
         settings=settings,
         records=records,
         run=read_run(storage),
-        curves=read_curves(out, records, settings.steps),
-        gallery=read_gallery(out, records),
-        rejects=read_rejects(out, records),
+        curves=read_curves(out, records, settings.steps, files),
+        gallery=read_gallery(out, files),
+        rejects=read_rejects(out, files),
     )
     # Parquet's text is UTF-8, a path on the command line need not be.
     storage.write(NAME, page.encode("utf-8", "backslashreplace"))
@@ -149,7 +150,7 @@ def render(
     )
 
 
-def read_rejects(out: str, records: Sequence[UnitRecord], most: int = MAX_REJECTS) -> list[Reject]:
+def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS) -> list[Reject]:
     """The first rejects of a run, unit after unit."""
     rejects: list[Reject] = []
     for record in records:
@@ -158,7 +159,7 @@ def read_rejects(out: str, records: Sequence[UnitRecord], most: int = MAX_REJECT
             continue
         with open_parquet(out, file[0]) as parquet:
             columns = ["source", "stage", "reason", "message"]
-            for batch in parquet.iter_batches(most, columns=columns):
+            for batch in parquet.iter_batches(most, columns=columns, use_threads=False):
                 rejects += [Reject(**row) for row in batch.to_pylist()]
                 if len(rejects) >= most:
                     return rejects[:most]
