@@ -101,7 +101,13 @@ def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=_ALIGN_CPUS,
-            compute=ray.data.ActorPoolStrategy(size=1, max_tasks_in_flight_per_actor=2),
+            # A second call keeps the processes busy while the first puts its unit into the store.
+            compute=ray.data.ActorPoolStrategy(
+                size=1,
+                max_tasks_in_flight_per_actor=3,
+                max_concurrent_calls_per_actor=2,
+                enable_true_multi_threading=True,
+            ),
         )
         .map_batches(
             _InvertStage,
@@ -130,11 +136,11 @@ class _AlignStage:
         self._plans = PlanReader(open_storage(job.out))
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
-        unit: UnitRef = opened(envelope)
+        ref: UnitRef = opened(envelope)
         try:
-            return seal(unit.name, self._aligner(self._plans.read(unit)))
+            return seal(ref.name, self._aligner(self._plans.read(ref)))
         except Exception as error:
-            return seal(unit.name, failure(unit.name, error))
+            return seal(ref.name, failure(ref.name, error))
 
 
 class _InvertStage:
