@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from jobs.compact import compact
 from jobs.convert import convert
 from jobs.inspection import status, verify
 from jobs.invert import invert
@@ -37,6 +38,7 @@ app.command()(invert)
 app.command(name="retry-rejects")(retry_rejects)
 app.command()(status)
 app.command()(verify)
+app.command()(compact)
 app.command()(runs)
 app.command()(submit)
 app.command()(convert)

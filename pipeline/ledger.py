@@ -130,9 +130,14 @@ class FileSet:
         return sum(unit.faces for unit in self.units)
 
     @property
-    def entry(self) -> str:
-        """The file of the ledger that commits them, relative to the output."""
-        return _pack_entry(self.pack) if self.pack else _entry(self.units[0].unit)
+    def name(self) -> str:
+        """What their files are named after."""
+        return f"pack-{self.pack}" if self.pack else self.units[0].unit
+
+    @classmethod
+    def of_pack(cls, pack: PackRecord) -> FileSet:
+        """The units of a pack."""
+        return cls(pack.units, pack.files, pack.pack, pack.generation)
 
 
 @dataclass(frozen=True)
@@ -188,9 +193,18 @@ def commit(storage: Storage, record: UnitRecord) -> None:
     storage.write(_entry(record.unit), record.model_dump_json(indent=1).encode())
 
 
-def commit_pack(storage: Storage, pack: PackRecord) -> None:
-    """Declare the files of a pack to be those of its units; they must have been written before."""
-    storage.write(_pack_entry(pack.pack), pack.model_dump_json().encode())
+def replace(storage: Storage, files: FileSet) -> None:
+    """Commit a pack, or a unit by itself, in place of what its entry said before.
+
+    The files must have been written before.
+    """
+    if not files.pack:
+        commit(storage, files.units[0].model_copy(update={"files": files.files}))
+        return
+    record = PackRecord(
+        pack=files.pack, generation=files.generation, units=files.units, files=files.files
+    )
+    storage.write(_pack_entry(files.pack), record.model_dump_json().encode())
 
 
 def read_records(
@@ -227,21 +241,24 @@ def read_file_sets(storage: Storage, entries: Entries | None = None) -> Iterator
     if entries is None:
         entries = read_entries(storage)
     for pack in entries.packs:
-        yield FileSet(pack.units, pack.files, pack.pack, pack.generation)
-    names = sorted(entries.single)
-    for start in range(0, len(names), _READ_AT_ONCE):
-        for record in _read_single(storage, names[start : start + _READ_AT_ONCE]):
+        yield FileSet.of_pack(pack)
+    yield from read_single(storage, sorted(entries.single))
+
+
+def read_single(storage: Storage, units: list[str]) -> Iterator[FileSet]:
+    """Units by themselves, a few entries in memory at a time.
+
+    Raises:
+        FatalError: an entry is damaged.
+    """
+    for start in range(0, len(units), _READ_AT_ONCE):
+        for record in _read_single(storage, units[start : start + _READ_AT_ONCE]):
             yield FileSet((record,), record.files)
 
 
-def remove_entry(storage: Storage, unit: str) -> None:
-    """Forget the entry that a unit has by itself."""
-    storage.delete(_entry(unit))
-
-
-def remove_pack(storage: Storage, pack: str) -> None:
-    """Forget the entry of a pack."""
-    storage.delete(_pack_entry(pack))
+def remove(storage: Storage, files: FileSet) -> None:
+    """Forget an entry: that of a pack, or the one that a unit has by itself."""
+    storage.delete(_pack_entry(files.pack) if files.pack else _entry(files.units[0].unit))
 
 
 def read_settings(storage: Storage) -> ResolvedSettings | None:

@@ -9,17 +9,17 @@ run leaves files that no entry names, which the next run removes.
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import ledger
 from pipeline.datasets import REJECTS, encode
-from pipeline.ledger import UnitRecord, WrittenFile
-from pipeline.manifest import PlanFile, UnitRef, damaged, read_plans
+from pipeline.ledger import FileSet, WrittenFile
+from pipeline.manifest import PlanFile, PlanReader, UnitRef, damaged, read_plans, read_units
+from pipeline.parquet_files import parquet_of
 from pipeline.sink import file_name
 from pipeline.storage import Storage
 from restyle_core.errors import FatalError
@@ -65,66 +65,88 @@ def drop_superseded_rejects(storage: Storage) -> bool:
     Raises:
         FatalError: manifest, ledger or a file of rejects is damaged.
     """
-    found = superseded_by(storage, ledger.committed(storage))
-    names = sorted(found)
+    entries = ledger.read_entries(storage)
+    found = superseded_by(storage, entries.units)
+    if not found:
+        return False
+    refs, plans = {unit.name: unit for unit in read_units(storage)}, PlanReader(storage)
+    packs = [FileSet.of_pack(pack) for pack in entries.packs]
+    single = ledger.read_single(storage, sorted(found.keys() & entries.single))
+    looked_at: list[FileSet] = []
     changed = False
-    for record in ledger.read_records(storage, names):
-        ids = found[record.unit]
-        if record.superseded != len(ids):
-            ledger.commit(storage, _without(storage, record, ids))
+    for files in [*packs, *single]:
+        if any(unit.superseded != len(found.get(unit.unit, ())) for unit in files.units):
+            older = {
+                (image.image_id, image.revision): unit.unit
+                for unit in files.units
+                if unit.unit in found
+                for image in plans.read(refs[unit.unit]).images
+                if image.image_id in found[unit.unit]
+            }
+            files = _without(storage, files, older, found)
+            ledger.replace(storage, files)
             changed = True
-    return _remove_unnamed(storage, names) or changed
+        looked_at.append(files)
+    return _remove_unnamed(storage, looked_at) or changed
 
 
-def _without(storage: Storage, record: UnitRecord, ids: set[str]) -> UnitRecord:
-    """A unit's entry without the rejects of these ids, its file of the others being written."""
-    old = next((file for file in record.files if file.name.startswith(f"{REJECTS}/")), None)
-    if old is None:
-        return record.model_copy(update={"superseded": len(ids)})
+def _without(
+    storage: Storage, files: FileSet, older: dict[tuple[str, int], str], found: Superseded
+) -> FileSet:
+    """Units without the rejects of older revisions, the file of the others being written."""
+    removed: Counter[tuple[str, str]] = Counter()
+    left = list(files.files)
+    old = next((file for file in left if file.name.startswith(f"{REJECTS}/")), None)
+    if old is not None:
+        table = _rejects(storage, old)
+        rows = table.select(["image_id", "revision", "reason"]).to_pylist()
+        units = [older.get((row["image_id"], row["revision"])) for row in rows]
+        removed.update((unit, row["reason"]) for unit, row in zip(units, rows, strict=True) if unit)
+        kept = table.filter(pa.array([unit is None for unit in units]))
+        if kept.num_rows < table.num_rows:
+            left.remove(old)
+        if 0 < kept.num_rows < table.num_rows:
+            name = _next_name(files, old.name)
+            data = encode(kept)
+            storage.write(name, data)
+            digest = hashlib.sha256(data).hexdigest()
+            left.append(WrittenFile(name=name, rows=kept.num_rows, size=len(data), sha256=digest))
+    records = []
+    for unit in files.units:
+        fewer = {reason: n - removed[unit.unit, reason] for reason, n in unit.rejects.items()}
+        update = {
+            "rejects": {reason: n for reason, n in fewer.items() if n},
+            "superseded": len(found.get(unit.unit, ())),
+            "dropped": unit.dropped + sum(unit.rejects.values()) - sum(fewer.values()),
+        }
+        records.append(unit.model_copy(update=update))
+    return FileSet(tuple(records), tuple(left), files.pack, files.generation)
+
+
+def _rejects(storage: Storage, file: WrittenFile) -> pa.Table:
     try:
-        table = pq.read_table(io.BytesIO(storage.read(old.name)))
-        is_old = pc.is_in(table.column("image_id"), pa.array(sorted(ids), pa.string()))
+        return parquet_of(storage.read(file.name)).read(use_threads=False)
     except (FileNotFoundError, KeyError, pa.ArrowException, OSError) as error:
         raise FatalError(
-            f"{storage.shown(old.name)} is damaged or missing; `restyle verify` tells what else is"
+            f"{storage.shown(file.name)} is damaged or missing; `restyle verify` tells what else is"
         ) from error
-    kept = table.filter(pc.invert(is_old))
-    files = [file for file in record.files if file is not old]
-    if kept.num_rows == table.num_rows:
-        return record.model_copy(update={"superseded": len(ids)})
-    if kept.num_rows:
-        name = _next_name(record, old.name)
-        data = encode(kept)
-        storage.write(name, data)
-        digest = hashlib.sha256(data).hexdigest()
-        files.append(WrittenFile(name=name, rows=kept.num_rows, size=len(data), sha256=digest))
-    reasons = kept.column("reason").to_pylist()
-    return record.model_copy(
-        update={
-            "rejects": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
-            "files": tuple(files),
-            "superseded": len(ids),
-            "dropped": record.dropped + table.num_rows - kept.num_rows,
-        }
-    )
 
 
-def _next_name(record: UnitRecord, old: str) -> str:
+def _next_name(files: FileSet, old: str) -> str:
     generation = 0
-    while old != file_name(REJECTS, record.unit, record.fingerprint, generation):
+    while old != _rejects_name(files, generation):
         generation += 1
-    return file_name(REJECTS, record.unit, record.fingerprint, generation + 1)
+    return _rejects_name(files, generation + 1)
 
 
-def _remove_unnamed(storage: Storage, units: list[str]) -> bool:
-    """Remove files of rejects of these units that their entries do not name."""
-    if not units:
-        return False
-    named, prefixes = set[str](), set[str]()
-    for record in ledger.read_records(storage, units):
-        named.update(file.name for file in record.files)
-        first = file_name(REJECTS, record.unit, record.fingerprint)
-        prefixes.add(first.removesuffix(".parquet"))
+def _rejects_name(files: FileSet, generation: int = 0) -> str:
+    return file_name(REJECTS, files.name, files.units[0].fingerprint, generation)
+
+
+def _remove_unnamed(storage: Storage, looked_at: Sequence[FileSet]) -> bool:
+    """Remove files of rejects of these units and packs that their entries do not name."""
+    named = {file.name for files in looked_at for file in files.files}
+    prefixes = {_rejects_name(files).removesuffix(".parquet") for files in looked_at}
     unnamed = [
         name
         for name in storage.sizes(REJECTS)
