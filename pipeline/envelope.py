@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+# Bytes; smaller arrays cost less in the pickle than beside it.
+_LEAST = 4096
+
 _BUFFERS = pa.large_list(pa.large_binary())
 _SCHEMA = pa.schema([("unit", pa.string()), ("payload", pa.large_binary()), ("buffers", _BUFFERS)])
 
@@ -23,11 +26,17 @@ def seal(unit: str, payload: object) -> pa.Table:
 
     Args:
         unit: whose it is; for whoever looks at Ray's blocks.
-        payload: anything that can be pickled; its arrays travel beside the pickle.
+        payload: anything that can be pickled; its large arrays travel beside the pickle.
     """
-    arrays: list[pickle.PickleBuffer] = []
-    pickled = pickle.dumps(payload, protocol=5, buffer_callback=arrays.append)
-    raw = [array.raw() for array in arrays]
+    raw: list[memoryview] = []
+
+    def stays(array: pickle.PickleBuffer) -> bool:
+        view = array.raw()
+        if view.nbytes >= _LEAST:
+            raw.append(view)
+        return view.nbytes < _LEAST
+
+    pickled = pickle.dumps(payload, protocol=5, buffer_callback=stays)
     ends = np.cumsum([0, *(view.nbytes for view in raw)], dtype=np.int64)
     joined = pa.allocate_buffer(int(ends[-1]))
     target = memoryview(joined).cast("B")
@@ -45,7 +54,7 @@ def seal(unit: str, payload: object) -> pa.Table:
 
 
 def opened(envelope: pa.Table) -> Any:
-    """The payload; its arrays cannot be written to.
+    """The payload; its large arrays cannot be written to.
 
     Args:
         envelope: from one of this project's own workers, since it is unpickled.

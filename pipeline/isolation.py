@@ -94,9 +94,9 @@ class SharedArea:
 
     def take(self, answer: Answer) -> list[Outcome]:
         """Copies of the crops that an answer speaks of, before the next group overwrites them."""
-        stored = self.crops[: len(answer.quads) - len(answer.extra)]
-        crops = [CutOut(pixels.copy(), quad) for pixels, quad in zip(stored, answer.quads)]  # noqa: B905
-        crops += map(CutOut, answer.extra, answer.quads[len(crops) :])
+        # One copy for all: allocations of this size cost a system call and fresh pages each.
+        stored = self.crops[: len(answer.quads) - len(answer.extra)].copy()
+        crops = list(map(CutOut, [*stored, *answer.extra], answer.quads))
         outcomes: list[Outcome] = []
         start = 0
         for outcome in answer.outcomes:
