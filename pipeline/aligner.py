@@ -16,11 +16,8 @@ import numpy.typing as npt
 from pipeline.isolation import GROUP, CropSettings, IsolatedCutter, Outcome
 from pipeline.manifest import Unit
 from pipeline.source_image import SourceImage
-from pipeline.sources import SourceReader
+from pipeline.sources import MAX_FILE_BYTES, SourceReader
 from restyle_core.errors import RejectError, RejectReason
-
-MAX_FILE_BYTES = 512 * 2**20
-"""Larger files are rejected unread: no photograph is that large."""
 
 READ_AHEAD = 128 * 2**20
 """Bytes of files that may wait for a process; a single larger file is read nevertheless."""

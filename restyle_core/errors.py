@@ -32,6 +32,7 @@ class RejectReason(StrEnum):
     CRASHED = "crashed"
     TIMED_OUT = "timed_out"
     DAMAGED_ARCHIVE = "damaged_archive"
+    UNSUPPORTED_ARCHIVE = "unsupported_archive"
     DUPLICATE_NAME = "duplicate_name"
     UNSAFE_NAME = "unsafe_name"
 

@@ -1,0 +1,22 @@
+"""Inputs: what ``INPUT`` names becomes a stream of images with stable identities, and bytes.
+
+The files are found by ``local_files`` and ``remote_files``. What is in them is told by
+``tar_headers`` and ``tar_shard``, ``parquet_columns``, ``text_lists`` and ``list_entries``;
+``catalog`` puts these together, and ``reader`` reads what was found.
+"""
+
+from pipeline.source_image import SourceImage, image_id
+from pipeline.sources.catalog import BATCH, iter_images, list_images
+from pipeline.sources.output_names import OUTPUT_NAMES
+from pipeline.sources.reader import MAX_FILE_BYTES, SourceReader
+
+__all__ = [
+    "BATCH",
+    "MAX_FILE_BYTES",
+    "OUTPUT_NAMES",
+    "SourceImage",
+    "SourceReader",
+    "image_id",
+    "iter_images",
+    "list_images",
+]

@@ -1,0 +1,302 @@
+"""Everything that an input names, as a stream of images: files, members of shards, list entries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from pipeline.request import InputOptions
+from pipeline.source_image import SourceImage
+from pipeline.sources.list_entries import EntryReader
+from pipeline.sources.local_files import FILE, list_local
+from pipeline.sources.parquet_columns import (
+    choose_column,
+    described,
+    open_parquet_file,
+    parquet_entries,
+    parquet_images,
+)
+from pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
+from pipeline.sources.remote_files import list_remote
+from pipeline.sources.tar_shard import tar_images
+from pipeline.sources.text_lists import text_entries
+from pipeline.storage import absolute_path, local_path, shown_uri, storage_errors
+from restyle_core.errors import RejectError, RejectReason, SpecError
+
+BATCH = 4096
+"""Most files of their own in a batch."""
+
+_NAMED = 5
+
+
+class _Kind(Enum):
+    FILE = "file"
+    TAR = "tar"
+    PARQUET = "parquet"
+    LIST = "list"
+    COMPRESSED = "compressed"
+
+
+_CONTAINERS = {b"tar": _Kind.TAR, b"parquet": _Kind.PARQUET}
+_LISTS = frozenset({b"csv", b"tsv", b"txt", b"list"})
+_COMPRESSED = tuple(
+    f".{name}".encode()
+    for name in (
+        *("tgz", "tbz", "tbz2", "txz", "tzst", "taz", "tlz"),
+        *(f"tar.{end}" for end in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "lz", "z", "br")),
+    )
+)
+_FORCED = {
+    "files": _Kind.FILE,
+    "tar": _Kind.TAR,
+    "parquet": _Kind.PARQUET,
+    "list": _Kind.LIST,
+}
+
+
+def iter_images(
+    source: str,
+    out: str,
+    options: InputOptions,
+    known_containers: Callable[[bytes, str], bool] = lambda _uri, _version: False,
+    noted: Callable[[str], None] = lambda _line: None,
+) -> Iterator[list[SourceImage]]:
+    """Everything that an input names, in batches; memory does not grow with the input.
+
+    A batch holds either what is in one container (a tar or Parquet file), all of it, or up to
+    :data:`BATCH` files of their own. The same input may come twice, as when two patterns meet.
+
+    Args:
+        source: ``INPUT``: a file, folder, pattern, shard or list; a path or any fsspec URI.
+        out: the output's path or URI; what belongs to it is no input.
+        options: how ``source`` is to be read.
+        known_containers: is asked once for each container, with its URI and version, whether its
+            contents are known; then it is not opened.
+        noted: is told, at the end, what was passed over, in one line for each kind.
+
+    Raises:
+        SpecError: there is nothing of this name, or nothing in it; a column is missing; a list is
+            none.
+        FatalError: something cannot be listed at all.
+        TransientError: a store did not answer properly, however often it was asked.
+    """
+    catalog = _Catalog(options, known_containers)
+    with _input_errors(source):
+        path = local_path(source)
+        files = list_remote(source, out) if path is None else list_local(path, out)
+        yield from catalog.batches(_with_own(files, source))
+    if not catalog.found:
+        what = "no images" if catalog.files else "no files to invert"
+        raise SpecError(f"{shown_uri(source)} holds {what}; correct INPUT")
+    for line in catalog.notes():
+        noted(line)
+
+
+def list_images(source: str, out: str, options: InputOptions | None = None) -> list[SourceImage]:
+    """The same as one list, each input once, ordered by the URI of its file. For small inputs.
+
+    Raises:
+        SpecError: see :func:`iter_images`.
+        FatalError: see :func:`iter_images`.
+        TransientError: see :func:`iter_images`.
+    """
+    batches = iter_images(source, out, options or InputOptions())
+    found = {image.image_id: image for batch in batches for image in batch}
+    return sorted(found.values(), key=lambda image: image.uri)
+
+
+@contextlib.contextmanager
+def _input_errors(source: str) -> Iterator[None]:
+    try:
+        with storage_errors("cannot list", shown_uri(source)):
+            yield
+    except FileNotFoundError as error:
+        raise SpecError(f"{shown_uri(source)} does not exist; correct INPUT") from error
+
+
+def _with_own(files: Iterator[SourceImage], source: str) -> Iterator[tuple[SourceImage, bool]]:
+    """Files, and whether ``INPUT`` names just this one."""
+    path = local_path(source)
+    shown = source if path is None else f"{FILE.decode()}{absolute_path(path)}"
+    for file in files:
+        # Schemes have several spellings, so that only what follows is compared.
+        own = file.uri.partition(b"://")[2]
+        yield file, own == shown.partition("://")[2].encode("utf-8", "surrogateescape")
+
+
+class _Catalog:
+    """Opens what is found and counts it.
+
+    Attributes:
+        files: files that were found.
+        found: inputs, and containers that are known.
+    """
+
+    def __init__(self, options: InputOptions, known: Callable[[bytes, str], bool]) -> None:
+        self.files = 0
+        self.found = 0
+        self._options = options
+        self._known = known
+        self._stores = Stores()
+        self._skipped: Counter[str] = Counter()
+        self._skipping: list[str] = []
+        self._empty_entries = 0
+
+    def batches(self, files: Iterator[tuple[SourceImage, bool]]) -> Iterator[list[SourceImage]]:
+        """The contents of files, loose ones gathered."""
+        loose: list[SourceImage] = []
+        for file, is_input in files:
+            self.files += 1
+            kind = self._kind(file.uri, is_input)
+            for piece in [file] if kind is _Kind.FILE else self._opened(file, kind, is_input):
+                if isinstance(piece, SourceImage):
+                    loose.append(piece)
+                if loose and (isinstance(piece, list) or len(loose) == BATCH):
+                    self.found += len(loose)
+                    yield loose
+                    loose = []
+                if isinstance(piece, list) and piece:
+                    self.found += len(piece)
+                    yield piece
+        if loose:
+            self.found += len(loose)
+            yield loose
+
+    def notes(self) -> Iterator[str]:
+        """What was passed over, one line for each kind."""
+        if self._skipped:
+            kinds = [f"{kind} {count:,}" for kind, count in self._skipped.most_common(_NAMED)]
+            more = ", ..." if len(self._skipped) > _NAMED else ""
+            archives = f"{len(self._skipping)} archives"
+            if len(self._skipping) == 1:
+                archives = self._skipping[0]
+            yield (
+                f"{self._skipped.total():,} members of {archives} are no images by their names "
+                f"({', '.join(kinds)}{more}) and were passed over"
+            )
+        if self._empty_entries:
+            yield f"{self._empty_entries:,} entries of lists are empty and were passed over"
+
+    def _kind(self, uri: bytes, is_input: bool) -> _Kind:
+        extension = uri.rpartition(b".")[2].lower()
+        if self._options.format in _FORCED:
+            kind = _FORCED[self._options.format]
+        elif is_input and extension in _LISTS:
+            return _Kind.LIST
+        else:
+            kind = _CONTAINERS.get(extension, _Kind.FILE)
+            if kind is _Kind.FILE and uri.lower().endswith(_COMPRESSED):
+                return _Kind.COMPRESSED
+        return kind
+
+    def _opened(
+        self, file: SourceImage, kind: _Kind, is_input: bool, *, in_list: bool = False
+    ) -> Iterator[SourceImage | list[SourceImage]]:
+        """What is in a file: a list for a container, single inputs for a list of URIs."""
+        if file.fault:
+            yield file
+        elif kind is _Kind.COMPRESSED:
+            what = "a compressed archive, whose members cannot be read singly; store it as .tar"
+            yield _faulty(file, RejectReason.UNSUPPORTED_ARCHIVE, what)
+        elif not self._is_known(file.uri, file.version):
+            try:
+                opened = open_ranged(file, self._stores)
+            except OSError as error:
+                yield _unreadable(file, error, is_input)
+                return
+            with opened:
+                # A list says nothing of the version of what it names.
+                if not file.version and self._is_known(file.uri, opened.version):
+                    return
+                try:
+                    yield from self._read(file, opened, kind, is_input, in_list)
+                except OSError as error:
+                    yield _unreadable(file, error, is_input)
+
+    def _read(
+        self, file: SourceImage, opened: RangedFile, kind: _Kind, is_input: bool, in_list: bool
+    ) -> Iterator[SourceImage | list[SourceImage]]:
+        if kind is _Kind.TAR:
+            before = self._skipped.total()
+            yield tar_images(file, opened, self._skipped)
+            if self._skipped.total() > before and len(self._skipping) < _NAMED:
+                self._skipping.append(file.source)
+        elif kind is _Kind.PARQUET or file.uri.lower().endswith(b".parquet"):
+            yield from self._read_parquet(file, opened, is_input, in_list)
+        else:
+            extension = file.uri.rpartition(b".")[2].lower().decode("ascii", "replace")
+            entries = text_entries(opened, extension, self._options.column, file.source)
+            yield from self._entries(file, entries)
+
+    def _read_parquet(
+        self, file: SourceImage, opened: RangedFile, is_input: bool, in_list: bool
+    ) -> Iterator[SourceImage | list[SourceImage]]:
+        try:
+            with open_parquet_file(opened) as parquet:
+                schema = parquet.schema_arrow
+                column = choose_column(schema, self._options, file.source)
+                if column is not None and column.holds_images:
+                    yield parquet_images(file, opened.version, parquet, column.name)
+                elif column is not None and not in_list:
+                    yield from self._entries(file, parquet_entries(parquet, column.name))
+                elif is_input or self._options.format != "auto":
+                    wanted = {"list": "URIs", "parquet": "images"}.get(
+                        self._options.format, "images or URIs"
+                    )
+                    raise SpecError(
+                        f"{file.source}: no column holds {wanted}; its columns are "
+                        f"{described(schema)}"
+                    )
+                else:
+                    what = f"no column holds images; its columns are {described(schema)}"
+                    yield _faulty(file, RejectReason.NOT_AN_IMAGE, what)
+        except RejectError as error:
+            # Not as a container: a list that is mended or copied anew must be read again.
+            yield _faulty(file, error.reason, str(error))
+
+    def _entries(
+        self, listing: SourceImage, batches: Iterator[list[str]] | Iterator[list[str | None]]
+    ) -> Iterator[SourceImage | list[SourceImage]]:
+        """The inputs that a list names; shards among them are opened, further lists are not."""
+        read = EntryReader(listing.uri.rpartition(b"/")[0])
+        is_auto = self._options.format in ("auto", "list")
+        for batch in batches:
+            for entry in batch:
+                image = None if entry is None else read(entry)
+                if image is None:
+                    self._empty_entries += 1
+                    continue
+                kind = self._entry_kind(image.uri) if is_auto else _Kind.FILE
+                if kind is _Kind.FILE:
+                    yield image
+                else:
+                    yield from self._opened(image, kind, is_input=False, in_list=True)
+
+    def _entry_kind(self, uri: bytes) -> _Kind:
+        return _CONTAINERS.get(uri[-8:].rpartition(b".")[2].lower(), _Kind.FILE)
+
+    def _is_known(self, uri: bytes, version: str) -> bool:
+        if version and self._known(uri, version):
+            self.found += 1
+            return True
+        return False
+
+
+def _unreadable(file: SourceImage, error: OSError, is_input: bool) -> SourceImage:
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    if is_input:
+        raise SpecError(f"{file.source} cannot be read: {reason}; correct INPUT") from error
+    return _faulty(file, RejectReason.UNREADABLE, f"the file cannot be read: {reason}")
+
+
+def _faulty(file: SourceImage, reason: RejectReason, message: str) -> SourceImage:
+    return SourceImage(
+        file.image_id,
+        file.source,
+        file.uri,
+        file.size,
+        file.version,
+        fault=f"{reason}|{message}",
+    )

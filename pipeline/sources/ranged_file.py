@@ -1,0 +1,223 @@
+"""A file, local or remote, any part of which can be read."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pipeline.retries import retrying
+from pipeline.source_image import SourceImage
+from pipeline.sources.local_files import FILE
+from pipeline.sources.remote_files import size_and_version
+from pipeline.storage import open_filesystem, storage_errors
+
+T = TypeVar("T")
+
+READ_AHEAD = 1 << 20
+"""Bytes that are asked of a remote store at a time: about what it sends in the time of an answer"""
+
+_LOCAL_READ_AHEAD = 1 << 14
+
+
+class Stores:
+    """The file systems that inputs lie on, each opened once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Any] = {}
+
+    def of(self, uri: str) -> Any:
+        """The fsspec file system of a remote URI.
+
+        Raises:
+            SpecError: an unknown scheme, or a package is missing.
+        """
+        scheme, _, rest = uri.partition("://")
+        # An account may be part of the address, except on the web, where hosts are many.
+        key = scheme if scheme in ("http", "https") else f"{scheme}://{rest.partition('/')[0]}"
+        if key not in self._opened:
+            self._opened[key] = open_filesystem(uri)[0]
+        return self._opened[key]
+
+
+class RangedFile(ABC):
+    """An open file.
+
+    Attributes:
+        size: in bytes.
+        version: etag or time of the last change, as listings give it; empty when unknown.
+        read_ahead: bytes that are worth reading at a time.
+    """
+
+    size: int
+    version: str
+    read_ahead: int
+
+    @abstractmethod
+    def read_at(self, offset: int, length: int) -> bytes:
+        """So many bytes from an offset on; fewer only where the file ends.
+
+        Raises:
+            OSError: they cannot be read.
+            TransientError: the store did not answer properly, however often it was asked.
+            FatalError: no credentials.
+        """
+
+    def close(self) -> None:  # noqa: B027 (remote files hold nothing open)
+        """Let go of the file."""
+
+    def __enter__(self) -> RangedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_ranged(file: SourceImage, stores: Stores) -> RangedFile:
+    """Open the file that holds an input.
+
+    Raises:
+        OSError: it is not there, or not to be read, or no regular file.
+        TransientError: the store did not answer properly, however often it was asked.
+        FatalError: no credentials.
+    """
+    if file.uri.startswith(FILE):
+        return _LocalFile(os.fsdecode(file.uri.removeprefix(FILE)))
+    return _RemoteFile(file, stores)
+
+
+class Stream(io.RawIOBase):
+    """A ranged file as Python's readers of files want it: with a position, and buffered outside.
+
+    Args:
+        file: closed with the stream.
+    """
+
+    def __init__(self, file: RangedFile) -> None:
+        super().__init__()
+        self._file = file
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes from the start of the file."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as files do."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from the position on; the number of bytes, 0 at the end."""
+        data = self._file.read_at(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file too."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+class ReadAhead:
+    """Small pieces of a file, asked for in blocks.
+
+    Args:
+        file: to be read, mostly forward.
+    """
+
+    def __init__(self, file: RangedFile) -> None:
+        self._file = file
+        self._start = 0
+        self._block = b""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """So many bytes from an offset on; fewer only where the file ends."""
+        within = offset - self._start
+        if not 0 <= within <= within + length <= len(self._block):
+            self._start, within = offset, 0
+            self._block = self._file.read_at(offset, max(length, self._file.read_ahead))
+        return self._block[within : within + length]
+
+
+def asked(call: Callable[[], T], where: str) -> T:
+    """What a store answers to a reading call, asked again while it fails for the moment.
+
+    Raises:
+        OSError: this file cannot be read, and others may be.
+        TransientError: the store did not answer properly, however often it was asked.
+        FatalError: no credentials.
+    """
+
+    def attempt() -> T:
+        with storage_errors("cannot read", where):
+            try:
+                return call()
+            except PermissionError as error:
+                # One object may be closed to us while the others are not.
+                raise FileNotFoundError(str(error)) from error
+
+    return retrying(attempt)
+
+
+class _LocalFile(RangedFile):
+    def __init__(self, path: str) -> None:
+        # A pipe would wait for a writer otherwise.
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise OSError("it is no regular file")
+        self.size = status.st_size
+        self.version = str(status.st_mtime_ns)
+        self.read_ahead = _LOCAL_READ_AHEAD
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._descriptor, min(length, max(self.size - offset, 0)), offset)
+        while data and len(data) < min(length, self.size - offset):
+            # Linux reads at most 2 GiB at a time.
+            more = os.pread(self._descriptor, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class _RemoteFile(RangedFile):
+    def __init__(self, file: SourceImage, stores: Stores) -> None:
+        self._uri = file.uri.decode()
+        self._shown = file.source
+        self._filesystem = stores.of(self._uri)
+        self.size, self.version = file.size, file.version
+        if self.size < 0 or not self.version:
+            info = asked(lambda: self._filesystem.info(self._uri), self._shown)
+            self.size, self.version = size_and_version(info)
+        if self.size < 0:
+            raise OSError("the store does not say how large it is")
+        self.read_ahead = READ_AHEAD
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        end = min(offset + length, self.size)
+        if end <= offset:
+            return b""
+        call = self._filesystem.cat_file
+        return bytes(asked(lambda: call(self._uri, start=offset, end=end), self._shown))

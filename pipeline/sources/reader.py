@@ -1,0 +1,178 @@
+"""Reads the bytes of inputs: whole files, members of archives, rows of Parquet files."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+from pipeline.source_image import SourceImage
+from pipeline.sources.local_files import FILE
+from pipeline.sources.parquet_rows import ParquetRows
+from pipeline.sources.ranged_file import Stores, asked, open_ranged
+from pipeline.storage import local_path
+from restyle_core.errors import RejectError, RejectReason, TransientError
+
+MAX_FILE_BYTES = 512 * 2**20
+"""Larger files are rejected unread: no photograph is that large."""
+
+_WEB = (b"http://", b"https://")
+_OPEN_SHARDS = 2
+_VERSIONS = 1024
+# Answers of a web server that another try may change.
+_PASSING_STATUS = frozenset({408, 425, 429})
+
+
+class SourceReader:
+    """Reads the bytes of inputs. Several threads may use one.
+
+    Args:
+        source: ``INPUT`` as the user gave it.
+
+    Raises:
+        SpecError: its store cannot be used at all.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._stores = Stores()
+        if local_path(source) is None:
+            self._stores.of(source)
+        self._shards: OrderedDict[bytes, ParquetRows] = OrderedDict()
+        self._versions: dict[tuple[bytes, str], str] = {}
+        self._guard = threading.Lock()
+
+    def read(self, image: SourceImage) -> bytes:
+        """The bytes of one input.
+
+        Raises:
+            OSError: this input cannot be read, and others may be.
+            RejectError: there is nothing that could be an image, or far too much.
+            FatalError: no credentials.
+            TransientError: the store did not answer properly, however often it was asked.
+        """
+        kind, _, place = image.place.partition(":")
+        if kind == "row":
+            return self._row(image, place)
+        if kind == "tar":
+            return self._member(image, int(place))
+        return self._file(image)
+
+    def _file(self, image: SourceImage) -> bytes:
+        if image.uri.startswith(FILE):
+            with open_ranged(image, self._stores) as file:
+                _check_size(file.size)
+                return file.read_at(0, file.size)
+        uri = image.uri.decode()
+        filesystem = self._stores.of(uri)
+        if image.uri.startswith(_WEB):
+            return self._web_page(filesystem, uri, image)
+        if image.size >= 0:
+            return bytes(asked(lambda: filesystem.cat_file(uri), image.source))
+        # A list does not say how large a file is: never more than would be used is fetched.
+        return bytes(asked(lambda: _bounded(filesystem, uri), image.source))
+
+    def _web_page(self, filesystem: Any, uri: str, image: SourceImage) -> bytes:
+        """A file from the web, where one host that is down must not hold up all others."""
+        for is_last in (False, True):
+            try:
+                data = bytes(_from_web(filesystem, uri))
+            except OSError as error:
+                if is_last or getattr(error, "errno", None) == errno.ENOENT:
+                    raise
+            else:
+                _check_size(len(data))
+                return data
+        raise AssertionError(f"{image.source} was neither read nor refused")
+
+    def _member(self, image: SourceImage, offset: int) -> bytes:
+        _check_size(image.size)
+        whole = SourceImage(image.image_id, image.source, image.uri, -1, "")
+        # A local archive is opened anew for each member, which costs next to nothing and tells
+        # whether it is still the one that was planned. A remote one is asked once.
+        if not image.uri.startswith(FILE):
+            version = self._version(whole, image.version)
+            whole = replace(whole, size=offset + image.size, version=version)
+        with open_ranged(whole, self._stores) as file:
+            _check_version(image, file.version)
+            data = file.read_at(offset, image.size)
+        if len(data) < image.size:
+            raise OSError("its archive ends before it")
+        return data
+
+    def _version(self, whole: SourceImage, planned: str) -> str:
+        """The version of a remote container, asked for once for each version that was planned."""
+        key = whole.uri, planned
+        if key not in self._versions:
+            if len(self._versions) >= _VERSIONS:
+                self._versions.clear()
+            self._versions[key] = open_ranged(whole, self._stores).version
+        return self._versions[key]
+
+    def _row(self, image: SourceImage, place: str) -> bytes:
+        group, row, column = place.split(":", 2)
+        with self._guard:
+            shard = self._shards.get(image.uri)
+            if shard is None:
+                whole = SourceImage(image.image_id, image.source, image.uri, -1, "")
+                shard = ParquetRows(open_ranged(whole, self._stores))
+                self._shards[image.uri] = shard
+                while len(self._shards) > _OPEN_SHARDS:
+                    self._shards.popitem(last=False)[1].close()
+            self._shards.move_to_end(image.uri)
+            try:
+                _check_version(image, shard.version)
+                data = shard.read(int(group), int(row), column)
+            except (OSError, TransientError):
+                # What is open may be in any state.
+                self._shards.pop(image.uri).close()
+                raise
+        if data is None:
+            raise RejectError(RejectReason.EMPTY, "the row holds no image")
+        _check_size(len(data))
+        return data
+
+
+def _bounded(filesystem: Any, uri: str) -> Any:
+    try:
+        data = filesystem.cat_file(uri, start=0, end=MAX_FILE_BYTES + 1)
+    except OSError as error:
+        # No range of an empty file can be asked for.
+        if error.errno != errno.EINVAL or filesystem.info(uri)["size"]:
+            raise
+        return b""
+    _check_size(len(data))
+    return data
+
+
+def _from_web(filesystem: Any, uri: str) -> Any:
+    """What a web server answers.
+
+    Raises:
+        OSError: nothing; ``ENOENT`` where another try would not change that.
+    """
+    try:
+        return filesystem.cat_file(uri, start=0, end=MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise OSError(errno.ENOENT, "the server has no such file") from error
+    except Exception as error:
+        status = getattr(error, "status", 0)
+        if 400 <= status < 500 and status not in _PASSING_STATUS:
+            raise OSError(errno.ENOENT, f"the server refuses it (status {status})") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(reason) from error
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise RejectError(
+            RejectReason.TOO_LARGE,
+            f"more than {MAX_FILE_BYTES:,} bytes, which is the limit",
+        )
+
+
+def _check_version(image: SourceImage, now: str) -> None:
+    """A place holds for the file that was planned; another one has something else there."""
+    if image.version and now and image.version != now:
+        raise OSError("the file that holds it has changed since it was planned; plan again")

@@ -1,0 +1,157 @@
+"""Files of object stores and other remote file systems, listed page by page."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fsspec.utils import glob_translate
+
+from pipeline.retries import retrying
+from pipeline.source_image import SourceImage, image_id
+from pipeline.sources.output_names import Barred
+from pipeline.sources.patterns import before_magic, has_magic
+from pipeline.sources.shown_names import printable, without_secrets
+from pipeline.storage import local_path, open_filesystem, storage_errors
+from restyle_core.errors import FatalError, SpecError
+
+_S3 = "s3"
+
+
+def list_remote(source: str, out: str) -> Iterator[SourceImage]:
+    """All files that a URI names and that are not hidden, in order of their URIs.
+
+    Of S3 one page of names is held at a time; of other stores the listing of one folder, and of
+    those that it lies in.
+
+    Args:
+        source: a file, a folder (prefix), or a pattern.
+        out: the output's path or URI; what belongs to it is left out.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``source``.
+        SpecError: an address that makes no sense, or lacks its package.
+        FatalError: no permission to list.
+        TransientError: the store does not answer properly, however often it is asked.
+    """
+    filesystem, path = open_filesystem(source)
+    root = _full_uri(filesystem, path)
+    is_pattern = has_magic(path) and not _ask(filesystem.exists, path)
+    base = before_magic(root) if is_pattern else root
+    remote_out = None if local_path(out) is not None else _full_uri(*open_filesystem(out))
+    barred = Barred(remote_out, base)
+    fits = _matcher(path, before_magic(path)) if is_pattern else None
+    for name, entry in _entries(filesystem, before_magic(path) if is_pattern else path):
+        uri = str(filesystem.unstrip_protocol(name))
+        below = uri.removeprefix(base).lstrip("/").split("/")
+        hidden = uri != root and any(part.startswith(".") for part in below)
+        if hidden or barred(uri) or (fits is not None and not fits(name)):
+            continue
+        size, version = size_and_version(entry)
+        encoded = uri.encode("utf-8", "surrogateescape")
+        shown = printable(without_secrets(uri)[0])
+        yield SourceImage(image_id(encoded), shown, encoded, size, version)
+
+
+def size_and_version(entry: dict[str, Any]) -> tuple[int, str]:
+    """Bytes (-1 when unknown) and etag or time of change (or empty) of a listed file."""
+    size = entry.get("size", entry.get("Size"))
+    version = entry.get("ETag") or entry.get("LastModified") or entry.get("mtime") or ""
+    return -1 if size is None else int(size), str(version).strip('"')
+
+
+def _full_uri(filesystem: Any, path: str) -> str:
+    """A URI as its file system spells it."""
+    return str(filesystem.unstrip_protocol(path)).rstrip("/")
+
+
+def _entries(filesystem: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and details of every file below a folder, or of the file itself."""
+    if _S3 in filesystem.protocol:
+        bucket, key, _ = filesystem.split_path(path)
+        if has_magic(bucket) or not bucket:
+            raise SpecError(f"s3://{path}: name one bucket; patterns begin after it")
+        found = False
+        for page in _s3_pages(filesystem, bucket, f"{key.rstrip('/')}/" if key else ""):
+            for entry in page:
+                found = True
+                # Programs that show folders leave objects of this name to stand for them.
+                if not entry["Key"].endswith("/"):
+                    yield f"{bucket}/{entry['Key']}", entry
+        if found:
+            return
+    info = _ask(filesystem.info, path)
+    if info["type"] == "file":
+        yield path, info
+    elif _S3 not in filesystem.protocol:
+        yield from _below(filesystem, path.rstrip("/"))
+
+
+def _s3_pages(filesystem: Any, bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
+    """The objects below a prefix, a thousand at a time."""
+    where = {"Bucket": bucket, "Prefix": prefix, **filesystem.req_kw}
+    token = ""
+    while True:
+        more = {"ContinuationToken": token} if token else {}
+        page = _ask(filesystem.call_s3, "list_objects_v2", **where, **more)
+        yield page.get("Contents", [])
+        if not page.get("IsTruncated"):
+            return
+        earlier, token = token, page.get("NextContinuationToken", "")
+        if token in ("", earlier):
+            raise FatalError(f"the listing of s3://{bucket}/{prefix} does not come to an end")
+
+
+def _below(filesystem: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Files below a folder of a file system that lists folder by folder."""
+    pending = [iter(_listing(filesystem, folder))]
+    while pending:
+        entry = next(pending[-1], None)
+        if entry is None:
+            pending.pop()
+        elif entry["type"] == "directory":
+            pending.append(iter(_listing(filesystem, str(entry["name"]).rstrip("/"))))
+        elif entry["type"] == "file" and not str(entry["name"]).endswith("/"):
+            yield str(entry["name"]), entry
+
+
+def _listing(filesystem: Any, folder: str) -> list[dict[str, Any]]:
+    """What lies directly in a folder, in the order of full names; never the folder itself."""
+    try:
+        entries = _ask(filesystem.ls, folder, detail=True)
+    except FileNotFoundError:
+        # It was removed since its parent was listed.
+        return []
+    inside = [
+        (str(entry["name"]).rstrip("/") + ("/" if entry["type"] == "directory" else ""), entry)
+        for entry in entries
+        if str(entry["name"]).rstrip("/").startswith(f"{folder}/")
+    ]
+    return [entry for _, entry in sorted(inside, key=lambda pair: pair[0])]
+
+
+def _matcher(pattern: str, base: str) -> Callable[[str], bool]:
+    """Tells whether a pattern matches a file, or a folder that it lies in."""
+    fits = re.compile(glob_translate(pattern)).match
+    shortest = len(base.rstrip("/"))
+
+    @functools.lru_cache(maxsize=1024)
+    def folder_fits(folder: str) -> bool:
+        if len(folder) <= shortest:
+            return False
+        return fits(folder) is not None or folder_fits(folder.rpartition("/")[0])
+
+    return lambda name: fits(name) is not None or folder_fits(name.rpartition("/")[0])
+
+
+def _ask(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """A call of a file system, made again while the store fails for the moment."""
+    where = printable(str(arguments[0])) if len(arguments) == 1 else options.get("Bucket", "")
+
+    def attempt() -> Any:
+        with storage_errors("cannot list", where):
+            return call(*arguments, **options)
+
+    return retrying(attempt)
