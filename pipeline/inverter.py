@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.aligner import AlignedUnit, Crop
-from pipeline.datasets import encode
-from pipeline.inverted import InvertedUnit
-from pipeline.rows import IMAGE_FORMAT, Batch, metric_sums, tables
+from pipeline.inverted import InvertedUnit, encoded
+from pipeline.micro_batches import MicroBatches
+from pipeline.rows import IMAGE_FORMAT, Batch, FloatArray
 from pipeline.settings import ResolvedSettings
+from restyle_core.errors import FatalError
 from restyle_core.inversion import Inversion, invert
 from restyle_core.model import Model, load_model
 
@@ -27,11 +29,14 @@ from restyle_core.model import Model, load_model
 _BATCH_PIXELS = 4 * 1024 * 1024
 _MAX_BATCH = 32
 
+Pixels = npt.NDArray[np.uint8]
+
 
 class Inverter:
-    """Holds the model and inverts one unit after another.
+    """Holds the model and inverts units.
 
-    Several threads may call it: one computes while the others encode.
+    Several threads may call it, each with a unit: their faces share batches, and while some are
+    computed others are encoded.
 
     Args:
         spec: what :func:`restyle_core.load_model` takes.
@@ -39,6 +44,7 @@ class Inverter:
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: faces per batch, None for what suits the model.
         threads: of the processor, for computing and for encoding.
+        computed: is called after each batch, for whoever watches over the worker.
     """
 
     def __init__(
@@ -49,77 +55,128 @@ class Inverter:
         device: str = "auto",
         batch_size: int | None = None,
         threads: int | None = None,
+        computed: Callable[[], None] | None = None,
     ) -> None:
         self._threads = threads or os.cpu_count() or 1
         torch.set_num_threads(self._threads)
         self.model: Model = load_model(spec, dtype=settings.dtype, device=device)
         self._settings = settings
-        self._batch_size = batch_size or _default_batch_size(self.model)
-        self._computing = threading.Lock()
+        self.batch_size = batch_size or _default_batch_size(self.model)
+        self._computed = computed or (lambda: None)
+        self._batches = MicroBatches(self._invert, self.batch_size)
         self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
 
     def __call__(self, aligned: AlignedUnit) -> InvertedUnit:
-        """Invert one unit; its rows come in the order of its inputs."""
-        started = time.perf_counter()
-        with self._computing:
-            torch.set_num_threads(self._threads)
-            waited = time.perf_counter()
-            batches = [self._batch(crops) for crops in _chunks(aligned.crops, self._batch_size)]
-            computed = time.perf_counter()
-        shape = (self.model.n_styles, self.model.style_dim)
-        files = {
-            dataset: (encode(table), table.num_rows)
-            for dataset, table in tables(aligned, batches, self._settings, shape).items()
-        }
-        reasons = [str(reject.reason) for reject in aligned.rejects]
-        return InvertedUnit(
-            unit=aligned.unit,
-            images=aligned.images,
-            faces=len(aligned.crops),
-            rejects={reason: reasons.count(reason) for reason in sorted(set(reasons))},
-            files=files,
-            metrics=metric_sums(batches),
-            seconds={
-                "align": aligned.seconds,
-                "invert": computed - waited,
-                "encode": time.perf_counter() - computed,
-                "wait": waited - started,
-            },
-        )
+        """Invert one unit; its rows come in the order of its inputs.
 
-    def _batch(self, crops: Sequence[Crop]) -> Batch:
+        Raises:
+            FatalError: a batch does not fit into memory.
+        """
+        started = time.perf_counter()
+        faces: list[_Face] = []
+        images: list[list[tuple[int, bytes]]] = []
+        encoding: deque[Future[list[tuple[int, bytes]]]] = deque()
+        for face in self._batches(aligned.crops):
+            faces.append(face)
+            encoding.append(self._encoders.submit(_encode_images, face.images))
+            # Pictures that wait are large; the computing thread waits for whoever falls behind.
+            while len(encoding) > 2 * self._threads:
+                images.append(encoding.popleft().result())
+        computed = time.perf_counter()
+        images += [future.result() for future in encoding]
+        computing = sum(face.seconds for face in faces)
+        unit = encoded(
+            aligned,
+            [_batch(aligned.crops, faces, images)] if faces else [],
+            self._settings,
+            (self.model.n_styles, self.model.style_dim),
+            {"invert": computing, "wait": max(0.0, computed - started - computing)},
+        )
+        unit.seconds["encode"] = time.perf_counter() - computed
+        return unit
+
+    def close(self) -> None:
+        """End the threads."""
+        self._batches.close()
+        self._encoders.shutdown()
+
+    def _invert(self, crops: Sequence[Crop]) -> list[_Face]:
+        """A batch, in the one thread that computes."""
+        started = time.perf_counter()
+        # It holds for the thread that calls it.
+        torch.set_num_threads(self._threads)
         settings = self._settings
         pixels = np.stack([crop.pixels for crop in crops])
-        result = invert(
-            self.model,
-            pixels,
-            steps=settings.steps,
-            reconstructions=settings.reconstructions,
-            latents="all" if settings.save_steps == "latents" else "last",
-            metrics=settings.metrics,
-            deltas=settings.save_steps != "none",
-            batch_size=len(crops),
-        )
-        return Batch(
-            crops=crops,
-            latents=result.latents.float().cpu().numpy(),
-            metrics={name: values.float().cpu().numpy() for name, values in result.metrics.items()},
-            deltas=None if result.deltas is None else result.deltas.float().cpu().numpy(),
-            images=self._images(pixels, result),
-        )
+        try:
+            result = invert(
+                self.model,
+                pixels,
+                steps=settings.steps,
+                reconstructions=settings.reconstructions,
+                latents="all" if settings.save_steps == "latents" else "last",
+                metrics=settings.metrics,
+                deltas=settings.save_steps != "none",
+                batch_size=len(crops),
+            )
+        except torch.OutOfMemoryError as error:
+            raise FatalError(
+                f"{len(crops)} faces at once do not fit into the memory of the GPU; give a "
+                "smaller --batch-size"
+            ) from error
+        faces = list(self._faces(pixels, result, time.perf_counter() - started))
+        self._computed()
+        return faces
 
-    def _images(
-        self, pixels: npt.NDArray[np.uint8], result: Inversion
-    ) -> list[list[tuple[int, bytes]]]:
-        """Encoded images of each face with their steps; step 0 is what the encoder was given."""
+    def _faces(self, pixels: Pixels, result: Inversion, seconds: float) -> Iterator[_Face]:
+        latents = result.latents.float().cpu().numpy()
+        metrics = {name: values.float().cpu().numpy() for name, values in result.metrics.items()}
+        deltas = None if result.deltas is None else result.deltas.float().cpu().numpy()
+        steps, stacks = self._images(pixels, result)
+        for index in range(len(pixels)):
+            yield _Face(
+                latents=latents[index],
+                metrics={name: values[index] for name, values in metrics.items()},
+                deltas=None if deltas is None else deltas[index],
+                images=[(step, stack[index]) for step, stack in zip(steps, stacks, strict=True)],
+                seconds=seconds / len(pixels),
+            )
+
+    def _images(self, pixels: Pixels, result: Inversion) -> tuple[Sequence[int], Sequence[Pixels]]:
+        """Steps and their images [B, h, w, 3]; step 0 is what the encoder was given."""
         if result.reconstructions is None:
-            return [[] for _ in pixels]
+            return [], []
         kept, last = result.reconstructions, self._settings.steps
-        steps = [0, *range(last - kept.shape[1] + 1, last + 1)]
         inputs = _to_bytes(self.model.preprocess(pixels))
         stacks = [inputs, *(_to_bytes(kept[:, index]) for index in range(kept.shape[1]))]
-        encoded = [list(self._encoders.map(_encode_image, stack)) for stack in stacks]
-        return [list(zip(steps, images, strict=True)) for images in zip(*encoded, strict=True)]
+        return [0, *range(last - kept.shape[1] + 1, last + 1)], stacks
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """What is kept of one face, its images not yet encoded; fields as in :class:`Batch`."""
+
+    latents: FloatArray
+    metrics: dict[str, FloatArray]
+    deltas: FloatArray | None
+    images: list[tuple[int, Pixels]]
+    seconds: float
+
+
+def _batch(
+    crops: Sequence[Crop],
+    faces: Sequence[_Face],
+    images: Sequence[Sequence[tuple[int, bytes]]],
+) -> Batch:
+    deltas = [face.deltas for face in faces if face.deltas is not None]
+    return Batch(
+        crops=crops,
+        latents=np.stack([face.latents for face in faces]),
+        metrics={
+            name: np.stack([face.metrics[name] for face in faces]) for name in faces[0].metrics
+        },
+        deltas=np.stack(deltas) if deltas else None,
+        images=images,
+    )
 
 
 def _default_batch_size(model: Model) -> int:
@@ -127,18 +184,19 @@ def _default_batch_size(model: Model) -> int:
     return max(1, min(_MAX_BATCH, _BATCH_PIXELS // (side * side)))
 
 
-def _chunks(crops: Sequence[Crop], size: int) -> Iterator[Sequence[Crop]]:
-    return (crops[start : start + size] for start in range(0, len(crops), size))
-
-
-def _to_bytes(images: Tensor) -> npt.NDArray[np.uint8]:
+def _to_bytes(images: Tensor) -> Pixels:
     """[B, 3, h, w] in [-1, 1] to [B, h, w, 3] uint8, as the published code saves images."""
     scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    array: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
+    array: Pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
     return array
 
 
-def _encode_image(pixels: npt.NDArray[np.uint8]) -> bytes:
+def _encode_images(images: Sequence[tuple[int, Pixels]]) -> list[tuple[int, bytes]]:
+    return [(step, _encode_image(pixels)) for step, pixels in images]
+
+
+def _encode_image(pixels: Pixels) -> bytes:
     target = io.BytesIO()
-    Image.fromarray(pixels).save(target, IMAGE_FORMAT)
+    # Reconstructions come with their channels first in memory.
+    Image.fromarray(np.ascontiguousarray(pixels)).save(target, IMAGE_FORMAT)
     return target.getvalue()

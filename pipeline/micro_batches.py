@@ -118,8 +118,8 @@ class MicroBatches(Generic[Item, Result]):
         except Exception as error:
             if len(parts) > 1:
                 # One caller's items must not cost the others theirs.
-                for part in parts:
-                    self._settle([part])
+                for each in parts:
+                    self._settle([each])
                 return
             with self._changed:
                 parts[0][0].error = error

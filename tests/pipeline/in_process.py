@@ -63,3 +63,4 @@ def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
                 yield Receipt(unit.name, record, device="cpu")
     finally:
         align.close()
+        invert.close()
