@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.inspection import Out
+from restyle_core.errors import SpecError
 
 if TYPE_CHECKING:
     from pipeline.run_record import RunRecord
@@ -21,13 +22,14 @@ def runs(
 ) -> None:
     """List the runs of an output, scheduled ones included, the newest last."""
     from pipeline.run_record import read_runs
-    from pipeline.status import settings_of
     from pipeline.storage import open_storage
 
     storage = open_storage(out)
-    settings_of(storage)
+    records = read_runs(storage, last)
+    if not records:
+        raise SpecError(f"{storage.uri} holds no record of a run of restyle; correct OUT")
     rows, remarks = [_HEADINGS], []
-    for record in read_runs(storage, last):
+    for record in records:
         if isinstance(record, str):
             remarks.append(f"{record} cannot be understood; was it written by another version?")
             continue

@@ -29,7 +29,7 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/no/such"], "/no/such holds no output of restyle"),
         (["verify", "/no/such"], "/no/such holds no output of restyle"),
-        (["runs", "/no/such"], "/no/such holds no output of restyle"),
+        (["runs", "/no/such"], "/no/such holds no record of a run"),
         (["invert", "--spec", "/no/such.toml"], "/no/such.toml does not exist"),
         (["spec", "check", "/no/such.toml"], "/no/such.toml does not exist"),
         (["submit", "examples/job.toml"], "--address"),
