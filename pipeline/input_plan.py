@@ -11,12 +11,9 @@ from pipeline.lock import driver_lock
 from pipeline.manifest import Origin, plan_names
 from pipeline.planner import Planned, Planner
 from pipeline.request import InputOptions, Listener
-from pipeline.source_image import SourceImage
-from pipeline.sources import list_images
+from pipeline.sources import iter_images
 from pipeline.storage import Storage, absolute_path, local_path, open_storage, shown_uri
 from restyle_core.errors import SpecError
-
-_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,8 @@ def plan_input(
     planner = Planner(storage, known, origin, listener, before_first)
     earlier = set(plan_names(storage))
     try:
-        planned = planner.plan(_batches(asked, known), asked.limit)
+        batches = iter_images(asked.source, asked.out, asked.input, known.holds, listener.noted)
+        planned = planner.plan(batches, asked.limit)
     except SpecError:
         for name in set(plan_names(storage)) - earlier:
             storage.delete(name)
@@ -124,12 +122,6 @@ def notes(planned: Planned, source: str) -> Iterator[str]:
             f"{planned.vanished} planned {'input is' if one else 'inputs are'} no longer in "
             f"{source} ({', '.join(planned.gone)}{more}); {'its' if one else 'their'} rows stay"
         )
-
-
-def _batches(asked: InputPlan, known: Known) -> Iterator[list[SourceImage]]:
-    images = list_images(asked.source, asked.out)
-    for start in range(0, len(images), _BATCH):
-        yield images[start : start + _BATCH]
 
 
 def _full(source: str) -> str:

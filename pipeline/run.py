@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from pipeline import ledger
+from pipeline.compaction import settle
 from pipeline.datasets import DATASETS
 from pipeline.input_plan import InputPlan, plan_input
-from pipeline.job import Job, Receipt, failure
 from pipeline.known import Known
-from pipeline.ledger import UnitRecord
 from pipeline.lock import DriverLock, driver_lock
 from pipeline.manifest import UnitRef, plan_names
 from pipeline.placement import choose
@@ -21,27 +19,17 @@ from pipeline.preparation import Preparation, job_of, prepare
 from pipeline.recorder import Recorder
 from pipeline.report import NAME as REPORT
 from pipeline.report import write_report
-from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
+from pipeline.request import Interrupted, Listener, Outcome, Request
+from pipeline.rounds import FAILURES, Execute, Rounds, plural
 from pipeline.run_record import NAME, Command, State, read_run
 from pipeline.storage import Storage
 from pipeline.summary import Summary, summarise
 from pipeline.superseded import drop_superseded_rejects
 from restyle_core.errors import FatalError, RestyleError
 
-Execute = Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]
 Engine = Callable[[], AbstractContextManager[Execute]]
 Plan = Callable[[Storage, Known, Listener, Callable[[], None]], Planned]
 """Adds units to a manifest; calls its last argument before it writes anything."""
-
-ATTEMPTS = 3
-"""Rounds without a single new entry before the run gives up."""
-
-FAILURES = f"{ledger.FOLDER}/failures.txt"
-"""What went wrong in units that failed, until the next run."""
-
-# A share of rejects means nothing over a handful of inputs.
-_RATE_FROM = 32
-_BACK_OFF = (1.0, 4.0)
 
 
 def invert_images(
@@ -137,7 +125,6 @@ class _Run:
         self._record = Recorder(request, prepared, command)
         self._is_bound = prepared.is_begun
         self._plans_before = set(plan_names(self._storage))
-        self._computing_since = time.perf_counter()
         self._units: list[UnitRef] = []
         self.pending: dict[str, UnitRef] = {}
 
@@ -158,7 +145,7 @@ class _Run:
 
     def unchanged(self) -> Outcome | None:
         """The outcome of an earlier run that left nothing to do, report included."""
-        if drop_superseded_rejects(self._storage):
+        if self._tidy():
             return None
         names = self._storage.sizes("")
         record = read_run(self._storage) if NAME in names and REPORT in names else None
@@ -174,7 +161,7 @@ class _Run:
         prepared = self._prepared
         self._record.device = choose(prepared.settings.dtype, self._request.device).device
         self._listener.noted(
-            f"{prepared.model.name}, {_plural(prepared.settings.steps, 'step')}, "
+            f"{prepared.model.name}, {plural(prepared.settings.steps, 'step')}, "
             f"{prepared.dtype_reason}, device {self._record.device}"
         )
         for folder in ("", ledger.FOLDER, *DATASETS):
@@ -184,97 +171,25 @@ class _Run:
         self._save("running")
 
     def execute(self, execute: Execute) -> None:
-        """Run all pending units, until :data:`ATTEMPTS` rounds in a row have achieved nothing.
+        """Run all pending units.
 
         Raises:
-            FatalError: units failed each time, or a failure that no unit would escape.
+            FatalError: they fail again and again, or a failure that no unit would escape.
         """
         job = job_of(self._request, self._prepared, self._record.device)
-        total = sum(unit.images for unit in self.pending.values())
-        self._advance_to(Progress(0, total, 0, 0.0))
-        self._computing_since = time.perf_counter()
-        idle = 0
-        while True:
-            before = len(self.pending)
-            failures = self._round(execute, job)
-            if not self.pending:
-                return
-            error = next(reversed(failures.values())).error if failures else "a worker died"
-            idle = 0 if len(self.pending) < before else idle + 1
-            if idle == ATTEMPTS:
-                break
-            self._listener.noted(
-                f"{_plural(len(self.pending), 'unit')} failed ({error}); trying again"
-            )
-            time.sleep(_BACK_OFF[min(idle, len(_BACK_OFF)) - 1] if idle else _BACK_OFF[0])
-        raise FatalError(
-            f"{_plural(len(self.pending), 'unit')} failed {ATTEMPTS} times, last with: {error}; "
-            f"details are in {self._storage.shown(FAILURES)}, what is done is kept, run the same "
-            "command again to retry the rest"
+        rounds = Rounds(
+            self._storage,
+            self.pending,
+            self._record,
+            self._lock,
+            self._listener,
+            self._request.max_reject_rate,
         )
-
-    def _round(self, execute: Execute, job: Job) -> dict[str, Receipt]:
-        """Run what is pending once; the receipts of units that failed."""
-        failures: dict[str, Receipt] = {}
-        try:
-            for receipt in execute(job, list(self.pending.values())):
-                if receipt.fatal:
-                    raise FatalError(receipt.error)
-                if receipt.record is None:
-                    failures[receipt.unit] = receipt
-                else:
-                    self._record.device = receipt.device
-                    self._advance(receipt.record)
-        except RestyleError:
-            raise
-        except Exception as error:
-            # Whatever Ray raises; its units have no entry, which is all that counts.
-            failures[""] = failure("", error)
-        # A worker may have died between its unit's entry and its receipt.
-        done = sorted(ledger.committed(self._storage) & self.pending.keys())
-        for record in ledger.read_records(self._storage, done):
-            self._advance(record)
-        if failures:
-            trace = "\n".join(f"{unit}\n{each.trace}" for unit, each in failures.items())
-            self._storage.write(FAILURES, trace.encode())
-        return failures
-
-    def _advance(self, record: UnitRecord) -> None:
-        self._lock.check()
-        if self.pending.pop(record.unit, None) is None:
-            return
-        before = self._record.progress
-        if not before.done:
-            # The time that workers took to start says nothing about the time that is left.
-            working = time.perf_counter() - sum(record.seconds.values())
-            self._computing_since = max(self._computing_since, working)
-        self._advance_to(
-            Progress(
-                done=before.done + record.images,
-                total=before.total,
-                rejects=before.rejects + sum(record.rejects.values()),
-                seconds=time.perf_counter() - self._computing_since,
-            )
-        )
-        self._check_rejects()
-
-    def _advance_to(self, progress: Progress) -> None:
-        self._record.progress = progress
-        self._listener.advanced(progress)
-
-    def _check_rejects(self) -> None:
-        progress = self._record.progress
-        done, rejects = progress.done, progress.rejects
-        limit = self._request.max_reject_rate
-        if rejects > limit * done and (done >= _RATE_FROM or done == progress.total):
-            raise FatalError(
-                f"{rejects} of {done} inputs were rejected, more than --max-reject-rate "
-                f"{limit:g} allows; see {self._storage.shown('rejects')}"
-            )
+        rounds.run(execute, job)
 
     def conclude(self) -> Outcome:
         """Account for the whole output in ``run.json`` and ``report.html``."""
-        drop_superseded_rejects(self._storage)
+        self._tidy()
         summary = self._save("complete")
         return self._outcome(summary, write_report(self._request.out))
 
@@ -305,6 +220,11 @@ class _Run:
                 self._storage.delete(name)
         self._storage.prune()
 
+    def _tidy(self) -> bool:
+        """Finish what an earlier compaction or retry left half-done; whether there was any."""
+        settled = settle(self._storage)
+        return drop_superseded_rejects(self._storage) or settled
+
     def _summary(self) -> Summary:
         done = sorted(ledger.committed(self._storage))
         return summarise(self._units, ledger.read_records(self._storage, done))
@@ -316,7 +236,3 @@ class _Run:
         summary = self._summary()
         self._record.save(state, summary, error)
         return summary
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

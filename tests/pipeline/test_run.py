@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import run as run_module
+from pipeline import rounds
 from pipeline.job import Job, Receipt
 from pipeline.manifest import UnitRef
 from pipeline.model_identity import identify
@@ -224,7 +224,7 @@ def test_an_interrupted_run_continues(request_of: Callable[..., Request], tmp_pa
 def test_units_that_fail_are_tried_again_and_then_given_up(
     request_of: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "_BACK_OFF", (0.0, 0.0))
+    monkeypatch.setattr(rounds, "_BACK_OFF", (0.0, 0.0))
     tried: list[list[str]] = []
 
     def flaky(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
