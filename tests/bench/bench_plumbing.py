@@ -88,7 +88,8 @@ def pipeline(folder: Path, out: Path, model: Path) -> tuple[float, float]:
         [*map(str, command), *options.split(), "--steps", "1"],
         check=True,
         cwd=ROOT,
-        env={**os.environ, **site(out.parent / "site")},
+        # Ray's workers are nice by default; beside other work both sides must fare alike.
+        env={**os.environ, **site(out.parent / "site"), "RAY_worker_niceness": "0"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
