@@ -120,7 +120,7 @@ class Known:
 
     def _take(self, file: PlanFile) -> None:
         names = ["image_id", "revision", "size", "version"]
-        table = file.parquet.read(columns=names).combine_chunks()
+        table = file.parquet.read(columns=names, use_threads=False).combine_chunks()
         first = len(self._size)
         ids = _ids(table.column("image_id"))
         self._size.frombytes(table.column("size").to_numpy().astype(np.int64).tobytes())
@@ -190,7 +190,7 @@ def read_revisions(storage: Storage) -> tuple[npt.NDArray[np.bytes_], npt.NDArra
     ids, revisions = bytearray(), array("h")
     for file in read_plans(storage):
         try:
-            table = file.parquet.read(columns=["image_id", "revision"])
+            table = file.parquet.read(columns=["image_id", "revision"], use_threads=False)
             ids += b"".join(_ids(table.column("image_id")))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise damaged(storage, file.name, error) from error
@@ -200,12 +200,14 @@ def read_revisions(storage: Storage) -> tuple[npt.NDArray[np.bytes_], npt.NDArra
 
 def _containers(file: PlanFile) -> Iterator[tuple[UnitRef, tuple[bytes, str]]]:
     """Each unit with URI and version of its container; both empty when it has none."""
-    places = file.parquet.read(columns=["place"]).column("place")
+    places = file.parquet.read(columns=["place"], use_threads=False).column("place")
     if not pc.any(pc.not_equal(places, "")).as_py():
         yield from ((unit, (b"", "")) for unit in file.units)
         return
     for unit in file.units:
-        table = file.parquet.read_row_group(unit.group, columns=["uri", "version", "place"])
+        table = file.parquet.read_row_group(
+            unit.group, columns=["uri", "version", "place"], use_threads=False
+        )
         within = table.filter(pc.not_equal(table.column("place"), "")).slice(0, 1).to_pylist()
         yield unit, (within[0]["uri"], within[0]["version"]) if within else (b"", "")
 

@@ -8,7 +8,6 @@ is to run and the driver no unit at all.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import threading
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.parquet_files import parquet_of
 from pipeline.source_image import SourceImage
 from pipeline.storage import Storage
 from restyle_core.errors import FatalError
@@ -191,7 +191,7 @@ def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage
         FatalError: the file is damaged.
     """
     try:
-        table = file.parquet.read_row_group(group, columns=_FIELDS)
+        table = file.parquet.read_row_group(group, columns=_FIELDS, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise damaged(storage, file.name, error) from error
     columns = {name: table.column(name).to_pylist() for name in _FIELDS}
@@ -250,7 +250,7 @@ def _table(unit: Unit, schema: pa.Schema) -> pa.Table:
 
 def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
     try:
-        parquet = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+        parquet = parquet_of(data, page_checksums=True)
         if parquet.schema_arrow.names != SCHEMA.names:
             raise ValueError("its columns are those of another version of restyle")
         metadata = parquet.schema_arrow.metadata

@@ -1,8 +1,9 @@
 """Reading an output's Parquet files: a few rows of one, or one that is in memory.
 
-Arrow may read ahead in threads of its own, which end after the interpreter. They must never touch
-an object of Python's: local files and bytes are given to Arrow natively, and remote files are read
-without reading ahead.
+Always with ``use_threads=False`` and without reading ahead. Arrow's own threads outlive the
+interpreter: a process that had started some was seen to be aborted at its very end, about once in a
+hundred times on a busy machine. They must not touch an object of Python's either, so local files
+and bytes are given to Arrow natively.
 """
 
 from __future__ import annotations

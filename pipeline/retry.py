@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import ledger
 from pipeline.datasets import REJECTS
 from pipeline.known import Known
 from pipeline.manifest import Origin, images_of, read_plans
+from pipeline.parquet_files import parquet_of
 from pipeline.planner import Planned, Planner
 from pipeline.request import Listener, Outcome, Request, Workers
 from pipeline.run import Engine, conduct
@@ -160,7 +159,7 @@ def _standing(storage: Storage, reasons: Sequence[RejectReason], known: Known) -
         for name, data in zip(some, storage.read_many(some), strict=True):
             try:
                 columns = ["image_id", "revision", "reason"]
-                table = pq.read_table(io.BytesIO(data), columns=columns)
+                table = parquet_of(data).read(columns, use_threads=False)
             except (KeyError, pa.ArrowException, OSError) as error:
                 raise FatalError(
                     f"{storage.shown(name)} is damaged; `restyle verify` tells what else is"
@@ -180,7 +179,7 @@ def _inputs(storage: Storage, wanted: dict[str, int]) -> Iterator[list[SourceIma
         return
     done, ids = ledger.committed(storage), pa.array(wanted, pa.string())
     for file in read_plans(storage):
-        rows = file.parquet.read(columns=["unit", "image_id"])
+        rows = file.parquet.read(columns=["unit", "image_id"], use_threads=False)
         hits = set(rows.filter(pc.is_in(rows.column("image_id"), ids)).column("unit").to_pylist())
         for unit in file.units:
             if unit.name in hits and unit.name in done:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,14 +39,14 @@ def superseded_by(storage: Storage, done: set[str]) -> Superseded:
         FatalError: the manifest is damaged.
     """
     newest: dict[str, int] = {}
-    for _, rows in _rows(storage, pc.field("revision") > 1, done):
+    for _, rows in _rows(storage, _is_later, done):
         for image_id, revision in _pairs(rows):
             newest[image_id] = max(newest.get(image_id, 1), revision)
     found: Superseded = {}
     if not newest:
         return found
     ids = pa.array(newest, pa.string())
-    for unit, rows in _rows(storage, pc.field("image_id").isin(ids), done):
+    for unit, rows in _rows(storage, lambda table: pc.is_in(table["image_id"], ids), done):
         older = {image_id for image_id, revision in _pairs(rows) if revision < newest[image_id]}
         if older:
             found[unit.name] = older
@@ -163,12 +163,18 @@ def _stem(name: str, prefixes: set[str]) -> str:
     return stem if stem in prefixes else stem.rpartition("-")[0]
 
 
+def _is_later(rows: pa.Table) -> pa.Array:
+    return pc.greater(rows["revision"], 1)
+
+
 def _rows(
-    storage: Storage, wanted: pc.Expression, done: set[str]
+    storage: Storage, wanted: Callable[[pa.Table], pa.Array], done: set[str]
 ) -> Iterator[tuple[UnitRef, pa.Table]]:
     """The rows of the manifest that a condition picks, unit by unit, of committed units alone."""
     for file in read_plans(storage):
-        table = _read(storage, file).filter(wanted)
+        table = _read(storage, file)
+        # By a mask: Arrow hands conditions to threads, which outlive the interpreter.
+        table = table.filter(wanted(table))
         if not table.num_rows:
             continue
         of_unit = table.column("unit")
@@ -181,7 +187,7 @@ def _rows(
 
 def _read(storage: Storage, file: PlanFile) -> pa.Table:
     try:
-        return file.parquet.read(columns=["unit", "image_id", "revision"])
+        return file.parquet.read(columns=["unit", "image_id", "revision"], use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise damaged(storage, file.name, error) from error
 

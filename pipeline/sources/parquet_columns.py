@@ -41,7 +41,9 @@ def open_parquet_file(file: RangedFile) -> pq.ParquetFile:
     """
     try:
         # A buffer, because the images of a row group would be read all at once otherwise.
-        return pq.ParquetFile(pa.PythonFile(Stream(file), "r"), buffer_size=_BUFFER)
+        return pq.ParquetFile(
+            pa.PythonFile(Stream(file), "r"), buffer_size=_BUFFER, pre_buffer=False
+        )
     except (pa.ArrowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RejectError(
@@ -129,7 +131,7 @@ def parquet_entries(parquet: pq.ParquetFile, column: str) -> Iterator[list[str |
         RejectError: the file is damaged.
     """
     try:
-        for batch in parquet.iter_batches(_ENTRIES_AT_ONCE, columns=[column]):
+        for batch in parquet.iter_batches(_ENTRIES_AT_ONCE, columns=[column], use_threads=False):
             yield batch.column(0).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

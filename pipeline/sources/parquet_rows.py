@@ -92,7 +92,10 @@ class ParquetRows:
         )
         rows = _BATCH_BYTES * metadata.num_rows // max(size, 1)
         for batch in self._parquet.iter_batches(
-            min(max(rows, 1), _BATCH_ROWS), row_groups=[group], columns=[path]
+            min(max(rows, 1), _BATCH_ROWS),
+            row_groups=[group],
+            columns=[path],
+            use_threads=False,
         ):
             found = batch.column(0)
             yield found.field("bytes") if pa.types.is_struct(found.type) else found
