@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from jobs.options import NAMES
 from jobs.spec_file import example, read_spec
@@ -45,3 +47,19 @@ def test_examples_are_valid(path: Path) -> None:
 
 def test_the_full_example_is_what_init_writes() -> None:
     assert (ROOT / "examples" / "job.toml").read_text(encoding="utf-8") == example()
+
+
+def test_the_operations_page_and_the_schedules_name_options_that_exist() -> None:
+    cron = yaml.safe_load((ROOT / "examples" / "cronjob.yaml").read_text(encoding="utf-8"))
+    (container,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    text = " ".join(container["args"]) + "\n"
+    for name in ("docs/operations.md", "examples/crontab", "cluster.yaml"):
+        text += (ROOT / name).read_text(encoding="utf-8")
+    used = re.findall(
+        r"restyle (invert|submit|runs|verify|compact|retry-rejects)\b([^`\n>]*)", text
+    )
+    asked = {(command, flag) for command, rest in used for flag in re.findall(r"--[a-z-]+", rest)}
+    assert {("invert", "--spec"), ("submit", "--address"), ("invert", "--limit")} <= asked
+    helps = {command: restyle(command, "--help").stdout for command, _ in used}
+    assert [(command, flag) for command, flag in asked if flag not in helps[command]] == []
+    assert not [command for command, shown in helps.items() if "Usage" not in shown]
