@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -19,7 +20,7 @@ from pipeline.sources.parquet_columns import (
     parquet_images,
 )
 from pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
-from pipeline.sources.remote_files import list_remote
+from pipeline.sources.remote_files import full_uri, list_remote
 from pipeline.sources.tar_shard import tar_images
 from pipeline.sources.text_lists import text_entries
 from pipeline.storage import absolute_path, local_path, shown_uri, storage_errors
@@ -119,11 +120,12 @@ def _input_errors(source: str) -> Iterator[None]:
 def _with_own(files: Iterator[SourceImage], source: str) -> Iterator[tuple[SourceImage, bool]]:
     """Files, and whether ``INPUT`` names just this one."""
     path = local_path(source)
-    shown = source if path is None else f"{FILE.decode()}{absolute_path(path)}"
+    if path is None:
+        own = full_uri(source).encode("utf-8", "surrogateescape")
+    else:
+        own = FILE + os.fsencode(absolute_path(path))
     for file in files:
-        # Schemes have several spellings, so that only what follows is compared.
-        own = file.uri.partition(b"://")[2]
-        yield file, own == shown.partition("://")[2].encode("utf-8", "surrogateescape")
+        yield file, file.uri == own
 
 
 class _Catalog:

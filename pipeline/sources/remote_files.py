@@ -37,10 +37,10 @@ def list_remote(source: str, out: str) -> Iterator[SourceImage]:
         TransientError: the store does not answer properly, however often it is asked.
     """
     filesystem, path = open_filesystem(source)
-    root = _full_uri(filesystem, path)
+    root = full_uri(source)
     is_pattern = has_magic(path) and not _ask(filesystem.exists, path)
     base = before_magic(root) if is_pattern else root
-    remote_out = None if local_path(out) is not None else _full_uri(*open_filesystem(out))
+    remote_out = None if local_path(out) is not None else full_uri(out)
     barred = Barred(remote_out, base)
     fits = _matcher(path, before_magic(path)) if is_pattern else None
     for name, entry in _entries(filesystem, before_magic(path) if is_pattern else path):
@@ -55,16 +55,21 @@ def list_remote(source: str, out: str) -> Iterator[SourceImage]:
         yield SourceImage(image_id(encoded), shown, encoded, size, version)
 
 
+def full_uri(source: str) -> str:
+    """A remote URI as its file system spells it, and as listed files begin.
+
+    Raises:
+        SpecError: an address that makes no sense, or lacks its package.
+    """
+    filesystem, path = open_filesystem(source)
+    return str(filesystem.unstrip_protocol(path)).rstrip("/")
+
+
 def size_and_version(entry: dict[str, Any]) -> tuple[int, str]:
     """Bytes (-1 when unknown) and etag or time of change (or empty) of a listed file."""
     size = entry.get("size", entry.get("Size"))
     version = entry.get("ETag") or entry.get("LastModified") or entry.get("mtime") or ""
     return -1 if size is None else int(size), str(version).strip('"')
-
-
-def _full_uri(filesystem: Any, path: str) -> str:
-    """A URI as its file system spells it."""
-    return str(filesystem.unstrip_protocol(path)).rstrip("/")
 
 
 def _entries(filesystem: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
