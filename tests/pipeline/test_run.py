@@ -34,9 +34,13 @@ class Heard(Listener):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.progress: list[Progress] = []
+        self.found: list[int] = []
 
     def noted(self, line: str) -> None:
         self.lines.append(line)
+
+    def listed(self, inputs: int) -> None:
+        self.found.append(inputs)
 
     def advanced(self, progress: Progress) -> None:
         self.progress.append(progress)

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline.request import Request
+from pipeline.retry import Retry, retry_rejects
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.verify import verify
-from restyle_core.errors import FatalError, SpecError
+from restyle_core.errors import FatalError, RejectReason, SpecError
 from tests.pipeline.in_process import in_process
 
 Damage = Callable[[Path], None]
@@ -195,3 +197,118 @@ def test_a_damaged_entry_is_fatal(out: Path) -> None:
 def test_a_folder_that_is_no_output(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="holds no output of restyle"):
         verify(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def revised(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """One image changed twice, a reject tried again in vain, and one that has a face now."""
+    folder = tmp_path_factory.mktemp("revised")
+    images = folder / "images"
+    images.mkdir()
+    for index in range(5):
+        Image.new("RGB", (40, 40), (25 * index, 0, 0)).save(images / f"{index}.png")
+    for name in ("x.png", "y.png"):
+        (images / name).write_bytes(b"text")
+    settings = InversionSettings(
+        model=str(tiny_model), steps=2, align=False, metrics=(), dtype="fp32"
+    )
+    request = Request(str(images), str(folder / "out"), settings, device="cpu")
+    invert_images(request, engine=in_process)
+    for colour in ("red", "green"):
+        Image.new("RGB", (48, 48 + len(colour)), colour).save(images / "3.png")
+        invert_images(request, engine=in_process)
+    Image.new("RGB", (40, 40), "blue").save(images / "x.png")
+    retry = Retry(str(folder / "out"), (RejectReason.NOT_AN_IMAGE,), device="cpu")
+    retry_rejects(retry, engine=in_process)
+    return folder / "out"
+
+
+def with_rows(out: Path, dataset: str, revision: int) -> Path:
+    """The file that holds rows of a revision."""
+    for path in sorted((out / dataset).iterdir()):
+        if revision in pq.read_table(path)["revision"].to_pylist():
+            return path
+    raise AssertionError(f"no rows of revision {revision} in {dataset}")
+
+
+def without(dataset: str, revision: int) -> Damage:
+    def damage(out: Path) -> None:
+        path = with_rows(out, dataset, revision)
+        table = pq.read_table(path)
+        # The rest of a unit stays, so that only these rows are missed.
+        replace(path, table.filter(pc.not_equal(table["revision"], revision)))
+
+    return damage
+
+
+def other_revision(dataset: str, revision: int, then: int) -> Damage:
+    def damage(out: Path) -> None:
+        path = with_rows(out, dataset, revision)
+        table = pq.read_table(path)
+        changed = pa.array([then] * table.num_rows, pa.int16())
+        position = table.schema.get_field_index("revision")
+        replace(path, table.set_column(position, table.schema.field("revision"), changed))
+
+    return damage
+
+
+def first_revision_of_3(out: Path) -> None:
+    path = with_rows(out, "latents", 1)
+    table = pq.read_table(path)
+    is_3 = pc.match_substring(table["source"], "3.png")
+    assert pc.any(is_3).as_py()
+    replace(path, table.filter(pc.invert(is_3)))
+
+
+def wrong_dropped(out: Path) -> None:
+    entries = [
+        entry
+        for entry in (out / "_ledger").glob("unit-*.json")
+        if json.loads(entry.read_bytes())["dropped"]
+    ]
+    record = json.loads(entries[0].read_bytes())
+    record["dropped"] -= 1
+    entries[0].write_text(json.dumps(record))
+
+
+def old_generation(out: Path) -> None:
+    path = first(out, "rejects")
+    shutil.copy(path, path.with_name(path.stem + "-7.parquet"))
+
+
+REVISION_DAMAGES: dict[str, tuple[Damage, str]] = {
+    "lost changed row": (without("latents", 3), "(revision 3) stands in neither"),
+    "lost middle row": (without("latents", 2), "the ledger counts"),
+    "lost first row": (first_revision_of_3, "the ledger counts"),
+    "lost second reject": (without("rejects", 2), "(revision 2) stands in neither"),
+    "renumbered face": (other_revision("latents", 3, 4), "(revision 4) is not one of this unit"),
+    "renumbered reject": (other_revision("rejects", 2, 1), "(revision 1) is not one of this unit"),
+    "renumbered steps": (other_revision("steps", 3, 2), "steps does not hold"),
+    "lost plan between": (
+        lambda out: (out / "_ledger" / "plan-000001.parquet").unlink(),
+        "is planned, but 2 is not",
+    ),
+    "wrong number dropped": (wrong_dropped, "the ledger counts"),
+    "left over generation": (old_generation, "belongs to no unit"),
+    "lost retry": (
+        lambda out: sorted((out / "_ledger").glob("unit-*"))[-1].unlink(),
+        "stands in neither",
+    ),
+}
+
+
+def test_revisions_are_accounted_for(revised: Path) -> None:
+    verdict = verify(str(revised))
+    assert verdict.problems == []
+    # Five inputs and two more revisions of one, and two that were rejected and tried again.
+    assert (verdict.units, verdict.images, verdict.faces, verdict.rejects) == (4, 9, 8, 1)
+
+
+@pytest.mark.parametrize("name", sorted(REVISION_DAMAGES))
+def test_damage_of_revisions_is_found(revised: Path, tmp_path: Path, name: str) -> None:
+    out = Path(shutil.copytree(revised, tmp_path / "out"))
+    damage, words = REVISION_DAMAGES[name]
+    damage(out)
+    problems = verify(str(out)).problems
+    assert any(words in problem for problem in problems), problems
+    assert not any("\n" in problem for problem in problems)
