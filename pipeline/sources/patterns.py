@@ -56,7 +56,8 @@ def _matches(folder: str, parts: Sequence[str]) -> Iterator[str]:
 def _matches_below(folder: str, parts: Sequence[str], seen: set[tuple[int, int]]) -> Iterator[str]:
     """Matches in a folder and in all folders below; links back up lead nowhere new."""
     if not parts:
-        yield folder
+        if os.path.isdir(folder or "/"):  # noqa: PTH112 (as in the other lines)
+            yield folder or "/"
         return
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.stat(folder or "/")  # noqa: PTH116 (once for each folder)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import tracemalloc
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from pipeline.sources import SourceReader, list_images
+from pipeline.request import InputOptions
+from pipeline.source_image import SourceImage
+from pipeline.sources import BATCH, SourceReader, iter_images
 from restyle_core.errors import FatalError, SpecError
+from tests.pipeline.sources.tars import packed
 
 
 @pytest.fixture
@@ -18,6 +23,12 @@ def folder(tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())
     return root
+
+
+def list_images(source: str, out: str) -> list[SourceImage]:
+    """Every input once, in the order of the stream."""
+    batches = iter_images(source, out, InputOptions())
+    return list({image.image_id: image for batch in batches for image in batch}.values())
 
 
 def names(images: list, root: Path) -> list[str]:
@@ -126,6 +137,156 @@ def test_a_folder_that_may_not_be_read(folder: Path) -> None:
             list_images(str(folder), "out")
     finally:
         (folder / "deep").chmod(0o755)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folders = ["a", "a.b", "a/b", "a/.h", "b", "[c]", "a/b/c/d"]
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name in ["1.jpg", "10.jpg", "2.png", ".x.jpg", "a"]:
+            if not (tmp_path / folder / name).is_dir():
+                (tmp_path / folder / name).touch()
+    return tmp_path
+
+
+PATTERNS = [
+    "*",
+    "**",
+    "*/*.jpg",
+    "**/*.jpg",
+    "a/**/1.jpg",
+    "a*/[12].*",
+    "**/b",
+    "?/?.jpg",
+    "[[]c]/*",
+]
+
+
+@pytest.mark.parametrize(
+    "pattern", [*PATTERNS, "a/.h/*", "*/.*", "**/d/../1.jpg", "x/**", "**/b/**"]
+)
+def test_patterns_match_what_the_standard_library_matches(tree: Path, pattern: str) -> None:
+    expected = set()
+    for match in glob.glob(os.path.normpath(f"{tree}/{pattern}"), recursive=True):  # noqa: PTH207
+        folder = Path(match)
+        below = [each for each in folder.rglob("*") if each.is_file()]
+        hidden = [e for e in below if any(p.startswith(".") for p in e.relative_to(folder).parts)]
+        expected |= {str(each) for each in below if each not in hidden} or {match}
+    expected = {each for each in expected if Path(each).is_file()}
+    try:
+        found = [image.source for image in list_images(f"{tree}/{pattern}", "/out")]
+    except SpecError:
+        found = []
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+def test_the_stream_is_in_the_order_of_paths(tree: Path) -> None:
+    uris = [image.uri for image in list_images(str(tree), "/out")]
+    assert uris == sorted(uris)
+    assert len(uris) == 24
+
+
+@pytest.mark.parametrize(
+    "pattern", ["d*/*.jpg", "**/a.jpg", "*", "**", "d*", "[b-z]*/*/?.jpg", "x*"]
+)
+def test_remote_patterns_match_what_fsspec_matches(pattern: str) -> None:
+    files = fsspec.filesystem("memory")
+    root = "/patterns-test"
+    for name in ["a.jpg", "b.txt", "deep/a.jpg", "deep/er/a.jpg", "deep/er/x/y.jpg", "e/.h/a.jpg"]:
+        files.pipe_file(f"{root}/{name}", b"x")
+    expected = set()
+    for name, entry in files.glob(f"{root}/{pattern}", detail=True).items():
+        expected |= {name} if entry["type"] == "file" else set(files.find(name))
+    try:
+        found = list_images(f"memory:/{root}/{pattern}", "/out")
+    except SpecError:
+        found = []
+    shown = sorted(image.source.removeprefix("memory://") for image in found)
+    assert shown == sorted(name for name in expected if "/.h" not in name)
+
+
+def test_batches_hold_one_container_or_files(tmp_path: Path) -> None:
+    (tmp_path / "b.tar").write_bytes(packed([(f"{at}.jpg", b"x") for at in range(5000)]))
+    (tmp_path / "d.tar").write_bytes(packed([("1.jpg", b"x")]))
+    for name in ["a.jpg", "c.jpg", "c.tar.gz", "e.TAR"]:
+        (tmp_path / name).write_bytes(b"x")
+    batches = list(iter_images(str(tmp_path), "/out", InputOptions()))
+    assert [len(batch) for batch in batches] == [1, 5000, 2, 1, 1]
+    assert [sorted({Path(os.fsdecode(i.uri)).name for i in batch}) for batch in batches] == [
+        *(["a.jpg"], ["b.tar"], ["c.jpg", "c.tar.gz"]),
+        *(["d.tar"], ["e.TAR"]),
+    ]
+    assert batches[2][1].fault.startswith("unsupported_archive|a compressed archive")
+    assert batches[4][0].fault.startswith("damaged_archive|")
+
+
+def test_many_files_come_in_batches_of_bounded_size(tmp_path: Path) -> None:
+    for at in range(2 * BATCH // 100 + 3):
+        (tmp_path / f"{at:03d}").mkdir()
+        for name in range(100):
+            (tmp_path / f"{at:03d}" / f"{name}.jpg").touch()
+    sizes = [len(batch) for batch in iter_images(str(tmp_path), "/out", InputOptions())]
+    assert max(sizes) == BATCH
+    assert sum(sizes) == 100 * (2 * BATCH // 100 + 3)
+
+
+def test_known_containers_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(packed([("1.jpg", b"x")]))
+    (tmp_path / "b.tar").write_bytes(b"not even a tar, but who looks")
+    (tmp_path / "c.jpg").write_bytes(b"x")
+    (tmp_path / "list.txt").write_text("a.tar\nb.tar\n")
+    version = str((tmp_path / "b.tar").stat().st_mtime_ns)
+    asked = []
+
+    def known(uri: bytes, version: str) -> bool:
+        asked.append((uri, version))
+        return uri.endswith(b"b.tar")
+
+    options = InputOptions()
+    found = [image for batch in iter_images(str(tmp_path), "/o", options, known) for image in batch]
+    assert [Path(i.source).name for i in found] == ["a.tar::1.jpg", "c.jpg", "list.txt"]
+    assert (f"file://{tmp_path}/b.tar".encode(), version) in asked
+    assert len(asked) == 2
+    # A known container is not nothing.
+    assert list(iter_images(str(tmp_path / "b.tar"), "/o", options, known)) == []
+    (batch,) = iter_images(str(tmp_path / "list.txt"), "/o", options, known)
+    assert [Path(i.source).name for i in batch] == ["a.tar::1.jpg"]
+
+
+def test_a_format_that_is_given_holds_for_every_file(tmp_path: Path) -> None:
+    (tmp_path / "shard").write_bytes(packed([("1.jpg", b"x")]))
+    (tmp_path / "x.tar").write_bytes(packed([("2.jpg", b"x")]))
+    stream = iter_images(str(tmp_path), "/out", InputOptions("tar"))
+    assert [[Path(i.source).name for i in batch] for batch in stream] == [
+        ["shard::1.jpg"],
+        ["x.tar::2.jpg"],
+    ]
+    (batch,) = iter_images(str(tmp_path), "/out", InputOptions("files"))
+    assert [image.place for image in batch] == ["", ""]
+
+
+def test_memory_of_listing_does_not_grow_with_the_input(tmp_path: Path) -> None:
+    for folder in range(40):
+        (tmp_path / f"{folder:02d}").mkdir()
+        for name in range(500):
+            (tmp_path / f"{folder:02d}" / f"{name}.jpg").touch()
+    lines = (f"s3://bucket/folder/{at}.jpg\n" for at in range(10 * BATCH))
+    (tmp_path / "list.txt").write_text("".join(lines))
+    for source, count in ((tmp_path, 20_001), (tmp_path / "list.txt", 10 * BATCH)):
+        stream = iter_images(str(source), "/out", InputOptions())
+        listed = len(next(stream))
+        tracemalloc.start()
+        # What the second batch needed is all that is ever needed: it, and the one before.
+        listed += len(next(stream))
+        second = tracemalloc.get_traced_memory()[1]
+        listed += sum(len(batch) for batch in stream)
+        last = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert listed == count
+        assert last < 2.2 * second
+        assert last < 2000 * BATCH
 
 
 def test_remote_folders_globs_and_files() -> None:
