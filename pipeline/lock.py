@@ -38,6 +38,10 @@ MISSED = 3
 _PREFIX = "_ledger/driver-"
 _SUFFIX = ".json"
 _POLL = 0.25
+
+# Claims of this process that were not given back yet. Another one with its number is left from a
+# storage that could not be reached when the lock was released.
+_own: set[str] = set()
 _PATIENCE = 5.0
 
 
@@ -109,6 +113,7 @@ class DriverLock:
         Raises:
             SpecError: another driver has the output, or is about to.
         """
+        _own.add(self._claim.nonce)
         self._write(state="asking")
         self._thread.start()
         watch = _Watch(self._beat)
@@ -137,6 +142,7 @@ class DriverLock:
         if self._thread.is_alive():
             # A beat that is being written would bring the claim back.
             self._thread.join(_PATIENCE)
+        _own.discard(self._claim.nonce)
         # What is left is known for dead by the next driver; it must not hide why this one ends.
         with contextlib.suppress(RestyleError):
             self._storage.delete(self._claim.name)
@@ -223,6 +229,8 @@ class _Watch:
 
     def is_dead(self, claim: Claim) -> bool:
         """Certainly dead: the kernel says so, or no sign of life for too long."""
+        if self._is_here(claim) and claim.pid == os.getpid():
+            return claim.nonce not in _own
         if self._is_here(claim):
             return _born(claim.pid) != claim.born
         now = time.monotonic()

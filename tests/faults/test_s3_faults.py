@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from s3fs import S3FileSystem
 
+from pipeline.compaction import compact
 from pipeline.lock import driver_lock
-from pipeline.request import Listener
+from pipeline.request import Listener, Request
+from pipeline.run import invert_images
+from pipeline.settings import InversionSettings
 from pipeline.storage import Storage, open_storage
+from pipeline.verify import verify
 from restyle_core.errors import FatalError, TransientError
+from tests.pipeline.in_process import in_process
 from tests.s3_server import FaultyProxy, every, faulty_s3, first
 
 pytestmark = pytest.mark.filterwarnings(
@@ -123,3 +132,61 @@ def test_the_lock_needs_no_conditional_writes(server: FaultyProxy, storage: Stor
     server.rule = lambda method, path: ""
     assert storage.sizes("_ledger") == {}
     assert server.met["conditional"] == 0
+
+
+INPUTS = 20
+
+
+@pytest.fixture
+def request_of(storage: Storage, tiny_model: Path) -> Request:
+    """Inputs and output on the same server."""
+    inputs = open_storage("s3://bucket/inputs")
+    for number in range(INPUTS):
+        target = io.BytesIO()
+        Image.new("RGB", (40, 40), (10 * number, 0, 0)).save(target, "png")
+        inputs.write(f"{number:02d}.png", target.getvalue())
+    settings = InversionSettings(
+        model=str(tiny_model), steps=1, align=False, metrics=(), reconstructions="none",
+        dtype="fp32",
+    )  # fmt: skip
+    return Request("s3://bucket/inputs", "s3://bucket/some run", settings, device="cpu")
+
+
+def test_a_job_on_a_bad_server(server: FaultyProxy, request_of: Request) -> None:
+    requests, faults = count(), ("503", "reset", "lost", "500", "cut")
+
+    def rule(method: str, path: str) -> str:
+        number = next(requests)
+        # Nothing is left of an answer that has no content when it is cut.
+        fault = faults[number // 5 % len(faults)] if number % 5 == 4 else ""
+        return "" if fault == "cut" and method != "GET" else fault
+
+    server.rule = rule
+    outcome = invert_images(request_of, engine=in_process)
+    assert (outcome.images, outcome.summary.rejected) == (INPUTS, 0)
+    assert compact(request_of.out).units == 3
+    verdict = verify(request_of.out)
+    assert (verdict.problems, verdict.faces) == ([], INPUTS)
+    assert invert_images(request_of, engine=in_process).images == 0
+    assert all(server.met[fault] for fault in faults)
+    assert server.met["conditional"] == 0
+
+
+def test_access_that_is_withdrawn_and_given_back(server: FaultyProxy, request_of: Request) -> None:
+    entries = 0
+
+    def rule(method: str, path: str) -> str:
+        nonlocal entries
+        denied = "403" if entries else ""
+        entries += method == "PUT" and "/_ledger/unit-" in path
+        return denied
+
+    server.rule = rule
+    with pytest.raises(FatalError, match="access denied") as caught:
+        invert_images(request_of, engine=in_process)
+    assert "\n" not in str(caught.value)
+    server.rule = lambda method, path: ""
+    # One unit is done; the rest is run now, and no input was rejected for what the server did.
+    outcome = invert_images(request_of, engine=in_process)
+    assert (outcome.images, outcome.summary.rejected) == (INPUTS - 8, 0)
+    assert verify(request_of.out).problems == []

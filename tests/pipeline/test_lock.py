@@ -115,6 +115,20 @@ def test_a_process_that_ended_is_known_for_dead_at_once(storage: Storage) -> Non
     process.wait()
 
 
+def test_what_this_process_could_not_give_back_is_not_in_its_way(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise FatalError("access denied")
+
+    with monkeypatch.context() as patch, driver_lock(storage, Listener()):
+        patch.setattr(type(storage), "delete", refuse)
+    assert len(claims(storage)) == 1
+    with driver_lock(storage, Listener(), beat=60) as held:
+        held.check()
+        assert len(claims(storage)) == 1
+
+
 def test_a_dead_driver_elsewhere_is_waited_for(storage: Storage) -> None:
     put(storage, state="held", place="another", host="far")
     notes = Notes()
