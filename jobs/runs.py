@@ -28,7 +28,8 @@ def runs(
     records = read_runs(storage, last)
     if not records:
         raise SpecError(f"{storage.uri} holds no record of a run of restyle; correct OUT")
-    rows, remarks = [_HEADINGS], []
+    rows: list[tuple[str, ...]] = [_HEADINGS]
+    remarks = []
     for record in records:
         if isinstance(record, str):
             remarks.append(f"{record} cannot be understood; was it written by another version?")
