@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline import input_plan
 from pipeline.input_plan import InputPlan, PlanOutcome, plan_only
@@ -19,7 +21,9 @@ from pipeline.request import InputOptions, Interrupted, Listener, Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.source_image import SourceImage
+from pipeline.sources import catalog
 from pipeline.storage import open_storage
+from pipeline.verify import verify
 from restyle_core.errors import SpecError, TransientError
 from tests.pipeline.in_process import in_process
 from tests.pipeline.test_manifest import numbered
@@ -157,3 +161,32 @@ def test_a_list_of_uris_is_planned_without_opening_one(tmp_path: Path) -> None:
 def request_of(source: Path, out: Path, model: Path) -> Request:
     settings = InversionSettings(model=str(model), steps=1, align=False, metrics=(), dtype="fp32")
     return Request(str(source), str(out), settings, device="cpu")
+
+
+def test_a_shard_is_opened_again_only_when_it_changed(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, out = tmp_path / "shard.tar", tmp_path / "out"
+    make_shard(shard, tmp_path, 3)
+    request = request_of(shard, out, tiny_model)
+    assert invert_images(request, engine=in_process).summary.faces == 3
+    opened: list[object] = []
+    real = catalog.tar_images
+    monkeypatch.setattr(catalog, "tar_images", lambda *a, **k: (opened.append(a), real(*a, **k))[1])
+    assert invert_images(request, engine=in_process).images == 0
+    assert opened == []
+    make_shard(shard, tmp_path, 4)
+    heard = Heard()
+    outcome = invert_images(request, heard, in_process)
+    assert len(opened) == 1
+    assert (outcome.images, outcome.summary.faces) == (4, 7)
+    record = json.loads((out / "run.json").read_bytes())
+    assert (record["new"], record["changed"], record["vanished"]) == (1, 3, 0)
+    assert verify(str(out)).problems == []
+
+
+def make_shard(shard: Path, folder: Path, count: int) -> None:
+    with tarfile.open(shard, "w") as archive:
+        for index in range(count):
+            Image.new("RGB", (40, 40), (20 * index, 0, 0)).save(folder / "one.png")
+            archive.add(folder / "one.png", f"inside/{index}.png")
