@@ -4,209 +4,318 @@ Ray moves *envelopes*: blocks of one row, which is one unit, so that no block is
 merged. Failures travel in envelopes too; an exception would cost Ray's retries and say less.
 The inversion stage writes its own units, because their images would otherwise cross the object
 store and a third kind of process would have to be started.
+
+Workers and nodes may die at any moment. Ray restarts the actors and repeats what they were at, a
+bounded number of times; a unit that still has no receipt is the next round's. Whatever hangs is
+ended by the watchdog.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import math
+import queue
+import threading
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
-
-from pipeline.aligner import AlignedUnit, Aligner
-from pipeline.envelope import opened, seal
-from pipeline.job import Job, Receipt, failure, one_line
-from pipeline.manifest import PlanReader, UnitRef
-from pipeline.sink import write_unit
-from pipeline.storage import open_storage
-from restyle_core.errors import FatalError
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Alignment shares the cores with inversion, whose idle threads would otherwise spin on them.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Warns of arguments that a restarted actor may lose; they live as long as this process.
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-
 import ray
 import ray.data
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
+from ray.experimental import internal_kv
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-_OBJECT_STORE_BYTES = 512 * 2**20
+from pipeline import attempts
+from pipeline.cluster import Cluster, living_nodes
+from pipeline.envelope import opened, seal
+from pipeline.job import Job, Receipt
+from pipeline.manifest import UnitRef
+from pipeline.pools import Pool, Pools, cluster_pools, local_pools
+from pipeline.request import Listener, Workers
+from pipeline.stages import AlignStage, InvertStage
+from pipeline.storage import open_storage
+from pipeline.watchdog import Heart, Stalled, Watchdog
 
-# Fractions of a core in Ray's books. The real work is in threads and child processes; what
-# matters is that all stages fit on one core together, or none would ever start.
-_ALIGN_CPUS = 0.4
-_INVERT_CPUS = 0.4
+# Times that Ray repeats a unit whose actor died. More than the tries after which a unit is given
+# up, so that one that kills its worker is dealt with in one round.
+_REPEATS = attempts.MAX_TRIES + 2
 
-# Short, because the paths of Unix sockets inside may have no more than 107 characters.
-_FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
-_FOLDER_PREFIX = "restyle-"
+# Actors that die while they start, one after another, before a round ends.
+_STILLBORN = 5
 
+# Units in work at the same time in an inversion actor, so that their faces fill its batches.
+_MOST_TOGETHER = 4
+_USUAL_BATCH = 32
 
-@contextlib.contextmanager
-def local_cluster() -> Iterator[None]:
-    """A Ray cluster on this machine alone, gone without a trace at the end.
-
-    Raises:
-        FatalError: it does not start.
-    """
-    _sweep()
-    folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_FOLDERS)
-    try:
-        try:
-            with _standard_error_closed():
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    _temp_dir=folder,
-                )
-        except Exception as error:
-            raise FatalError(f"Ray does not start: {one_line(error)}") from error
-        _be_quiet()
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+_LOOK_SECONDS = 5.0
+_CLOSE_SECONDS = 15.0
+_HEARTS = b"restyle"
 
 
-def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-    """Run units, in any order, on the cluster that is there.
-
-    Units whose worker died may have no receipt.
+class Graph:
+    """Builds and runs the graph, once for each round.
 
     Args:
-        job: what the workers need to know.
-        units: pending ones.
-
-    Yields:
-        A receipt as soon as a unit is committed or has failed.
+        cluster: that is running.
+        workers: what the user asked for.
+        listener: is told what a person should know about the actors.
     """
-    # A numbered device is the user's own choice, which Ray's assignment must not renumber.
-    gpu = job.device == "cuda"
-    dataset = (
+
+    def __init__(self, cluster: Cluster, workers: Workers, listener: Listener) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._listener = listener
+        self._noted = ""
+
+    def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+        """Run units, in any order. Units whose worker died may have no receipt.
+
+        Args:
+            job: what the workers need to know.
+            units: pending ones.
+
+        Yields:
+            A receipt as soon as a unit is committed or has failed.
+
+        Raises:
+            FatalError: no node has room for a stage.
+            Stalled: something hangs; units without an entry can be run again.
+        """
+        # After a round that hung, the connection was given up.
+        self._cluster.start()
+        _set_up()
+        attempts.sweep(open_storage(job.out), {unit.name for unit in units})
+        pools = self._pools(job)
+        run = uuid.uuid4().hex
+        with warnings.catch_warnings():
+            # Restarts and retries of actors have no other place to be said yet.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            dataset = _dataset(job, units, pools, run)
+        receipts = _Receipts(dataset)
+        watchdog = Watchdog(
+            (AlignStage.name, InvertStage.name),
+            lambda: _told(run),
+            lambda: pools.homeless(self._cluster.offers()),
+        )
+        complete = False
+        try:
+            for receipt in receipts.until_done(watchdog.look):
+                watchdog.progressed()
+                yield receipt
+            complete = True
+        except Stalled:
+            # Nothing of Ray's is trusted any more.
+            self._cluster.stop()
+            raise
+        finally:
+            if not complete:
+                receipts.close()
+            _forget(run)
+
+    def _pools(self, job: Job) -> Pools:
+        offers = self._cluster.offers()
+        if self._cluster.is_local:
+            pools = local_pools(offers[0], self._workers, job.device, job.threads)
+        else:
+            pools = cluster_pools(offers, self._workers, job.device)
+        if pools.note and pools.note != self._noted:
+            self._noted = pools.note
+            self._listener.noted(pools.note)
+        return pools
+
+
+def _dataset(job: Job, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
+    images = sum(unit.images for unit in units)
+    together = _together(job, images / len(units))
+    return (
         ray.data.from_blocks([seal(unit.name, unit) for unit in units])
         .map_batches(
-            _AlignStage,
-            fn_constructor_args=(job, min(job.threads, sum(unit.images for unit in units))),
+            _AlignStageActor,
+            fn_constructor_args=(job, run, min(pools.align.threads or 1, images)),
             batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=_ALIGN_CPUS,
             # A second call keeps the processes busy while the first puts its unit into the store.
-            compute=ray.data.ActorPoolStrategy(
-                size=1,
-                max_tasks_in_flight_per_actor=3,
-                max_concurrent_calls_per_actor=2,
-                enable_true_multi_threading=True,
-            ),
+            compute=_strategy(pools.align, 2, len(units)),
+            **_asking(pools.align, _near_no_gpu if pools.invert.gpus else None),
         )
         .map_batches(
-            _InvertStage,
-            fn_constructor_args=(job,),
+            _InvertStageActor,
+            fn_constructor_args=(job, run, pools.invert.threads),
             batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=_INVERT_CPUS,
-            num_gpus=1 if gpu else 0,
-            # A second call writes its unit while the first computes.
-            compute=ray.data.ActorPoolStrategy(
-                size=1,
-                max_tasks_in_flight_per_actor=2,
-                max_concurrent_calls_per_actor=2,
-                enable_true_multi_threading=True,
-            ),
+            compute=_strategy(pools.invert, together, len(units)),
+            **_asking(pools.invert),
         )
     )
-    for table in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        for row in range(table.num_rows):
-            yield opened(table.slice(row, 1))
 
 
-class _AlignStage:
-    def __init__(self, job: Job, processes: int) -> None:
-        self._aligner = Aligner(job.source, job.crop, processes)
-        self._plans = PlanReader(open_storage(job.out))
+def _together(job: Job, images: float) -> int:
+    """Units that an inversion actor works at: two batches full, and one that is written."""
+    batch = job.batch_size or _USUAL_BATCH
+    return min(_MOST_TOGETHER, 1 + math.ceil(2 * batch / images))
+
+
+def _strategy(pool: Pool, together: int, units: int) -> ray.data.ActorPoolStrategy:
+    return ray.data.ActorPoolStrategy(
+        min_size=pool.smallest,
+        max_size=pool.most,
+        initial_size=max(pool.smallest, min(pool.most, units)),
+        # One more waits at the actor while these are in work.
+        max_tasks_in_flight_per_actor=together + 1,
+        max_concurrent_calls_per_actor=together,
+        enable_true_multi_threading=True,
+    )
+
+
+def _asking(pool: Pool, where: Callable[[], dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {
+        "batch_format": "pyarrow",
+        "num_cpus": pool.cpus,
+        "num_gpus": pool.gpus,
+        "resources": pool.resources,
+        "max_restarts": -1,
+        "max_task_retries": _REPEATS,
+        **({} if where is None or pool.resources else {"ray_remote_args_fn": where}),
+    }
+
+
+_turn = itertools.count()
+
+
+def _near_no_gpu() -> dict[str, Any]:
+    """Send an actor to the next of the nodes without GPU, or anywhere when there is none."""
+    nodes = [
+        node["NodeID"]
+        for node in living_nodes()
+        if node["Resources"].get("CPU") and not node["Resources"].get("GPU")
+    ]
+    if not nodes:
+        return {}
+    node = nodes[next(_turn) % len(nodes)]
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+
+
+class _AlignStageActor:
+    """Alignment as Ray calls it."""
+
+    def __init__(self, job: Job, run: str, processes: int) -> None:
+        self._heart = _heart(run, AlignStage.name)
+        with self._heart.at_work():
+            self._stage = AlignStage(job, processes)
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
-        ref: UnitRef = opened(envelope)
-        try:
-            return seal(ref.name, self._aligner(self._plans.read(ref)))
-        except Exception as error:
-            return seal(ref.name, failure(ref.name, error))
+        with self._heart.at_work():
+            ref: UnitRef = opened(envelope)
+            return seal(ref.name, self._stage(ref))
 
 
-class _InvertStage:
-    def __init__(self, job: Job) -> None:
-        self._storage = open_storage(job.out)
-        self._fingerprint = job.settings.fingerprint
-        self._failure: Exception | None = None
-        try:
-            # Here, because only this process may pay for torch.
-            from pipeline.inverter import Inverter
+class _InvertStageActor:
+    """Inversion as Ray calls it."""
 
-            self._inverter = Inverter(
-                job.model,
-                job.settings,
-                device=job.device,
-                batch_size=job.batch_size,
-                threads=job.threads,
-            )
-        except Exception as error:
-            # Raised here, it would only make Ray start the actor again and again.
-            self._failure = error
+    def __init__(self, job: Job, run: str, threads: int | None) -> None:
+        self._heart = _heart(run, InvertStage.name)
+        with self._heart.at_work():
+            self._stage = InvertStage(job, threads, self._heart.stepped)
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
-        aligned: AlignedUnit | Receipt = opened(envelope)
-        if isinstance(aligned, Receipt):
-            return envelope
-        return seal(aligned.unit, self._receipt(aligned))
+        with self._heart.at_work():
+            aligned = opened(envelope)
+            if isinstance(aligned, Receipt):
+                return envelope
+            return seal(aligned.unit, self._stage(aligned))
 
-    def _receipt(self, aligned: AlignedUnit) -> Receipt:
-        if self._failure is not None:
-            return failure(aligned.unit, self._failure, fatal=True)
+
+class _Receipts:
+    """Takes what comes out of a dataset in a thread of its own, so that waiting can be ended."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._queue: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._take, args=(dataset,), name="receipts", daemon=True
+        )
+        self._thread.start()
+
+    def until_done(self, look: Callable[[], None]) -> Iterator[Receipt]:
+        """Receipts as they come; ``look`` is called whenever none came for a while."""
+        while True:
+            try:
+                found = self._queue.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                look()
+                continue
+            if found is None:
+                return
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+
+    def close(self) -> None:
+        """End the execution; one that does not end is left to the end of the connection."""
+        ending = threading.Thread(target=_end_executions, name="end", daemon=True)
+        ending.start()
+        ending.join(_CLOSE_SECONDS)
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _take(self, dataset: Any) -> None:
         try:
-            inverted = self._inverter(aligned)
-            record = write_unit(self._storage, inverted, self._fingerprint)
-        except Exception as error:
-            return failure(aligned.unit, error)
-        return Receipt(aligned.unit, record, device=str(self._inverter.model.device))
+            for table in dataset.iter_batches(
+                batch_size=None, prefetch_batches=0, batch_format="pyarrow"
+            ):
+                for row in range(table.num_rows):
+                    self._queue.put(opened(table.slice(row, 1)))
+        except BaseException as error:
+            self._queue.put(error)
+        else:
+            self._queue.put(None)
 
 
-def _sweep() -> None:
-    """Remove what clusters of killed runs left."""
-    for folder in Path(_FOLDERS).glob(f"{_FOLDER_PREFIX}*-*"):
-        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not Path("/proc", owner).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+def _end_executions() -> None:
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            with contextlib.suppress(Exception):
+                thread.shutdown(force=True)
 
 
-@contextlib.contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    """Keep Ray's native code from announcing its log level; errors come as exceptions."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
+def _heart(run: str, stage: str) -> Heart:
+    key = f"{run}:{stage}:{uuid.uuid4().hex}"
+
+    def tell(state: bytes) -> None:
+        internal_kv._internal_kv_put(key, state, True, namespace=_HEARTS)
+
+    return Heart(tell)
 
 
-def _be_quiet() -> None:
+def _told(run: str) -> dict[str, bytes]:
+    """What the hearts of a run's workers told last, by ``stage:worker``."""
+    keys = internal_kv._internal_kv_list(f"{run}:", namespace=_HEARTS)
+    found = {}
+    for key in keys:
+        state = internal_kv._internal_kv_get(key, namespace=_HEARTS)
+        if state is not None:
+            found[key.decode().partition(":")[2]] = state
+    return found
+
+
+def _forget(run: str) -> None:
+    if ray.is_initialized():
+        with contextlib.suppress(Exception):
+            internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_HEARTS)
+
+
+def _set_up() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = None
     # A worker's death costs its unit a retry by the run, not the whole job.
     context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = _STILLBORN
+    # A unit may take hours; the watchdog knows better.
+    context.execution_no_progress_timeout_s = -1
+    # More actors as soon as all that there are have their hands full.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="ray.data")

@@ -10,7 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.request import Workers
 from pipeline.settings import Precision
+from restyle_core.errors import SpecError
 
 # Device files of NVIDIA's driver, its form under WSL, and AMD's.
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
@@ -34,16 +36,23 @@ class Placement:
     reason: str
 
 
-def choose(dtype: str, device: str) -> Placement:
+def choose(dtype: str, device: str, workers: Workers | None = None) -> Placement:
     """Resolve ``auto``, as :func:`restyle_core.hardware.choose` does.
 
     Args:
         dtype: ``auto``, ``fp32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: where it will be computed; on this machine when None.
 
     Raises:
         SpecError: an unknown name, or a device that is not there.
+        FatalError: the cluster that must be asked does not answer.
     """
+    if workers is not None and workers.address is not None and device != "cpu":
+        placement = _on_cluster(dtype, device, workers)
+        if placement is not None:
+            return placement
+        device = "cpu"
     if device == "cpu" or (device == "auto" and not _has_accelerator()):
         if dtype in ("fp32", "bf16"):
             return Placement("cpu", "fp32" if dtype == "fp32" else "bf16", f"{dtype}: asked for")
@@ -59,6 +68,25 @@ def choose(dtype: str, device: str) -> Placement:
     found = choose_with_torch(dtype, device)
     precision: Precision = "fp32" if found.dtype == DTYPES["fp32"] else "bf16"
     return Placement(str(found.device), precision, found.dtype_reason)
+
+
+def _on_cluster(dtype: str, device: str, workers: Workers) -> Placement | None:
+    """The GPUs of other machines, which cannot be looked at from here; None without any."""
+    if device == "auto" and workers.gpus_per_actor is None:
+        # Here, because most runs need not wait for Ray's import before they know what to do.
+        from pipeline.cluster import has_gpus
+
+        if not has_gpus(workers.address or "auto"):
+            return None
+    elif device == "auto" and not workers.gpus_per_actor:
+        return None
+    elif device not in ("auto", "cuda"):
+        raise SpecError(f"--device {device} with --address: Ray chooses the GPU itself; use cuda")
+    if dtype == "auto":
+        return Placement("cuda", "bf16", "bf16: GPUs of the cluster")
+    if dtype not in ("fp32", "bf16"):
+        raise SpecError(f"dtype {dtype!r} is unknown; choose auto, fp32 or bf16")
+    return Placement("cuda", "fp32" if dtype == "fp32" else "bf16", f"{dtype}: asked for")
 
 
 def _has_accelerator() -> bool:

@@ -122,5 +122,5 @@ def _precision(request: Request, bound: ResolvedSettings | None) -> tuple[Precis
         return bound.dtype, f"{bound.dtype}: as this output was begun"
     if asked != "auto":
         return asked, f"{asked}: asked for"
-    placement = choose(asked, request.device)
+    placement = choose(asked, request.device, request.workers)
     return placement.dtype, placement.reason

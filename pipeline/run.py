@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from pipeline import ledger
+from pipeline import attempts, ledger
 from pipeline.compaction import settle
 from pipeline.datasets import DATASETS
 from pipeline.input_plan import InputPlan, plan_input
@@ -19,7 +19,7 @@ from pipeline.preparation import Preparation, job_of, prepare
 from pipeline.recorder import Recorder
 from pipeline.report import NAME as REPORT
 from pipeline.report import write_report
-from pipeline.request import Interrupted, Listener, Outcome, Request
+from pipeline.request import Interrupted, Listener, Outcome, Request, Workers
 from pipeline.rounds import FAILURES, Execute, Rounds, plural
 from pipeline.run_record import NAME, Command, State, read_run
 from pipeline.storage import Storage
@@ -87,7 +87,7 @@ def conduct(
             if not run.pending:
                 return run.unchanged() or run.conclude()
             run.begin()
-            with (engine or _ray)() as execute:
+            with engine() if engine else _ray(request.workers, listener) as execute:
                 run.execute(execute)
             return run.conclude()
         except KeyboardInterrupt:
@@ -97,13 +97,11 @@ def conduct(
             raise
 
 
-@contextlib.contextmanager
-def _ray() -> Iterator[Execute]:
+def _ray(workers: Workers, listener: Listener) -> AbstractContextManager[Execute]:
     # Here, because a run with nothing to do need not wait for Ray's import.
-    from pipeline.graph import local_cluster, run_units
+    from pipeline.cluster import ray_engine
 
-    with local_cluster():
-        yield run_units
+    return ray_engine(workers, listener)
 
 
 class _Run:
@@ -159,7 +157,9 @@ class _Run:
     def begin(self) -> None:
         """Write what must be there before the first unit is."""
         prepared = self._prepared
-        self._record.device = choose(prepared.settings.dtype, self._request.device).device
+        self._record.device = choose(
+            prepared.settings.dtype, self._request.device, self._request.workers
+        ).device
         self._listener.noted(
             f"{prepared.model.name}, {plural(prepared.settings.steps, 'step')}, "
             f"{prepared.dtype_reason}, device {self._record.device}"
@@ -213,6 +213,8 @@ class _Run:
                 return
         self._record.discard()
         written = [FAILURES, *(set(plan_names(self._storage)) - self._plans_before)]
+        with contextlib.suppress(RestyleError):
+            written += attempts.names(self._storage)
         if self._is_bound and not self._prepared.is_begun:
             written.append(ledger.SETTINGS_FILE)
         for name in written:

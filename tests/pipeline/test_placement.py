@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import placement
 from pipeline.placement import Placement, choose
+from pipeline.request import Workers
 from restyle_core import hardware
 from restyle_core.errors import SpecError
 
@@ -43,3 +44,44 @@ def test_where_there_may_be_an_accelerator_torch_is_asked(monkeypatch: pytest.Mo
 def test_devices_that_are_not_there(device: str) -> None:
     with pytest.raises(SpecError, match=device):
         choose("auto", device)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "gpus_per_actor", "expected"),
+    [
+        ("auto", "cuda", None, ("cuda", "bf16", "bf16: GPUs of the cluster")),
+        ("fp32", "cuda", None, ("cuda", "fp32", "fp32: asked for")),
+        ("bf16", "auto", 0.5, ("cuda", "bf16", "bf16: asked for")),
+        ("fp32", "auto", 0.0, ("cpu", "fp32", "fp32: asked for")),
+        ("fp32", "cpu", 1.0, ("cpu", "fp32", "fp32: asked for")),
+    ],
+)
+def test_gpus_of_a_cluster_need_not_be_here(
+    dtype: str, device: str, gpus_per_actor: float | None, expected: tuple[str, str, str]
+) -> None:
+    workers = Workers(address="10.0.0.1:6379", gpus_per_actor=gpus_per_actor)
+    placement = choose(dtype, device, workers)
+    assert (placement.device, placement.dtype, placement.reason) == expected
+
+
+@pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_cluster_is_asked_for_its_gpus(
+    monkeypatch: pytest.MonkeyPatch, there: bool, device: str
+) -> None:
+    from pipeline import cluster
+
+    asked: list[str] = []
+
+    def has_gpus(address: str) -> bool:
+        asked.append(address)
+        return there
+
+    monkeypatch.setattr(cluster, "has_gpus", has_gpus)
+    assert choose("fp32", "auto", Workers(address="head:6379")).device == device
+    assert asked == ["head:6379"]
+
+
+@pytest.mark.parametrize(("dtype", "device"), [("auto", "cuda:1"), ("int4", "cuda")])
+def test_what_a_cluster_cannot_do(dtype: str, device: str) -> None:
+    with pytest.raises(SpecError, match=r"cuda|int4"):
+        choose(dtype, device, Workers(address="auto"))

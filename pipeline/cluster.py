@@ -1,0 +1,227 @@
+"""The Ray cluster that a run works on: one of its own on this machine, or one that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.node
+
+from pipeline.job import Job, Receipt, one_line
+from pipeline.manifest import UnitRef
+from pipeline.pools import ALIGN, Offer
+from pipeline.request import Listener, Workers
+from restyle_core.errors import FatalError, SpecError
+
+# What the workers' processes find in their environment too.
+_WORKERS_ENVIRONMENT = {
+    # Alignment shares the cores with inversion, whose idle threads would otherwise spin on them.
+    "OMP_WAIT_POLICY": "passive",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_ENVIRONMENT = {
+    **_WORKERS_ENVIRONMENT,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Warns of arguments that a restarted actor may lose; they live as long as this process.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+_OBJECT_STORE_BYTES = 512 * 2**20
+
+# Short, because the paths of Unix sockets inside may have no more than 107 characters.
+_FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
+_FOLDER_PREFIX = "restyle-"
+
+# Services of Ray's that a private cluster for one run has no use for: the autoscaler's monitor,
+# the dashboard's server, the collector of logs. Each costs half a second of a processor.
+_UNUSED_SERVICES = ("start_monitor", "start_api_server", "start_log_monitor")
+
+
+@contextlib.contextmanager
+def ray_engine(
+    workers: Workers | None = None, listener: Listener | None = None
+) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
+    """What runs units on Ray, for as long as the context lasts.
+
+    Args:
+        workers: where, and by how many.
+        listener: is told what a person should know about the actors.
+
+    Raises:
+        FatalError: the cluster does not start, or is not there.
+    """
+    asked = workers or Workers()
+    # The start is mostly waiting, the import mostly work.
+    importing = threading.Thread(target=importlib.import_module, args=("pipeline.graph",))
+    importing.start()
+    try:
+        with Cluster(asked.address) as cluster:
+            importing.join()
+            from pipeline.graph import Graph
+
+            yield Graph(cluster, asked, listener or Listener()).run_units
+    finally:
+        importing.join()
+
+
+class Cluster:
+    """A connection to Ray, which can be made anew. Used as a context.
+
+    Args:
+        address: None for a cluster on this machine alone that ends with the context; ``auto`` for
+            the one that this machine belongs to; or ``HOST:PORT`` of its head.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self.address = address
+        self._folder: str | None = None
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def is_local(self) -> bool:
+        """It ends with this run."""
+        return self.address is None
+
+    def start(self) -> None:
+        """Start or connect, unless that is done.
+
+        Raises:
+            FatalError: it does not start, or is not there.
+        """
+        if ray.is_initialized():
+            return
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        try:
+            if self.address is None:
+                self._start_local()
+            else:
+                _connect(self.address)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End a cluster of one's own, without a trace; leave one that was there before."""
+        ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def offers(self) -> list[Offer]:
+        """What each living node has in Ray's books."""
+        return [
+            Offer(
+                cpus=node["Resources"].get("CPU", 0.0),
+                gpus=node["Resources"].get("GPU", 0.0),
+                align=node["Resources"].get(ALIGN, 0.0),
+            )
+            for node in living_nodes()
+        ]
+
+    def _start_local(self) -> None:
+        _sweep()
+        self._folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_FOLDERS)
+        try:
+            with _standard_error_closed(), _without_unused_services():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    _temp_dir=self._folder,
+                )
+        except Exception as error:
+            raise FatalError(f"Ray does not start: {one_line(error)}") from error
+
+
+def living_nodes() -> list[dict[str, Any]]:
+    """Ray's description of each node."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def has_gpus(address: str) -> bool:
+    """Whether a cluster has a node with a GPU now; the connection stays open for the run.
+
+    Raises:
+        FatalError: it is not there.
+    """
+    cluster = Cluster(address)
+    cluster.start()
+    return any(offer.gpus for offer in cluster.offers())
+
+
+def _connect(address: str) -> None:
+    if "://" in address:
+        raise SpecError(
+            f"--address {address}: give HOST:PORT of the cluster's head (port 6379 unless it was "
+            "chosen), or auto on a machine of the cluster; restyle submit works from elsewhere"
+        )
+    passed = {name: value for name, value in os.environ.items() if name.startswith("RESTYLE_")}
+    try:
+        with _standard_error_closed():
+            ray.init(
+                address=address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"env_vars": {**_WORKERS_ENVIRONMENT, **passed}},
+            )
+    except Exception as error:
+        raise FatalError(f"no Ray cluster answers at {address}: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _without_unused_services() -> Iterator[None]:
+    node: Any = ray._private.node.Node
+    saved = {name: getattr(node, name) for name in _UNUSED_SERVICES}
+
+    def nothing(self: Any, **_: object) -> None:
+        self._webui_url = None
+
+    for name in saved:
+        setattr(node, name, nothing)
+    try:
+        yield
+    finally:
+        for name, function in saved.items():
+            setattr(node, name, function)
+
+
+@contextlib.contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Keep Ray's native code from announcing its log level; errors come as exceptions."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def _sweep() -> None:
+    """Remove what clusters of killed runs left."""
+    for folder in Path(_FOLDERS).glob(f"{_FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
