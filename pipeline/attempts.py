@@ -51,6 +51,13 @@ class Attempts:
         """Record that a try begins; 1 is the first."""
         self._storage.write(_name(unit), json.dumps({"tries": number}).encode())
 
+    def take_back(self, unit: str, failed: int) -> None:
+        """Forget that a try was begun; so many before it failed."""
+        if failed:
+            self.begin(unit, failed)
+        else:
+            self.end(unit)
+
     def end(self, unit: str) -> None:
         """Forget a unit, which has been committed."""
         self._storage.delete(_name(unit))

@@ -228,6 +228,19 @@ def read_records(
     return [packed[name] if name in packed else found[name] for name in units]
 
 
+def find(storage: Storage, unit: str) -> UnitRecord | None:
+    """The entry that a unit has by itself; None when it has none.
+
+    Raises:
+        FatalError: it is damaged.
+    """
+    try:
+        data = storage.read(_entry(unit))
+    except FileNotFoundError:
+        return None
+    return _parsed(storage, _entry(unit), data)
+
+
 def read_file_sets(storage: Storage, entries: Entries | None = None) -> Iterator[FileSet]:
     """All files that are committed, with their units: packs first, few entries in memory at a time.
 
@@ -278,12 +291,16 @@ def write_settings(storage: Storage, settings: ResolvedSettings) -> None:
 def _read_single(storage: Storage, units: list[str]) -> Iterator[UnitRecord]:
     names = [_entry(unit) for unit in units]
     for name, data in zip(names, _read(storage, names), strict=True):
-        try:
-            yield UnitRecord.model_validate_json(data)
-        except ValidationError as error:
-            raise FatalError(
-                f"{storage.shown(name)} is damaged; delete it to have its unit run again"
-            ) from error
+        yield _parsed(storage, name, data)
+
+
+def _parsed(storage: Storage, name: str, data: bytes) -> UnitRecord:
+    try:
+        return UnitRecord.model_validate_json(data)
+    except ValidationError as error:
+        raise FatalError(
+            f"{storage.shown(name)} is damaged; delete it to have its unit run again"
+        ) from error
 
 
 def _read_packs(storage: Storage, names: list[str]) -> list[PackRecord]:

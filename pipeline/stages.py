@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 
+from pipeline import ledger
 from pipeline.aligner import AlignedUnit, Aligner
 from pipeline.attempts import ALONE_FROM, MAX_TRIES, Admission, Attempts
 from pipeline.inverted import given_up
@@ -12,6 +14,7 @@ from pipeline.job import Job, Receipt, failure
 from pipeline.manifest import PlanReader, UnitRef
 from pipeline.sink import write_unit
 from pipeline.storage import open_storage
+from restyle_core.errors import RestyleError
 
 
 class AlignStage:
@@ -80,6 +83,12 @@ class InvertStage:
         if self._failure is not None:
             return failure(aligned.unit, self._failure, fatal=True)
         try:
+            record = ledger.find(self._storage, aligned.unit)
+            if record is not None:
+                # Ray repeats a unit when its receipt was lost, with its worker or its worker's
+                # node. Whoever wrote the files again and died of it would belie the entry.
+                self._attempts.end(aligned.unit)
+                return Receipt(aligned.unit, record, device=str(self._inverter.model.device))
             failed = self._attempts.failed(aligned.unit)
             with self._admission.admitted(alone=failed >= ALONE_FROM):
                 return self._try(aligned, failed)
@@ -100,6 +109,12 @@ class InvertStage:
         else:
             self._attempts.begin(aligned.unit, failed + 1)
             unit = self._inverter(aligned)
-        record = write_unit(self._storage, unit, self._settings.fingerprint)
+        try:
+            record = write_unit(self._storage, unit, self._settings.fingerprint)
+        except RestyleError:
+            # The store's failure, or a full disk's, says nothing about the unit.
+            with contextlib.suppress(RestyleError):
+                self._attempts.take_back(aligned.unit, failed)
+            raise
         self._attempts.end(aligned.unit)
         return Receipt(aligned.unit, record, device=str(self._inverter.model.device))

@@ -21,6 +21,7 @@ from pipeline.model_identity import identify
 from pipeline.settings import InversionSettings, ResolvedSettings, resolve
 from pipeline.stages import InvertStage
 from pipeline.storage import Storage, open_storage
+from restyle_core.errors import TransientError
 
 
 def settings_of(model: Path) -> ResolvedSettings:
@@ -138,6 +139,42 @@ def test_a_suspect_is_computed_alone(
         monkeypatch.setattr(stage._admission, "admitted", admitted)
         assert stage(unit("u")).record is not None
     assert asked == [alone]
+
+
+def test_a_unit_that_ray_repeats_after_its_commit_is_not_written_again(
+    job: Job, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def times() -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in Path(job.out).rglob("*.*")}
+
+    with stage_of(job) as stage:
+        first = stage(unit("u"))
+        # What a worker leaves that dies between the commit and its own tidying.
+        Attempts(storage).begin("u", 1)
+        monkeypatch.setattr(Inverter, "__call__", None)
+        before = times()
+        again = stage(unit("u"))
+    assert again.record == first.record
+    assert again.record is not None
+    assert Attempts(storage).failed("u") == 0
+    assert times().items() <= before.items()
+
+
+@pytest.mark.parametrize("failed", [0, 4])
+def test_a_store_that_fails_is_not_counted_against_the_unit(
+    job: Job, storage: Storage, failed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise TransientError("the store is away")
+
+    if failed:
+        Attempts(storage).begin("u", failed)
+    with stage_of(job) as stage:
+        with monkeypatch.context() as broken:
+            broken.setattr("pipeline.stages.write_unit", fails)
+            assert "the store is away" in stage(unit("u")).error
+        assert Attempts(storage).failed("u") == failed
+        assert stage(unit("u")).record is not None
 
 
 def test_a_model_that_cannot_be_loaded_is_told_by_every_unit(job: Job, tmp_path: Path) -> None:
