@@ -207,6 +207,11 @@ class _Run:
     def failed(self, error: str) -> None:
         """Record the failure, or leave no trace when nothing was committed."""
         # The failure itself is what the user must hear of, and a full disk fails here again.
+        try:
+            self._lock.check()
+        except FatalError:
+            # The output is another driver's now; nothing in it is ours to change.
+            return
         with contextlib.suppress(RestyleError):
             if ledger.committed(self._storage):
                 self._save("failed", error)

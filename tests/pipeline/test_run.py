@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline import rounds
 from pipeline.job import Job, Receipt
+from pipeline.lock import DriverLock
 from pipeline.manifest import UnitRef
 from pipeline.model_identity import identify
 from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
@@ -362,3 +363,23 @@ def test_a_run_killed_after_its_last_unit_is_concluded(
     outcome, _ = run(request_of(), never)
     assert outcome.images == 0
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_run_whose_lock_was_taken_leaves_the_output_alone(
+    request_of: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, bytes]] = []
+
+    def robbed(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+        def check(_: DriverLock) -> None:
+            raise FatalError("another run has taken over")
+
+        monkeypatch.setattr(DriverLock, "check", check)
+        seen.append(files_of(tmp_path / "out"))
+        yield Receipt(units[0].name, error="no space is left", fatal=True)
+
+    with pytest.raises(FatalError, match="no space is left"):
+        run(request_of(), robbed)
+    left = files_of(tmp_path / "out")
+    assert {name: data for name, data in seen[0].items() if "driver-" not in name} == left
+    assert "_ledger/plan-000000.parquet" in left
