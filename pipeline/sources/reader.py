@@ -88,7 +88,7 @@ class SourceReader:
 
     def _member(self, image: SourceImage, offset: int) -> bytes:
         _check_size(image.size)
-        whole = SourceImage(image.image_id, image.source, image.uri, -1, "")
+        whole = replace(image, size=-1, version="")
         # A local archive is opened anew for each member, which costs next to nothing and tells
         # whether it is still the one that was planned. A remote one is asked once.
         if not image.uri.startswith(FILE):
@@ -113,16 +113,8 @@ class SourceReader:
     def _row(self, image: SourceImage, place: str) -> bytes:
         group, row, column = place.split(":", 2)
         with self._guard:
-            shard = self._shards.get(image.uri)
-            if shard is None:
-                whole = SourceImage(image.image_id, image.source, image.uri, -1, "")
-                shard = ParquetRows(open_ranged(whole, self._stores))
-                self._shards[image.uri] = shard
-                while len(self._shards) > _OPEN_SHARDS:
-                    self._shards.popitem(last=False)[1].close()
-            self._shards.move_to_end(image.uri)
+            shard = self._shard(image)
             try:
-                _check_version(image, shard.version)
                 data = shard.read(int(group), int(row), column)
             except (OSError, TransientError):
                 # What is open may be in any state.
@@ -132,6 +124,26 @@ class SourceReader:
             raise RejectError(RejectReason.EMPTY, "the row holds no image")
         _check_size(len(data))
         return data
+
+    def _shard(self, image: SourceImage) -> ParquetRows:
+        shard = self._shards.get(image.uri)
+        if shard is not None and image.version not in ("", shard.version):
+            # It was planned anew since it was opened.
+            self._shards.pop(image.uri).close()
+            shard = None
+        if shard is None:
+            opened = open_ranged(replace(image, size=-1, version=""), self._stores)
+            try:
+                _check_version(image, opened.version)
+                shard = ParquetRows(opened)
+            except OSError:
+                opened.close()
+                raise
+            self._shards[image.uri] = shard
+            while len(self._shards) > _OPEN_SHARDS:
+                self._shards.popitem(last=False)[1].close()
+        self._shards.move_to_end(image.uri)
+        return shard
 
 
 def _bounded(filesystem: Any, uri: str) -> Any:

@@ -38,7 +38,7 @@ def list_remote(source: str, out: str) -> Iterator[SourceImage]:
     """
     filesystem, path = open_filesystem(source)
     root = full_uri(source)
-    is_pattern = has_magic(path) and not _ask(filesystem.exists, path)
+    is_pattern = has_magic(path) and not _ask(filesystem.exists, path, path)
     base = before_magic(root) if is_pattern else root
     remote_out = None if local_path(out) is not None else full_uri(out)
     barred = Barred(remote_out, base)
@@ -87,7 +87,7 @@ def _entries(filesystem: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]
                     yield f"{bucket}/{entry['Key']}", entry
         if found:
             return
-    info = _ask(filesystem.info, path)
+    info = _ask(filesystem.info, path, path)
     if info["type"] == "file":
         yield path, info
     elif _S3 not in filesystem.protocol:
@@ -100,7 +100,7 @@ def _s3_pages(filesystem: Any, bucket: str, prefix: str) -> Iterator[list[dict[s
     token = ""
     while True:
         more = {"ContinuationToken": token} if token else {}
-        page = _ask(filesystem.call_s3, "list_objects_v2", **where, **more)
+        page = _ask(filesystem.call_s3, f"{bucket}/{prefix}", "list_objects_v2", **where, **more)
         yield page.get("Contents", [])
         if not page.get("IsTruncated"):
             return
@@ -125,7 +125,7 @@ def _below(filesystem: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]
 def _listing(filesystem: Any, folder: str) -> list[dict[str, Any]]:
     """What lies directly in a folder, in the order of full names; never the folder itself."""
     try:
-        entries = _ask(filesystem.ls, folder, detail=True)
+        entries = _ask(filesystem.ls, folder, folder, detail=True)
     except FileNotFoundError:
         # It was removed since its parent was listed.
         return []
@@ -151,12 +151,11 @@ def _matcher(pattern: str, base: str) -> Callable[[str], bool]:
     return lambda name: fits(name) is not None or folder_fits(name.rpartition("/")[0])
 
 
-def _ask(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """A call of a file system, made again while the store fails for the moment."""
-    where = printable(str(arguments[0])) if len(arguments) == 1 else options.get("Bucket", "")
+def _ask(call: Callable[..., Any], path: str, *arguments: Any, **options: Any) -> Any:
+    """A call about a path, made again while the store fails for the moment."""
 
     def attempt() -> Any:
-        with storage_errors("cannot list", where):
+        with storage_errors("cannot list", printable(path)):
             return call(*arguments, **options)
 
     return retrying(attempt)

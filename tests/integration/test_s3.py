@@ -1,16 +1,25 @@
-"""Input and output on an S3 server on loopback, through Ray and its workers."""
+"""Input and output on an S3 server on loopback, through Ray and its workers, and every source."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import fsspec
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
+from pipeline.request import InputOptions
+from pipeline.source_image import SourceImage
+from pipeline.sources import SourceReader, iter_images, remote_files
 from tests.command import restyle
+from tests.pipeline.sources.tars import packed
 
 SECRET = "not-to-be-written-anywhere"  # noqa: S105 (that is the point)
 
@@ -28,6 +37,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     }
     for name, value in env.items():
         monkeypatch.setenv(name, value)
+    # Connections are kept for the process, and would lead to the server of another test.
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     yield env
     made.stop()
 
@@ -91,3 +102,130 @@ def test_no_such_bucket_is_one_line(server: dict[str, str], tiny_model: Path) ->
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "s3://nowhere" in line
+
+
+def listed(source: str, options: InputOptions | None = None) -> list[SourceImage]:
+    """Every input once, in the order of the stream."""
+    batches = iter_images(source, "s3://inputs/out", options or InputOptions())
+    return list({image.image_id: image for batch in batches for image in batch}.values())
+
+
+@pytest.fixture
+def inputs(server: dict[str, str]) -> dict[str, bytes]:
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="inputs")
+    rows = io.BytesIO()
+    pq.write_table(pa.table({"image": [b"row0", b"row1", b"row2"]}), rows, row_group_size=2)
+    uris = io.BytesIO()
+    pq.write_table(pa.table({"uri": ["s3://inputs/album/a.jpg", "../album/empty.jpg"]}), uris)
+    objects = {
+        "album/a.jpg": b"file",
+        "album/empty.jpg": b"",
+        "album/deep/b c?#%41.jpg": b"odd",
+        "album/.hidden.jpg": b"x",
+        "album/folder/": b"",
+        "album/notes.txt": b"notes",
+        "out/latents/x.parquet": b"x",
+        "shards/1.tar": packed([("x/1.jpg", b"m1"), ("x/1.json", b"{}"), ("x/2.jpg", b"m2" * 999)]),
+        "shards/2.tar": packed([("1.jpg", b"n1"), ("../2.jpg", b"n2"), ("3.jpg", b"3" * 999)])[
+            :2700
+        ],
+        "rows/a.parquet": rows.getvalue(),
+        "lists/uris.parquet": uris.getvalue(),
+        "lists/uris.txt": b"s3://inputs/album/a.jpg\n../album/empty.jpg\ngone.jpg\n../shards/1.tar\n",
+        "lists/uris.csv": b'id,url\n1,"s3a://inputs/album/a.jpg"\n2,s3://nowhere/x.jpg\n',
+    }
+    for key, body in objects.items():
+        client.put_object(Bucket="inputs", Key=key, Body=body)
+    return objects
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_every_source_on_s3(inputs: dict[str, bytes]) -> None:
+    read = SourceReader("s3://inputs").read
+    files = listed("s3://inputs/album")
+    names = ["a.jpg", "deep/b c?#%41.jpg", "empty.jpg", "notes.txt"]
+    assert [image.source for image in files] == [f"s3://inputs/album/{name}" for name in names]
+    assert [read(image) for image in files] == [inputs[f"album/{name}"] for name in names]
+    assert [image.size for image in files] == [4, 3, 0, 5]
+    assert listed("s3a://inputs/album/") == files
+    assert listed("s3://inputs/album/a.jpg") == files[:1]
+    assert listed("s3://inputs/*/*.jpg") == [files[0], files[2]]
+    assert listed("s3://inputs/al*") == files
+    assert listed("s3://inputs/album/deep/b c?#%41.jpg") == files[1:2]
+
+    tars = listed("s3://inputs/shards")
+    assert [(i.source.partition("shards/")[2], i.fault.partition("|")[0]) for i in tars] == [
+        ("1.tar::x/1.jpg", ""),
+        ("1.tar::x/2.jpg", ""),
+        ("2.tar::1.jpg", ""),
+        ("2.tar::../2.jpg", "unsafe_name"),
+        ("2.tar", "damaged_archive"),
+    ]
+    assert [read(image) for image in tars[:3]] == [b"m1", b"m2" * 999, b"n1"]
+
+    rows = listed("s3://inputs/rows/a.parquet")
+    assert [read(image) for image in rows] == [b"row0", b"row1", b"row2"]
+    assert rows[2].source == "s3://inputs/rows/a.parquet::row2"
+
+    text = listed("s3://inputs/lists/uris.txt")
+    assert [image.uri.decode() for image in text] == [
+        "s3://inputs/album/a.jpg",
+        "s3://inputs/album/empty.jpg",
+        "s3://inputs/lists/gone.jpg",
+        *["s3://inputs/shards/1.tar"] * 2,
+    ]
+    # The same file is the same input, however it was found.
+    assert text[0].image_id == files[0].image_id
+    assert [read(image) for image in text[:2]] == [b"file", b""]
+    assert text[3:] == tars[:2]
+    with pytest.raises(FileNotFoundError):
+        read(text[2])
+    assert listed("s3://inputs/lists/uris.parquet") == text[:2]
+    table = listed("s3://inputs/lists/uris.csv", InputOptions(column="url"))
+    assert table[0] == text[0]
+    with pytest.raises(OSError, match=r"."):
+        read(table[1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_changes_of_shards_on_s3_are_noticed(inputs: dict[str, bytes]) -> None:
+    before = listed("s3://inputs/shards/1.tar") + listed("s3://inputs/rows")
+    read = SourceReader("s3://inputs").read
+    assert read(before[0]) == b"m1"
+    client = boto3.client("s3")
+    for key in ("shards/1.tar", "rows/a.parquet"):
+        client.put_object(Bucket="inputs", Key=key, Body=inputs[key] + bytes(512))
+    after = listed("s3://inputs/shards/1.tar")
+    assert [image.image_id for image in after] == [image.image_id for image in before[:2]]
+    assert after[0].version != before[0].version
+    for image in (before[0], before[2]):
+        with pytest.raises(OSError, match="has changed since it was planned"):
+            SourceReader("s3://inputs").read(image)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_listing_a_bucket_goes_page_by_page(server: dict[str, str]) -> None:
+    boto3.client("s3").create_bucket(Bucket="many")
+    (backend,) = s3_backends["123456789012"].values()
+    keys = [f"{at // 700}/{at:05d}.jpg" for at in range(4200)]
+    for key in keys:
+        backend.put_object("many", key, b"x")
+    stream = iter_images("s3://many", "/out", InputOptions())
+    sources = [image.source for batch in stream for image in batch]
+    assert sources == [f"s3://many/{key}" for key in keys]
+    pages = []
+    original = remote_files._s3_pages
+
+    def counted(*arguments: object) -> Iterator[list[dict[str, object]]]:
+        for page in original(*arguments):
+            pages.append(len(page))
+            yield page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote_files, "_s3_pages", counted)
+        stream = iter_images("s3://many/[2-4]/*7.jpg", "/out", InputOptions())
+        assert sum(len(batch) for batch in stream) == sum(
+            key[0] in "234" and key.endswith("7.jpg") for key in keys
+        )
+    assert pages == [1000, 1000, 1000, 1000, 200]
