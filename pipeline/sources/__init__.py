@@ -6,7 +6,7 @@ The files are found by ``local_files`` and ``remote_files``. What is in them is 
 """
 
 from pipeline.source_image import SourceImage, image_id
-from pipeline.sources.catalog import BATCH, iter_images, list_images
+from pipeline.sources.catalog import BATCH, iter_images
 from pipeline.sources.output_names import OUTPUT_NAMES
 from pipeline.sources.reader import MAX_FILE_BYTES, SourceReader
 
@@ -18,5 +18,4 @@ __all__ = [
     "SourceReader",
     "image_id",
     "iter_images",
-    "list_images",
 ]

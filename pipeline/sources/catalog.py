@@ -95,19 +95,6 @@ def iter_images(
         noted(line)
 
 
-def list_images(source: str, out: str, options: InputOptions | None = None) -> list[SourceImage]:
-    """The same as one list, each input once, ordered by the URI of its file. For small inputs.
-
-    Raises:
-        SpecError: see :func:`iter_images`.
-        FatalError: see :func:`iter_images`.
-        TransientError: see :func:`iter_images`.
-    """
-    batches = iter_images(source, out, options or InputOptions())
-    found = {image.image_id: image for batch in batches for image in batch}
-    return sorted(found.values(), key=lambda image: image.uri)
-
-
 @contextlib.contextmanager
 def _input_errors(source: str) -> Iterator[None]:
     try:

@@ -21,7 +21,8 @@ from pipeline.isolation import (
     cut_out,
 )
 from pipeline.manifest import Unit
-from pipeline.sources import SourceImage, list_images
+from pipeline.request import InputOptions
+from pipeline.sources import SourceImage, iter_images
 from restyle_core.alignment import align_faces
 from restyle_core.errors import FatalError, RejectError, RejectReason
 from restyle_core.images import decode_image
@@ -178,7 +179,7 @@ def test_every_input_of_a_unit_is_a_crop_or_a_reject(
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "e.png").symlink_to(tmp_path / "gone")
-    images = list_images(str(tmp_path), "/out")
+    (images,) = iter_images(str(tmp_path), "/out", InputOptions())
     big = SourceImage("f" * 32, "/f.png", b"file:///f.png", MAX_FILE_BYTES + 1, "")
     aligner = Aligner(str(tmp_path), WHOLE, 2)
     aligned = aligner(Unit("u", (*images, big)))
