@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 import ray
 import ray._private.node
+import ray._private.services
 
 from pipeline.job import Job, Receipt, one_line
 from pipeline.manifest import UnitRef
@@ -36,6 +38,7 @@ _ENVIRONMENT = {
     # Warns of arguments that a restarted actor may lose; they live as long as this process.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
+_ANSWER_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 512 * 2**20
 
 # Short, because the paths of Unix sockets inside may have no more than 107 characters.
@@ -175,17 +178,36 @@ def _connect(address: str) -> None:
             f"--address {address}: give HOST:PORT of the cluster's head (port 6379 unless it was "
             "chosen), or auto on a machine of the cluster; restyle submit works from elsewhere"
         )
+    head = _head_of(address)
     passed = {name: value for name, value in os.environ.items() if name.startswith("RESTYLE_")}
     try:
         with _standard_error_closed():
             ray.init(
-                address=address,
+                address=head,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 runtime_env={"env_vars": {**_WORKERS_ENVIRONMENT, **passed}},
             )
     except Exception as error:
         raise FatalError(f"no Ray cluster answers at {address}: {one_line(error)}") from error
+
+
+def _head_of(address: str) -> str:
+    """HOST:PORT of a head that answers; Ray itself would knock for minutes.
+
+    Raises:
+        FatalError: there is none.
+    """
+    try:
+        head: str | None = ray._private.services.canonicalize_bootstrap_address(address)
+        if head is None:
+            raise ConnectionError("no cluster runs on this machine")
+        host, _, port = head.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FatalError(f"no Ray cluster answers at {address}: {reason}") from error
+    return head
 
 
 @contextlib.contextmanager
