@@ -130,7 +130,7 @@ class _Catalog:
         self._known = known
         self._stores = Stores()
         self._skipped: Counter[str] = Counter()
-        self._skipping: list[str] = []
+        self._with_skipped: list[str] = []
         self._empty_entries = 0
 
     def batches(self, files: Iterator[tuple[SourceImage, bool]]) -> Iterator[list[SourceImage]]:
@@ -156,17 +156,15 @@ class _Catalog:
     def notes(self) -> Iterator[str]:
         """What was passed over, one line for each kind."""
         if self._skipped:
-            kinds = [f"{kind} {count:,}" for kind, count in self._skipped.most_common(_NAMED)]
+            count, archives = self._skipped.total(), self._with_skipped
+            kinds = [f"{kind} {number:,}" for kind, number in self._skipped.most_common(_NAMED)]
             more = ", ..." if len(self._skipped) > _NAMED else ""
-            archives = f"{len(self._skipping)} archives"
-            if len(self._skipping) == 1:
-                archives = self._skipping[0]
-            yield (
-                f"{self._skipped.total():,} members of {archives} are no images by their names "
-                f"({', '.join(kinds)}{more}) and were passed over"
-            )
+            where = archives[0] if len(archives) == 1 else f"{len(archives):,} archives"
+            what = "member is no image" if count == 1 else "members are no images"
+            yield f"passed over in {where}: {count:,} {what} by name ({', '.join(kinds)}{more})"
         if self._empty_entries:
-            yield f"{self._empty_entries:,} entries of lists are empty and were passed over"
+            what = "entry" if self._empty_entries == 1 else "entries"
+            yield f"passed over: {self._empty_entries:,} empty {what} of lists"
 
     def _kind(self, uri: bytes, is_input: bool) -> _Kind:
         extension = uri.rpartition(b".")[2].lower()
@@ -210,8 +208,9 @@ class _Catalog:
         if kind is _Kind.TAR:
             before = self._skipped.total()
             yield tar_images(file, opened, self._skipped)
-            if self._skipped.total() > before and len(self._skipping) < _NAMED:
-                self._skipping.append(file.source)
+            if self._skipped.total() > before:
+                # Only one is ever named.
+                self._with_skipped.append("" if self._with_skipped else file.source)
         elif kind is _Kind.PARQUET or file.uri.lower().endswith(b".parquet"):
             yield from self._read_parquet(file, opened, is_input, in_list)
         else:

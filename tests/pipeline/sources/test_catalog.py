@@ -263,32 +263,40 @@ def test_a_format_that_is_given_holds_for_every_file(tmp_path: Path) -> None:
     assert [image.place for image in batch] == ["", ""]
 
 
+def peak_of_listing(source: Path, expected: int) -> int:
+    """Most bytes that listing held at a time."""
+    tracemalloc.start()
+    listed = sum(len(batch) for batch in iter_images(str(source), "/out", InputOptions()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert listed == expected
+    return peak
+
+
 def test_memory_of_listing_does_not_grow_with_the_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = 100
     monkeypatch.setattr(catalog, "BATCH", batch)
-    for folder in range(20):
-        (tmp_path / f"{folder:02d}").mkdir()
-        for name in range(100):
-            (tmp_path / f"{folder:02d}" / f"{name}.jpg").touch()
-    lines = (f"s3://bucket/folder/{at}.jpg\n" for at in range(20_000))
-    (tmp_path / "list.txt").write_text("".join(lines))
     monkeypatch.setattr(text_lists, "_BUFFER", 1 << 13)
     monkeypatch.setattr(text_lists, "_AT_ONCE", batch)
-    for source, count in ((tmp_path, 2001), (tmp_path / "list.txt", 20_000)):
-        stream = iter_images(str(source), "/out", InputOptions())
-        listed = len(next(stream))
-        tracemalloc.start()
-        # What the second batch needed is all that is ever needed: it, and the one before.
-        listed += len(next(stream))
-        second = tracemalloc.get_traced_memory()[1]
-        listed += sum(len(batch) for batch in stream)
-        last = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert listed == count
-        assert last < 2.5 * second
-        assert last < 2000 * batch
+    for folder in range(20):
+        (tmp_path / "few" / f"{folder:02d}").mkdir(parents=True)
+        (tmp_path / "many" / f"{folder:02d}").mkdir(parents=True)
+        for name in range(100):
+            (tmp_path / "many" / f"{folder:02d}" / f"{name}.jpg").touch()
+            if folder < 4:
+                (tmp_path / "few" / f"{folder:02d}" / f"{name}.jpg").touch()
+    for name, lines in (("few", 2000), ("many", 20_000)):
+        text = "".join(f"s3://bucket/folder/{at}.jpg\n" for at in range(lines))
+        (tmp_path / f"{name}.txt").write_text(text)
+    peak_of_listing(tmp_path / "few.txt", 2000)  # whatever is imported only now
+    for kind, few, many in (("", 400, 2000), (".txt", 2000, 20_000)):
+        small = peak_of_listing(tmp_path / f"few{kind}", few)
+        large = peak_of_listing(tmp_path / f"many{kind}", many)
+        assert large < 1.3 * small
+        # About two batches, the one that is used and the one that is made.
+        assert large < 4000 * batch
 
 
 def test_remote_folders_globs_and_files() -> None:

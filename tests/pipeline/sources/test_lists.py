@@ -45,7 +45,7 @@ def test_a_text_file_has_one_entry_on_each_line(tmp_path: Path) -> None:
         "s3://b/6@x#?.jpg",
         f"file://{tmp_path}/last, with comma.jpg",
     ]
-    assert noted == ["2 entries of lists are empty and were passed over"]
+    assert noted == ["passed over: 2 empty entries of lists"]
     identity = b"s3://b/one.jpg"
     assert images[0].image_id == hashlib.blake2b(identity, digest_size=16).hexdigest()
 
@@ -117,7 +117,7 @@ def test_csv_with_quotes_and_a_chosen_column(tmp_path: Path) -> None:
     noted: list[str] = []
     images = listed(tmp_path / "a.csv", InputOptions(column="url"), noted)
     assert uris(images) == ["s3://b/with, comma.jpg", "s3://b/2.jpg"]
-    assert noted == ["1 entries of lists are empty and were passed over"]
+    assert noted == ["passed over: 1 empty entry of lists"]
     with pytest.raises(SpecError, match=r"no column 'uri'; its columns are id, url, text"):
         listed(tmp_path / "a.csv", InputOptions(column="uri"))
 

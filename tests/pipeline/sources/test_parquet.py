@@ -180,7 +180,7 @@ def test_a_list_of_uris(tmp_path: Path) -> None:
         f"file://{tmp_path}/gone.jpg".encode(),
     ]
     assert [image.size for image in images] == [5, -1, -1]
-    assert noted == ["2 entries of lists are empty and were passed over"]
+    assert noted == ["passed over: 2 empty entries of lists"]
 
 
 def damaged(kind: str) -> bytes:

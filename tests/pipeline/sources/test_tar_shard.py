@@ -89,8 +89,8 @@ def test_sidecars_and_hidden_members_are_passed_over_and_told(tmp_path: Path) ->
     images = shard(tmp_path / "a.tar", packed([(name, b"x") for name in names]), noted)
     assert [image.source.partition("::")[2] for image in images] == ["1.jpg", "2.jpg"]
     assert noted == [
-        f"6 members of {tmp_path}/a.tar are no images by their names "
-        "(.json 2, .jpg 2, .txt 1, (none) 1) and were passed over"
+        f"passed over in {tmp_path}/a.tar: 6 members are no images by name "
+        "(.json 2, .jpg 2, .txt 1, (none) 1)"
     ]
 
 
