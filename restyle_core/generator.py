@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kernels import reference as ops
 from restyle_core.errors import CheckpointError
+from restyle_core.start_values import noise
 
 _BLUR = (1.0, 3.0, 3.0, 1.0)
 _MAPPING_LR = 0.01
@@ -96,7 +97,7 @@ class EqualizedLinear(nn.Module):
         self, in_features: int, out_features: int, bias_init: float = 0.0, lr: float = 1.0
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr)
+        self.weight = nn.Parameter(noise(out_features, in_features, std=1 / lr))
         self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr))
         self.lr = lr
         self.scale = lr / math.sqrt(in_features)
@@ -132,9 +133,9 @@ class _Filter(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        taps = torch.tensor(_BLUR)
-        kernel = torch.outer(taps, taps)
-        self.register_buffer("kernel", kernel / kernel.sum() * 4)
+        total = sum(_BLUR) ** 2
+        kernel = torch.tensor([[4 * a * b / total for a in _BLUR] for b in _BLUR])
+        self.register_buffer("kernel", kernel)
 
 
 class ModulatedConv(nn.Module):
@@ -144,7 +145,7 @@ class ModulatedConv(nn.Module):
         self, in_channels: int, out_channels: int, kernel: int, style_dim: int, *, up: bool = False
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel, kernel))
+        self.weight = nn.Parameter(noise(1, out_channels, in_channels, kernel, kernel))
         self.modulation = EqualizedLinear(style_dim, in_channels, bias_init=1.0)
         self.blur = _Filter() if up else None
         self.scale = 1.0 / math.sqrt(in_channels * kernel * kernel)
@@ -212,7 +213,7 @@ class ToRGB(nn.Module):
 class _Constant(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+        self.input = nn.Parameter(noise(1, channels, 4, 4))
 
 
 class Generator(nn.Module):
@@ -247,7 +248,7 @@ class Generator(nn.Module):
             self.to_rgbs.append(ToRGB(wide, style_dim))
         self.noises = nn.Module()
         for layer, side in enumerate(self._noise_sides()):
-            self.noises.register_buffer(f"noise_{layer}", torch.randn(1, 1, side, side))
+            self.noises.register_buffer(f"noise_{layer}", noise(1, 1, side, side))
 
     def _noise_sides(self) -> Iterator[int]:
         yield 4

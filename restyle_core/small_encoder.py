@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from restyle_core.backbones import SqueezeExcite
 from restyle_core.errors import CheckpointError
+from restyle_core.start_values import noise
 
 _GROUP = 16
 _SLOPE = 0.2
@@ -82,7 +83,9 @@ def _conv(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1)
     conv = nn.Conv2d(
         in_channels, out_channels, kernel, stride, padding=(kernel - 1) // 2, bias=False
     )
-    nn.init.kaiming_normal_(conv.weight, a=_SLOPE, nonlinearity="leaky_relu")
+    # On the meta device there is nothing to fill, and it would take long; see start_values.
+    if not conv.weight.is_meta:
+        nn.init.kaiming_normal_(conv.weight, a=_SLOPE, nonlinearity="leaky_relu")
     return conv
 
 
@@ -122,11 +125,11 @@ class StyleHead(nn.Module):
         super().__init__()
         area = size[0] * size[1]
         # The mean, plus noise that lets channels attend to different places from the start.
-        pool = 1 / area + torch.randn(n_styles, channels, *size) * (0.5 / math.sqrt(area))
+        pool = noise(n_styles, channels, *size, std=0.5 / math.sqrt(area), mean=1 / area)
         self.pool = nn.Parameter(pool)
         # Small, so that refinement starts from residuals near zero.
         self.weight = nn.Parameter(
-            torch.randn(n_styles, channels, style_dim) * (0.02 / math.sqrt(channels))
+            noise(n_styles, channels, style_dim, std=0.02 / math.sqrt(channels))
         )
         self.bias = nn.Parameter(torch.zeros(n_styles, style_dim))
 
