@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 import typer
 
@@ -43,16 +42,15 @@ def invert(
 
     from rich.console import Console
 
-    from jobs.progress import ProgressDisplay, duration
+    from jobs.progress import duration
     from jobs.tables import show_summary
+    from jobs.termination import EndableDisplay
     from pipeline.run import invert_images
 
-    # Schedulers and clusters end a job this way; it is Ctrl-C from afar.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A descriptor of its own: standard error is closed while Ray starts.
     with (
         os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
-        ProgressDisplay(Console(file=error_stream)) as display,
+        EndableDisplay(Console(file=error_stream)) as display,
     ):
         outcome = invert_images(request, display)
     lines = [("report", outcome.report)]

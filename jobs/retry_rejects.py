@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import Annotated
 
 import typer
@@ -44,8 +43,9 @@ def retry_rejects(
     """
     from rich.console import Console
 
-    from jobs.progress import ProgressDisplay, duration
+    from jobs.progress import duration
     from jobs.tables import show_summary
+    from jobs.termination import EndableDisplay
     from pipeline.retry import Retry, reasons_named
     from pipeline.retry import retry_rejects as run
 
@@ -61,12 +61,10 @@ def retry_rejects(
         max_reject_rate=request.max_reject_rate,
         workers=request.workers,
     )
-    # Schedulers and clusters end a job this way; it is Ctrl-C from afar.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A descriptor of its own: standard error is closed while Ray starts.
     with (
         os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
-        ProgressDisplay(Console(file=error_stream)) as display,
+        EndableDisplay(Console(file=error_stream)) as display,
     ):
         outcome = run(retry, display)
     lines = [("report", outcome.report)]
