@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.node
 import ray._private.services
 
 from pipeline.job import Job, Receipt, one_line
+from pipeline.lean_ray import few_services
 from pipeline.manifest import UnitRef
 from pipeline.pools import ALIGN, Offer
 from pipeline.request import Listener, Workers
@@ -44,10 +44,6 @@ _OBJECT_STORE_BYTES = 512 * 2**20
 # Short, because the paths of Unix sockets inside may have no more than 107 characters.
 _FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
 _FOLDER_PREFIX = "restyle-"
-
-# Services of Ray's that a private cluster for one run has no use for: the autoscaler's monitor,
-# the dashboard's server, the collector of logs. Each costs half a second of a processor.
-_UNUSED_SERVICES = ("start_monitor", "start_api_server", "start_log_monitor")
 
 
 @contextlib.contextmanager
@@ -142,7 +138,7 @@ class Cluster:
         _sweep()
         self._folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_FOLDERS)
         try:
-            with _standard_error_closed(), _without_unused_services():
+            with _standard_error_closed(), few_services():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -208,23 +204,6 @@ def _head_of(address: str) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         raise FatalError(f"no Ray cluster answers at {address}: {reason}") from error
     return head
-
-
-@contextlib.contextmanager
-def _without_unused_services() -> Iterator[None]:
-    node: Any = ray._private.node.Node
-    saved = {name: getattr(node, name) for name in _UNUSED_SERVICES}
-
-    def nothing(self: Any, **_: object) -> None:
-        self._webui_url = None
-
-    for name in saved:
-        setattr(node, name, nothing)
-    try:
-        yield
-    finally:
-        for name, function in saved.items():
-            setattr(node, name, function)
 
 
 @contextlib.contextmanager

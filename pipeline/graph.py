@@ -34,6 +34,7 @@ from pipeline import attempts
 from pipeline.cluster import Cluster, living_nodes
 from pipeline.envelope import opened, seal
 from pipeline.job import Job, Receipt
+from pipeline.lean_ray import few_actors
 from pipeline.manifest import UnitRef
 from pipeline.pools import Pool, Pools, cluster_pools, local_pools
 from pipeline.request import Listener, Workers
@@ -92,30 +93,26 @@ class Graph:
         attempts.sweep(open_storage(job.out), {unit.name for unit in units})
         pools = self._pools(job)
         run = uuid.uuid4().hex
-        with warnings.catch_warnings():
-            # Restarts and retries of actors have no other place to be said yet.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            dataset = _dataset(job, units, pools, run)
-        receipts = _Receipts(dataset)
         watchdog = Watchdog(
             (AlignStage.name, InvertStage.name),
             lambda: _told(run),
             lambda: pools.homeless(self._cluster.offers()),
         )
-        complete = False
-        try:
-            for receipt in receipts.until_done(watchdog.look):
-                watchdog.progressed()
-                yield receipt
-            complete = True
-        except Stalled:
-            # Nothing of Ray's is trusted any more.
-            self._cluster.stop()
-            raise
-        finally:
-            if not complete:
+        with contextlib.ExitStack() as at_end:
+            if self._cluster.is_local:
+                at_end.enter_context(few_actors())
+            at_end.callback(_forget, run)
+            receipts = _Receipts(_dataset(job, units, pools, run))
+            at_end.callback(receipts.close)
+            try:
+                for receipt in receipts.until_done(watchdog.look):
+                    watchdog.progressed()
+                    yield receipt
+            except Stalled:
                 receipts.close()
-            _forget(run)
+                # Nothing of Ray's is trusted any more.
+                self._cluster.stop()
+                raise
 
     def _pools(self, job: Job) -> Pools:
         offers = self._cluster.offers()
@@ -132,6 +129,8 @@ class Graph:
 def _dataset(job: Job, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
     images = sum(unit.images for unit in units)
     together = _together(job, images / len(units))
+    # Actors' restarts and retries have no other place to be said yet.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
     return (
         ray.data.from_blocks([seal(unit.name, unit) for unit in units])
         .map_batches(
@@ -254,6 +253,8 @@ class _Receipts:
 
     def close(self) -> None:
         """End the execution; one that does not end is left to the end of the connection."""
+        if not self._thread.is_alive():
+            return
         ending = threading.Thread(target=_end_executions, name="end", daemon=True)
         ending.start()
         ending.join(_CLOSE_SECONDS)
