@@ -35,6 +35,8 @@ _ENVIRONMENT = {
     **_WORKERS_ENVIRONMENT,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Not behind everything else that runs on this machine; 15 by default.
+    "RAY_worker_niceness": "0",
     # Warns of arguments that a restarted actor may lose; they live as long as this process.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
