@@ -16,8 +16,6 @@ import contextlib
 import itertools
 import logging
 import math
-import queue
-import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +24,6 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from ray.experimental import internal_kv
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -37,6 +34,7 @@ from pipeline.job import Job, Receipt
 from pipeline.lean_ray import few_actors
 from pipeline.manifest import UnitRef
 from pipeline.pools import Pool, Pools, cluster_pools, local_pools
+from pipeline.receipts import Receipts
 from pipeline.request import Listener, Workers
 from pipeline.stages import AlignStage, InvertStage
 from pipeline.storage import open_storage
@@ -53,8 +51,6 @@ _STILLBORN = 5
 _MOST_TOGETHER = 4
 _USUAL_BATCH = 32
 
-_LOOK_SECONDS = 5.0
-_CLOSE_SECONDS = 15.0
 _HEARTS = b"restyle"
 
 
@@ -102,7 +98,7 @@ class Graph:
             if self._cluster.is_local:
                 at_end.enter_context(few_actors())
             at_end.callback(_forget, run)
-            receipts = _Receipts(_dataset(job, units, pools, run))
+            receipts = Receipts(_dataset(job, units, pools, run))
             at_end.callback(receipts.close)
             try:
                 for receipt in receipts.until_done(watchdog.look):
@@ -225,59 +221,6 @@ class _InvertStageActor:
             if isinstance(aligned, Receipt):
                 return envelope
             return seal(aligned.unit, self._stage(aligned))
-
-
-class _Receipts:
-    """Takes what comes out of a dataset in a thread of its own, so that waiting can be ended."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._queue: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(
-            target=self._take, args=(dataset,), name="receipts", daemon=True
-        )
-        self._thread.start()
-
-    def until_done(self, look: Callable[[], None]) -> Iterator[Receipt]:
-        """Receipts as they come; ``look`` is called whenever none came for a while."""
-        while True:
-            try:
-                found = self._queue.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                look()
-                continue
-            if found is None:
-                return
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-
-    def close(self) -> None:
-        """End the execution; one that does not end is left to the end of the connection."""
-        if not self._thread.is_alive():
-            return
-        ending = threading.Thread(target=_end_executions, name="end", daemon=True)
-        ending.start()
-        ending.join(_CLOSE_SECONDS)
-        self._thread.join(_CLOSE_SECONDS)
-
-    def _take(self, dataset: Any) -> None:
-        try:
-            for table in dataset.iter_batches(
-                batch_size=None, prefetch_batches=0, batch_format="pyarrow"
-            ):
-                for row in range(table.num_rows):
-                    self._queue.put(opened(table.slice(row, 1)))
-        except BaseException as error:
-            self._queue.put(error)
-        else:
-            self._queue.put(None)
-
-
-def _end_executions() -> None:
-    for thread in threading.enumerate():
-        if isinstance(thread, StreamingExecutor):
-            with contextlib.suppress(Exception):
-                thread.shutdown(force=True)
 
 
 def _heart(run: str, stage: str) -> Heart:
