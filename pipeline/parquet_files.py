@@ -1,9 +1,9 @@
 """Reading an output's Parquet files: a few rows of one, or one that is in memory.
 
-Always with ``use_threads=False`` and without reading ahead. Arrow's own threads outlive the
-interpreter: a process that had started some was seen to be aborted at its very end, about once in a
-hundred times on a busy machine. They must not touch an object of Python's either, so local files
-and bytes are given to Arrow natively.
+Always with ``use_threads=False`` and without reading ahead: what Arrow's own threads have read,
+they let go of a moment after the call has returned. Where that is an object of Python's, and be it
+the ``bytes`` behind a ``BufferReader``, and the interpreter is already ending, the process is
+aborted: once in about a hundred times on a busy machine.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_looking_at_an_output_leaves_no_threads_behind(tmp_path: Path, tiny_mode
     )
     source, out = str(tmp_path / "images"), str(tmp_path / "out")
     invert_images(Request(source, out, settings, device="cpu"), engine=in_process)
-    # Arrow's end the process by SIGABRT now and then, after all is done.
+    # Arrow's may end the process by SIGABRT, after all is done.
     command = [sys.executable, "-c", LOOK, out]
     threads = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert threads == "0\n"
