@@ -15,31 +15,32 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-import ray._private.services
-
 from pipeline.job import Job, Receipt, one_line
-from pipeline.lean_ray import few_services
 from pipeline.manifest import UnitRef
 from pipeline.pools import ALIGN, Offer
 from pipeline.request import Listener, Workers
 from restyle_core.errors import FatalError, SpecError
 
-# What the workers' processes find in their environment too.
-_WORKERS_ENVIRONMENT = {
-    # Alignment shares the cores with inversion, whose idle threads would otherwise spin on them.
-    "OMP_WAIT_POLICY": "passive",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-_ENVIRONMENT = {
-    **_WORKERS_ENVIRONMENT,
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    # Not behind everything else that runs on this machine; 15 by default.
-    "RAY_worker_niceness": "0",
-    # Warns of arguments that a restarted actor may lose; they live as long as this process.
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-}
+# Before Ray is imported, which looks at some of them then.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Alignment shares the cores with inversion, whose idle threads would otherwise spin on them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Not behind everything else that runs on this machine; 15 by default.
+os.environ.setdefault("RAY_worker_niceness", "0")
+# Warns of arguments that a restarted actor may lose; they live as long as this process.
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+import ray
+import ray._private.services
+
+from pipeline.lean_ray import few_services
+
+# What workers on other machines find in their environment too.
+_PASSED_ON = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "OMP_WAIT_POLICY")
+_PASSED_ON_PREFIX = "RESTYLE_"
+
 _ANSWER_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 512 * 2**20
 
@@ -107,8 +108,6 @@ class Cluster:
         """
         if ray.is_initialized():
             return
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         try:
             if self.address is None:
                 self._start_local()
@@ -177,14 +176,18 @@ def _connect(address: str) -> None:
             "chosen), or auto on a machine of the cluster; restyle submit works from elsewhere"
         )
     head = _head_of(address)
-    passed = {name: value for name, value in os.environ.items() if name.startswith("RESTYLE_")}
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
+    }
     try:
         with _standard_error_closed():
             ray.init(
                 address=head,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
-                runtime_env={"env_vars": {**_WORKERS_ENVIRONMENT, **passed}},
+                runtime_env={"env_vars": passed},
             )
     except Exception as error:
         raise FatalError(f"no Ray cluster answers at {address}: {one_line(error)}") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import ray._private.node
+import ray._private.utils
 
 # The autoscaler's monitor, the dashboard's server, the collector of logs.
 _SERVICES = ("start_monitor", "start_api_server", "start_log_monitor")
@@ -32,7 +33,15 @@ def few_services() -> Iterator[None]:
     def no_service(self: Any, **_: object) -> None:
         self._webui_url = None
 
-    with _replaced(ray._private.node.Node, dict.fromkeys(_SERVICES, no_service)):
+    def not_installed() -> ImportError:
+        # What makes the node's agent the small one that plain Ray has. The node counts on no one
+        # before its agents are up, and with the dashboard's libraries that can take five seconds.
+        return ImportError("the dashboard is not wanted")
+
+    with (
+        _replaced(ray._private.node.Node, dict.fromkeys(_SERVICES, no_service)),
+        _replaced(ray._private.utils, {"get_dashboard_dependency_error": not_installed}),
+    ):
         yield
 
 
