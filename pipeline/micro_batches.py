@@ -122,7 +122,11 @@ class MicroBatches(Generic[Item, Result]):
                     self._settle([each])
                 return
             with self._changed:
-                parts[0][0].error = error
+                order = parts[0][0]
+                order.error = error
+                # Nothing of it is wanted any more.
+                if order in self._waiting:
+                    self._waiting.remove(order)
                 self._changed.notify_all()
             return
         with self._changed:

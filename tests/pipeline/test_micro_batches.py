@@ -133,6 +133,17 @@ def test_a_failure_is_only_of_those_whose_items_failed() -> None:
     batches.close()
 
 
+def test_nothing_more_is_computed_for_a_caller_whose_items_failed() -> None:
+    compute = Doubler()
+    compute.gate.set()
+    batches = MicroBatches(compute, 2)
+    with pytest.raises(ValueError, match=r"negative: \[-1, 1\]"):
+        list(batches([-1, 1, 2, 3]))
+    assert list(batches([4])) == [8]
+    assert compute.batches == [[-1, 1], [4]]
+    batches.close()
+
+
 def test_a_caller_that_leaves_holds_nobody_up() -> None:
     compute = Doubler()
     compute.gate.set()

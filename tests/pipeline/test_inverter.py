@@ -1,0 +1,127 @@
+"""Units that share batches come out as if each had been alone."""
+
+from __future__ import annotations
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import inverter as module
+from pipeline.aligner import AlignedUnit, Crop
+from pipeline.inverted import InvertedUnit
+from pipeline.inverter import Inverter
+from restyle_core.errors import FatalError
+from tests.pipeline.test_rows import settings
+
+SIZES = {"a": 5, "b": 1, "c": 0, "d": 7}
+
+
+def unit(name: str) -> AlignedUnit:
+    rng = np.random.default_rng(ord(name))
+    crops = [
+        Crop(
+            f"{number:032x}",
+            0,
+            f"{name}{number}.jpg",
+            rng.integers(0, 256, (64, 64, 3), dtype=np.uint8),
+            rng.random((4, 2)),
+        )
+        for number in range(SIZES[name])
+    ]
+    return AlignedUnit(name, SIZES[name], crops, [], 0.5)
+
+
+def frames(inverted: InvertedUnit) -> dict[str, pd.DataFrame]:
+    return {
+        name: pq.read_table(io.BytesIO(data)).to_pandas()
+        for name, (data, _) in inverted.files.items()
+    }
+
+
+def assert_same(one: InvertedUnit, other: InvertedUnit) -> None:
+    assert (one.unit, one.images, one.faces) == (other.unit, other.images, other.faces)
+    found, expected = frames(one), frames(other)
+    assert found.keys() == expected.keys()
+    for name, frame in found.items():
+        for column in frame:
+            values, wanted = frame[column], expected[name][column]
+            if column == "latent":
+                np.testing.assert_allclose(np.stack(values), np.stack(wanted), atol=1e-4)
+            elif column == "image":
+                assert len(values) == len(wanted)
+            elif values.dtype.kind == "f":
+                np.testing.assert_allclose(values, wanted, rtol=1e-3, atol=1e-5)
+            elif column != "quad":
+                assert list(values) == list(wanted), column
+
+
+def test_units_that_share_batches_are_as_if_alone(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Inverter(str(tiny_model), settings(), device="cpu", batch_size=1, threads=1)
+    expected = {name: alone(unit(name)) for name in SIZES}
+    alone.close()
+
+    batches: list[list[str]] = []
+    begun, gate = threading.Event(), threading.Event()
+    original = Inverter._invert
+
+    def spy(self: Inverter, crops: Any) -> Any:
+        begun.set()
+        assert gate.wait(60)
+        batches.append([crop.source[0] for crop in crops])
+        return original(self, crops)
+
+    monkeypatch.setattr(Inverter, "_invert", spy)
+    shared = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(shared, unit("a"))
+        assert begun.wait(60)
+        rest = [pool.submit(shared, unit(name)) for name in "bcd"]
+        waiting = shared._batches
+        with waiting._changed:
+            assert waiting._changed.wait_for(
+                lambda: sum(len(order.items) - order.begun for order in waiting._waiting) == 9, 60
+            )
+        gate.set()
+        found = [future.result(120) for future in (first, *rest)]
+    shared.close()
+    for inverted in found:
+        assert_same(inverted, expected[inverted.unit])
+    assert [len(batch) for batch in batches] == [4, 4, 4, 1]
+    assert len(set(batches[1])) > 1
+
+
+def test_too_many_faces_for_a_gpu_are_the_users_matter(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise module.torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "invert", too_large)
+    inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
+    with pytest.raises(FatalError, match=r"4 faces at once .* --batch-size"):
+        inverter(unit("a"))
+    inverter.close()
+
+
+def test_somebody_hears_of_each_batch(tiny_model: Path) -> None:
+    heard: list[int] = []
+    inverter = Inverter(
+        str(tiny_model),
+        settings(),
+        device="cpu",
+        batch_size=2,
+        threads=1,
+        computed=lambda: heard.append(1),
+    )
+    inverter(unit("a"))
+    inverter.close()
+    assert len(heard) == 3
