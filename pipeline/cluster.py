@@ -104,9 +104,15 @@ class Cluster:
         """Start or connect, unless that is done.
 
         Raises:
+            SpecError: this process is connected to another one.
             FatalError: it does not start, or is not there.
         """
         if ray.is_initialized():
+            if self.address is None and self._folder is None:
+                raise SpecError(
+                    "this process is connected to a Ray cluster already; use it with "
+                    'Workers(address="auto"), or leave it with ray.shutdown()'
+                )
             return
         try:
             if self.address is None:

@@ -44,3 +44,10 @@ def test_folders_of_dead_runs_are_swept(tmp_path: Path, monkeypatch: pytest.Monk
         (folder / "session").mkdir(parents=True)
     cluster._sweep()
     assert sorted(tmp_path.iterdir()) == [mine, other]
+
+
+def test_somebody_elses_connection_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
+    with pytest.raises(SpecError, match="connected to a Ray cluster already"):
+        cluster.Cluster(None).start()
+    cluster.Cluster("auto").start()
