@@ -1,0 +1,157 @@
+"""A Ray cluster of several nodes on this machine, each of which can be lost in an instant.
+
+Every node is a raylet of its own with its own workers, object store and agents; only address and
+disk are shared. A node dies as a machine does whose power fails: all of its processes are ended
+with SIGKILL, at once, and nobody is told. The cluster ends with the process that made it, however
+that ends, because the kernel ends a raylet with its parent and all else ends with its raylet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+# Before Ray is imported, which reads them once.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+import ray
+from ray.cluster_utils import Cluster
+
+_STORE = 80 * 2**20
+
+_NODE: dict[str, Any] = {
+    "object_store_memory": _STORE,
+    "include_log_monitor": False,
+}
+
+# A dead node, which refuses connections, is noticed after two or three seconds instead of fifteen;
+# one that is only slow to answer keeps its time.
+_SYSTEM = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+}
+
+_PATIENCE = 60.0
+
+
+class ClusterOfNodes:
+    """A head without CPUs, which only directs, and small nodes that work. Used as a context.
+
+    Args:
+        nodes: how many work.
+        cpus: of each of them, in Ray's books.
+        resources: further ones of each node.
+    """
+
+    def __init__(
+        self, nodes: int = 3, *, cpus: int = 1, resources: dict[str, float] | None = None
+    ) -> None:
+        self._cpus = cpus
+        self._resources = resources or {}
+        # Short, because the paths of Unix sockets inside may have no more than 107 characters.
+        self._folder = tempfile.mkdtemp(prefix="nodes-", dir="/tmp")
+        # Agents of dead nodes are mourned at length.
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                **_NODE,
+                "num_cpus": 0,
+                "temp_dir": self._folder,
+                "include_dashboard": False,
+                "_system_config": _SYSTEM,
+            },
+        )
+        self.nodes: list[Any] = []
+        with contextlib.ExitStack() as unless_complete:
+            unless_complete.callback(self.close)
+            self.add(nodes)
+            unless_complete.pop_all()
+
+    def __enter__(self) -> ClusterOfNodes:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """What ``--address`` takes."""
+        return str(self._cluster.address)
+
+    def add(self, count: int = 1, *, wait: bool = True) -> None:
+        """Let new nodes join.
+
+        Args:
+            count: how many.
+            wait: until the cluster counts on them.
+        """
+        for _ in range(count):
+            # They come up at the same time.
+            node = self._cluster.add_node(
+                wait=False, num_cpus=self._cpus, resources=dict(self._resources), **_NODE
+            )
+            self.nodes.append(node)
+        if wait:
+            self.wait_for(len(self.nodes))
+
+    def kill(self, node: Any) -> None:
+        """End a node with everything on it, and without a word to the others."""
+        doomed = processes_of(node)
+        # First stopped, so that none sees another die and has time to react.
+        for end in (psutil.Process.suspend, psutil.Process.kill):
+            for process in doomed:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    end(process)
+        self.nodes.remove(node)
+        # Collects the dead raylet and forgets the node.
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until the cluster counts on so many working nodes, dead ones being noticed."""
+        deadline = time.monotonic() + _PATIENCE
+        while len(self._cluster.global_state._live_node_ids()) != count + 1:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"there are not {count} nodes after {_PATIENCE:g} s")
+            time.sleep(0.05)
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """Everything that runs on the nodes, workers and their children among it."""
+        for node in list(self.nodes):
+            yield from processes_of(node)
+
+    def close(self) -> None:
+        """End all nodes and remove what they leave."""
+        for node in list(self.nodes):
+            self.kill(node)
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+        # Its hooks for the end of this process would find nothing left to end.
+        ray.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def processes_of(node: Any) -> list[psutil.Process]:
+    """The raylet that makes a node one, its workers, their children, and Ray's own agents."""
+    found = []
+    for info in node.all_processes.get("raylet", []):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            raylet = psutil.Process(info.process.pid)
+            found += [raylet, *raylet.children(recursive=True)]
+    return found
