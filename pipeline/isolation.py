@@ -47,6 +47,9 @@ GROUP = 16
 # The child ends itself at the limit; the parent steps in only when even that fails.
 _GRACE = 15
 
+# Children that may be killed one after another while they start.
+_STARTS = 5
+
 Outcome = list[CutOut] | RejectError
 """The crops of a file, or why it gives none."""
 
@@ -152,15 +155,19 @@ class IsolatedCutter:
             return death.error
 
     def _ask(self, group: Sequence[bytes]) -> list[Outcome]:
-        child = self._child = self._child or _Child(self._settings)
-        try:
-            return child.ask(group)
-        except (EOFError, OSError) as error:
-            self._child = None
-            raise self._death(child) from error
+        for start in range(1, _STARTS + 1):
+            child = self._child = self._child or _Child(self._settings)
+            try:
+                return child.ask(group)
+            except (EOFError, OSError) as error:
+                self._child = None
+                code = child.stop()
+                # Killed before it was ready, it was killed from outside: no reason to give up.
+                if child.was_ready or code != -signal.SIGKILL or start == _STARTS:
+                    raise self._death(child, code) from error
+        raise AssertionError("the last start returns or raises")
 
-    def _death(self, child: _Child) -> Exception:
-        code = child.stop()
+    def _death(self, child: _Child, code: int) -> Exception:
         if not child.was_ready:
             # No image is to blame, so none must be rejected for it.
             return FatalError(

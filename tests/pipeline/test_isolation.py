@@ -152,6 +152,24 @@ def test_a_child_that_is_killed_from_outside_costs_no_image(
     assert np.array_equal(pixels(outcomes[0]), pixels(outcomes[2]))
 
 
+def test_a_child_that_is_killed_while_it_starts_is_started_again(cutter: IsolatedCutter) -> None:
+    cutter.start()
+    assert cutter._child is not None
+    cutter._child._process.kill()
+    (outcome,) = cutter([png()])
+    assert pixels(outcome).shape == (48, 64, 3)
+
+
+def test_children_that_never_live_to_start_are_fatal(
+    cutter: IsolatedCutter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when memory does not suffice for a single one."""
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(FatalError, match="SIGKILL"):
+        cutter([png()])
+
+
 def test_a_child_that_cannot_work_is_no_image_s_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
