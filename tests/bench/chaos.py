@@ -41,7 +41,7 @@ _PLAN_AT_ONCE = 32 * UNIT
 """So many new inputs are planned as units of eight."""
 
 # How often each is killed beside the others.
-WEIGHTS = {"child": 6, "align": 4, "invert": 5, "driver": 2, "node": 3}
+WEIGHTS = {"child": 6, "align": 5, "invert": 5, "driver": 1, "node": 2}
 
 # What computes units dies with these; the others only read and decode.
 DEADLY = ("invert", "driver", "node")
@@ -89,11 +89,13 @@ class Chaos:
         """
         while sum(self.kills.values()) < kills and time.monotonic() < until:
             pause = time.monotonic() + self._chance.uniform(0, 2 * self._every)
-            while time.monotonic() < pause:
+            (kind,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            # While a job starts there is nothing of some kinds to be killed.
+            while time.monotonic() < pause or self._victim(kind) is None:
                 if self._is_complete():
                     return False
                 time.sleep(0.05)
-            self._kill()
+            self._kill(kind)
         while not self._is_complete():
             time.sleep(0.2)
         return True
@@ -126,15 +128,10 @@ class Chaos:
             raise SystemExit(f"nothing was committed for {self._stuck:g} s, {done} units are")
         return False
 
-    def _kill(self) -> None:
-        kinds = list(WEIGHTS)
-        while True:
-            (kind,) = self._chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])
-            end = self._victim(kind)
-            if end is not None:
-                break
-            # There is none at this moment.
-            kinds.remove(kind)
+    def _kill(self, kind: str) -> None:
+        end = self._victim(kind)
+        if end is None:
+            return
         computing = self._job.workers("invert")
         at_stake = self.ledger.look()
         end()
@@ -142,7 +139,10 @@ class Chaos:
             self._job.process.wait()
             self._job = self._start()
             # What the dead driver's workers begin before they are ended is at stake, too.
+            deadline = time.monotonic() + self._stuck
             while any(process.is_running() for process in computing):
+                if time.monotonic() > deadline:
+                    raise SystemExit("workers outlive their driver")
                 at_stake |= self.ledger.look()
                 time.sleep(LOOK_SECONDS)
         if kind in DEADLY:

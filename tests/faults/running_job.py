@@ -39,16 +39,18 @@ class RunningJob:
     Args:
         command: its arguments; ``--out`` is among them.
         cluster: finds the processes of the cluster that it runs on; its own descendants when None.
+        env: variables to set beside those of this process.
     """
 
     def __init__(
         self,
         command: Iterable[object],
         cluster: Callable[[], Iterable[psutil.Process]] | None = None,
+        env: dict[str, str] | None = None,
     ) -> None:
         arguments = list(command)
         self.out = Path(str(arguments[arguments.index("--out") + 1]))
-        self.process: subprocess.Popen[str] = start(*arguments)
+        self.process: subprocess.Popen[str] = start(*arguments, env=env)
         self._cluster = cluster or self._descendants
 
     def __enter__(self) -> RunningJob:

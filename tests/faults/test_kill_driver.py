@@ -97,9 +97,11 @@ def test_any_kill_then_the_same_command_then_verify(job: list[object], tmp_path:
     # A dead inversion worker costs nothing but time.
     process = start(*job)
     wait_for(lambda: len(entries(out)) > len(second), process)
-    for child in descendants(process) if process.poll() is None else []:
-        if "InvertStage" in " ".join(child.cmdline()):
-            child.kill()
+    assert process.poll() is None, "there is nothing left to kill"
+    workers = [each for each in descendants(process) if "InvertStage" in " ".join(each.cmdline())]
+    assert workers
+    for worker in workers:
+        worker.kill()
     out_text, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, error
     assert f"{IMAGES} of {IMAGES} accounted for" in out_text
