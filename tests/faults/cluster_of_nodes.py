@@ -114,13 +114,21 @@ class ClusterOfNodes:
 
     def kill(self, node: Any) -> None:
         """End a node with everything on it, and without a word to the others."""
-        doomed = processes_of(node)
-        # First stopped, so that none sees another die and has time to react.
-        for end in (psutil.Process.suspend, psutil.Process.kill):
-            for process in doomed:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    end(process)
         self.nodes.remove(node)
+        self._end(node)
+
+    def _end(self, node: Any) -> None:
+        doomed: dict[int, psutil.Process] = {}
+        # All are stopped first, the raylet before the others, so that none sees another die and
+        # has time to react, and none starts a process that is overlooked.
+        while new := [each for each in processes_of(node) if each.pid not in doomed]:
+            for process in new:
+                doomed[process.pid] = process
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+        for process in doomed.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         # Collects the dead raylet and forgets the node.
         self._cluster.remove_node(node, allow_graceful=False)
 
@@ -141,7 +149,7 @@ class ClusterOfNodes:
         """End all nodes and remove what they leave."""
         for node in list(self.nodes):
             self.kill(node)
-        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+        self._end(self._cluster.head_node)
         # Its hooks for the end of this process would find nothing left to end.
         ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
