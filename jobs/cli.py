@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.metadata
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -80,13 +82,24 @@ def main() -> NoReturn:
         _fail(str(error))
     except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
         typer.echo(str(stop) or "interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
+        _exit(INTERRUPTED)
+    _exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> NoReturn:
     typer.echo("error: " + " ".join(message.split()), err=True)
-    sys.exit(FATAL)
+    _exit(FATAL)
+
+
+def _exit(code: int) -> NoReturn:
+    if "ray" in sys.modules:
+        # Arrow's threads, which Ray starts, may give back Python's bytes while the interpreter
+        # ends, and would abort a process whose work is done and written.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -78,8 +78,9 @@ def test_any_kill_then_the_same_command_then_verify(job: list[object], tmp_path:
     children = descendants(process) if process.poll() is None else []
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    first = entries(out)
     assert outliving(children) == []
+    # Not before: a worker that has just lost its driver may still commit.
+    first = entries(out)
     assert 1 <= len(first) <= IMAGES // 8
 
     # Ctrl-C goes to the whole foreground group.
