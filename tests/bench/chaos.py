@@ -43,6 +43,9 @@ _PLAN_AT_ONCE = 32 * UNIT
 # How often each is killed beside the others.
 WEIGHTS = {"child": 6, "align": 5, "invert": 5, "driver": 1, "node": 2}
 
+# Of the units, that may be done by the last kill.
+_SHARE = 0.9
+
 # What computes units dies with these; the others only read and decode.
 DEADLY = ("invert", "driver", "node")
 
@@ -54,8 +57,9 @@ class Chaos:
         command: of the job.
         cluster: that it runs on.
         chance: decides.
-        every: mean seconds between two kills.
-        stuck: seconds without a commit that mean that the job hangs.
+        units: of the job.
+        every: mean seconds between two kills, at most.
+        stuck: seconds without a kill and a commit that mean that the job hangs.
     """
 
     def __init__(
@@ -64,12 +68,14 @@ class Chaos:
         cluster: ClusterOfNodes,
         chance: random.Random,
         *,
+        units: int,
         every: float,
         stuck: float,
     ) -> None:
         self._command = command
         self._cluster = cluster
         self._chance = chance
+        self._units = units
         self._every = every
         self._stuck = stuck
         self.kills: Counter[str] = Counter()
@@ -87,11 +93,15 @@ class Chaos:
         Returns:
             Whether the job was still at work after the last kill.
         """
-        while sum(self.kills.values()) < kills and time.monotonic() < until:
+        for number in range(1, kills + 1):
+            if time.monotonic() > until:
+                break
             pause = time.monotonic() + self._chance.uniform(0, 2 * self._every)
+            # The job must not end before the kills do, however fast the machine is.
+            most = _SHARE * self._units * number / kills
             (kind,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
-            # While a job starts there is nothing of some kinds to be killed.
-            while time.monotonic() < pause or self._victim(kind) is None:
+            while self._is_early(pause, most) or self._victim(kind) is None:
+                # While a job starts there is nothing of some kinds to be killed.
                 if self._is_complete():
                     return False
                 time.sleep(0.05)
@@ -99,6 +109,9 @@ class Chaos:
         while not self._is_complete():
             time.sleep(0.2)
         return True
+
+    def _is_early(self, pause: float, most: float) -> bool:
+        return time.monotonic() < pause and len(self.ledger.written) < most
 
     def close(self) -> None:
         """End the job, wherever it is."""
@@ -153,6 +166,7 @@ class Chaos:
         if kind == "node":
             self._cluster.add(wait=False)
         self.kills[kind] += 1
+        self._moved = (len(self.ledger.written), time.monotonic())
         count = sum(self.kills.values())
         print(f"  {count}: {kind}, {len(self.ledger.written)} units are done", flush=True)
 
@@ -264,6 +278,7 @@ def main() -> None:
             job,
             cluster,
             random.Random(options.seed),
+            units=images // UNIT,
             every=options.every,
             stuck=options.stuck,
         )

@@ -23,6 +23,8 @@ import psutil
 # Before Ray is imported, which reads them once.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+# Workers 15 steps less important than all else would not get on on a machine that is busy.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from ray.cluster_utils import Cluster
