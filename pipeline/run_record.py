@@ -232,7 +232,7 @@ def read_run(storage: Storage) -> RunRecord | None:
 
 
 def run_name() -> str:
-    """A name such as ``20260131T235959.123456Z-1f2e3d4c`` for a run that starts now; sorts by time."""
+    """A name for a run that starts now: ``20260131T235959.123456Z-1f2e3d4c``; sorts by time."""
     # To the microsecond: runs that take a tenth of a second are listed in order, too.
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
 
