@@ -31,8 +31,8 @@ from PIL import Image
 
 from pipeline.verify import verify
 from tests.bench.ledger_watch import LOOK_SECONDS, LedgerWatch
+from tests.cluster_of_nodes import ClusterOfNodes
 from tests.command import restyle
-from tests.faults.cluster_of_nodes import ClusterOfNodes
 from tests.faults.running_job import RunningJob, entries
 from tests.tiny_model import make_tiny_model
 
@@ -43,8 +43,12 @@ _PLAN_AT_ONCE = 32 * UNIT
 # How often each is killed beside the others.
 WEIGHTS = {"child": 6, "align": 5, "invert": 5, "driver": 1, "node": 2}
 
-# Of the units, that may be done by the last kill.
+# Of the units, that are about done by the last kill.
 _SHARE = 0.9
+
+# Kills that may be ahead of the commits. More, where a restart takes longer than the time between
+# two kills, and nothing would ever be committed; fewer, and none would hit a job that starts.
+_AHEAD = 4
 
 # What computes units dies with these; the others only read and decode.
 DEADLY = ("invert", "driver", "node")
@@ -58,7 +62,7 @@ class Chaos:
         cluster: that it runs on.
         chance: decides.
         units: of the job.
-        every: mean seconds between two kills, at most.
+        every: mean seconds between two kills; kills nevertheless keep pace with the commits.
         stuck: seconds without a kill and a commit that mean that the job hangs.
     """
 
@@ -97,10 +101,12 @@ class Chaos:
             if time.monotonic() > until:
                 break
             pause = time.monotonic() + self._chance.uniform(0, 2 * self._every)
-            # The job must not end before the kills do, however fast the machine is.
-            most = _SHARE * self._units * number / kills
+            per_kill = _SHARE * self._units / kills
+            # The job must not end before the kills do, however fast the machine is, and must get
+            # on between them, however slow it is.
+            least, most = (number - _AHEAD) * per_kill, number * per_kill
             (kind,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
-            while self._is_early(pause, most) or self._victim(kind) is None:
+            while self._is_early(pause, least, most) or self._victim(kind) is None:
                 # While a job starts there is nothing of some kinds to be killed.
                 if self._is_complete():
                     return False
@@ -110,8 +116,9 @@ class Chaos:
             time.sleep(0.2)
         return True
 
-    def _is_early(self, pause: float, most: float) -> bool:
-        return time.monotonic() < pause and len(self.ledger.written) < most
+    def _is_early(self, pause: float, least: float, most: float) -> bool:
+        done = len(self.ledger.written)
+        return done < least or (time.monotonic() < pause and done < most)
 
     def close(self) -> None:
         """End the job, wherever it is."""
@@ -258,7 +265,12 @@ def main() -> None:
     parser.add_argument("--units", type=int, help="of the job; default: 2 for each kill")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--steps", type=int, default=24, help="so that a unit takes a second")
-    parser.add_argument("--every", type=float, default=3.0, help="mean seconds between kills")
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=3.0,
+        help="mean seconds between kills, while commits keep pace",
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="after which nothing is killed")
     parser.add_argument("--stuck", type=float, default=300.0, help="seconds that mean a hang")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.faults.cluster_of_nodes import ClusterOfNodes, processes_of
+from tests.cluster_of_nodes import ClusterOfNodes, processes_of
 from tests.faults.running_job import Kind, RunningJob, check_complete, entries, make_images
 
 IMAGES = 96

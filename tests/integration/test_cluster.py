@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +12,10 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-import ray
 from PIL import Image
-from ray.cluster_utils import Cluster
 
 from pipeline.verify import verify
+from tests.cluster_of_nodes import ClusterOfNodes, processes_of
 from tests.command import restyle, start
 
 IMAGES = 48
@@ -26,23 +23,15 @@ IMAGES = 48
 
 OPTIONS = ["--no-align", "--metrics=none", "--reconstructions=none", "--dtype=fp32"]
 PATIENCE = 600
-NODE = {"object_store_memory": 80 * 2**20, "include_log_monitor": False}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[str, dict[str, Any]]]:
-    """A head without CPUs, a node that is marked for alignment, and one that is not."""
-    folder = tempfile.mkdtemp(prefix="nodes-", dir="/tmp")
-    head = {**NODE, "num_cpus": 0, "temp_dir": folder, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        marked = cluster.add_node(num_cpus=1, resources={"align": 1.0}, **NODE)
-        plain = cluster.add_node(num_cpus=1, **NODE)
-        yield cluster.address, {"marked": marked, "plain": plain}
-    finally:
-        cluster.shutdown()
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+def cluster() -> Iterator[ClusterOfNodes]:
+    """A node that is marked for alignment, and one that is not."""
+    with ClusterOfNodes(0) as cluster:
+        cluster.add(resources={"align": 1.0}, wait=False)
+        cluster.add()
+        yield cluster
 
 
 def make_images(folder: Path, count: int) -> Path:
@@ -56,9 +45,8 @@ def make_images(folder: Path, count: int) -> Path:
 
 def workers_of(node: Any) -> dict[int, str]:
     """The actors of this project on a node, by process, with their stages."""
-    raylet = node.all_processes["raylet"][0].process.pid
     found = {}
-    for process in psutil.Process(raylet).children(recursive=True):
+    for process in processes_of(node):
         try:
             line = " ".join(process.cmdline())
         except psutil.Error:
@@ -70,15 +58,15 @@ def workers_of(node: Any) -> dict[int, str]:
 
 
 def test_a_cluster_does_the_work_and_alignment_goes_to_its_nodes(
-    cluster: tuple[str, dict[str, Any]], tmp_path: Path, tiny_model: Path
+    cluster: ClusterOfNodes, tmp_path: Path, tiny_model: Path
 ) -> None:
     out = tmp_path / "out"
-    address, nodes = cluster
+    nodes = dict(zip(("marked", "plain"), cluster.nodes, strict=True))
     seen: dict[str, dict[int, str]] = {name: {} for name in nodes}
     process = start(
         *("invert", make_images(tmp_path / "images", IMAGES), "--out", out),
         *("--model", tiny_model, *OPTIONS, "--steps", 12, "--batch-size", 1),
-        *("--address", address),
+        *("--address", cluster.address),
     )
     try:
         deadline = time.monotonic() + PATIENCE
@@ -104,17 +92,17 @@ def test_a_cluster_does_the_work_and_alignment_goes_to_its_nodes(
     # The cluster goes on living, and nothing of the run does.
     for name, node in nodes.items():
         assert psutil.pid_exists(node.all_processes["raylet"][0].process.pid)
-        remaining = [psutil.Process(pid) for pid in seen[name] if psutil.pid_exists(pid)]
-        assert psutil.wait_procs(remaining, timeout=60)[1] == []
+        remaining = [each for each in processes_of(node) if each.pid in seen[name]]
+        assert psutil.wait_procs(remaining, timeout=PATIENCE)[1] == []
 
 
 def test_a_run_without_a_place_ends_with_one_line(
-    cluster: tuple[str, dict[str, Any]], tmp_path: Path, tiny_model: Path
+    cluster: ClusterOfNodes, tmp_path: Path, tiny_model: Path
 ) -> None:
     out = tmp_path / "out"
     refused = restyle(
         *("invert", make_images(tmp_path / "images", 1), "--out", out, "--model", tiny_model),
-        *(*OPTIONS, "--device", "cuda", "--address", cluster[0]),
+        *(*OPTIONS, "--device", "cuda", "--address", cluster.address),
         env={"RESTYLE_PATIENCE": "5"},
     )
     assert refused.returncode == 2

@@ -15,10 +15,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
+import pytest
 
 # Before Ray is imported, which reads them once.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -45,7 +47,7 @@ _SYSTEM = {
     "prestart_worker_first_driver": False,
 }
 
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 
 class ClusterOfNodes:
@@ -53,29 +55,22 @@ class ClusterOfNodes:
 
     Args:
         nodes: how many work.
-        cpus: of each of them, in Ray's books.
-        resources: further ones of each node.
     """
 
-    def __init__(
-        self, nodes: int = 3, *, cpus: int = 1, resources: dict[str, float] | None = None
-    ) -> None:
-        self._cpus = cpus
-        self._resources = resources or {}
+    def __init__(self, nodes: int = 3) -> None:
         # Short, because the paths of Unix sockets inside may have no more than 107 characters.
         self._folder = tempfile.mkdtemp(prefix="nodes-", dir="/tmp")
         # Agents of dead nodes are mourned at length.
         logging.getLogger("ray").setLevel(logging.CRITICAL)
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                **_NODE,
-                "num_cpus": 0,
-                "temp_dir": self._folder,
-                "include_dashboard": False,
-                "_system_config": _SYSTEM,
-            },
-        )
+        head = {
+            **_NODE,
+            "num_cpus": 0,
+            "temp_dir": self._folder,
+            "include_dashboard": False,
+            "_system_config": _SYSTEM,
+        }
+        with self._notes_in_its_folder():
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: list[Any] = []
         with contextlib.ExitStack() as unless_complete:
             unless_complete.callback(self.close)
@@ -98,17 +93,20 @@ class ClusterOfNodes:
         """What ``--address`` takes."""
         return str(self._cluster.address)
 
-    def add(self, count: int = 1, *, wait: bool = True) -> None:
-        """Let new nodes join.
+    def add(
+        self, count: int = 1, *, resources: dict[str, float] | None = None, wait: bool = True
+    ) -> None:
+        """Let new nodes join, each with one CPU in Ray's books.
 
         Args:
             count: how many.
+            resources: further ones of each.
             wait: until the cluster counts on them.
         """
         for _ in range(count):
             # They come up at the same time.
             node = self._cluster.add_node(
-                wait=False, num_cpus=self._cpus, resources=dict(self._resources), **_NODE
+                wait=False, num_cpus=1, resources=dict(resources or {}), **_NODE
             )
             self.nodes.append(node)
         if wait:
@@ -141,6 +139,17 @@ class ClusterOfNodes:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"there are not {count} nodes after {_PATIENCE:g} s")
             time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def _notes_in_its_folder(self) -> Iterator[None]:
+        """Ray notes the newest cluster of a machine in a place for all, for ``--address auto``.
+
+        It must be there, and whoever uses this machine besides wants no other cluster noted.
+        """
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_TMPDIR", self._folder)
+            Path(self._folder, "ray").mkdir()
+            yield
 
     def processes(self) -> Iterator[psutil.Process]:
         """Everything that runs on the nodes, workers and their children among it."""
