@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from pipeline.retries import retrying
 from pipeline.storage import shown_uri
 from restyle_core.errors import FatalError, SpecError, TransientError
 
@@ -90,6 +91,9 @@ class JobServer:
     def submit(self, submission: str, entrypoint: str, metadata: dict[str, str]) -> None:
         """Start a job.
 
+        A cluster that has just come up lists jobs some time before it can take one; it is waited
+        for as :func:`pipeline.retries.retrying` does.
+
         Args:
             submission: its id.
             entrypoint: a shell command, run on the head node.
@@ -98,10 +102,10 @@ class JobServer:
         Raises:
             DuplicateError: there was one of this id.
             FatalError: the server refused it.
-            TransientError: the server cannot be reached.
+            TransientError: the server cannot be reached, or is not ready for long.
         """
         body = {"entrypoint": entrypoint, "submission_id": submission, "metadata": metadata}
-        self._ask("POST", "/api/jobs/", body)
+        retrying(lambda: self._ask("POST", "/api/jobs/", body))
 
     def jobs(self, prefix: str) -> list[SubmittedJob]:
         """Submitted jobs whose id begins so, in the order of submission."""

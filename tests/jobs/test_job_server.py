@@ -60,6 +60,19 @@ def test_a_taken_id(job_server: FakeJobServer) -> None:
         server.submit("a-1", "x", {})
 
 
+def test_a_cluster_that_comes_up_is_waited_for(
+    job_server: FakeJobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    not_yet = (500, b"No available agent to submit job, please try again later.")
+    monkeypatch.setenv("RESTYLE_RETRIES", "3:0")
+    job_server.failures = [not_yet, not_yet]
+    JobServer(job_server.address).submit("a-1", "x", {})
+    assert list(job_server.jobs) == ["a-1"]
+    job_server.failures = [not_yet] * 3
+    with pytest.raises(TransientError, match=r"No available agent.*\(tried 3 times\)"):
+        JobServer(job_server.address).submit("a-2", "x", {})
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
