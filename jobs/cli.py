@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from jobs.compact import compact
 from jobs.convert import convert
+from jobs.directions import app as directions
 from jobs.inspection import status, verify
 from jobs.invert import invert
 from jobs.plan import plan
@@ -46,6 +47,7 @@ app.command()(submit)
 app.command()(convert)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")
+app.add_typer(directions, name="directions")
 
 
 def _version(asked: bool) -> None:

@@ -38,7 +38,21 @@ _DOMAINS = {"ffhq": "faces", "celeba": "faces", "celebs": "faces", "afhq_wild": 
 
 
 def read_pickle(path: Path) -> Mapping[str, Any]:
-    """Open a ``.pt`` file safely, on the CPU, mapped into memory where its format allows.
+    """Open a checkpoint safely, on the CPU, mapped into memory where its format allows.
+
+    Raises:
+        CheckpointError: missing, damaged, or a pickle that asks for code to be run.
+    """
+    content = open_pickle(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not the dictionary of a checkpoint"
+        )
+    return content
+
+
+def open_pickle(path: Path) -> Any:
+    """Whatever a ``.pt`` file holds, read as :func:`read_pickle` does.
 
     Raises:
         CheckpointError: missing, damaged, or a pickle that asks for code to be run.
@@ -47,18 +61,13 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
         # Files from before torch 1.6 are bare pickles and cannot be mapped.
         mapped = zipfile.is_zipfile(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:
         # On bytes it refuses or cannot read torch raises nearly anything: UnpicklingError,
         # RuntimeError, EOFError, KeyError, ...; whatever it was, the file cannot be used.
         raise CheckpointError(_refusal(path, str(error))) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__}, not the dictionary of a checkpoint"
-        )
-    return content
 
 
 def _refusal(path: Path, reason: str) -> str:

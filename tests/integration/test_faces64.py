@@ -9,7 +9,11 @@ from PIL import Image
 
 from restyle_core import Inversion, Model, align_faces, decode_image, invert, load_model
 from restyle_core.alignment import find_landmarks
+from restyle_core.attributes import measure
+from restyle_core.directions import find_direction
+from restyle_core.editing import apply
 from restyle_core.errors import RejectError
+from restyle_core.fingerprint import synthesis_fingerprint
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "restyle_core" / "models"
@@ -79,3 +83,28 @@ def test_samples_are_faces(model: Model) -> None:
     pixels = ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     pictures = [Image.fromarray(image).resize((256, 256)) for image in pixels]
     assert sum(bool(find_landmarks(picture)) for picture in pictures) >= 68
+
+
+@pytest.mark.parametrize("name", ["smile", "pose", "age"])
+def test_directions_are_for_this_generator(model: Model, name: str) -> None:
+    about = find_direction(name, "faces64").about
+    assert about.generator == synthesis_fingerprint(model.generator)
+    assert about.accuracy is not None
+    assert about.accuracy >= 0.8
+
+
+@pytest.mark.parametrize("name", ["smile", "pose"])
+def test_directions_move_what_they_are_called(
+    model: Model, inversion: Inversion, name: str
+) -> None:
+    latents = inversion.latents[:12, -1]
+    direction = find_direction(name, "faces64")
+    scores = []
+    for strength in (-1.5, 0, 1.5):
+        images = model.synthesize(apply(latents, direction, strength)).clamp(-1, 1)
+        pixels = images.add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+        scores.append(measure([Image.fromarray(each) for each in pixels.numpy()])[name])
+    changes = np.diff(np.stack(scores), axis=0)
+    known = np.isfinite(changes).all(axis=0)
+    assert known.sum() >= 8
+    assert (changes[:, known] > 0).all(axis=0).mean() >= 0.8

