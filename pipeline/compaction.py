@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import ledger
-from pipeline.datasets import DATASETS, RECONSTRUCTIONS
+from pipeline.datasets import DATASETS, GROUP_BYTES, RECONSTRUCTIONS, parquet_options
 from pipeline.ledger import FileSet, WrittenFile
 from pipeline.lock import driver_lock
 from pipeline.parquet_files import file_of, parquet_of
@@ -35,7 +35,6 @@ MARKER = f"{ledger.FOLDER}/compacting.json"
 """Names the files that a compaction is about to write."""
 
 # Rows are read again a row group at a time: by verify, by the report, by training loops.
-_GROUP_BYTES = 16 * 2**20
 _GROUP_ROWS = {RECONSTRUCTIONS: 64}
 _MOST_ROWS = 16384
 _BATCH_ROWS = 64
@@ -204,14 +203,14 @@ def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[b
 
     for batch in _batches(storage, dataset, group):
         if writer is None:
-            writer = pq.ParquetWriter(target, batch.schema, compression="zstd")
+            writer = pq.ParquetWriter(target, batch.schema, **parquet_options(batch.schema))
         elif not batch.schema.equals(writer.schema, check_metadata=True):
             raise FatalError(f"files in {storage.shown(dataset)} have different columns")
         waiting.append(batch)
         rows = sum(each.num_rows for each in waiting)
         size = sum(each.nbytes for each in waiting)
         total += batch.num_rows
-        if size >= _GROUP_BYTES or rows >= _GROUP_ROWS.get(dataset, _MOST_ROWS):
+        if size >= GROUP_BYTES or rows >= _GROUP_ROWS.get(dataset, _MOST_ROWS):
             flush()
     flush()
     if writer is not None:

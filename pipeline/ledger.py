@@ -42,7 +42,8 @@ class WrittenFile(_Frozen):
         sha256: checksum of the whole file, in hex.
     """
 
-    name: str
+    # Never out of the output, whoever wrote the entry.
+    name: Annotated[str, Field(pattern=r"^\w[\w-]*/\w[\w.-]*$")]
     rows: Count
     size: Count
     sha256: str

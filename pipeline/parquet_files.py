@@ -81,6 +81,26 @@ def open_parquet(out: str, name: str) -> Iterator[pq.ParquetFile]:
             ) from error
 
 
+def read_range(out: str, name: str, start: int, size: int) -> bytes:
+    """Part of a remote file, by one request that is tried again when the store fails.
+
+    Raises:
+        FatalError: the file is missing, or may not be read.
+    """
+    filesystem, root = open_filesystem(out)
+    where = f"{out.rstrip('/')}/{name}"
+
+    def fetch() -> bytes:
+        with storage_errors("cannot read", where):
+            path = f"{root.rstrip('/')}/{name}"
+            return bytes(filesystem.cat_file(path, start=start, end=start + size))
+
+    try:
+        return retrying(fetch)
+    except FileNotFoundError as error:
+        raise FatalError(f"{where} is missing; `restyle verify` tells what else is") from error
+
+
 def file_of(owner: HasFiles, dataset: str) -> tuple[str, int] | None:
     """Name and rows of a unit's or a pack's file in a dataset; None when it has no rows there."""
     for file in owner.files:
@@ -107,7 +127,18 @@ def _open(out: str, name: str) -> Any:
     if path is not None:
         return pa.OSFile(os.fsencode(Path(absolute_path(path)) / name), "rb")
     filesystem, root = open_filesystem(out)
-    return pa.PythonFile(_RemoteFile(filesystem, f"{root.rstrip('/')}/{name}", name), mode="r")
+    return open_remote(filesystem, f"{root.rstrip('/')}/{name}", name)
+
+
+def open_remote(filesystem: Any, path: str, shown: str) -> pa.NativeFile:
+    """An object as Arrow reads it: by ranges, each tried again when the store fails.
+
+    Args:
+        filesystem: of fsspec.
+        path: in it.
+        shown: what errors call it.
+    """
+    return pa.PythonFile(_RemoteFile(filesystem, path, shown), mode="r")
 
 
 class _RemoteFile(io.RawIOBase):

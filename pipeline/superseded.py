@@ -38,10 +38,7 @@ def superseded_by(storage: Storage, done: set[str]) -> Superseded:
     Raises:
         FatalError: the manifest is damaged.
     """
-    newest: dict[str, int] = {}
-    for _, rows in _rows(storage, _is_later, done):
-        for image_id, revision in _pairs(rows):
-            newest[image_id] = max(newest.get(image_id, 1), revision)
+    newest = newest_revisions(storage, done)
     found: Superseded = {}
     if not newest:
         return found
@@ -51,6 +48,23 @@ def superseded_by(storage: Storage, done: set[str]) -> Superseded:
         if older:
             found[unit.name] = older
     return found
+
+
+def newest_revisions(storage: Storage, done: set[str]) -> dict[str, int]:
+    """The newest revision that is done, of those inputs alone that were done more than once.
+
+    Args:
+        storage: the output.
+        done: names of the committed units.
+
+    Raises:
+        FatalError: the manifest is damaged.
+    """
+    newest: dict[str, int] = {}
+    for _, rows in _rows(storage, _is_later, done):
+        for image_id, revision in _pairs(rows):
+            newest[image_id] = max(newest.get(image_id, 1), revision)
+    return newest
 
 
 def drop_superseded_rejects(storage: Storage) -> bool:

@@ -195,7 +195,10 @@ def every(nth: int, fault: str, pattern: str = ".*") -> Rule:
 def faulty_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """A server with the bucket ``bucket``, which the environment points all clients to."""
     import boto3
+    from s3fs import S3FileSystem
 
+    # A file system that an earlier test has made knows that test's server alone.
+    S3FileSystem.clear_instance_cache()
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     address = "{}:{}".format(*moto.get_host_and_port())
@@ -213,5 +216,6 @@ def faulty_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
         boto3.client("s3").create_bucket(Bucket="bucket")
         yield proxy
     finally:
+        S3FileSystem.clear_instance_cache()
         proxy.close()
         moto.stop()

@@ -1,0 +1,236 @@
+"""The latent column read from its pages straight into an array.
+
+Every page of a Parquet column carries levels, which tell where lists begin and what is null. Of
+latents, which have one length and are never null, they tell nothing, and it takes Arrow several
+times as long to decode them as it takes to read the numbers. So where the numbers stand in the file
+as they are, only the headers of the pages are looked at: 30 bytes for a megabyte.
+Source: the format of pages, parquet.apache.org/docs/file-format, and of their headers,
+Thrift's compact protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FloatArray = npt.NDArray[np.float32]
+
+_PATH = "latent.list.element"
+_DATA_PAGE, _DATA_PAGE_2, _PLAIN = 0, 3, 0
+_HEADER = 512
+"""Bytes read for a header; those that are longer are read again."""
+_LONGEST_HEADER = 2**20
+
+
+class ByteRange(Protocol):
+    """Part of a file that can be read at any position."""
+
+    def read(self, start: int, size: int) -> bytes:
+        """Bytes from a position in the file; fewer at its end."""
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill a buffer from a position in the file.
+
+        Raises:
+            EOFError: the file ends before.
+        """
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Numbers that stand in a row: the first one's index in the column, place, and how many."""
+
+    first: int
+    start: int
+    count: int
+
+
+@dataclass(frozen=True)
+class LatentPages:
+    """The pages of one row group's latent column.
+
+    Attributes:
+        size: numbers in a latent.
+        pages: in order.
+    """
+
+    size: int
+    pages: tuple[_Page, ...]
+
+    def read_into(self, file: ByteRange, first: int, target: FloatArray) -> None:
+        """Read successive latents.
+
+        Args:
+            file: the file that the pages were found in.
+            first: index of the first one in the row group.
+            target: [rows, size], contiguous; is filled.
+
+        Raises:
+            EOFError: the file ends before.
+        """
+        flat = target.reshape(-1).view(np.uint8).data
+        begin = first * self.size
+        end = begin + target.size
+        for page in self.pages:
+            low, high = max(begin, page.first), min(end, page.first + page.count)
+            if low < high:
+                place = page.start + 4 * (low - page.first)
+                file.read_into(place, flat[4 * (low - begin) : 4 * (high - begin)])
+
+
+def find_pages(parquet: pq.ParquetFile, group: int, file: ByteRange) -> LatentPages | None:
+    """Where the latents of a row group stand, from the headers of their pages.
+
+    Args:
+        parquet: the open file.
+        group: number of the row group.
+        file: the same file, or at least that column of it.
+
+    Returns:
+        None where they are compressed or encoded, as earlier versions of this project did.
+
+    Raises:
+        ValueError: the headers contradict the file's footer, or make no sense.
+    """
+    at = _column_index(parquet)
+    column = parquet.metadata.row_group(group).column(at)
+    levels = parquet.schema.column(at)
+    size = parquet.schema_arrow.field("latent").type.list_size
+    if (
+        column.compression != "UNCOMPRESSED"
+        or column.has_dictionary_page
+        or not {"PLAIN", "RLE"} >= set(column.encodings)
+        # One level of repetition for the list, and nothing that may be null.
+        or (levels.max_definition_level, levels.max_repetition_level) != (1, 1)
+        or column.num_values != size * parquet.metadata.row_group(group).num_rows
+    ):
+        return None
+    start = column.data_page_offset
+    end = start + column.total_compressed_size
+    pages: list[_Page] = []
+    known = 0
+    while known < column.num_values:
+        found = _page(file, start, known)
+        if found is None:
+            return None
+        page, start = found
+        if start > end:
+            raise ValueError("a page is longer than its column")
+        pages.append(page)
+        known += page.count
+    if known != column.num_values:
+        raise ValueError("the pages hold more numbers than the footer says")
+    return LatentPages(size, tuple(pages))
+
+
+def column_range(parquet: pq.ParquetFile, group: int) -> tuple[int, int]:
+    """First byte and length of a row group's latent column, where it has no dictionary."""
+    column = parquet.metadata.row_group(group).column(_column_index(parquet))
+    return column.data_page_offset, column.total_compressed_size
+
+
+def decode(parquet: pq.ParquetFile, group: int) -> FloatArray:
+    """The latents [rows, size] of a row group by Arrow, however they are stored."""
+    column = parquet.read_row_group(group, ["latent"], use_threads=False).column(0)
+    size = parquet.schema_arrow.field("latent").type.list_size
+    flat = column.combine_chunks().flatten() if column.num_chunks else pa.array([], pa.float32())
+    values: FloatArray = flat.to_numpy().reshape(-1, size)
+    return values
+
+
+def _column_index(parquet: pq.ParquetFile) -> int:
+    group = parquet.metadata
+    for index in range(group.num_columns):
+        if group.schema.column(index).path == _PATH:
+            return index
+    raise ValueError("it has no column of latents")
+
+
+def _page(file: ByteRange, start: int, first: int) -> tuple[_Page, int] | None:
+    """The page at a position, and where the next one begins; None for one in the second format."""
+    size = _HEADER
+    while True:
+        reader = _Compact(file.read(start, size))
+        try:
+            header = reader.struct()
+            break
+        except IndexError:
+            if size >= _LONGEST_HEADER:
+                raise ValueError("the header of a page makes no sense") from None
+            size *= 16
+    # PageHeader: 1 type, 2 uncompressed size, 3 compressed size, 5 data page header, of which
+    # 1 number of values, 2 encoding.
+    length, data = header.get(3), header.get(5)
+    if header.get(1) == _DATA_PAGE_2:
+        return None
+    if header.get(1) != _DATA_PAGE or not isinstance(data, dict) or not isinstance(length, int):
+        raise ValueError("a page is of an unexpected kind")
+    count = data.get(1)
+    if data.get(2) != _PLAIN or not isinstance(count, int) or not 0 < 4 * count <= length:
+        raise ValueError("a page is of an unexpected kind")
+    end = start + reader.at + length
+    # The levels come first, the numbers last.
+    return _Page(first, end - 4 * count, count), end
+
+
+class _Compact:
+    """As much of Thrift's compact protocol as the header of a page needs, which has no lists."""
+
+    _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.at = 0
+
+    def struct(self, depth: int = 0) -> dict[int, object]:
+        """Fields by their numbers; raises IndexError where the data end."""
+        if depth > 8:
+            raise ValueError("the header of a page makes no sense")
+        fields: dict[int, object] = {}
+        number = 0
+        while kind := self._byte():
+            number = number + (kind >> 4) if kind >> 4 else self._integer()
+            fields[number] = self._value(kind & 15, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> object:
+        if kind in (self._TRUE, self._FALSE):
+            return kind == self._TRUE
+        if kind == self._BYTE:
+            return self._byte()
+        if kind in (4, 5, 6):
+            return self._integer()
+        if kind in (self._DOUBLE, self._BINARY):
+            self._skip(8 if kind == self._DOUBLE else self._unsigned())
+            return None
+        if kind == self._STRUCT:
+            return self.struct(depth + 1)
+        raise ValueError("the header of a page makes no sense")
+
+    def _integer(self) -> int:
+        value = self._unsigned()
+        return (value >> 1) ^ -(value & 1)
+
+    def _unsigned(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+
+    def _byte(self) -> int:
+        byte = self._data[self.at]
+        self.at += 1
+        return byte
+
+    def _skip(self, count: int) -> None:
+        self.at += count
+        if self.at > len(self._data):
+            raise IndexError
