@@ -18,6 +18,7 @@ from jobs.directions import app as directions
 from jobs.inspection import status, verify
 from jobs.invert import invert
 from jobs.plan import plan
+from jobs.query import query
 from jobs.retry_rejects import retry_rejects
 from jobs.runs import runs
 from jobs.spec import app as spec
@@ -41,6 +42,7 @@ app.command()(invert)
 app.command(name="retry-rejects")(retry_rejects)
 app.command()(status)
 app.command()(verify)
+app.command()(query)
 app.command()(compact)
 app.command()(runs)
 app.command()(submit)
