@@ -9,7 +9,7 @@ feature pyramid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ from restyle_core.errors import CheckpointError
 from restyle_core.generator import EqualizedLinear
 from restyle_core.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
 
-_HEAD_SLOPE = 0.01
+HEAD_SLOPE = 0.01
 PUBLISHED_WIDTHS: Four = (64, 128, 256, 512)
 
 
@@ -59,7 +59,7 @@ class StyleHead(nn.Module):
             layers.append(
                 nn.Conv2d(in_channels if index == 0 else style_dim, style_dim, 3, 2, padding=1)
             )
-            layers.append(nn.LeakyReLU(_HEAD_SLOPE))
+            layers.append(nn.LeakyReLU(HEAD_SLOPE))
         self.convs = nn.Sequential(*layers)
         self.linear = EqualizedLinear(style_dim, style_dim)
 
@@ -105,9 +105,9 @@ class StyleEncoder(Backbone):
         del style
         return 16
 
-    def style_maps(self, x: Tensor) -> Sequence[Tensor]:
-        """[B, in_channels, H, W] -> for each style the map it is read from."""
-        return [self.features(x)[-1]] * len(self.styles)
+    def levels(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The backbone's maps -> those that styles are read from, by :meth:`spatial`."""
+        return {16: features[-1]}
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict styles.
@@ -119,16 +119,27 @@ class StyleEncoder(Backbone):
         Returns:
             [B, n_styles, style_dim] float32: the residual to the current latent.
         """
-        maps = self.style_maps(x)
-        vectors = [head(at) for head, at in zip(self.styles, maps, strict=True)]
+        levels = self.levels(self.features(x))
+        vectors = [head(levels[self.spatial(at)]) for at, head in enumerate(self.styles)]
         styles = torch.stack(vectors, dim=1).float()
-        if not self.PROGRESSIVE:
-            return styles
-        base, deltas = styles[:, :1], styles[:, 1:]
-        if self.progressive_stage is not None:
-            later = torch.arange(1, len(self.styles), device=x.device) > self.progressive_stage
-            deltas = deltas.masked_fill(later[:, None], 0.0)
-        return torch.cat([base, base + deltas], dim=1)
+        return styles_from_deltas(styles, self.progressive_stage) if self.PROGRESSIVE else styles
+
+
+def styles_from_deltas(rows: Tensor, stage: int | None = None) -> Tensor:
+    """Turn w0 and differences to it into styles (2102.02766, section 4.1).
+
+    Args:
+        rows: [B, n_styles, style_dim].
+        stage: the last row whose difference counts; None for all.
+
+    Returns:
+        [B, n_styles, style_dim].
+    """
+    base, deltas = rows[:, :1], rows[:, 1:]
+    if stage is not None:
+        later = torch.arange(1, rows.shape[1], device=rows.device) > stage
+        deltas = deltas.masked_fill(later[:, None], 0.0)
+    return torch.cat([base, base + deltas], dim=1)
 
 
 class PyramidEncoder(StyleEncoder):
@@ -147,13 +158,29 @@ class PyramidEncoder(StyleEncoder):
             return 16
         return 32 if style < 7 else 64
 
-    def style_maps(self, x: Tensor) -> Sequence[Tensor]:
-        """[B, in_channels, H, W] -> for each style the map it is read from."""
-        _, fine, middle, coarse = self.features(x)
-        middle = _upsample_add(coarse, self.latlayer1(middle))
-        fine = _upsample_add(middle, self.latlayer2(fine))
-        maps = {16: coarse, 32: middle, 64: fine}
-        return [maps[self.spatial(index)] for index in range(len(self.styles))]
+    def levels(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The backbone's maps -> those that styles are read from, by :meth:`spatial`."""
+        return pyramid(features, self.latlayer1, self.latlayer2)
+
+
+def pyramid(
+    features: Sequence[Tensor],
+    latlayer1: Callable[[Tensor], Tensor],
+    latlayer2: Callable[[Tensor], Tensor],
+) -> dict[int, Tensor]:
+    """Bring what coarse maps know into finer ones (2008.00951, section 3.1).
+
+    Args:
+        features: the backbone's maps.
+        latlayer1: brings the map at 1/8 to the channels of that at 1/16.
+        latlayer2: the same for the map at 1/4.
+
+    Returns:
+        Maps by their side at the published input size: 16, 32, 64.
+    """
+    _, fine, middle, coarse = features
+    middle = _upsample_add(coarse, latlayer1(middle))
+    return {16: coarse, 32: middle, 64: _upsample_add(middle, latlayer2(fine))}
 
 
 def _upsample_add(x: Tensor, lateral: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from restyle_core import hardware
 from restyle_core.alignment import Framing
+from restyle_core.allocator import keep_freed_memory
 from restyle_core.checkpoints import read_model
 from restyle_core.config import (
     MODEL_FILE,
@@ -25,6 +26,7 @@ from restyle_core.config import (
 )
 from restyle_core.encoders import Encoder
 from restyle_core.errors import CheckpointError
+from restyle_core.folded_encoder import Target, prepare_encoder
 from restyle_core.generator import Generator
 from restyle_core.metrics import MetricSet
 from restyle_core.model_weights import (
@@ -66,6 +68,7 @@ def load_model(spec: str | os.PathLike[str], *, dtype: str = "auto", device: str
     """
     # First, because a wrong option should not cost the reading of a gigabyte.
     placement = hardware.choose(dtype, device)
+    keep_freed_memory()
     return Model(_read(os.fspath(spec)), placement)
 
 
@@ -121,7 +124,7 @@ class Model:
         config: what ``model.json`` says.
         encoder_name: which of the config's encoders this is.
         generator: float32 parameters, activations in :attr:`dtype`.
-        encoder: parameters in :attr:`dtype`.
+        encoder: made ready for inference in :attr:`dtype`.
         latent_avg: [n_styles, style_dim] float32.
         device: where it computes.
         dtype: of activations.
@@ -138,9 +141,7 @@ class Model:
         self.dtype_reason = placement.dtype_reason
         self.generator = parts.generator.to(self.device)
         self.generator.dtype = self.dtype
-        self.encoder = parts.encoder.to(self.device, self.dtype)
-        if self.dtype != torch.float32:
-            self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.encoder = prepare_encoder(parts.encoder, Target(self.device, self.dtype))
         self.latent_avg = parts.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
         self._metric_sets: dict[tuple[str, ...], MetricSet] = {}

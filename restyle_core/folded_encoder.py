@@ -1,0 +1,325 @@
+"""The published encoders as they are run: batch norms folded, heads side by side.
+
+A batch norm that only repeats its statistics is a factor and a shift for each channel. Behind a
+convolution both go into its weights. In front of one (IR-SE50's units begin with a norm) so does
+the factor; the shift becomes a bias, except near the border, where the convolution sees padding
+that the norm has not shifted: there, what the missing taps would have added is taken off again.
+
+The heads of one map become one convolution from that map, one grouped convolution for each size
+below, and one batched product. Their weights, 340 MB in bfloat16, are most of what a step reads,
+so on the CPU all weights are brought into oneDNN's layout once instead of at every call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle_core.backbones import IRSE50, IRSEUnit, ResNetBlock, SqueezeExcite
+from restyle_core.encoders import (
+    HEAD_SLOPE,
+    Encoder,
+    PyramidEncoder,
+    StyleEncoder,
+    StyleHead,
+    pyramid,
+    styles_from_deltas,
+)
+from restyle_core.small_encoder import SmallBackboneEncoder
+
+Layer = Callable[[Tensor], Tensor]
+
+# What the layers of a sequence are, which torch's types do not say.
+_ConvNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
+_Stem = tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU]
+_Residual = tuple[nn.BatchNorm2d, nn.Conv2d, nn.PReLU, nn.Conv2d, nn.BatchNorm2d, SqueezeExcite]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and in which dtype an encoder is to run."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def packs(self) -> bool:
+        """Whether weights can be kept in oneDNN's layout."""
+        if self.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return False
+        # Where the processor cannot multiply bfloat16, oneDNN has no such layout.
+        return self.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """A copy there."""
+        return tensor.detach().to(self.device, self.dtype, copy=True)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution moves over its input."""
+
+    stride: int = 1
+    padding: int = 1
+    groups: int = 1
+
+
+class Convolution:
+    """A convolution, and a leaky ReLU behind it if a slope is given.
+
+    Args:
+        weight: [out, in / groups, k, k].
+        bias: [out].
+        geometry: stride, padding, groups.
+        target: where it runs.
+        slope: of the leaky ReLU.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        geometry: Geometry,
+        target: Target,
+        slope: float | None = None,
+    ) -> None:
+        self._weight = target.put(weight)
+        self._bias = None if bias is None else target.put(bias)
+        self._geometry = geometry
+        self._slope = slope
+        self._packed = target.packs
+        if self._packed:
+            self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight, *self._moves(), geometry.groups
+            )
+        else:
+            self._weight = self._weight.contiguous(memory_format=torch.channels_last)
+
+    def _moves(self) -> tuple[list[int], list[int], list[int]]:
+        return [self._geometry.padding] * 2, [self._geometry.stride] * 2, [1, 1]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, in, H, W] -> [B, out, H', W']."""
+        padding, stride, dilation = self._moves()
+        groups, slope = self._geometry.groups, self._slope
+        if self._packed:
+            after = ("none", [], "") if slope is None else ("leaky_relu", [slope], "")
+            y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+                x, self._weight, self._bias, padding, stride, dilation, groups, *after
+            )
+            return y
+        y = F.conv2d(x, self._weight, self._bias, stride, padding, dilation, groups)
+        return y if slope is None else F.leaky_relu_(y, slope)
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Factor and shift [C] that a batch norm comes to."""
+    factor = norm.weight * torch.rsqrt(norm.get_buffer("running_var") + norm.eps)
+    return factor, norm.bias - norm.get_buffer("running_mean") * factor
+
+
+def _conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, target: Target) -> Convolution:
+    """A convolution without bias, followed by a batch norm."""
+    factor, shift = _affine(norm)
+    geometry = Geometry(conv.stride[0], int(conv.padding[0]))
+    return Convolution(conv.weight * factor[:, None, None, None], shift, geometry, target)
+
+
+class _NormConv:
+    """A batch norm, followed by a 3x3 convolution with padding 1 and without bias."""
+
+    def __init__(self, norm: nn.BatchNorm2d, conv: nn.Conv2d, target: Target) -> None:
+        factor, shift = _affine(norm)
+        # What each tap makes of the shift: [out, 3, 3].
+        taps = torch.einsum("oikl,i->okl", conv.weight, shift)
+        weight = conv.weight * factor[:, None, None]
+        self._conv = Convolution(weight, taps.sum(dim=(1, 2)), Geometry(), target)
+        rows, columns = taps.sum(dim=2), taps.sum(dim=1)
+        self._rows = [(at, target.put(rows[:, at, None])) for at in (0, -1)]
+        self._columns = [(at, target.put(columns[:, at, None])) for at in (0, -1)]
+        # Taken off twice, with its row and with its column.
+        self._corners = [
+            (row, column, target.put(taps[:, row, column])) for row in (0, -1) for column in (0, -1)
+        ]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self._conv(x)
+        for at, shift in self._rows:
+            y[:, :, at] -= shift
+        for at, shift in self._columns:
+            y[:, :, :, at] -= shift
+        for row, column, shift in self._corners:
+            y[:, :, row, column] += shift
+        return y
+
+
+class _Excite:
+    """Squeeze-and-excitation's factors."""
+
+    def __init__(self, block: SqueezeExcite, target: Target) -> None:
+        self._down = target.put(block.fc1.weight.flatten(1))
+        self._up = target.put(block.fc2.weight.flatten(1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, 1, 1]."""
+        hidden = F.relu(F.linear(x.mean(dim=(2, 3)), self._down))
+        return torch.sigmoid(F.linear(hidden, self._up))[:, :, None, None]
+
+
+class _IRSEUnit:
+    def __init__(self, unit: IRSEUnit, target: Target) -> None:
+        norm, conv1, prelu, conv2, norm2, excite = cast(_Residual, tuple(unit.res_layer))
+        self._conv1 = _NormConv(norm, conv1, target)
+        self._slopes = target.put(prelu.weight)
+        self._conv2 = _conv_norm(conv2, norm2, target)
+        self._excite = _Excite(excite, target)
+        self._stride = conv2.stride[0]
+        self._shortcut: Layer | None = None
+        if isinstance(unit.shortcut_layer, nn.Sequential):
+            conv, norm = cast(_ConvNorm, tuple(unit.shortcut_layer))
+            self._shortcut = _conv_norm(conv, norm, target)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        residual = self._conv2(F.prelu(self._conv1(x), self._slopes))
+        if self._shortcut is not None:
+            x = self._shortcut(x)
+        elif self._stride > 1:
+            x = x[:, :, :: self._stride, :: self._stride]
+        return torch.addcmul(x, residual, self._excite(residual))
+
+
+class _ResNetBlock:
+    def __init__(self, block: ResNetBlock, target: Target) -> None:
+        self._conv1 = _conv_norm(block.conv1, block.bn1, target)
+        self._conv2 = _conv_norm(block.conv2, block.bn2, target)
+        self._shortcut: Layer | None = None
+        if block.downsample is not None:
+            conv, norm = cast(_ConvNorm, tuple(block.downsample))
+            self._shortcut = _conv_norm(conv, norm, target)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        residual = self._conv2(F.relu_(self._conv1(x)))
+        return F.relu_(residual.add_(x if self._shortcut is None else self._shortcut(x)))
+
+
+class _Heads:
+    """Heads that read the same map, side by side."""
+
+    def __init__(self, heads: Sequence[StyleHead], target: Target) -> None:
+        count = len(heads)
+        layers = zip(*(head.convs.children() for head in heads), strict=True)
+        convs = [layer for layer in layers if isinstance(layer[0], nn.Conv2d)]
+        self._convs = []
+        for index, layer in enumerate(convs):
+            # In the target's dtype before they are put together, which halves what that takes.
+            weight = torch.cat([target.put(conv.weight) for conv in layer])
+            bias = torch.cat([target.put(conv.bias) for conv in layer])
+            geometry = Geometry(stride=2, groups=1 if index == 0 else count)
+            self._convs.append(Convolution(weight, bias, geometry, target, HEAD_SLOPE))
+        # Small, so it may be float32: the latent's last rounding is none at all.
+        exact = Target(target.device, torch.float32)
+        linears = [head.linear for head in heads]
+        self._weight = torch.stack([exact.put(each.weight.t() * each.scale) for each in linears])
+        self._bias = torch.stack([exact.put(each.bias * each.lr) for each in linears])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, heads, style_dim] float32."""
+        for conv in self._convs:
+            x = conv(x)
+        rows = x.float().reshape(len(x), *self._bias.shape).transpose(0, 1)
+        return torch.baddbmm(self._bias[:, None], rows, self._weight).transpose(0, 1)
+
+
+def _stem(encoder: StyleEncoder, target: Target) -> Layer:
+    parts = (
+        tuple(encoder.input_layer)
+        if isinstance(encoder, IRSE50)
+        else (encoder.conv1, encoder.bn1, encoder.relu)
+    )
+    conv, norm, prelu = cast(_Stem, parts)
+    folded, slopes = _conv_norm(conv, norm, target), target.put(prelu.weight)
+    return lambda x: F.prelu(folded(x), slopes)
+
+
+def _unit(unit: nn.Module, target: Target) -> Layer:
+    if isinstance(unit, IRSEUnit):
+        return _IRSEUnit(unit, target)
+    return _ResNetBlock(cast(ResNetBlock, unit), target)
+
+
+def prepare_encoder(encoder: Encoder, target: Target) -> FoldedEncoder | SmallBackboneEncoder:
+    """Make an encoder ready for inference.
+
+    Args:
+        encoder: the weights; one without batch norms is moved, a published one may be let go.
+        target: where and in which dtype it is to run.
+    """
+    if isinstance(encoder, StyleEncoder):
+        return FoldedEncoder(encoder, target)
+    encoder.to(target.device, target.dtype)
+    if target.dtype != torch.float32:
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return encoder
+
+
+class FoldedEncoder:
+    """A published encoder for inference.
+
+    Args:
+        encoder: the weights; they are copied, and may be let go.
+        target: where and in which dtype it runs.
+
+    Attributes:
+        in_channels: 6 for refinement (image and reconstruction), 3 for a single pass.
+        n_styles: style vectors it predicts.
+        style_dim: length of a style vector.
+    """
+
+    def __init__(self, encoder: StyleEncoder, target: Target) -> None:
+        self.in_channels = encoder.in_channels
+        self.n_styles = encoder.n_styles
+        self.style_dim = encoder.style_dim
+        self._progressive = encoder.PROGRESSIVE
+        self._stem = _stem(encoder, target)
+        units = iter(encoder.body.children())
+        self._stages = [
+            [_unit(unit, target) for unit in itertools.islice(units, depth)]
+            for depth in encoder.shape.depths
+        ]
+        self._lateral = None
+        if isinstance(encoder, PyramidEncoder):
+            lateral = (encoder.latlayer1, encoder.latlayer2)
+            self._lateral = [
+                Convolution(conv.weight, conv.bias, Geometry(padding=0), target) for conv in lateral
+            ]
+        sides = itertools.groupby(range(encoder.n_styles), encoder.spatial)
+        self._heads = {
+            side: _Heads([cast(StyleHead, encoder.styles[at]) for at in styles], target)
+            for side, styles in sides
+        }
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Predict styles, as :meth:`restyle_core.encoders.StyleEncoder.forward` does.
+
+        Args:
+            x: [B, in_channels, H, W] in [-1, 1], best in channels_last.
+
+        Returns:
+            [B, n_styles, style_dim] float32.
+        """
+        x = self._stem(x)
+        maps = []
+        for stage in self._stages:
+            for unit in stage:
+                x = unit(x)
+            maps.append(x)
+        levels = {16: x} if self._lateral is None else pyramid(maps, *self._lateral)
+        rows = torch.cat([heads(levels[side]) for side, heads in self._heads.items()], dim=1)
+        return styles_from_deltas(rows) if self._progressive else rows
