@@ -17,6 +17,7 @@ from jobs.convert import convert
 from jobs.directions import app as directions
 from jobs.inspection import status, verify
 from jobs.invert import invert
+from jobs.kernels import app as kernels
 from jobs.plan import plan
 from jobs.query import query
 from jobs.retry_rejects import retry_rejects
@@ -50,6 +51,7 @@ app.command()(convert)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")
 app.add_typer(directions, name="directions")
+app.add_typer(kernels, name="kernels")
 
 
 def _version(asked: bool) -> None:
