@@ -15,9 +15,9 @@ from typer.exceptions import TyperException
 from jobs.compact import compact
 from jobs.convert import convert
 from jobs.directions import app as directions
+from jobs.edit import edit
 from jobs.inspection import status, verify
 from jobs.invert import invert
-from jobs.kernels import app as kernels
 from jobs.plan import plan
 from jobs.query import query
 from jobs.retry_rejects import retry_rejects
@@ -48,10 +48,10 @@ app.command()(compact)
 app.command()(runs)
 app.command()(submit)
 app.command()(convert)
+app.command()(edit)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")
 app.add_typer(directions, name="directions")
-app.add_typer(kernels, name="kernels")
 
 
 def _version(asked: bool) -> None:

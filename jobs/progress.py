@@ -36,10 +36,12 @@ class ProgressDisplay(Listener):
 
     Args:
         console: where to draw, standard error.
+        doing: what is being done, in a word.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, doing: str = "inverting") -> None:
         self._console = console
+        self._doing = doing
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._listing: TaskID | None = None
@@ -91,14 +93,14 @@ class ProgressDisplay(Listener):
                 self._listing = None
             if self._task is None:
                 self._task = self._bar.add_task(
-                    "inverting" if progress.done else "starting workers",
+                    self._doing if progress.done else "starting workers",
                     total=progress.total,
                     figures="",
                 )
             self._bar.update(
                 self._task,
                 completed=progress.done,
-                description="inverting" if progress.done else "starting workers",
+                description=self._doing if progress.done else "starting workers",
                 figures=figures,
             )
         elif progress.done and time.monotonic() - self._last_line >= _LINE_EVERY:

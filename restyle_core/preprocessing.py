@@ -56,6 +56,19 @@ def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
     return _from_pictures([picture.convert("RGB") for picture in images], size)
 
 
+def to_pictures(images: Tensor) -> list[Image.Image]:
+    """Generated images as pictures, the way they are saved.
+
+    Args:
+        images: [B, 3, h, w], about [-1, 1]; what lies outside is clipped.
+
+    Returns:
+        B RGB pictures.
+    """
+    scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return [_picture(pixels) for pixels in scaled.permute(0, 2, 3, 1).cpu().numpy()]
+
+
 def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 

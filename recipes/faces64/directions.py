@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from PIL import Image
 
 from restyle_core.attributes import measure
 from restyle_core.directions import directions_of, read_direction
 from restyle_core.editing import apply
 from restyle_core.inversion import invert
 from restyle_core.model import load_model
+from restyle_core.preprocessing import to_pictures
 from restyle_core.training.crops import CropSet
 
 _BATCH = 50
@@ -43,7 +43,7 @@ def main(
             plain = loaded.synthesize(latents)
         kept = [float(identity(each, plain)["id_similarity"].mean()) for each in images_at]
         print(f"{name} at {strengths}; identity kept {np.round(kept, 3).tolist()}")
-        scores = [measure(_pictures(each)) for each in images_at]
+        scores = [measure(to_pictures(each)) for each in images_at]
         for attribute in scores[0]:
             _report(attribute, np.stack([each[attribute] for each in scores], axis=1))
 
@@ -53,11 +53,6 @@ def _report(attribute: str, values: npt.NDArray[np.float32]) -> None:
     rising = (np.diff(values[found], axis=1) > 0).all(axis=1).mean()
     means = np.round(values[found].mean(axis=0), 3).tolist()
     print(f"  {attribute}: {means}, rising in {rising:.1%} of the {found.sum()} found throughout")
-
-
-def _pictures(images: torch.Tensor) -> list[Image.Image]:
-    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return [Image.fromarray(each) for each in pixels.numpy()]
 
 
 if __name__ == "__main__":

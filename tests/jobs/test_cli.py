@@ -40,6 +40,7 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
             "http://127.0.0.1:9 cannot be reached",
         ),
         (["convert", "/no/such.pt", "/no/where"], "/no/such.pt"),
+        (["edit", "/no/such", "--direction", "smile", "--to", "y"], "/no/such holds no output"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(

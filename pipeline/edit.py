@@ -1,0 +1,232 @@
+"""``restyle edit``: the latents of a finished inversion, edited into a dataset of their own.
+
+Faces are edited some at a time, and the rows of each lot are one file, which is there whole or not
+at all. What stands in a file is done: the same command again does the rest, and what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.datasets import encode
+from pipeline.edit_rows import FOLDER, edit_table
+from pipeline.edit_settings import EditedDirection, EditSettings, PasteBack, bind
+from pipeline.editor import Editor
+from pipeline.face_rows import Key, Selection, read_faces, select_keys
+from pipeline.lock import driver_lock
+from pipeline.parquet_files import open_parquet
+from pipeline.photographs import Photographs
+from pipeline.request import Interrupted, Listener, Progress
+from pipeline.run_record import read_run
+from pipeline.settings import ResolvedSettings
+from pipeline.status import settings_of
+from pipeline.storage import Storage, open_storage
+from restyle_core.attributes import SCORERS
+from restyle_core.directions import Direction, Layers, find_direction
+from restyle_core.errors import SpecError
+from restyle_core.fingerprint import synthesis_fingerprint
+from restyle_core.model import Model, load_model
+
+
+@dataclass(frozen=True)
+class Move:
+    """A direction, how far, and where.
+
+    Attributes:
+        direction: its name, or a file.
+        strengths: in units of its scale.
+        layers: the styles to move, or ``all``; None for those that it is meant for.
+    """
+
+    direction: str
+    strengths: tuple[float, ...]
+    layers: Layers | Literal["all"] | None = None
+
+    def found(self, model: str) -> Direction:
+        """The direction, meant for the styles that are to be moved.
+
+        Raises:
+            SpecError, CheckpointError: there is none, or it is damaged.
+        """
+        direction = find_direction(self.direction, model)
+        if self.layers is None:
+            return direction
+        return direction.described(layers=None if self.layers == "all" else self.layers)
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """What the user asked for.
+
+    Attributes:
+        out: the finished inversion, a path or any fsspec URI.
+        to: where the edits go, the same.
+        moves: at least one.
+        truncation: share of a latent's distance to the average that is kept.
+        score: measure attributes by landmarks.
+        paste_back: what is put back into the photographs.
+        selection: which faces.
+        model: what renders; None for the model that inverted.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    out: str
+    to: str
+    moves: Sequence[Move]
+    truncation: float = 1.0
+    score: bool = True
+    paste_back: PasteBack = "none"
+    selection: Selection = field(default_factory=Selection)
+    model: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class EditOutcome:
+    """What a run came to.
+
+    Attributes:
+        faces: edited in this run.
+        total: faces that were asked for, earlier runs included.
+        settings: of the output.
+        seconds: wall time.
+    """
+
+    faces: int
+    total: int
+    settings: EditSettings
+    seconds: float
+
+
+def edit(request: EditRequest, listener: Listener | None = None) -> EditOutcome:
+    """Edit faces that were not edited yet.
+
+    Raises:
+        SpecError: there is no inversion, no such direction, or what is there was made otherwise.
+        FatalError: a file is damaged, or nothing can be written.
+        Interrupted: Ctrl-C; what is done stays.
+    """
+    listener = listener or Listener()
+    began = time.monotonic()
+    source = open_storage(request.out)
+    inverted = settings_of(source)
+    spec = request.model or _spec_of(source, inverted)
+    directions = [move.found(spec) for move in request.moves]
+    model = load_model(spec, dtype=inverted.dtype, device=request.device)
+    settings = _settings(request, inverted, model, directions)
+    _note_strangers(directions, model, listener)
+    keys = select_keys(request.out, request.selection)
+    if not keys:
+        raise SpecError(f"{source.uri} holds no face that was asked for")
+    target = open_storage(request.to)
+    target.check_writable()
+    with driver_lock(target, listener) as lock:
+        bind(target, settings)
+        target.sweep(FOLDER)
+        left = set(keys) - done_keys(request.to, target)
+        inputs = {key[:2] for key in left}
+        pastes = settings.paste_back != "none" and inputs
+        photographs = Photographs(request.out, inputs) if pastes else None
+        editor = Editor(model, settings, directions, photographs)
+        done = 0
+        try:
+            for faces in read_faces(request.out, left, editor.most_faces):
+                lock.check()
+                data = encode(edit_table(editor(faces), settings))
+                target.write(f"{FOLDER}/{_part_name(faces.keys)}.parquet", data)
+                done += len(faces)
+                seconds = time.monotonic() - began
+                listener.advanced(Progress(done, len(left), 0, seconds))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped after {done} of {len(left)} faces; the same command continues"
+            ) from None
+    return EditOutcome(done, len(keys), settings, time.monotonic() - began)
+
+
+def done_keys(to: str, storage: Storage) -> set[Key]:
+    """The faces whose edits stand in an output."""
+    found: set[Key] = set()
+    for name in storage.sizes(FOLDER):
+        with open_parquet(to, name) as parquet:
+            table = parquet.read(columns=["image_id", "revision", "face"], use_threads=False)
+            found |= _keys(table)
+    return found
+
+
+def _keys(table: pa.Table) -> set[Key]:
+    columns = (table.column(name).to_pylist() for name in ("image_id", "revision", "face"))
+    return set(zip(*columns, strict=True))
+
+
+def _spec_of(storage: Storage, settings: ResolvedSettings) -> str:
+    """Where the last run found the model."""
+    run = read_run(storage)
+    spec = run.model.get("spec") if run is not None else None
+    return spec if isinstance(spec, str) else settings.model
+
+
+def _settings(
+    request: EditRequest,
+    inverted: ResolvedSettings,
+    model: Model,
+    directions: Sequence[Direction],
+) -> EditSettings:
+    if request.model is None and model.fingerprint != inverted.model_fingerprint:
+        raise SpecError(
+            f"{inverted.model} is not what it was when {request.out} was made; "
+            "name another with --model to render with it nevertheless"
+        )
+    if request.paste_back != "none" and not inverted.align:
+        raise SpecError(
+            f"the images of {request.out} were taken whole; there is nothing to paste a face into"
+        )
+    settings = EditSettings(
+        source=inverted.fingerprint,
+        model=f"{model.config.name}:{model.encoder_name}",
+        model_fingerprint=model.fingerprint,
+        directions=tuple(
+            EditedDirection(
+                name=direction.name,
+                sha256=_digest(direction),
+                layers=direction.about.layers,
+                strengths=move.strengths,
+            )
+            for move, direction in zip(request.moves, directions, strict=True)
+        ),
+        truncation=request.truncation,
+        attributes=tuple(SCORERS) if request.score and model.config.align else (),
+        paste_back=request.paste_back,
+    )
+    settings.check()
+    return settings
+
+
+def _note_strangers(directions: Sequence[Direction], model: Model, listener: Listener) -> None:
+    own = synthesis_fingerprint(model.generator)
+    for direction in directions:
+        if direction.about.generator not in (None, own):
+            listener.noted(
+                f"direction {direction.name} was found for another generator; "
+                "what it does to this one is to be seen"
+            )
+
+
+def _digest(direction: Direction) -> str:
+    digest = hashlib.sha256(repr(direction.about.scale).encode())
+    digest.update(direction.vector.tobytes())
+    return digest.hexdigest()
+
+
+def _part_name(keys: Sequence[Key]) -> str:
+    """The same for the same faces, so that a lot that is done twice does not stand there twice."""
+    digest = hashlib.blake2b(digest_size=12)
+    for image_id, revision, face in keys:
+        digest.update(f"{image_id}/{revision}/{face};".encode())
+    return f"part-{digest.hexdigest()}"

@@ -1,0 +1,130 @@
+"""Editing some faces: latents moved, rendered, scored, and put back into their photographs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.edit_rows import IMAGE_FORMAT, EditedFaces
+from pipeline.edit_settings import EditSettings
+from pipeline.face_rows import FaceRows
+from pipeline.photographs import Photographs, reason
+from restyle_core.attributes import measure
+from restyle_core.directions import Direction
+from restyle_core.editing import apply, truncate
+from restyle_core.errors import RejectError
+from restyle_core.model import Model
+from restyle_core.paste_back import paste_back
+from restyle_core.preprocessing import to_pictures
+
+# What is in work at a time: a few dozen small faces, or a few of a megapixel.
+_PIXELS = 8 * 1024 * 1024
+_MOST_FACES = 64
+
+
+class Editor:
+    """Applies one set of edits to any faces.
+
+    Args:
+        model: that renders.
+        settings: of the edits.
+        directions: those that the settings describe, in their order.
+        photographs: to put faces back into; None unless the settings ask for it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        settings: EditSettings,
+        directions: Sequence[Direction],
+        photographs: Photographs | None = None,
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._directions = directions
+        self._photographs = photographs
+        side = model.generator.config.size
+        self.most_faces = max(1, min(_MOST_FACES, _PIXELS // (side * side)))
+
+    @torch.inference_mode()
+    def __call__(self, faces: FaceRows) -> EditedFaces:
+        """Every edit of every face.
+
+        Raises:
+            SpecError: a direction does not fit the latents.
+        """
+        model, settings = self._model, self._settings
+        original = torch.from_numpy(np.array(faces.latents)).to(model.device)
+        start = truncate(original, model.latent_avg, settings.truncation)
+        edited = [self._moved(start, strengths) for strengths in settings.combinations]
+        plain = model.synthesize(original)
+        identity = model.metrics(["id_similarity"]).against(model.pool(plain))
+        before = to_pictures(plain)
+        pictures, kept = [], []
+        for latents in edited:
+            images = model.synthesize(latents)
+            pictures.append(to_pictures(images))
+            kept.append(identity(model.pool(images))["id_similarity"].numpy())
+        photos, problems = self._pasted(faces, before, pictures)
+        scores = [self._scores(each) for each in pictures]
+        return EditedFaces(
+            faces=faces,
+            latents=torch.stack(edited, dim=1).cpu().numpy(),
+            images=[[_encoded(each[row]) for each in pictures] for row in range(len(faces))],
+            identity=np.stack(kept, axis=1),
+            scores={
+                name: np.stack([each[name] for each in scores], axis=1)
+                for name in settings.attributes
+            },
+            before=self._scores(before),
+            photos=photos,
+            problems=problems,
+        )
+
+    def _moved(self, latents: Tensor, strengths: Sequence[float]) -> Tensor:
+        for direction, strength in zip(self._directions, strengths, strict=True):
+            latents = apply(latents, direction, strength)
+        return latents
+
+    def _scores(self, pictures: Sequence[Image.Image]) -> dict[str, np.ndarray]:
+        if not self._settings.attributes:
+            return {}
+        found = measure(pictures)
+        return {name: found[name] for name in self._settings.attributes}
+
+    def _pasted(
+        self,
+        faces: FaceRows,
+        before: Sequence[Image.Image],
+        edits: Sequence[Sequence[Image.Image]],
+    ) -> tuple[list[list[bytes | None]], list[str | None]]:
+        """For each face its photographs, or why there are none."""
+        photos: list[list[bytes | None]] = []
+        problems: list[str | None] = []
+        if self._photographs is None:
+            return photos, problems
+        for row, (image_id, revision, _) in enumerate(faces.keys):
+            original = before[row] if self._settings.paste_back == "change" else None
+            try:
+                photo = self._photographs.read(image_id, revision)
+            except (OSError, RejectError) as error:
+                photos.append([None] * len(edits))
+                problems.append(reason(error))
+                continue
+            pasted = [
+                paste_back(photo, each[row], faces.quads[row], original=original) for each in edits
+            ]
+            photos.append([_encoded(each) for each in pasted])
+            problems.append(None)
+        return photos, problems
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    target = io.BytesIO()
+    picture.save(target, IMAGE_FORMAT)
+    return target.getvalue()

@@ -1,0 +1,84 @@
+"""``restyle edit``: its options and what it prints."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from pipeline.request import Listener, Request
+from pipeline.run import invert_images
+from pipeline.settings import InversionSettings
+from restyle_core.directions import About, Direction
+from restyle_core.errors import RestyleError
+from tests.pipeline import in_process
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["edit", *map(str, arguments)])
+    if isinstance(result.exception, RestyleError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("inverted")
+    (folder / "images").mkdir()
+    for index in range(2):
+        Image.new("RGB", (40, 40), (index * 80, 0, 0)).save(folder / "images" / f"{index}.png")
+    settings = InversionSettings(
+        model=str(tiny_model), steps=1, align=False, metrics=(), dtype="fp32"
+    )
+    request = Request(str(folder / "images"), str(folder / "out"), settings, device="cpu")
+    invert_images(request, Listener(), lambda: contextlib.nullcontext(in_process.run_units))
+    return folder / "out"
+
+
+def direction(folder: Path, name: str) -> Path:
+    vector = np.random.default_rng(len(name)).normal(size=32)
+    return Direction.of(vector, About(name=name, kind="sefa", scale=1)).save(folder)
+
+
+def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -> None:
+    a, b = direction(tmp_path, "a"), direction(tmp_path, "bb")
+    common = (out, "--direction", a, "--direction", b, "--no-score")
+    said = run(*common, "--strength", "-1..1/3", "--to", tmp_path / "nine")
+    assert "2 faces, 9 edits each; 2 faces in this run" in said
+    rows = [line.split()[:2] for line in said.splitlines()[2:]]
+    assert rows[0] == ["-1", "-1"]
+    assert rows[8] == ["+1", "+1"]
+    run(*common, "--strength", "-3", "--strength", "0,2", "--layers", "0-1", "--layers", "all",
+        "--to", tmp_path / "two")  # fmt: skip
+    table = pq.read_table(tmp_path / "two" / "edits", use_threads=False)
+    assert table["strength_a"].to_pylist() == [-3] * 4
+    assert table["strength_bb"].to_pylist() == [0, 2, 0, 2]
+    latents = np.array(table["latent"].to_pylist()).reshape(4, -1, 32)
+    moved = np.abs(latents[1] - latents[0]).max(axis=1) > 1e-4
+    assert moved.all()
+    again = run(*common, "--strength", "-3", "--strength", "0,2", "--layers", "0-1", "--layers",
+                "all", "--to", tmp_path / "two")  # fmt: skip
+    assert "0 faces in this run" in again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--keep-detail"], "give --paste-back, too"),
+        (["--strength", "1..2"], "strength '1..2'"),
+        (["--strength", "1", "--strength", "2"], "--strength is given 2 times for 1 directions"),
+        (["--layers", "x"], "layers 'x'"),
+        ([], "/no/such holds no output"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(RestyleError, match=words):
+        run("/no/such", "--direction", "smile", "--to", tmp_path / "edits", *arguments)
+    assert not (tmp_path / "edits").exists()
