@@ -24,6 +24,7 @@ from jobs.retry_rejects import retry_rejects
 from jobs.runs import runs
 from jobs.spec import app as spec
 from jobs.submit import submit
+from jobs.toonify import toonify
 from jobs.train import app as train
 from pipeline.request import Interrupted
 from restyle_core.errors import RestyleError
@@ -49,6 +50,7 @@ app.command()(runs)
 app.command()(submit)
 app.command()(convert)
 app.command()(edit)
+app.command()(toonify)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")
 app.add_typer(directions, name="directions")

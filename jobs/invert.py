@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from jobs import options
+
+if TYPE_CHECKING:
+    from pipeline.request import Request
 
 
 def invert(
@@ -32,14 +37,23 @@ def invert(
     align_actors: options.AlignActors = None,
     invert_actors: options.InvertActors = None,
     gpus_per_actor: options.GpusPerActor = None,
+    bootstrap: options.Bootstrap = None,
 ) -> None:
     """Invert images into latents, with reconstructions and metrics, as Parquet.
 
     The same command again continues where it stopped, and takes in only what is new.
     """
     # typer has put all of the above into the context, under the same names.
-    request = options.spec_from(context, spec).request()
+    run(options.spec_from(context, spec).request())
 
+
+def run(request: Request, extras: Sequence[tuple[str, Callable[[], str]]] = ()) -> None:
+    """Run a job with its progress shown, and print what came of it.
+
+    Args:
+        request: the job.
+        extras: names and makers of what is written beside the report, which say where it is.
+    """
     from rich.console import Console
 
     from jobs.progress import duration
@@ -53,7 +67,7 @@ def invert(
         EndableDisplay(Console(file=error_stream)) as display,
     ):
         outcome = invert_images(request, display)
-    lines = [("report", outcome.report)]
+    lines = [("report", outcome.report), *((name, make()) for name, make in extras)]
     if outcome.images:
         lines.insert(0, ("this run", f"{outcome.images} inputs in {duration(outcome.seconds)}"))
     show_summary(Console(soft_wrap=True), outcome.summary, lines)

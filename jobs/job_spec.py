@@ -125,6 +125,13 @@ class ModelSection(_Section):
     dtype: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Precision; auto is bf16 where the processor has it in hardware."
     )
+    bootstrap: str | None = Field(
+        None,
+        min_length=1,
+        description="A model that takes the first step in the other's place, as in restyle "
+        "toonify; none by default.",
+        examples=["faces64"],
+    )
 
 
 class InversionSection(_Section):
@@ -245,6 +252,7 @@ class JobSpec(_Section):
             settings=InversionSettings(
                 model=self.model.name,
                 dtype=self.model.dtype,
+                bootstrap=self.model.bootstrap,
                 save_steps=self.output.save_steps,
                 reconstructions=self.output.reconstructions,
                 **self.inversion.model_dump(),

@@ -22,7 +22,7 @@ Given = Mapping[tuple[str, str], Any]
 """Section and name of a field, to the value that the command line gives it."""
 
 _WIDTH = 100
-_PATHS = (("input", "source"), ("output", "out"), ("model", "name"))
+_PATHS = (("input", "source"), ("output", "out"), ("model", "name"), ("model", "bootstrap"))
 
 
 def read_spec(path: Path | None, given: Given, names: Mapping[tuple[str, str], str]) -> JobSpec:
@@ -103,7 +103,7 @@ def _anchored(values: dict[str, Any], path: Path) -> dict[str, Any]:
         if not isinstance(value, str) or not value or local_path(value) != value:
             continue
         # Without a slash a model is a name, such as faces64, unless it is a file.
-        if name == "name" and "/" not in value and not value.endswith(".pt"):
+        if section == "model" and "/" not in value and not value.endswith(".pt"):
             continue
         anchored = Path(path.parent, Path(value).expanduser())
         values[section] = {**values[section], name: absolute_path(str(anchored))}

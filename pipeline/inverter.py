@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import time
@@ -21,6 +22,7 @@ from pipeline.inverted import InvertedUnit, encoded
 from pipeline.micro_batches import MicroBatches
 from pipeline.rows import IMAGE_FORMAT, Batch, FloatArray
 from pipeline.settings import ResolvedSettings
+from restyle_core.bootstrapping import check_compatible, invert_bootstrapped
 from restyle_core.errors import FatalError
 from restyle_core.inversion import Inversion, invert
 from restyle_core.model import Model, load_model
@@ -45,6 +47,10 @@ class Inverter:
         batch_size: faces per batch, None for what suits the model.
         threads: of the processor, for computing and for encoding.
         computed: is called after each batch, for whoever watches over the worker.
+        bootstrap: the model that takes the first step, as ``spec``; the same model when None.
+
+    Raises:
+        SpecError: the two models do not go together.
     """
 
     def __init__(
@@ -56,10 +62,15 @@ class Inverter:
         batch_size: int | None = None,
         threads: int | None = None,
         computed: Callable[[], None] | None = None,
+        bootstrap: str | None = None,
     ) -> None:
         self._threads = threads or os.cpu_count() or 1
         torch.set_num_threads(self._threads)
         self.model: Model = load_model(spec, dtype=settings.dtype, device=device)
+        self._first: Model | None = None
+        if bootstrap is not None:
+            self._first = load_model(bootstrap, dtype=settings.dtype, device=device)
+            check_compatible(self._first, self.model)
         self._settings = settings
         self.batch_size = batch_size or _default_batch_size(self.model)
         self._computed = computed or (lambda: None)
@@ -108,8 +119,7 @@ class Inverter:
         settings = self._settings
         pixels = np.stack([crop.pixels for crop in crops])
         try:
-            result = invert(
-                self.model,
+            result = self._computation()(
                 pixels,
                 steps=settings.steps,
                 reconstructions=settings.reconstructions,
@@ -126,6 +136,11 @@ class Inverter:
         faces = list(self._faces(pixels, result, time.perf_counter() - started))
         self._computed()
         return faces
+
+    def _computation(self) -> Callable[..., Inversion]:
+        if self._first is None:
+            return functools.partial(invert, self.model)
+        return functools.partial(invert_bootstrapped, self._first, self.model)
 
     def _faces(self, pixels: Pixels, result: Inversion, seconds: float) -> Iterator[_Face]:
         latents = result.latents.float().cpu().numpy()

@@ -27,6 +27,7 @@ class Job:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: faces per batch; None for what suits the model.
         threads: cores to use on this machine.
+        bootstrap: the model that takes the first step, as ``load_model`` takes it; or None.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Job:
     device: str
     batch_size: int | None
     threads: int
+    bootstrap: str | None = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def prepare(request: Request) -> Preparation:
         aligned_domain=model.config.align,
         iterative=model.iterative,
         dtype=dtype,
+        bootstrap=_bootstrap(request.settings.bootstrap, model),
     )
     if bound is not None and bound.fingerprint != settings.fingerprint:
         raise SpecError(
@@ -102,7 +103,23 @@ def job_of(request: Request, prepared: Preparation, device: str) -> Job:
         device=device,
         batch_size=request.batch_size,
         threads=_threads(),
+        bootstrap=request.settings.bootstrap,
     )
+
+
+def _bootstrap(spec: str | None, model: ModelIdentity) -> tuple[str, str] | None:
+    """Name and fingerprint of the model that takes the first step, once it is known to fit."""
+    if spec is None:
+        return None
+    first = identify(spec)
+    for field in ("image_size", "framing_scale", "framing_shift", "align"):
+        one, other = getattr(first.config, field), getattr(model.config, field)
+        if one != other:
+            raise SpecError(
+                f"{model.name} cannot go on from {first.name}: {field} is {other} here and {one} "
+                "there"
+            )
+    return first.name, first.fingerprint
 
 
 def _threads() -> int:

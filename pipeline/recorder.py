@@ -91,6 +91,7 @@ class Recorder:
                 "encoder": prepared.model.encoder,
                 "fingerprint": prepared.model.fingerprint,
                 "image_size": list(config.image_size),
+                **self._bootstrap(),
             },
             device=self.device,
             dtype=settings.dtype,
@@ -104,6 +105,10 @@ class Recorder:
             versions=versions(),
             machine=machine(),
         )
+
+    def _bootstrap(self) -> dict[str, str]:
+        spec = self._request.settings.bootstrap
+        return {} if spec is None else {"bootstrap": _full(spec)}
 
     def _timings(self, state: State, summary: Summary) -> Timings:
         done, seconds = self.progress.done, self.progress.seconds

@@ -16,7 +16,7 @@ from pipeline.parquet_files import parquet_of
 from pipeline.planner import Planned, Planner
 from pipeline.request import Listener, Outcome, Request, Workers
 from pipeline.run import Engine, conduct
-from pipeline.run_record import read_run
+from pipeline.run_record import RunRecord, read_run
 from pipeline.settings import InversionSettings, ResolvedSettings
 from pipeline.source_image import SourceImage
 from pipeline.status import settings_of
@@ -128,7 +128,7 @@ def _request(retry: Retry) -> Request:
         # For the connection to its store alone; the inputs come from the manifest.
         source=last.asked.source if last is not None else "",
         out=retry.out,
-        settings=_as_asked(settings, model),
+        settings=_as_asked(settings, model, _bootstrap(settings, last)),
         device=retry.device,
         batch_size=retry.batch_size,
         max_reject_rate=retry.max_reject_rate,
@@ -136,7 +136,13 @@ def _request(retry: Retry) -> Request:
     )
 
 
-def _as_asked(settings: ResolvedSettings, model: str) -> InversionSettings:
+def _bootstrap(settings: ResolvedSettings, last: RunRecord | None) -> str | None:
+    """Where the last run found the model of the first step."""
+    spec = last.model.get("bootstrap") if last is not None else None
+    return spec if isinstance(spec, str) else settings.bootstrap
+
+
+def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> InversionSettings:
     return InversionSettings(
         model=model,
         steps=settings.steps,
@@ -146,6 +152,7 @@ def _as_asked(settings: ResolvedSettings, model: str) -> InversionSettings:
         reconstructions=settings.reconstructions,
         metrics=settings.metrics,
         dtype=settings.dtype,
+        bootstrap=bootstrap,
     )
 
 

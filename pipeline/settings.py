@@ -41,6 +41,7 @@ class InversionSettings(_Frozen):
         reconstructions: which steps' images are kept.
         metrics: what is measured at each step, in the order of ``METRICS``.
         dtype: ``auto`` is bf16 where the hardware has it.
+        bootstrap: a model that takes the first step in the other's place; none when None.
     """
 
     model: str = "faces64"
@@ -51,6 +52,7 @@ class InversionSettings(_Frozen):
     reconstructions: Reconstructions = "last"
     metrics: tuple[str, ...] | None = None
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    bootstrap: str | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -69,6 +71,8 @@ class ResolvedSettings(_Frozen):
         landmarks: ``default``, or the checksum of the user's own landmark predictor; empty
             when nothing is aligned.
         dtype: what is computed in.
+        bootstrap: name and encoder of the model that takes the first step; None without one.
+        bootstrap_fingerprint: of that model.
     """
 
     format: Literal[2] = 2
@@ -82,11 +86,15 @@ class ResolvedSettings(_Frozen):
     reconstructions: Reconstructions
     metrics: tuple[str, ...]
     dtype: Precision
+    bootstrap: str | None = None
+    bootstrap_fingerprint: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all fields, in hex."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        # Without what is None, so that outputs from before there was a bootstrap keep theirs.
+        fields = self.model_dump(mode="json", exclude_none=True)
+        canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, earlier: ResolvedSettings) -> list[str]:
@@ -122,6 +130,7 @@ def resolve(
     aligned_domain: bool,
     iterative: bool,
     dtype: Precision,
+    bootstrap: tuple[str, str] | None = None,
 ) -> ResolvedSettings:
     """Fill in what the user left open.
 
@@ -132,10 +141,16 @@ def resolve(
         aligned_domain: the model was trained on aligned faces.
         iterative: its encoder refines, rather than working in a single pass.
         dtype: what ``auto`` came to.
+        bootstrap: name and fingerprint of the model that takes the first step.
 
     Raises:
-        SpecError: more than one step of a single-pass encoder.
+        SpecError: more than one step of a single-pass encoder, or nothing after a bootstrap.
     """
+    if bootstrap is not None and (not iterative or settings.steps == 1):
+        raise SpecError(
+            f"the first step is {bootstrap[0]}'s, so that {model} needs an encoder that refines, "
+            "and two steps or more"
+        )
     if settings.steps not in (None, 1) and not iterative:
         raise SpecError(
             f"{model} works in a single pass; leave --steps out, or choose an encoder that refines"
@@ -149,7 +164,7 @@ def resolve(
     return ResolvedSettings(
         model=model,
         model_fingerprint=model_fingerprint,
-        steps=settings.steps or (_STEPS if iterative else 1),
+        steps=settings.steps or (_STEPS if iterative else 1) + (bootstrap is not None),
         align=align,
         # The policy means nothing without alignment, so it must not make a difference there.
         faces=settings.faces if align else "largest",
@@ -158,6 +173,8 @@ def resolve(
         reconstructions=settings.reconstructions,
         metrics=metrics,
         dtype=dtype,
+        bootstrap=bootstrap and bootstrap[0],
+        bootstrap_fingerprint=bootstrap and bootstrap[1],
     )
 
 

@@ -73,6 +73,7 @@ class InvertStage:
                 batch_size=job.batch_size,
                 threads=threads or len(os.sched_getaffinity(0)),
                 computed=stepped,
+                bootstrap=job.bootstrap,
             )
         except Exception as error:
             # Raised here, it would only make Ray start the actor again and again.

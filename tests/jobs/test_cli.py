@@ -88,7 +88,7 @@ def test_help_names_every_option() -> None:
     options = (
         "--out --model --steps --align --no-align --faces --save-steps --reconstructions "
         "--metrics --dtype --device --batch-size --limit --max-reject-rate --spec --input-format "
-        "--column --address --align-actors --invert-actors --gpus-per-actor"
+        "--column --address --align-actors --invert-actors --gpus-per-actor --bootstrap"
     )
     assert [option for option in options.split() if option not in text] == []
 

@@ -30,6 +30,7 @@ reconstructions = "none"
 [model]
 name = "faces64:single-pass-psp"
 dtype = "fp32"
+bootstrap = "faces64"
 [inversion]
 steps = 1
 align = false
@@ -75,6 +76,7 @@ def test_every_field_reaches_the_request(spec: Any) -> None:
             reconstructions="none",
             metrics=("l2", "lpips"),
             dtype="fp32",
+            bootstrap="faces64",
         ),
         device="cuda",
         batch_size=3,

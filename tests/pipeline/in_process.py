@@ -47,7 +47,12 @@ def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     finally:
         aligner.IsolatedCutter = isolated  # type: ignore[misc]
     invert = Inverter(
-        job.model, job.settings, device=job.device, batch_size=job.batch_size, threads=1
+        job.model,
+        job.settings,
+        device=job.device,
+        batch_size=job.batch_size,
+        threads=1,
+        bootstrap=job.bootstrap,
     )
     storage = open_storage(job.out)
     plans = PlanReader(storage)
