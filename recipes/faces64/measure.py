@@ -36,11 +36,11 @@ def _finds_face(pixels: np.ndarray) -> bool:
     return bool(find_landmarks(photo))
 
 
-def found_share(images: Tensor, processes: int = 2) -> float:
-    """Share of images [N, 3, S, S] in [-1, 1] in which dlib finds a face at 256 pixels."""
+def faces_found(images: Tensor, processes: int = 2) -> np.ndarray:
+    """In which of the images [N, 3, S, S] in [-1, 1] dlib finds a face at 256 pixels: bool [N]."""
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return float(np.mean(pool.map(_finds_face, list(pixels.numpy()), chunksize=50)))
+        return np.array(pool.map(_finds_face, list(pixels.numpy()), chunksize=50))
 
 
 @torch.inference_mode()
@@ -69,7 +69,7 @@ def measure_generator(
     quick: bool = typer.Option(False, help="Only the Frechet distance at psi 1."),
 ) -> None:
     """Share of samples with a face, and Frechet distance of face embeddings to held-out crops."""
-    generator = _load_generator(path)
+    generator = load_generator(path)
     held, train = CropSet.load([held_out]), CropSet.load([crops])
     real = held.batch(torch.arange(len(held)))
     reference = embeddings(real)
@@ -77,19 +77,20 @@ def measure_generator(
     if not quick:
         other = train.batch(torch.arange(len(held)))
         result["real"] = {
-            "faces_found": found_share(real[:samples]),
+            "faces_found": float(faces_found(real[:samples]).mean()),
             "frechet": frechet_distance(embeddings(other), reference),
         }
     for psi in (1.0,) if quick else (1.0, 0.8):
         images = sample(generator, max(samples, len(held)), psi)
         row = {"frechet": frechet_distance(embeddings(images[: len(held)]), reference)}
         if not quick:
-            row["faces_found"] = found_share(images[:samples])
+            row["faces_found"] = float(faces_found(images[:samples]).mean())
         result[f"psi {psi}"] = row
     print(json.dumps(result, indent=2))
 
 
-def _load_generator(path: Path) -> Generator:
+def load_generator(path: Path) -> Generator:
+    """The generator of a training run or of a model's directory, in the precision that pays."""
     if (path / "model.json").is_file():
         return load_model(path, device="cpu").generator
     generator = load_trained_generator(path)[0]

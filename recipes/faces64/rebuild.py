@@ -86,7 +86,10 @@ def main(
         (work / spec.name).write_text(spec.read_text())
     _make_crops(work / "data")
     generator = work / "runs" / "generator"
-    _run("jobs.cli", "train", "generator", work / "generator.toml", "--out", generator)
+    student = work / "runs" / "student"
+    _run("jobs.cli", "train", "generator", work / "generator.toml", "--out", student)
+    if not (generator / "checkpoint.pt").exists():
+        _run("recipes.faces64.mapping", student, generator)
     _train_encoders(work)
     encoders = [f"--encoder={name}={work / 'runs' / name}" for name in ENCODERS]
     _run("recipes.faces64.assemble", generator, out, *encoders)

@@ -1,1 +1,0 @@
-"""How fast inversion is, against a plain implementation and against bare convolutions."""
