@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from jobs.bench import bench
 from jobs.compact import compact
 from jobs.convert import convert
 from jobs.directions import app as directions
@@ -51,6 +52,7 @@ app.command()(submit)
 app.command()(convert)
 app.command()(edit)
 app.command()(toonify)
+app.command()(bench)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")
 app.add_typer(directions, name="directions")

@@ -41,6 +41,9 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
         ),
         (["convert", "/no/such.pt", "/no/where"], "/no/such.pt"),
         (["edit", "/no/such", "--direction", "smile", "--to", "y"], "/no/such holds no output"),
+        (["bench", "--dtype", "fp16"], "fp32,bf16"),
+        (["bench", "--batch", "1,0"], "--batch '0'"),
+        (["bench", "--json", "/no/such/file"], "/no/such/file"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(

@@ -1,0 +1,1 @@
+"""How fast inversion is, against a plain implementation and against bare convolutions."""

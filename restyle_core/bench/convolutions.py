@@ -1,0 +1,148 @@
+"""Convolutions on their own: what a model's layers are, and how fast this machine does them.
+
+Two bounds follow for a network. The looser one divides its arithmetic by the highest rate that any
+convolution reaches here. The tighter one adds up what each of its layers takes alone, in the best
+of several formulations, with nothing between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle_core.bench.timing import timed
+from restyle_core.config import EncoderKind
+from restyle_core.encoders import encoder_from_state
+from restyle_core.folded_encoder import Convolution, Geometry, Target
+from restyle_core.generator import GeneratorConfig
+
+# Channels and side of layers that keep the processor busy.
+_BUSY = ((128, 64), (256, 32), (256, 64), (512, 32))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of a network.
+
+    Attributes:
+        into: input channels.
+        out: output channels.
+        kernel: side of its kernel.
+        stride: 2 halves the size.
+        size: height and width of the input.
+        doubles: a transposed convolution that doubles the size instead.
+    """
+
+    into: int
+    out: int
+    kernel: int
+    stride: int
+    size: tuple[int, int]
+    doubles: bool = False
+
+    @property
+    def flops(self) -> int:
+        """Operations for one image, two for each multiplication with its addition."""
+        height, width = (-(-side // self.stride) for side in self.size)
+        return 2 * self.into * self.out * self.kernel**2 * height * width
+
+
+def generator_layers(config: GeneratorConfig) -> list[Layer]:
+    """The convolutions of a generator, in order."""
+    layers = [Layer(config.widths[0], config.widths[0], 3, 1, (4, 4))]
+    layers.append(Layer(config.widths[0], 3, 1, 1, (4, 4)))
+    for level, wide in enumerate(config.widths[1:]):
+        narrow, side = config.widths[level], 4 << level
+        double = (2 * side, 2 * side)
+        layers.append(Layer(narrow, wide, 3, 1, (side, side), doubles=True))
+        layers.append(Layer(wide, wide, 3, 1, double))
+        layers.append(Layer(wide, 3, 1, 1, double))
+    return layers
+
+
+def encoder_layers(
+    kind: EncoderKind, state: Mapping[str, Tensor], size: tuple[int, int]
+) -> list[Layer]:
+    """The convolutions of an encoder.
+
+    Args:
+        kind: its architecture.
+        state: its weights, of which the shapes are read.
+        size: height and width of its input.
+    """
+    encoder = encoder_from_state(kind, state)
+    layers: list[Layer] = []
+
+    def note(conv: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
+        if isinstance(conv, nn.Conv2d):
+            height, width = inputs[0].shape[-2:]
+            layers.append(
+                Layer(
+                    conv.in_channels,
+                    conv.out_channels,
+                    conv.kernel_size[0],
+                    conv.stride[0],
+                    (height, width),
+                )
+            )
+
+    for module in encoder.modules():
+        module.register_forward_hook(note)
+    encoder.eval()(torch.empty(1, encoder.in_channels, *size, device="meta"))
+    return layers
+
+
+def bare_seconds(layers: list[Layer], target: Target, batch: int, repeats: int) -> float:
+    """Seconds that the layers take one by one, each in its best formulation, for one image."""
+    alone = {
+        layer: min(
+            timed(call, repeats, target.device).median
+            for call in _formulations(layer, target, batch)
+        )
+        for layer in set(layers)
+    }
+    return sum(alone[layer] for layer in layers) / batch
+
+
+def peak_flops(target: Target, batch: int, repeats: int) -> float:
+    """Operations a second that the best of a few convolutions reaches."""
+    rates = []
+    for channels, side in _BUSY:
+        layer = Layer(channels, channels, 3, 1, (side, side))
+        for call in _formulations(layer, target, batch):
+            seconds = timed(call, repeats, target.device).median
+            rates.append(batch * layer.flops / seconds)
+    return max(rates)
+
+
+def _formulations(layer: Layer, target: Target, batch: int) -> Iterator[Callable[[], object]]:
+    x = target.put(torch.randn(batch, layer.into, *layer.size))
+    x = x.contiguous(memory_format=torch.channels_last)
+    if layer.doubles:
+        yield from _doubling(layer, x, target)
+        return
+    weight = torch.randn(layer.out, layer.into, layer.kernel, layer.kernel)
+    geometry = Geometry(layer.stride, (layer.kernel - 1) // 2)
+    plain = target.put(weight).contiguous(memory_format=torch.channels_last)
+    yield lambda: F.conv2d(x, plain, None, geometry.stride, geometry.padding)
+    ready = Convolution(weight, None, geometry, target)
+    yield lambda: ready(x)
+
+
+def _doubling(layer: Layer, x: Tensor, target: Target) -> Iterator[Callable[[], object]]:
+    """As one transposed convolution, as one for all four phases, and as one for each."""
+
+    def conv(out: int, height: int, width: int) -> Convolution:
+        weight = torch.randn(out, layer.into, height, width)
+        return Convolution(weight, None, Geometry(padding=(height - 1) // 2), target)
+
+    transposed = target.put(torch.randn(layer.into, layer.out, 3, 3))
+    yield lambda: F.conv_transpose2d(x, transposed, stride=2)
+    together = conv(4 * layer.out, 3, 3)
+    yield lambda: together(x)
+    phases = [conv(layer.out, height, width) for height in (2, 1) for width in (2, 1)]
+    yield lambda: [phase(x) for phase in phases]

@@ -1,0 +1,221 @@
+"""Measure a model: its stages and the whole loop, beside the plain implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restyle_core.bench.convolutions import (
+    Layer,
+    bare_seconds,
+    encoder_layers,
+    generator_layers,
+    peak_flops,
+)
+from restyle_core.bench.grouped import GroupedReference
+from restyle_core.bench.timing import Clock, Timing, timed
+from restyle_core.checkpoints import read_model
+from restyle_core.folded_encoder import Target
+from restyle_core.hardware import choose_device
+from restyle_core.inversion import invert
+from restyle_core.model import Model, load_model
+from restyle_core.model_weights import assemble_encoder, assemble_generator, generator_shape
+
+STAGES = ("encoder", "synthesis", "loop")
+FAST, PLAIN = "fast", "plain"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        dtypes: of the fast path; the plain implementation is measured in fp32.
+        batches: images at once.
+        steps: of refinement.
+        repeats: measurements of everything.
+        reference: measure the plain implementation too.
+        device: ``auto``, ``cpu``, ``cuda``.
+    """
+
+    dtypes: Sequence[str] = ("fp32", "bf16")
+    batches: Sequence[int] = (1, 4)
+    steps: int = 5
+    repeats: int = 5
+    reference: bool = True
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage in one setting; seconds are for one image.
+
+    Attributes:
+        stage: one of :data:`STAGES`; the encoder and the synthesis are those of one step.
+        path: :data:`FAST` or :data:`PLAIN`.
+        dtype: ``fp32`` or ``bf16``.
+        batch: images at once.
+        timing: of the stage.
+        floor: what its convolutions' arithmetic takes at the highest measured rate.
+        bare: what its convolutions take one by one, alone; None for the reference.
+    """
+
+    stage: str
+    path: str
+    dtype: str
+    batch: int
+    timing: Timing
+    floor: float
+    bare: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found for one path, dtype and batch size.
+
+    Attributes:
+        rows: one for each stage.
+        latents: [B, n_styles, style_dim] after the last step, for images that are always the same.
+    """
+
+    rows: list[Row]
+    latents: Tensor
+
+
+class Bench:
+    """Measures a model.
+
+    Args:
+        directory: of the model.
+        encoder: which one; the model's default when None.
+        plan: what to measure.
+
+    Attributes:
+        peaks: operations a second of the best convolution, by dtype.
+    """
+
+    def __init__(self, directory: Path, encoder: str | None, plan: Plan) -> None:
+        self._plan = plan
+        self._spec = f"{directory}:{encoder}" if encoder else str(directory)
+        self._config, self._weights = read_model(directory, encoder)
+        name = self._weights.default_encoder
+        own = self._weights.encoders[name]
+        self._steps = plan.steps if self._config.encoders[name].iterative else 1
+        shape = generator_shape(self._weights.generator, self._spec)
+        size = self._config.image_size
+        self._layers: dict[str, list[Layer]] = {
+            "encoder": encoder_layers(own.kind, own.state, size),
+            "synthesis": generator_layers(shape),
+        }
+        self._flops = {
+            stage: sum(layer.flops for layer in layers) for stage, layers in self._layers.items()
+        }
+        self._flops["loop"] = self._steps * sum(self._flops.values())
+        self.peaks: dict[str, float] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        """Measure one setting after the other: the fast path in each dtype, then the reference."""
+        for dtype in self._plan.dtypes:
+            model = load_model(self._spec, dtype=dtype, device=self._plan.device)
+            self._find_peak(dtype, Target(model.device, model.dtype))
+            for batch in self._plan.batches:
+                yield self._fast(model, dtype, batch)
+            del model
+        if self._plan.reference:
+            target = Target(choose_device(self._plan.device), torch.float32)
+            self._find_peak("fp32", target)
+            networks = self._plain_networks(target.device)
+            for batch in self._plan.batches:
+                yield self._reference(networks, target.device, batch)
+
+    def _find_peak(self, dtype: str, target: Target) -> None:
+        if dtype not in self.peaks:
+            rates = [peak_flops(target, batch, self._plan.repeats) for batch in self._plan.batches]
+            self.peaks[dtype] = max(rates)
+
+    @torch.inference_mode()
+    def _fast(self, model: Model, dtype: str, batch: int) -> Finding:
+        repeats, images = self._plan.repeats, self._images(batch)
+        x = model.preprocess(images)
+        w = model.latent_avg.expand(batch, -1, -1)
+        y = model.average_image.expand(batch, -1, -1, -1)
+        kept: list[Tensor] = []
+
+        def loop() -> None:
+            result = invert(model, images, self._steps, latents="last", batch_size=batch)
+            kept[:] = [result.latents[:, -1]]
+
+        timings = {
+            "encoder": timed(lambda: model.encode(x, y), repeats, model.device),
+            "synthesis": timed(lambda: model.synthesize(w), repeats, model.device),
+            "loop": timed(loop, repeats, model.device),
+        }
+        target = Target(model.device, model.dtype)
+        bare = {
+            stage: bare_seconds(layers, target, batch, repeats)
+            for stage, layers in self._layers.items()
+        }
+        bare["loop"] = self._steps * sum(bare.values())
+        return Finding(self._rows(FAST, dtype, batch, timings, bare), kept[0])
+
+    @torch.inference_mode()
+    def _reference(self, networks: GroupedReference, device: torch.device, batch: int) -> Finding:
+        x, clock = self._images(batch).to(device), Clock(device)
+        average = self._weights.encoders[self._weights.default_encoder].latent_avg.to(device)
+        first = average.expand(batch, -1, -1)
+        start = networks.pool(networks.synthesize(first))
+        # The synthesis has been warmed up, and now the encoder.
+        networks.encode(x, start)
+        times: dict[str, list[float]] = {"encoder": [], "synthesis": [], "loop": []}
+        w, y = first, start
+        for index in range(max(self._plan.repeats, self._steps)):
+            encoded, residual = clock.seconds(lambda: networks.encode(x, y))  # noqa: B023
+            w = w + residual
+            rendered, image = clock.seconds(lambda: networks.synthesize(w))  # noqa: B023
+            pooled, y = clock.seconds(lambda: networks.pool(image))  # noqa: B023
+            times["encoder"].append(encoded)
+            times["synthesis"].append(rendered)
+            # All steps are the same work, and a whole loop would take minutes, five times over.
+            times["loop"].append(self._steps * (encoded + rendered + pooled))
+            if index + 1 == self._steps:
+                latents = w.cpu()
+        timings = {stage: Timing(tuple(values)) for stage, values in times.items()}
+        return Finding(self._rows(PLAIN, "fp32", batch, timings, {}), latents)
+
+    def _rows(
+        self, path: str, dtype: str, batch: int, timings: dict[str, Timing], bare: dict[str, float]
+    ) -> list[Row]:
+        peak = self.peaks[dtype]
+        return [
+            Row(
+                stage=stage,
+                path=path,
+                dtype=dtype,
+                batch=batch,
+                timing=timings[stage].scaled(1 / batch),
+                floor=self._flops[stage] / peak,
+                bare=bare.get(stage),
+            )
+            for stage in STAGES
+        ]
+
+    def _plain_networks(self, device: torch.device) -> GroupedReference:
+        weights = self._weights
+        generator = {key: tensor.float().to(device) for key, tensor in weights.generator.items()}
+        encoder = assemble_encoder(
+            weights.encoders[weights.default_encoder],
+            assemble_generator(weights.generator, self._spec),
+            self._spec,
+        )
+        return GroupedReference(self._config, generator, encoder.to(device))
+
+    def _images(self, batch: int) -> Tensor:
+        """Smooth images [B, 3, h, w] in [-1, 1], the same every time."""
+        noise = torch.rand(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        images = F.interpolate(noise, self._config.image_size, mode="bilinear")
+        return images * 2 - 1
