@@ -19,6 +19,7 @@ from jobs.directions import app as directions
 from jobs.edit import edit
 from jobs.inspection import status, verify
 from jobs.invert import invert
+from jobs.kernels import app as kernels
 from jobs.plan import plan
 from jobs.query import query
 from jobs.retry_rejects import retry_rejects
@@ -55,6 +56,7 @@ app.command()(toonify)
 app.command()(bench)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")
+app.add_typer(kernels, name="kernels")
 app.add_typer(directions, name="directions")
 
 

@@ -1,1 +1,6 @@
-"""The generator's hot operators: plain PyTorch definitions that faster versions must agree with."""
+"""The generator's hot operators: plain PyTorch definitions, and compiled versions that agree.
+
+``reference`` defines them. ``operators`` are torch custom operators with gradients that run C++ on
+the CPU and CUDA on GPUs, from ``csrc/``. ``toolchain`` finds a compiler, ``build`` keeps what it
+makes in a cache, ``native`` loads it when an operator is first used; importing compiles nothing.
+"""

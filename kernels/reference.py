@@ -9,6 +9,7 @@ All operators keep the dtype and memory format of ``x``; styles and small factor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -136,6 +137,36 @@ def modulated_rgb(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor) -> Ten
     pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
     rgb = torch.baddbmm(bias.to(x.dtype), pixels, modulated.transpose(1, 2))
     return rgb.view(batch, height, width, 3).permute(0, 3, 1, 2)
+
+
+def upfirdn2d(
+    x: Tensor,
+    fir: Tensor,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: Sequence[int] = (0, 0, 0, 0),
+) -> Tensor:
+    """Put zeros between pixels, pad, filter, and keep every ``down``-th pixel.
+
+    Args:
+        x: [B, C, H, W].
+        fir: [kh, kw] filter; a true convolution, so an impulse gives the filter itself.
+        up: 1 keeps the pixels together.
+        down: 1 keeps all.
+        padding: left, right, top, bottom; negative ones cut away.
+
+    Returns:
+        [B, C, (H * up + top + bottom - kh) // down + 1, and the same of the width].
+    """
+    batch, channels, height, width = x.shape
+    if up > 1:
+        tall = x.new_zeros(batch, channels, height, up, width, up)
+        tall[:, :, :, 0, :, 0] = x
+        x = tall.view(batch, channels, height * up, width * up)
+    x = F.pad(x, list(padding))
+    kernel = fir.to(x.dtype).flip(0, 1)[None, None].expand(channels, 1, -1, -1)
+    return F.conv2d(x, kernel, stride=down, groups=channels)
 
 
 def upsample2d(x: Tensor, fir: Tensor) -> Tensor:

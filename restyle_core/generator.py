@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kernels import reference as ops
+from kernels import operators as ops
+from kernels import reference
+from kernels.native import Impl
 from restyle_core.errors import CheckpointError
 from restyle_core.start_values import noise
 
@@ -123,7 +125,7 @@ class MappingLayer(EqualizedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in] -> [B, out]."""
-        return ops.leaky_relu_gain(super().forward(x))
+        return reference.leaky_relu_gain(super().forward(x))
 
 
 class _Filter(nn.Module):
@@ -179,16 +181,22 @@ class StyledConv(nn.Module):
         self.noise = _Noise()
         self.activate = _Bias(out_channels)
 
-    def forward(self, x: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, latent: Tensor, noise: Tensor, impl: Impl = "auto") -> Tensor:
         """[B, in, H, W], [B, style_dim], [1 or B, 1, H', W'] -> [B, out, H', W']."""
         style = self.conv.modulation(latent)
         weight = self.conv.scaled_weight
         if self.conv.blur is None:
-            y = ops.modulated_conv2d(x, weight, style)
+            y = reference.modulated_conv2d(x, weight, style)
         else:
-            y = ops.modulated_upconv2d(x, weight, style, self.conv.blur.kernel)
-        factors = ops.demodulation(weight, style)
-        return ops.noise_bias_act(y, factors, noise, self.noise.weight, self.activate.bias)
+            y = ops.modulated_upconv2d(x, weight, style, self.conv.blur.kernel, impl=impl)
+        return ops.noise_bias_act(
+            y,
+            reference.demodulation(weight, style),
+            noise,
+            self.noise.weight,
+            self.activate.bias,
+            impl=impl,
+        )
 
 
 class ToRGB(nn.Module):
@@ -200,14 +208,16 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
         self.upsample = _Filter() if up else None
 
-    def forward(self, x: Tensor, latent: Tensor, skip: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, latent: Tensor, skip: Tensor | None = None, impl: Impl = "auto"
+    ) -> Tensor:
         """[B, in, H, W], [B, style_dim], [B, 3, H/2, W/2] -> [B, 3, H, W]."""
         style = self.conv.modulation(latent)
         weight = self.conv.scaled_weight[:, :, 0, 0]
-        rgb = ops.modulated_rgb(x, weight, style, self.bias.flatten())
+        rgb = reference.modulated_rgb(x, weight, style, self.bias.flatten())
         if skip is None or self.upsample is None:
             return rgb
-        return rgb + ops.upsample2d(skip, self.upsample.kernel)
+        return rgb + ops.upsample2d(skip, self.upsample.kernel, impl=impl)
 
 
 class _Constant(nn.Module):
@@ -219,7 +229,8 @@ class _Constant(nn.Module):
 class Generator(nn.Module):
     """StyleGAN2: mapping network and synthesis network.
 
-    Parameters are float32. Activations are computed in :attr:`dtype`, styles always in float32.
+    Parameters are float32. Activations are computed in :attr:`dtype`, styles always in float32;
+    :attr:`impl` says by which operators, see :data:`kernels.native.Impl`.
 
     Args:
         config: the shape.
@@ -229,6 +240,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.dtype = torch.float32
+        self.impl: Impl = "auto"
         widths, style_dim = config.widths, config.style_dim
         self.style = nn.Sequential(
             PixelNorm(),
@@ -290,13 +302,13 @@ class Generator(nn.Module):
         maps = self.stored_noise() if noise is None else noise
         x = self.input.input.to(self.dtype).expand(latents.shape[0], -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self.conv1(x, latents[:, 0], maps[0])
-        image: Tensor = self.to_rgb1(x, latents[:, 1])
+        x = self.conv1(x, latents[:, 0], maps[0], self.impl)
+        image: Tensor = self.to_rgb1(x, latents[:, 1], impl=self.impl)
         for block, to_rgb in enumerate(self.to_rgbs):
             first = 2 * block + 1
-            x = self.convs[2 * block](x, latents[:, first], maps[first])
-            x = self.convs[2 * block + 1](x, latents[:, first + 1], maps[first + 1])
-            image = to_rgb(x, latents[:, first + 2], image)
+            x = self.convs[2 * block](x, latents[:, first], maps[first], self.impl)
+            x = self.convs[2 * block + 1](x, latents[:, first + 1], maps[first + 1], self.impl)
+            image = to_rgb(x, latents[:, first + 2], image, self.impl)
         return image.float()
 
     def forward(self, z: Tensor, psi: float = 1.0, mean: Tensor | None = None) -> Tensor:

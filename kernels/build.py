@@ -1,0 +1,183 @@
+"""The cache of built libraries: every process that needs one finds it, or one of them builds it.
+
+::
+
+    CACHE/KEY/library.so      complete, or not there: it is renamed into place
+    CACHE/KEY/build.lock      held while building; the system frees it when its holder dies
+    CACHE/KEY/attempt-XXXX/   of a build at work, or of one that was killed
+
+Builds are never wrong, only wasted, when two happen at once: each has a folder of its own. So a
+lock that cannot be had costs time and nothing else, and nobody waits for one without end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kernels.errors import KernelError
+from kernels.toolchain import SOURCES, Toolchain
+
+_LIBRARY = "library.so"
+_LOCK = "build.lock"
+_ATTEMPT = "attempt-"
+
+PATIENCE = 300.0
+"""Seconds to wait for another process's build before building as well."""
+
+_POLL = 0.05
+_LONGEST_BUILD = 1200.0
+
+
+def cache_folder() -> Path:
+    """``$RESTYLE_CACHE``, or ``restyle`` in the user's cache folder; then ``kernels``."""
+    asked = os.environ.get("RESTYLE_CACHE")
+    if asked:
+        return Path(asked).absolute() / "kernels"
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home).absolute() / "restyle" / "kernels"
+
+
+def library_path(toolchain: Toolchain) -> Path:
+    """Where the library lies once it is built."""
+    return cache_folder() / toolchain.key / _LIBRARY
+
+
+def ensure_built(toolchain: Toolchain, *, patience: float = PATIENCE) -> Path:
+    """Build the library unless it is there; of several processes at once, one builds.
+
+    Args:
+        toolchain: how.
+        patience: seconds to wait for another process's build before building as well.
+
+    Returns:
+        The library.
+
+    Raises:
+        KernelError: the cache cannot be used, or the compiler fails.
+    """
+    library = library_path(toolchain)
+    try:
+        _own(library.parent)
+        if library.exists():
+            return library
+        with _lock(library.with_name(_LOCK), patience) as alone:
+            if library.exists():
+                return library
+            if alone:
+                _remove_attempts(library.parent)
+            _build(toolchain, library)
+    except OSError as error:
+        raise KernelError(f"the kernel cache {library.parent}: {error}") from error
+    return library
+
+
+def _own(folder: Path) -> None:
+    """Make the folder; code is loaded from it, so that nobody else may be able to write there."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place in (folder, folder.parent):
+        found = place.stat()
+        if found.st_uid not in (os.getuid(), 0) or found.st_mode & stat.S_IWOTH:
+            raise KernelError(
+                f"the kernel cache {place} can be written by others; set RESTYLE_CACHE to a "
+                "folder of your own"
+            )
+
+
+@contextlib.contextmanager
+def _lock(path: Path, patience: float) -> Iterator[bool]:
+    """Wait for the lock; yields whether it was had."""
+    deadline = time.monotonic() + patience
+    # Python's descriptors are not inherited: a compiler that outlives its parent holds no lock.
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    yield False
+                    return
+                time.sleep(_POLL)
+            except OSError:
+                # A file system without locks.
+                yield False
+                return
+            else:
+                yield True
+                return
+
+
+def _remove_attempts(folder: Path) -> None:
+    for attempt in folder.glob(f"{_ATTEMPT}*"):
+        shutil.rmtree(attempt, ignore_errors=True)
+
+
+def _build(toolchain: Toolchain, library: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix=_ATTEMPT, dir=library.parent))
+    try:
+        (folder / "build.ninja").write_text(_ninja_file(toolchain), encoding="utf-8")
+        _run_ninja(toolchain, folder)
+        (folder / _LIBRARY).replace(library)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_ninja(toolchain: Toolchain, folder: Path) -> None:
+    ninja = shutil.which("ninja", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH')}")
+    if ninja is None:
+        raise KernelError("ninja is not found; pip install ninja")
+    try:
+        done = subprocess.run(  # noqa: S603 - our own build file
+            [ninja, "-C", str(folder)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LONGEST_BUILD,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(f"{toolchain.compiler} did not finish in {error.timeout:.0f} s") from None
+    if done.returncode:
+        raise KernelError(f"{toolchain.compiler} failed: {_first_error(done.stdout)}")
+
+
+def _first_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    told = [line for line in lines if "error" in line.lower()] or lines
+    return told[0] if told else "without a message"
+
+
+def _ninja_file(toolchain: Toolchain) -> str:
+    def escaped(path: str) -> str:
+        return "".join(f"${c}" if c in "$ :" else c for c in path)
+
+    depfile = "-MMD -MF $out.d" if toolchain.target == "cpu" else "-MD -MF $out.d"
+    objects = [f"{name}.o" for name in toolchain.sources]
+    compiler = _quoted(toolchain.compiler)
+    lines = [
+        "ninja_required_version = 1.5",
+        "rule compile",
+        f"  command = {compiler} {' '.join(toolchain.flags)} {depfile} -c $in -o $out",
+        "rule link",
+        f"  command = {compiler} $in {' '.join(toolchain.link_flags)} -o $out",
+        *(
+            f"build {built}: compile {escaped(str(SOURCES / name))}"
+            for built, name in zip(objects, toolchain.sources, strict=True)
+        ),
+        f"build {_LIBRARY}: link {' '.join(objects)}",
+        f"default {_LIBRARY}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(path: str) -> str:
+    return "'" + path.replace("$", "$$").replace("'", "'\\''") + "'"

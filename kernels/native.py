@@ -1,0 +1,193 @@
+"""The built libraries: loading them, and their C structures (see csrc/interface.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kernels import build, toolchain
+from kernels.errors import KernelError, KernelWarning
+
+Impl = Literal["auto", "native", "reference"]
+"""``native``: compiled, or an error; ``reference``: plain PyTorch; ``auto``: whichever works."""
+
+IMPLS: tuple[Impl, ...] = ("auto", "native", "reference")
+
+VARIABLE = "RESTYLE_KERNELS"
+"""What ``auto`` means in this environment: ``auto``, ``native`` or ``reference``."""
+
+_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2, torch.float16: 3}
+_DTYPES = {"cpu": {torch.float32, torch.bfloat16, torch.float64}, "cuda": set(_CODES)}
+
+_i64, _i32, _pointer = ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p
+
+
+class Axis(ctypes.Structure):
+    """One axis of a FIR filter."""
+
+    _fields_ = [(name, _i64) for name in ("in_", "out", "taps", "up", "down", "before")]
+
+
+class Upfirdn(ctypes.Structure):
+    """Arguments of ``restyle_upfirdn``."""
+
+    _fields_ = [
+        ("dtype", _i32),
+        *((name, _pointer) for name in ("x", "y", "fir")),
+        *((name, _i64) for name in ("batch", "channels")),
+        ("vertical", Axis),
+        ("horizontal", Axis),
+    ]
+
+
+class Epilogue(ctypes.Structure):
+    """Arguments of ``restyle_epilogue``."""
+
+    _fields_ = [
+        *((name, _i32) for name in ("dtype", "channels_last", "noise_per_image")),
+        *((name, _pointer) for name in ("x", "y", "demodulation", "noise", "strength", "bias")),
+        ("style", _pointer),
+        *((name, _i64) for name in ("batch", "channels", "pixels")),
+    ]
+
+
+class EpilogueGradient(ctypes.Structure):
+    """Arguments of ``restyle_epilogue_gradient``."""
+
+    _fields_ = [
+        ("forward", Epilogue),
+        *((name, _pointer) for name in ("gradient", "x", "demodulation", "strength", "bias")),
+        ("scratch", _pointer),
+    ]
+
+
+class Library:
+    """A loaded library.
+
+    Args:
+        target: ``cpu`` or ``cuda``.
+
+    Raises:
+        KernelError: it cannot be built or loaded.
+    """
+
+    def __init__(self, target: toolchain.Target) -> None:
+        self.toolchain = toolchain.find(target)
+        path = build.ensure_built(self.toolchain)
+        try:
+            self._functions = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise KernelError(f"{path} does not load: {error}") from error
+        self._on_device = target == "cuda"
+
+    def call(self, name: str, arguments: ctypes.Structure, device: torch.device) -> None:
+        """Run one of the library's functions; on CUDA, put it into the current stream.
+
+        Raises:
+            KernelError: the function reports a failure.
+        """
+        function = getattr(self._functions, name)
+        if self._on_device:
+            with torch.cuda.device(device):
+                stream = torch.cuda.current_stream().cuda_stream
+                status = function(ctypes.byref(arguments), ctypes.c_void_p(stream))
+        else:
+            status = function(ctypes.byref(arguments))
+        if status:
+            raise KernelError(f"{name} failed with code {status}")
+
+
+_lock = threading.Lock()
+_loaded: dict[str, Library | KernelError] = {}
+
+
+def library(target: str, impl: Impl = "auto") -> Library | None:
+    """The library for a kind of device, built and loaded when first asked for.
+
+    Args:
+        target: ``cpu``, ``cuda``, or another one, for which there is none.
+        impl: see :data:`Impl`.
+
+    Returns:
+        None where the reference is to be used. With ``auto``, the first such answer is told in a
+        warning.
+
+    Raises:
+        KernelError: ``native``, and there is no library.
+    """
+    impl = resolved(impl)
+    if impl == "reference" or (impl == "auto" and target not in _DTYPES):
+        return None
+    with _lock:
+        found = _loaded.get(target)
+        first = found is None
+        if found is None:
+            found = _loaded[target] = _load(target)
+    if isinstance(found, Library):
+        return found
+    if impl == "native":
+        raise KernelError(str(found))
+    if first:
+        warnings.warn(f"plain operators on this {target}: {found}", KernelWarning, stacklevel=2)
+    return None
+
+
+def _load(target: str) -> Library | KernelError:
+    if target not in _DTYPES:
+        return KernelError(f"there are no compiled operators for {target}")
+    try:
+        return Library("cuda" if target == "cuda" else "cpu")
+    except KernelError as error:
+        return error
+
+
+def library_for(x: Tensor, impl: Impl) -> Library | None:
+    """The library that computes with ``x``; None where the reference does.
+
+    Raises:
+        KernelError: ``native``, and there is no library or it has not the dtype.
+    """
+    target = x.device.type
+    if target in _DTYPES and x.dtype not in _DTYPES[target]:
+        if resolved(impl) == "native":
+            raise KernelError(f"there are no compiled operators for {x.dtype} on {target}")
+        return None
+    return library(target, impl)
+
+
+def resolved(impl: str) -> Impl:
+    """``auto`` as the environment wants it.
+
+    Raises:
+        KernelError: an unknown name.
+    """
+    wanted = os.environ.get(VARIABLE, "auto") if impl == "auto" else impl
+    for known in IMPLS:
+        if wanted == known:
+            return known
+    raise KernelError(f"{wanted!r} are no kernels; use {', '.join(IMPLS)}")
+
+
+def describe(target: str, impl: Impl = "auto") -> str:
+    """A line such as ``native: g++ (GCC) 12.2`` or ``reference: no C++ compiler ...``.
+
+    Raises:
+        KernelError: as :func:`library`.
+    """
+    found = library(target, impl)
+    if found is not None:
+        return f"native: {found.toolchain.version.splitlines()[0]}"
+    if resolved(impl) == "reference":
+        return "reference: asked for"
+    return f"reference: {_loaded.get(target, f'there are none for {target}')}"
+
+
+def code_of(dtype: torch.dtype) -> int:
+    """The number of a dtype in the libraries."""
+    return _CODES[dtype]

@@ -1,0 +1,143 @@
+"""Which compiler builds the operators, with which flags, and the key that names the result."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kernels.errors import KernelError
+
+Target = Literal["cpu", "cuda"]
+
+SOURCES = Path(__file__).with_name("csrc")
+
+_CPU_FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-fvisibility=hidden"),
+    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+)
+# GCC halves the vectors of processors it does not know.
+_WIDE = "-mprefer-vector-width=512"
+_CUDA_FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
+
+ARCHITECTURES = ("80", "90")
+"""CUDA architectures with machine code of their own; later ones take the newest as PTX."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """How one library is built.
+
+    Attributes:
+        target: ``cpu`` or ``cuda``.
+        compiler: its path.
+        version: what it says of itself.
+        flags: for compiling.
+        link_flags: for linking.
+        sources: file names in :data:`SOURCES`.
+    """
+
+    target: Target
+    compiler: str
+    version: str
+    flags: tuple[str, ...]
+    link_flags: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """32 hex digits over everything that shapes the library."""
+        digest = hashlib.sha256()
+        for part in (self.target, self.compiler, self.version, *self.flags, *self.link_flags):
+            digest.update(part.encode() + b"\0")
+        # The library shares torch's OpenMP threads.
+        digest.update(f"{importlib.metadata.version('torch')}\0{processor()}\0".encode())
+        for file in sorted(SOURCES.iterdir()):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+        return digest.hexdigest()[:32]
+
+
+def find(target: Target) -> Toolchain:
+    """The toolchain of this machine.
+
+    Raises:
+        KernelError: there is no compiler, or it does not run.
+    """
+    return _cpu() if target == "cpu" else _cuda()
+
+
+def _cpu() -> Toolchain:
+    wanted = os.environ.get("CXX")
+    names = [wanted] if wanted else ["c++", "g++", "clang++"]
+    compiler = _first(names)
+    if compiler is None:
+        raise KernelError(f"no C++ compiler: {', '.join(names)} not found; install g++ or set CXX")
+    wide = (_WIDE,) if "avx512f" in processor() else ()
+    return Toolchain(
+        target="cpu",
+        compiler=compiler,
+        version=_version(compiler),
+        flags=(*_CPU_FLAGS, *wide),
+        # Not linked with OpenMP: the one that torch has loaded is found when this is, and its
+        # threads are shared. A second set would compete for the same cores.
+        link_flags=("-shared",),
+        sources=tuple(sorted(file.name for file in SOURCES.glob("*.cpp"))),
+    )
+
+
+def _cuda() -> Toolchain:
+    folders = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    names = ["nvcc", *(f"{folder}/bin/nvcc" for folder in folders if folder)]
+    compiler = _first(names)
+    if compiler is None:
+        raise KernelError("no CUDA compiler: nvcc not found; install it or set CUDA_HOME")
+    codes = [f"-gencode=arch=compute_{sm},code=sm_{sm}" for sm in ARCHITECTURES]
+    newest = ARCHITECTURES[-1]
+    return Toolchain(
+        target="cuda",
+        compiler=compiler,
+        version=_version(compiler),
+        flags=(*_CUDA_FLAGS, *codes, f"-gencode=arch=compute_{newest},code=compute_{newest}"),
+        link_flags=("-shared",),
+        sources=tuple(sorted(file.name for file in SOURCES.glob("*.cu"))),
+    )
+
+
+def _first(names: Sequence[str]) -> str | None:
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+@functools.cache
+def _version(compiler: str) -> str:
+    try:
+        answer = subprocess.run(  # noqa: S603 - the user's own compiler
+            [compiler, "--version"], capture_output=True, text=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise KernelError(f"the compiler {compiler} does not run: {error}") from error
+    return answer.stdout.strip()
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name and instruction sets, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    wanted = ("model name", "flags", "features", "cpu part")
+    # The first processor speaks for all.
+    found: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip().lower() in wanted:
+            found.setdefault(name.strip().lower(), value.strip())
+    return " ".join([platform.machine(), platform.processor(), *found.values()])
