@@ -32,6 +32,7 @@ def train_generator(spec: SpecPath, out: RunPath) -> None:
 def train_encoder(spec: SpecPath, out: RunPath) -> None:
     """Train a ReStyle encoder, or a single-pass one, for a generator."""
     from restyle_core.training.encoder import EncoderTrainer
-    from restyle_core.training.spec import EncoderSpec, load_spec
+    from restyle_core.training.encoder_spec import EncoderSpec
+    from restyle_core.training.spec import load_spec
 
     EncoderTrainer(load_spec(spec, EncoderSpec), out).run(typer.echo)

@@ -41,6 +41,7 @@ class EncoderKind(StrEnum):
     RESNET_GRADUAL_STYLE = "ResNetGradualStyleEncoder"
     ENCODER4EDITING = "Encoder4Editing"
     SMALL_BACKBONE = "SmallBackboneEncoder"
+    SMALL_PROGRESSIVE_BACKBONE = "SmallProgressiveBackboneEncoder"
 
 
 def _local_name(name: str) -> str:

@@ -21,7 +21,12 @@ from restyle_core.backbones import IRSE50, Backbone, BackboneShape, Four, ResNet
 from restyle_core.config import EncoderKind
 from restyle_core.errors import CheckpointError
 from restyle_core.generator import EqualizedLinear
-from restyle_core.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
+from restyle_core.progressive import styles_from_deltas
+from restyle_core.small_encoder import (
+    SmallBackboneEncoder,
+    SmallEncoderConfig,
+    SmallProgressiveBackboneEncoder,
+)
 
 HEAD_SLOPE = 0.01
 PUBLISHED_WIDTHS: Four = (64, 128, 256, 512)
@@ -124,22 +129,11 @@ class StyleEncoder(Backbone):
         styles = torch.stack(vectors, dim=1).float()
         return styles_from_deltas(styles, self.progressive_stage) if self.PROGRESSIVE else styles
 
-
-def styles_from_deltas(rows: Tensor, stage: int | None = None) -> Tensor:
-    """Turn w0 and differences to it into styles (2102.02766, section 4.1).
-
-    Args:
-        rows: [B, n_styles, style_dim].
-        stage: the last row whose difference counts; None for all.
-
-    Returns:
-        [B, n_styles, style_dim].
-    """
-    base, deltas = rows[:, :1], rows[:, 1:]
-    if stage is not None:
-        later = torch.arange(1, rows.shape[1], device=rows.device) > stage
-        deltas = deltas.masked_fill(later[:, None], 0.0)
-    return torch.cat([base, base + deltas], dim=1)
+    def clear_differences(self) -> None:
+        """Let the heads of all styles but the first predict zero."""
+        for key, parameter in self.styles[1:].named_parameters():
+            if ".linear." in key:
+                parameter.zero_()
 
 
 class PyramidEncoder(StyleEncoder):
@@ -235,6 +229,11 @@ class Encoder4Editing(PyramidEncoder, IRSE50):
 
 Encoder = StyleEncoder | SmallBackboneEncoder
 
+_SMALL_ENCODERS = {
+    EncoderKind.SMALL_BACKBONE: SmallBackboneEncoder,
+    EncoderKind.SMALL_PROGRESSIVE_BACKBONE: SmallProgressiveBackboneEncoder,
+}
+
 _STYLE_ENCODERS: dict[EncoderKind, type[StyleEncoder]] = {
     cls.KIND: cls
     for cls in (
@@ -247,6 +246,18 @@ _STYLE_ENCODERS: dict[EncoderKind, type[StyleEncoder]] = {
         Encoder4Editing,
     )
 }
+
+
+def encoder_of_shape(kind: EncoderKind, shape: EncoderShape | SmallEncoderConfig) -> Encoder:
+    """Make an encoder of any size with fresh weights.
+
+    Args:
+        kind: the architecture.
+        shape: of the small encoder, or of a published one.
+    """
+    if isinstance(shape, SmallEncoderConfig):
+        return _SMALL_ENCODERS[kind](shape)
+    return _STYLE_ENCODERS[kind](shape)
 
 
 def build_encoder(
@@ -266,10 +277,9 @@ def build_encoder(
         image_size: height and width of the input in pixels; only the small encoder's weights
             depend on it.
     """
-    if kind is EncoderKind.SMALL_BACKBONE:
-        return SmallBackboneEncoder(
-            SmallEncoderConfig(n_styles, style_dim, in_channels, image_size)
-        )
+    if kind in _SMALL_ENCODERS:
+        config = SmallEncoderConfig(n_styles, style_dim, in_channels, image_size)
+        return _SMALL_ENCODERS[kind](config)
     cls = _STYLE_ENCODERS[kind]
     backbone = BackboneShape(in_channels, PUBLISHED_WIDTHS, cls.PUBLISHED_DEPTHS)
     return cls(EncoderShape(backbone, n_styles, style_dim))
@@ -286,8 +296,8 @@ def encoder_from_state(kind: EncoderKind, state: Mapping[str, Tensor]) -> Encode
         CheckpointError: these are no weights of such an encoder.
     """
     with torch.device("meta"):
-        if kind is EncoderKind.SMALL_BACKBONE:
-            return SmallBackboneEncoder(SmallEncoderConfig.from_state(state))
+        if kind in _SMALL_ENCODERS:
+            return _SMALL_ENCODERS[kind](SmallEncoderConfig.from_state(state))
         cls = _STYLE_ENCODERS[kind]
         try:
             backbone = cls.shape_from_state(state)

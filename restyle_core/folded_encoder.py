@@ -29,8 +29,8 @@ from restyle_core.encoders import (
     StyleEncoder,
     StyleHead,
     pyramid,
-    styles_from_deltas,
 )
+from restyle_core.progressive import styles_from_deltas
 from restyle_core.small_encoder import SmallBackboneEncoder
 
 Layer = Callable[[Tensor], Tensor]

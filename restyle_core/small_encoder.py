@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from restyle_core.backbones import SqueezeExcite
 from restyle_core.errors import CheckpointError
+from restyle_core.progressive import styles_from_deltas
 from restyle_core.start_values import noise
 
 _GROUP = 16
@@ -149,7 +151,14 @@ class SmallBackboneEncoder(nn.Module):
 
     Args:
         config: the shape.
+
+    Attributes:
+        PROGRESSIVE: the heads predict w0 and the differences to it (2102.02766, section 4.1).
+        progressive_stage: the last style that gets a difference of its own, while e4e's training
+            brings them in one by one; None for all.
     """
+
+    PROGRESSIVE: ClassVar[bool] = False
 
     def __init__(self, config: SmallEncoderConfig) -> None:
         super().__init__()
@@ -157,6 +166,7 @@ class SmallBackboneEncoder(nn.Module):
         self.in_channels = config.in_channels
         self.n_styles = config.n_styles
         self.style_dim = config.style_dim
+        self.progressive_stage: int | None = None
         height, width = config.image_size
         if height % 8 or width % 8:
             raise ValueError(f"image_size {config.image_size} is not a multiple of 8")
@@ -199,4 +209,21 @@ class SmallBackboneEncoder(nn.Module):
         context = F.interpolate(self.top_down(eighth), scale_factor=2.0, mode="nearest")
         fine = self.fine_norm(self.lateral(quarter) + context)
         fine = F.leaky_relu(self.fine_conv(fine), _SLOPE)
-        return torch.cat([self.coarse(coarse), self.fine(fine)], dim=1)
+        styles = torch.cat([self.coarse(coarse), self.fine(fine)], dim=1)
+        return styles_from_deltas(styles, self.progressive_stage) if self.PROGRESSIVE else styles
+
+    def clear_differences(self) -> None:
+        """Let the heads of all styles but the first predict zero."""
+        for parameter in (
+            self.coarse.weight[1:],
+            self.coarse.bias[1:],
+            self.fine.weight,
+            self.fine.bias,
+        ):
+            parameter.zero_()
+
+
+class SmallProgressiveBackboneEncoder(SmallBackboneEncoder):
+    """The same with e4e's heads: w0 from the 1/8 map, and differences to it."""
+
+    PROGRESSIVE = True

@@ -16,70 +16,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_core.alignment import Framing
-from restyle_core.lpips import load_lpips
-from restyle_core.recognition import chips_from_crops, load_face_embedder
-from restyle_core.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
+from restyle_core.backbones import BackboneShape
+from restyle_core.encoders import Encoder, EncoderShape, encoder_of_shape
+from restyle_core.small_encoder import SmallEncoderConfig
 from restyle_core.training.crops import batch_indices
+from restyle_core.training.encoder_spec import EncoderSpec
 from restyle_core.training.generator import load_trained_generator
+from restyle_core.training.initial_weights import start_from
+from restyle_core.training.latent_discriminator import LatentJudge
 from restyle_core.training.loop import begin, resume, train
 from restyle_core.training.ranger import Ranger
+from restyle_core.training.reconstruction import LossNetworks, ReconstructionLoss
 from restyle_core.training.schedule import cosine_decay, update_average
-from restyle_core.training.spec import EncoderSpec, Schedule
+from restyle_core.training.spec import Schedule
 
 _GRID = 16
-
-
-class ReconstructionLoss:
-    """The weighted losses between a reconstruction and its target, with the target seen once.
-
-    Args:
-        spec: weights and framing.
-        target: [B, 3, h, w] in [-1, 1].
-        networks: from :func:`load_networks`.
-        dtype: of the networks' activations.
-    """
-
-    def __init__(
-        self, spec: EncoderSpec, target: Tensor, networks: LossNetworks, dtype: torch.dtype
-    ) -> None:
-        self.spec, self.target, self.networks, self.dtype = spec, target, networks, dtype
-        with torch.no_grad():
-            self.perceptual = networks.perceptual(target, dtype) if spec.losses.lpips else None
-            self.identity = networks.identity(target, dtype) if spec.losses.identity else None
-
-    def __call__(self, image: Tensor, *, with_identity: bool) -> dict[str, Tensor]:
-        """Losses of one step's reconstruction [B, 3, h, w]."""
-        weights = self.spec.losses
-        losses = {"l2": weights.l2 * F.mse_loss(image, self.target)}
-        if self.perceptual is not None:
-            features = self.networks.perceptual(image, self.dtype)
-            distance = self.networks.lpips.distance(features, self.perceptual).mean()
-            losses["lpips"] = weights.lpips * distance
-        if with_identity and self.identity is not None:
-            embedding = self.networks.identity(image, self.dtype)
-            angle = 1 - F.cosine_similarity(embedding, self.identity).mean()
-            losses["identity"] = weights.identity / weights.identity_share * angle
-        return losses
-
-
-class LossNetworks:
-    """The frozen networks that losses look through."""
-
-    def __init__(self, framing: Framing) -> None:
-        self.framing = framing
-        self.lpips = load_lpips()
-        self.embedder = load_face_embedder()
-
-    def perceptual(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """LPIPS maps of [B, 3, h, w]."""
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            return self.lpips.features(images)
-
-    def identity(self, images: Tensor, dtype: torch.dtype) -> Tensor:
-        """Face embeddings [B, 128] of [B, 3, h, w]."""
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            embedding: Tensor = self.embedder(chips_from_crops(images, self.framing))
-        return embedding
 
 
 class EncoderTrainer:
@@ -88,6 +39,10 @@ class EncoderTrainer:
     Args:
         spec: what to train.
         folder: the run's folder; a checkpoint in it is continued.
+
+    Raises:
+        SpecError: the folder belongs to another run, or what the specification names is unusable.
+        CheckpointError: weights are damaged or do not fit.
     """
 
     def __init__(self, spec: EncoderSpec, folder: Path) -> None:
@@ -97,32 +52,47 @@ class EncoderTrainer:
         self.generator, self.latent_avg = load_trained_generator(spec.generator)
         self.generator.dtype = self.dtype
         self.encoder, self.average = self._new_encoder(), self._new_encoder()
+        if spec.init is not None:
+            start_from(self.encoder, spec.init)
         self.average.load_state_dict(self.encoder.state_dict())
-        self.average.requires_grad_(False)
+        self.average.requires_grad_(False).eval()
+        self.judge = (
+            LatentJudge(spec.e4e, self.generator.config.style_dim)
+            if spec.e4e is not None and spec.e4e.adversarial
+            else None
+        )
         self.networks = LossNetworks(Framing(spec.framing_scale, spec.framing_shift))
         optimizer = spec.optimizer
         self.optimizer = Ranger(
             self.encoder.parameters(), optimizer.lr, optimizer.betas, optimizer.eps
         )
         with torch.no_grad():
-            self.average_image = self.generator.synthesis(self.latent_avg[None])
+            self.average_image = self._render(self.latent_avg[None])
         self.step = resume(self.journal, self._parts())
 
-    def _new_encoder(self) -> SmallBackboneEncoder:
-        size = self.crops.images.shape[-1]
-        config = SmallEncoderConfig(
-            n_styles=self.generator.config.n_styles,
-            style_dim=self.generator.config.style_dim,
-            in_channels=6 if self.spec.iterative else 3,
-            image_size=(size, size),
-            widths=self.spec.widths,
-            depths=self.spec.depths,
-            fine_width=self.spec.fine_width,
-        )
-        return SmallBackboneEncoder(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    def _new_encoder(self) -> Encoder:
+        spec, styles = self.spec, self.generator.config
+        channels, side = 6 if spec.iterative else 3, self.crops.images.shape[-1]
+        shape: SmallEncoderConfig | EncoderShape
+        if spec.backbone == "small":
+            shape = SmallEncoderConfig(
+                n_styles=styles.n_styles,
+                style_dim=styles.style_dim,
+                in_channels=channels,
+                image_size=(side, side),
+                widths=spec.widths,
+                depths=spec.depths,
+                fine_width=spec.fine_width,
+            )
+        else:
+            backbone = BackboneShape(channels, spec.widths, spec.depths)
+            shape = EncoderShape(backbone, styles.n_styles, styles.style_dim)
+        encoder = encoder_of_shape(spec.kind, shape)
+        return encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _parts(self) -> dict[str, Any]:
-        return {"encoder": self.encoder, "average": self.average, "optimizer": self.optimizer}
+        parts = {"encoder": self.encoder, "average": self.average, "optimizer": self.optimizer}
+        return parts if self.judge is None else parts | self.judge.parts()
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -145,19 +115,18 @@ class EncoderTrainer:
         torch.manual_seed(spec.schedule.seed * 1_000_003 + self.step)
         images, true_latents = self._batch()
         steps = int(torch.randint(spec.min_steps, spec.steps + 1, ())) if spec.iterative else 1
-        objective = ReconstructionLoss(spec, images, self.networks, self.dtype)
+        objective = ReconstructionLoss(spec.losses, images, self.networks, self.dtype)
         latents = self.latent_avg.expand(batch, -1, -1)
         current = self.average_image.expand(batch, -1, -1, -1)
         seen = self.step * batch
+        self._set_stage(seen)
         losses: dict[str, Tensor] = {}
         for step in range(1, steps + 1):
             latents = latents + self._encode(self.encoder, images, current)
-            reconstruction = self.generator.synthesis(latents)
+            reconstruction = self._render(latents)
             with_identity = bool(torch.rand(()) < spec.losses.identity_share)
             of_step = objective(reconstruction, with_identity=with_identity)
-            if spec.losses.latent:
-                error = F.mse_loss(latents[: len(true_latents)], true_latents)
-                of_step["latent"] = spec.losses.latent * error
+            of_step |= self._latent_losses(latents, true_latents)
             total = torch.stack(list(of_step.values())).sum()
             if spec.optimizer.update == "step":
                 total.backward()  # type: ignore[no-untyped-call]
@@ -171,8 +140,41 @@ class EncoderTrainer:
                 losses |= {f"{key}_{name}": value.detach() for key, value in of_step.items()}
         if spec.optimizer.update == "batch":
             self._update(seen)
+        if self.judge is not None:
+            losses |= self.judge.update(self._own_w(latents), self._judged(latents), self.step)
         update_average(self.average, self.encoder, batch, spec.optimizer.ema_half_life, seen)
         return losses
+
+    def _set_stage(self, seen: int) -> None:
+        self.stage = None if self.spec.e4e is None else self.spec.e4e.stage(seen)
+        self.encoder.progressive_stage = self.average.progressive_stage = self.stage
+
+    def _latent_losses(self, latents: Tensor, true_latents: Tensor) -> dict[str, Tensor]:
+        """Losses on the accumulated latents [B, n, style_dim], by name."""
+        weights, editable = self.spec.losses, self.spec.e4e
+        losses = {}
+        if weights.latent:
+            error = F.mse_loss(latents[: len(true_latents)], true_latents)
+            losses["latent"] = weights.latent * error
+        if weights.w_norm:
+            distance = (latents - self.latent_avg).flatten(1).norm(dim=1).mean()
+            losses["w_norm"] = weights.w_norm * distance
+        if editable is not None:
+            losses["delta_norm"] = editable.delta_norm * delta_norm(latents)
+        if editable is not None and self.judge is not None:
+            judged = self.judge.encoder_loss(self._judged(latents))
+            losses["adversarial"] = editable.adversarial * judged
+        return losses
+
+    def _judged(self, latents: Tensor) -> Tensor:
+        """The styles that have a difference of their own by now; the others only repeat w0."""
+        return latents if self.stage is None else latents[:, : self.stage + 1]
+
+    @torch.no_grad()
+    def _own_w(self, latents: Tensor) -> Tensor:
+        """As many w of the generator's own as there are styles to compare them with."""
+        count = self._judged(latents).flatten(0, 1).shape[0]
+        return self.generator.mapping(torch.randn(count, self.generator.config.z_dim))
 
     def _update(self, seen: int) -> None:
         """Move the encoder along the gradients that have gathered, and clear them."""
@@ -191,6 +193,12 @@ class EncoderTrainer:
             residual: Tensor = encoder(seen.contiguous(memory_format=torch.channels_last))
         return residual.float()
 
+    def _render(self, latents: Tensor) -> Tensor:
+        """Latents [B, n, style_dim] -> images [B, 3, h, w] at the size of the crops."""
+        side = self.crops.images.shape[-1]
+        images: Tensor = self.generator.synthesis(latents)
+        return images if images.shape[-1] == side else F.adaptive_avg_pool2d(images, side)
+
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Images [B, 3, h, w], generated ones first, and the latents of those [K, n, 512]."""
         spec, batch = self.spec, self.spec.schedule.batch
@@ -203,17 +211,32 @@ class EncoderTrainer:
         with torch.no_grad():
             w = self.generator.mapping(torch.randn(made, self.generator.config.z_dim))
             latents = w[:, None].expand(-1, self.generator.config.n_styles, -1)
-            generated = self.generator.synthesis(latents).clamp(-1, 1)
+            generated = self._render(latents).clamp(-1, 1)
         return torch.cat([generated, real]), latents
 
     @torch.no_grad()
     def write_samples(self, seen: int) -> None:
         """A grid: one row of inputs, then one row per refinement step."""
-        images = self.crops.batch(torch.arange(_GRID))
-        latents = self.latent_avg.expand(_GRID, -1, -1)
-        rows, current = [images], self.average_image.expand(_GRID, -1, -1, -1)
+        self._set_stage(seen)
+        images = self.crops.batch(torch.arange(min(_GRID, len(self.crops))))
+        count = len(images)
+        latents = self.latent_avg.expand(count, -1, -1)
+        rows, current = [images], self.average_image.expand(count, -1, -1, -1)
         for _ in range(self.spec.steps if self.spec.iterative else 1):
             latents = latents + self._encode(self.average, images, current)
-            current = self.generator.synthesis(latents)
+            current = self._render(latents)
             rows.append(current)
-        self.journal.write_grid(torch.cat(rows), _GRID, seen)
+        self.journal.write_grid(torch.cat(rows), count, seen)
+
+
+def delta_norm(latents: Tensor) -> Tensor:
+    """How far style vectors are from the first (2102.02766, section 4.2), a scalar.
+
+    Args:
+        latents: [B, n_styles, style_dim].
+
+    Returns:
+        The mean over images of the sum over styles of ``|w_i - w_0|``.
+    """
+    distances: Tensor = (latents[:, 1:] - latents[:, :1]).norm(dim=2)
+    return distances.sum(dim=1).mean()

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restyle_core.alignment import Framing
-from restyle_core.checkpoints import load_generator
+from restyle_core.checkpoints import load_generator, read_model
+from restyle_core.config import MODEL_FILE, embedded_models
 from restyle_core.errors import SpecError
 from restyle_core.generator import Generator, GeneratorConfig
 from restyle_core.lpips import load_lpips
-from restyle_core.model_weights import expand_average
+from restyle_core.model_weights import assemble_generator, expand_average
 from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.training.crops import batch_indices
 from restyle_core.training.heads import FeatureHeads
@@ -203,16 +204,24 @@ class GeneratorTrainer:
         self.journal.write_grid(torch.cat([targets, known, free]), 16, seen)
 
 
-def load_trained_generator(path: Path) -> tuple[Generator, Tensor]:
+def load_trained_generator(source: str | Path) -> tuple[Generator, Tensor]:
     """The frozen generator that an encoder is trained against.
 
     Args:
-        path: the folder of a generator's training run, or a generator file.
+        source: the folder of a generator's training run, a generator file, a model directory or
+            an embedded model's name.
 
     Returns:
         (generator, latent_avg [n_styles, style_dim]).
     """
-    if (path / "checkpoint.pt").is_file():
+    path = Path(source)
+    model = embedded_models().get(str(source), path)
+    average: Tensor | None
+    if (model / MODEL_FILE).is_file():
+        weights = read_model(model)[1]
+        generator = assemble_generator(weights.generator, str(source))
+        average = weights.encoders[weights.default_encoder].latent_avg
+    elif (path / "checkpoint.pt").is_file():
         state = Journal.read_checkpoint(path / "checkpoint.pt")["average"]
         generator = Generator(GeneratorConfig.from_state(state))
         generator.load_state_dict(state)
@@ -220,7 +229,9 @@ def load_trained_generator(path: Path) -> tuple[Generator, Tensor]:
     elif path.is_file():
         generator, average = load_generator(path)
     else:
-        raise SpecError(f"{path} holds no generator; name a training run or a generator file")
+        raise SpecError(
+            f"{path} holds no generator; name a training run, a generator file or a model"
+        )
     generator.requires_grad_(False).eval()
     latent_avg = generator.mean_latent(50_000) if average is None else average
     return generator, expand_average(latent_avg, generator.config.n_styles, str(path)).clone()

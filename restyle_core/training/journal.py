@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,17 @@ class Journal:
             ``samples/`` lie in it.
         spec: the resolved specification; a folder that holds another one is refused unless only
             keys of ``extendable`` differ.
+        complete: gives a specification that an older release wrote the keys that came later.
     """
 
     extendable = ("crops", "schedule", "optimizer")
 
-    def __init__(self, folder: Path, spec: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: dict[str, Any],
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> None:
         self.folder = folder
         (folder / "samples").mkdir(parents=True, exist_ok=True)
         self._sums: dict[str, float] = defaultdict(float)
@@ -36,7 +43,7 @@ class Journal:
         self._since = time.monotonic()
         path = folder / "spec.json"
         if path.exists():
-            known = json.loads(path.read_text())
+            known = complete(json.loads(path.read_text()))
             changed = [
                 key
                 for key in sorted({*known, *spec} - set(self.extendable))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from restyle_core.training.crops import CropSet
 from restyle_core.training.journal import Journal, crossed
-from restyle_core.training.spec import EncoderSpec, GeneratorSpec, Schedule
+from restyle_core.training.spec import Schedule, TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Beginning:
     dtype: torch.dtype
 
 
-def begin(spec: GeneratorSpec | EncoderSpec, folder: Path) -> Beginning:
+def begin(spec: TrainingSpec, folder: Path) -> Beginning:
     """Open a run's folder and images, and fix threads and the first random numbers.
 
     Raises:
         SpecError: the folder belongs to another run, or the images cannot be used.
     """
-    journal = Journal(folder, spec.model_dump(mode="json"))
+    journal = Journal(folder, spec.model_dump(mode="json"), _complete(type(spec)))
     crops = CropSet.load(spec.crops)
     if spec.schedule.threads:
         torch.set_num_threads(spec.schedule.threads)
@@ -44,6 +45,19 @@ def begin(spec: GeneratorSpec | EncoderSpec, folder: Path) -> Beginning:
     return Beginning(
         journal, crops, torch.bfloat16 if spec.schedule.dtype == "bf16" else torch.float32
     )
+
+
+def _complete(kind: type[TrainingSpec]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What brings a specification that an older release wrote up to date."""
+
+    def complete(known: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return kind.model_validate(known).model_dump(mode="json")
+        except ValidationError:
+            # Keys that no longer exist: the comparison names them.
+            return known
+
+    return complete
 
 
 def resume(journal: Journal, parts: Mapping[str, Any]) -> int:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restyle_core.errors import SpecError
 
@@ -16,11 +16,13 @@ Weight = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(gt=0)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Part of a specification; unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Schedule(_Section):
+class Schedule(Section):
     """How long a run is and what it writes on the way; lengths count images seen.
 
     Attributes:
@@ -44,7 +46,7 @@ class Schedule(_Section):
     threads: Annotated[int, Field(ge=0)] = 0
 
 
-class GeneratorShape(_Section):
+class GeneratorShape(Section):
     """Widths of each resolution from 4x4 up, and the mapping network."""
 
     widths: tuple[Count, ...] = Field(min_length=4)
@@ -53,7 +55,7 @@ class GeneratorShape(_Section):
     mapping_layers: Count = 8
 
 
-class Distillation(_Section):
+class Distillation(Section):
     """Weights of the losses against the teacher's image of the same z.
 
     Attributes:
@@ -67,7 +69,7 @@ class Distillation(_Section):
     identity: Weight = 0.5
 
 
-class Adversarial(_Section):
+class Adversarial(Section):
     """Hinge loss of small heads on frozen features (Projected GANs, 2111.01007).
 
     Attributes:
@@ -83,7 +85,7 @@ class Adversarial(_Section):
     lr: Positive = 1e-3
 
 
-class GeneratorOptimizer(_Section):
+class GeneratorOptimizer(Section):
     """Adam with a learning rate that falls to zero over the end of the run.
 
     Attributes:
@@ -102,14 +104,16 @@ class GeneratorOptimizer(_Section):
     ema_half_life: Positive = 1_500
 
 
-class GeneratorSpec(_Section):
-    """``restyle train generator``: distil a generator from crops that know their z.
+class TrainingSpec(Section):
+    """What every training is told.
 
     Attributes:
         name: of the run.
-        crops: .npz files with ``images`` uint8 [N, S, S, 3] and ``z`` float32 [N, z_dim].
+        crops: .npz files with ``images`` uint8 [N, S, S, 3], and for distillation ``z`` float32
+            [N, z_dim].
         framing_scale: the crop scale of the images, for the identity loss.
         framing_shift: the crop shift of the images.
+        schedule: how long the run is.
     """
 
     name: str
@@ -117,99 +121,38 @@ class GeneratorSpec(_Section):
     framing_scale: Positive = 1.0
     framing_shift: float = 0.0
     schedule: Schedule
+
+    def anchored(self, folder: Path) -> Self:
+        """The same with relative paths that start at a folder.
+
+        Raises:
+            SpecError: a file does not exist.
+        """
+        crops = tuple(existing(folder / path) for path in self.crops)
+        return self.model_copy(update={"crops": crops})
+
+
+class GeneratorSpec(TrainingSpec):
+    """``restyle train generator``: distil a generator from crops that know their z."""
+
     generator: GeneratorShape
     distillation: Distillation = Distillation()
     adversarial: Adversarial = Adversarial()
     optimizer: GeneratorOptimizer = GeneratorOptimizer()
 
 
-class EncoderLosses(_Section):
-    """Weights of the encoder's losses (ReStyle, 2104.02699, section 4; pSp, 2008.00951).
+def existing(path: Path) -> Path:
+    """The path.
 
-    Attributes:
-        l2: mean squared error of pixels.
-        lpips: LPIPS with AlexNet.
-        identity: one minus the cosine of face embeddings.
-        identity_share: share of the steps that pay the identity loss, which costs the most; its
-            weight is raised so that its expectation stays.
-        latent: mean squared error to the true w, for images the generator made.
+    Raises:
+        SpecError: nothing is there.
     """
-
-    l2: Weight = 1.0
-    lpips: Weight = 0.8
-    identity: Weight = 0.1
-    identity_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    latent: Weight = 0.0
+    if not path.exists():
+        raise SpecError(f"it names {path}, which does not exist")
+    return path
 
 
-class EncoderOptimizer(_Section):
-    """Ranger: rectified Adam with lookahead and gradient centralization.
-
-    Attributes:
-        lr: learning rate.
-        betas: of Adam.
-        eps: of Adam.
-        warmup: images over which the rate rises linearly.
-        decay_from: share of the run after which the rate falls along a cosine.
-        update: move once per ``batch``, as the paper does, or after every refinement ``step``.
-        clip: largest norm of the gradient.
-        ema_half_life: images after which an old weight counts half in the average; 0 keeps none.
-    """
-
-    lr: Positive = 1e-4
-    betas: tuple[Fraction, Fraction] = (0.95, 0.999)
-    eps: Positive = 1e-5
-    warmup: Annotated[int, Field(ge=0)] = 0
-    decay_from: Fraction = 0.7
-    update: Literal["batch", "step"] = "batch"
-    clip: Positive = 10.0
-    ema_half_life: Weight = 0
-
-
-class EncoderSpec(_Section):
-    """``restyle train encoder``: ReStyle or single-pass, for one generator.
-
-    Attributes:
-        name: of the run.
-        generator: the decoder: the folder of a generator's training run, or a generator file.
-        widths: channels of the encoder's four stages.
-        depths: units of the four stages.
-        fine_width: channels of the map that fine styles are read from.
-        steps: most refinement steps of a batch; the single pass ignores it.
-        min_steps: least refinement steps; each batch draws its number.
-        iterative: ReStyle (six input channels) or the single pass (three).
-        crops: .npz files with ``images`` uint8 [N, S, S, 3].
-        synthetic: share of each batch that the generator makes itself.
-        mirror: whether half of the images are flipped left to right.
-        framing_scale: the crop scale of the images, for the identity loss.
-        framing_shift: the crop shift of the images.
-    """
-
-    name: str
-    generator: Path
-    widths: tuple[Count, Count, Count, Count] = (48, 96, 160, 256)
-    depths: tuple[Count, Count, Count, Count] = (2, 3, 2, 1)
-    fine_width: Count = 192
-    steps: Count = 5
-    min_steps: Count = 5
-    iterative: bool = True
-    crops: tuple[Path, ...] = Field(min_length=1)
-    synthetic: Fraction = 0.0
-    mirror: bool = True
-    framing_scale: Positive = 1.0
-    framing_shift: float = 0.0
-    schedule: Schedule
-    losses: EncoderLosses = EncoderLosses()
-    optimizer: EncoderOptimizer = EncoderOptimizer()
-
-    @model_validator(mode="after")
-    def _steps_in_order(self) -> Self:
-        if self.iterative and self.min_steps > self.steps:
-            raise ValueError(f"min_steps is {self.min_steps}, more than the {self.steps} of steps")
-        return self
-
-
-Spec = TypeVar("Spec", GeneratorSpec, EncoderSpec)
+Spec = TypeVar("Spec", bound=TrainingSpec)
 
 
 def load_spec(path: Path, kind: type[Spec]) -> Spec:
@@ -230,13 +173,7 @@ def load_spec(path: Path, kind: type[Spec]) -> Spec:
             for fault in error.errors()
         )
         raise SpecError(f"{path}: {faults}") from error
-    anchored: dict[str, object] = {"crops": tuple(path.parent / crops for crops in spec.crops)}
-    if isinstance(spec, EncoderSpec):
-        anchored["generator"] = path.parent / spec.generator
-    for named in (
-        *anchored["crops"],
-        *([anchored["generator"]] if "generator" in anchored else []),
-    ):  # type: ignore[misc]
-        if not Path(named).exists():
-            raise SpecError(f"{path} names {named}, which does not exist")
-    return spec.model_copy(update=anchored)
+    try:
+        return spec.anchored(path.parent)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error

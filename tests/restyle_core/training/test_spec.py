@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from restyle_core.errors import SpecError
-from restyle_core.training.spec import EncoderSpec, GeneratorSpec, load_spec
+from restyle_core.training.encoder_spec import EncoderSpec
+from restyle_core.training.spec import GeneratorSpec, load_spec
 
 GENERATOR = """
 name = "toy"

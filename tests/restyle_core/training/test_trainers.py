@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from restyle_core.config import embedded_models
 from restyle_core.errors import CheckpointError, SpecError
 from restyle_core.training.encoder import EncoderTrainer
+from restyle_core.training.encoder_spec import EncoderSpec
 from restyle_core.training.generator import GeneratorTrainer, load_trained_generator
-from restyle_core.training.spec import EncoderSpec, GeneratorSpec
+from restyle_core.training.spec import GeneratorSpec
 
 Z_DIM = 4
 
@@ -49,7 +51,7 @@ def generator_spec(crops: Path, images: int, *, adversarial: int = 10**9) -> Gen
 def encoder_spec(crops: Path, generator: Path, images: int, **changes: object) -> EncoderSpec:
     values = {
         "name": "toy",
-        "generator": generator,
+        "generator": str(generator),
         "crops": [crops],
         "widths": [16] * 4,
         "depths": [1] * 4,
@@ -88,7 +90,10 @@ def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     return {
         f"{part}.{key}": value
-        for part in ("average", "encoder", "generator", "heads")
+        for part in (
+            *("average", "encoder", "generator", "heads"),
+            *("discriminator", "discriminator_pool"),
+        )
         if part in state
         for key, value in state[part].items()
     }
@@ -143,6 +148,78 @@ def test_a_resumed_encoder_equals_an_uninterrupted_one(
             spec = encoder_spec(crops, generator_run, images, optimizer=optimizer)
             EncoderTrainer(spec, tmp_path / folder).run(lambda _: None)
     assert_same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+E4E = {"stages_from": 8, "stage_every": 4, "pool": 10, "adversarial": 0.1}
+
+
+def test_e4e_learns_within_reach_of_w(crops: Path, generator_run: Path, tmp_path: Path) -> None:
+    spec = encoder_spec(
+        crops,
+        generator_run,
+        480,
+        losses={"lpips": 0.0, "identity": 0.0, "w_norm": 1e-4},
+        e4e=E4E | {"delta_norm": 1e-3, "stages_from": 160, "stage_every": 0},
+        optimizer={"lr": 5e-3, "decay_from": 1.0, "ema_half_life": 16, "update": "step"},
+    )
+    EncoderTrainer(spec, tmp_path).run(lambda _: None)
+    log = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
+    start, end = (np.mean([line["l2_last"] for line in part]) for part in (log[:5], log[-10:]))
+    assert end < 0.7 * start
+    differences = [line["delta_norm_last"] for line in log]
+    assert max(differences[:20]) == 0 < min(differences[21:])
+
+
+def test_e4e_resumes_its_discriminator(crops: Path, generator_run: Path, tmp_path: Path) -> None:
+    for folder, lengths in (("whole", (32,)), ("parts", (16, 32))):
+        for images in lengths:
+            spec = encoder_spec(crops, generator_run, images, e4e=E4E)
+            EncoderTrainer(spec, tmp_path / folder).run(lambda _: None)
+    assert_same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+    assert "discriminator.layers.0.weight" in checkpoint(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("backbone", ["ir-se50", "resnet34"])
+def test_published_backbones_train(
+    crops: Path, generator_run: Path, tmp_path: Path, backbone: str
+) -> None:
+    spec = encoder_spec(
+        crops,
+        generator_run,
+        8,
+        backbone=backbone,
+        widths=[16, 24, 32, 40],
+        fine_width=192,
+        e4e=E4E,
+        losses={"lpips": 0.0, "identity": 0.0},
+    )
+    trainer = EncoderTrainer(spec, tmp_path)
+    start = {key: value.clone() for key, value in trainer.encoder.state_dict().items()}
+    trainer.run(lambda _: None)
+    moved = [
+        key for key, value in trainer.encoder.state_dict().items() if not value.equal(start[key])
+    ]
+    assert {key.split(".")[0] for key in moved} >= {"body", "styles"}
+
+
+def test_a_specification_of_an_older_release_is_the_same_run(
+    crops: Path, generator_run: Path, tmp_path: Path
+) -> None:
+    EncoderTrainer(encoder_spec(crops, generator_run, 4), tmp_path).run(lambda _: None)
+    known = json.loads((tmp_path / "spec.json").read_text())
+    for key in ("init", "backbone", "e4e"):
+        del known[key]
+    del known["losses"]["w_norm"]
+    (tmp_path / "spec.json").write_text(json.dumps(known))
+    assert EncoderTrainer(encoder_spec(crops, generator_run, 8), tmp_path).step == 1
+    with pytest.raises(SpecError, match="another e4e"):
+        EncoderTrainer(encoder_spec(crops, generator_run, 8, e4e={}), tmp_path)
+
+
+def test_an_encoder_can_be_trained_for_a_model() -> None:
+    generator, latent_avg = load_trained_generator("faces64")
+    assert (generator.config.size, latent_avg.shape) == (64, (10, 512))
+    assert torch.equal(load_trained_generator(embedded_models()["faces64"])[1], latent_avg)
 
 
 def test_a_folder_of_another_run_is_refused(crops: Path, generator_run: Path) -> None:
