@@ -202,7 +202,7 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
     faces = "every face" if settings.faces == "all" else "the largest face"
     facts = [
         ("Model", settings.model),
-        ("Steps", str(settings.steps)),
+        ("Steps", _steps(settings)),
         ("Precision", run.dtype_reason if run else settings.dtype),
         ("Alignment", f"on, {faces}" if settings.align else "off, images taken whole"),
     ]
@@ -210,6 +210,12 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
         facts.append(("Device", f"{run.device}, {run.machine.get('cores', '?')} cores"))
         facts.append(("Version", run.versions.get("restyle-pipeline", "unknown")))
     return [*facts, ("Settings", settings.fingerprint[:12])]
+
+
+def _steps(settings: ResolvedSettings) -> str:
+    if settings.tolerance is None:
+        return str(settings.steps)
+    return f"up to {settings.steps}, until a step changes less than {settings.tolerance:g}"
 
 
 def _notice(run: RunRecord | None) -> str:

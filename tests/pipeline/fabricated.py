@@ -167,6 +167,7 @@ def _batch(made: Made, crops: Sequence[Crop], generator: np.random.Generator) ->
     )
     return Batch(
         crops=crops,
+        steps=[made.steps] * count,
         latents=latents,
         metrics={name: values.astype(np.float32) for name, values in metrics.items()},
         deltas=(0.3 * fall).astype(np.float32),
