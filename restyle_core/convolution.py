@@ -1,4 +1,4 @@
-"""Convolutions whose weights never change: kept where, and in the layout in which, they are used."""
+"""Convolutions whose weights stay what they are, in the layout in which they are used."""
 
 from __future__ import annotations
 
