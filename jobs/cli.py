@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from jobs.bench import bench
+from jobs.coarse_to_fine import coarse_to_fine
 from jobs.compact import compact
 from jobs.convert import convert
 from jobs.directions import app as directions
@@ -20,6 +21,7 @@ from jobs.edit import edit
 from jobs.inspection import status, verify
 from jobs.invert import invert
 from jobs.kernels import app as kernels
+from jobs.latent_pictures import animate, interpolate, mix
 from jobs.plan import plan
 from jobs.query import query
 from jobs.retry_rejects import retry_rejects
@@ -28,7 +30,6 @@ from jobs.spec import app as spec
 from jobs.submit import submit
 from jobs.toonify import toonify
 from jobs.train import app as train
-from jobs.view import view
 from pipeline.request import Interrupted
 from restyle_core.errors import RestyleError
 
@@ -48,13 +49,16 @@ app.command(name="retry-rejects")(retry_rejects)
 app.command()(status)
 app.command()(verify)
 app.command()(query)
-app.command()(view)
 app.command()(compact)
 app.command()(runs)
 app.command()(submit)
 app.command()(convert)
 app.command()(edit)
 app.command()(toonify)
+app.command()(interpolate)
+app.command()(mix)
+app.command()(animate)
+app.command(name="coarse-to-fine")(coarse_to_fine)
 app.command()(bench)
 app.add_typer(spec, name="spec")
 app.add_typer(train, name="train")

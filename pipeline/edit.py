@@ -22,8 +22,8 @@ from pipeline.face_rows import Key, Selection, read_faces, select_keys
 from pipeline.lock import driver_lock
 from pipeline.parquet_files import open_parquet
 from pipeline.photographs import Photographs
+from pipeline.render_model import load_renderer, spec_of
 from pipeline.request import Interrupted, Listener, Progress
-from pipeline.run_record import read_run
 from pipeline.settings import ResolvedSettings
 from pipeline.status import settings_of
 from pipeline.storage import Storage, open_storage
@@ -31,7 +31,7 @@ from restyle_core.attributes import SCORERS
 from restyle_core.directions import Direction, Layers, find_direction
 from restyle_core.errors import SpecError
 from restyle_core.fingerprint import synthesis_fingerprint
-from restyle_core.model import Model, load_model
+from restyle_core.model import Model
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ def edit(request: EditRequest, listener: Listener | None = None) -> EditOutcome:
     began = time.monotonic()
     source = open_storage(request.out)
     inverted = settings_of(source)
-    spec = request.model or _spec_of(source, inverted)
+    spec = request.model or spec_of(source, inverted)
     directions = [move.found(spec) for move in request.moves]
-    model = load_model(spec, dtype=inverted.dtype, device=request.device)
+    model = load_renderer(source, inverted, request.model, request.device)
     settings = _settings(request, inverted, model, directions)
     _note_strangers(directions, model, listener)
     keys = select_keys(request.out, request.selection)
@@ -165,24 +165,12 @@ def _keys(table: pa.Table) -> set[Key]:
     return set(zip(*columns, strict=True))
 
 
-def _spec_of(storage: Storage, settings: ResolvedSettings) -> str:
-    """Where the last run found the model."""
-    run = read_run(storage)
-    spec = run.model.get("spec") if run is not None else None
-    return spec if isinstance(spec, str) else settings.model
-
-
 def _settings(
     request: EditRequest,
     inverted: ResolvedSettings,
     model: Model,
     directions: Sequence[Direction],
 ) -> EditSettings:
-    if request.model is None and model.fingerprint != inverted.model_fingerprint:
-        raise SpecError(
-            f"{inverted.model} is not what it was when {request.out} was made; "
-            "name another with --model to render with it nevertheless"
-        )
     if request.paste_back != "none" and not inverted.align:
         raise SpecError(
             f"the images of {request.out} were taken whole; there is nothing to paste a face into"

@@ -75,16 +75,28 @@ def select_keys(out: str, selection: Selection) -> list[Key]:
     Raises:
         FatalError: a file is damaged.
     """
+    keys = [
+        key
+        for key, source in current_faces(out)
+        if selection.pattern is None or fnmatch.fnmatchcase(source, selection.pattern)
+    ]
+    return keys[: selection.limit]
+
+
+def current_faces(out: str) -> Iterator[tuple[Key, str]]:
+    """Key and source of every face that stands now.
+
+    Raises:
+        FatalError: a file is damaged.
+    """
     found: list[tuple[Key, str]] = []
     newest: dict[str, int] = {}
     for table in _tables(out, _COLUMNS[:4], 1 << 16):
         columns = [table.column(name).to_pylist() for name in _COLUMNS[:4]]
         for image_id, revision, face, source in zip(*columns, strict=True):
             newest[image_id] = max(revision, newest.get(image_id, 0))
-            if selection.pattern is None or fnmatch.fnmatchcase(source, selection.pattern):
-                found.append(((image_id, revision, face), source))
-    keys = [key for key, _ in found if newest[key[0]] == key[1]]
-    return keys[: selection.limit]
+            found.append(((image_id, revision, face), source))
+    yield from (each for each in found if newest[each[0][0]] == each[0][1])
 
 
 def read_faces(out: str, wanted: set[Key], most: int) -> Iterator[FaceRows]:

@@ -11,12 +11,11 @@ from PIL import Image
 from pipeline.datasets import RECONSTRUCTIONS
 from pipeline.ledger import read_file_sets
 from pipeline.parquet_files import BATCH_ROWS, file_of, open_parquet
+from pipeline.picture_file import as_png, grid
 from pipeline.storage import open_storage
 
 NAME = "strip.png"
 FACES = 8
-_SIDE = 128
-_GAP = 4
 
 Key = tuple[str, int, int]
 
@@ -44,10 +43,10 @@ def write_strip(out: str, faces: int = FACES) -> str:
         columns[key][row["step"]] = Image.open(io.BytesIO(row["image"])).convert("RGB")
     if not columns:
         return "no face to show"
+    steps = sorted({step for column in columns.values() for step in column})
+    sheet = grid([[column.get(step) for column in columns.values()] for step in steps])
     storage = open_storage(out)
-    target = io.BytesIO()
-    _drawn(list(columns.values())).save(target, "PNG")
-    storage.write(NAME, target.getvalue())
+    storage.write(NAME, as_png(sheet))
     return storage.shown(NAME)
 
 
@@ -59,15 +58,3 @@ def _rows(out: str) -> Iterator[dict[str, Any]]:
         with open_parquet(out, named[0]) as parquet:
             for batch in parquet.iter_batches(BATCH_ROWS, use_threads=False):
                 yield from batch.to_pylist()
-
-
-def _drawn(columns: list[dict[int, Image.Image]]) -> Image.Image:
-    steps = sorted({step for column in columns for step in column})
-    pitch = _SIDE + _GAP
-    sheet = Image.new("RGB", (pitch * len(columns) - _GAP, pitch * len(steps) - _GAP), "white")
-    for x, column in enumerate(columns):
-        for y, step in enumerate(steps):
-            if step in column:
-                picture = column[step].resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-                sheet.paste(picture, (x * pitch, y * pitch))
-    return sheet

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.inverted import make_inverted
 from tests.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,3 +28,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos() -> Path:
     """The sample photographs that ship with the project."""
     return ROOT / "samples" / "photos"
+
+
+@pytest.fixture(scope="session")
+def inverted(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """A folder with ``photos`` and, in ``out``, their inversion by the embedded model."""
+    return make_inverted(tmp_path_factory.mktemp("inverted"), photos)

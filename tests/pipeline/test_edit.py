@@ -31,28 +31,15 @@ from restyle_core.directions import About, Direction, find_direction
 from restyle_core.errors import SpecError
 from restyle_core.paste_back import soft_mask
 from restyle_core.preprocessing import to_pictures
+from tests.inverted import NAMES
 from tests.pipeline import in_process
 
-NAMES = ("smile.jpg", "blue hat.jpg", "terrace.jpg")
 SMILE = Move("smile", (-2.0, 0.0, 2.0))
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load_model("faces64", dtype="fp32", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def inverted(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """Three photographs with a face each, and what was made of them."""
-    folder = tmp_path_factory.mktemp("inverted")
-    (folder / "photos").mkdir()
-    for name in NAMES:
-        shutil.copy(photos / name, folder / "photos" / name)
-    settings = InversionSettings(model="faces64", steps=2, metrics=("l2",), dtype="fp32")
-    request = Request(str(folder / "photos"), str(folder / "out"), settings, device="cpu")
-    invert_images(request, Listener(), lambda: contextlib.nullcontext(in_process.run_units))
-    return folder
 
 
 @pytest.fixture

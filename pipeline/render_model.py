@@ -1,0 +1,40 @@
+"""The model that renders latents of an output: the one that made them, unless another is named."""
+
+from __future__ import annotations
+
+from pipeline.run_record import read_run
+from pipeline.settings import ResolvedSettings
+from pipeline.storage import Storage
+from restyle_core.errors import SpecError
+from restyle_core.model import Model, load_model
+
+
+def spec_of(storage: Storage, settings: ResolvedSettings) -> str:
+    """Where the last run of an output found its model."""
+    run = read_run(storage)
+    spec = run.model.get("spec") if run is not None else None
+    return spec if isinstance(spec, str) else settings.model
+
+
+def load_renderer(
+    storage: Storage, settings: ResolvedSettings, spec: str | None = None, device: str = "auto"
+) -> Model:
+    """Load the model of an output.
+
+    Args:
+        storage: the output.
+        settings: what it was made with.
+        spec: another model to render with.
+        device: as :func:`restyle_core.load_model` takes it.
+
+    Raises:
+        SpecError: none was named, and the output's own is not what it was.
+        CheckpointError: its files are missing or damaged.
+    """
+    model = load_model(spec or spec_of(storage, settings), dtype=settings.dtype, device=device)
+    if spec is None and model.fingerprint != settings.model_fingerprint:
+        raise SpecError(
+            f"{settings.model} is not what it was when {storage.uri} was made; "
+            "name another with --model to render with it nevertheless"
+        )
+    return model

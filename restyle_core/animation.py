@@ -1,0 +1,59 @@
+"""Frames as a moving picture: animated WebP or GIF, by Pillow alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from PIL import Image
+
+from restyle_core.errors import SpecError
+
+FORMATS = {".webp": "WEBP", ".gif": "GIF"}
+LEAST_SIDE = 256
+"""Smaller frames are enlarged to this side, since viewers show them as they are."""
+
+
+def animation_format(name: str) -> str:
+    """Pillow's format for a file's name.
+
+    Raises:
+        SpecError: it ends otherwise than moving pictures do here.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in FORMATS:
+        raise SpecError(
+            f"{name}: moving pictures are written as {' or '.join(FORMATS)}; "
+            "ffmpeg makes a video of either"
+        )
+    return FORMATS[suffix]
+
+
+def encode_animation(frames: Sequence[Image.Image], durations: Sequence[float], kind: str) -> bytes:
+    """Encode frames that repeat for ever.
+
+    Args:
+        frames: RGB pictures of one size, at least one.
+        durations: seconds that each is shown.
+        kind: one of the values of :data:`FORMATS`.
+
+    Returns:
+        The file.
+    """
+    first, *rest = [enlarged(frame) for frame in frames]
+    milliseconds = [max(20, round(1000 * each)) for each in durations]
+    target = io.BytesIO()
+    options = {"quality": 90, "method": 4} if kind == "WEBP" else {"disposal": 1}
+    first.save(
+        target, kind, save_all=True, append_images=rest, duration=milliseconds, loop=0, **options
+    )
+    return target.getvalue()
+
+
+def enlarged(frame: Image.Image, least: int = LEAST_SIDE) -> Image.Image:
+    """A frame whose shorter side has so many pixels at least."""
+    factor = -(-least // min(frame.size))
+    if factor <= 1:
+        return frame
+    return frame.resize((frame.width * factor, frame.height * factor), Image.Resampling.BICUBIC)

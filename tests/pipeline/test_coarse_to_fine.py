@@ -1,0 +1,61 @@
+"""Changes by frequency, over the faces of an output."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import coarse_to_fine as module
+from pipeline.aligned_inputs import read_inputs
+from pipeline.band_plot import band_plot
+from pipeline.coarse_to_fine import CoarseToFine, coarse_to_fine
+from pipeline.face_rows import Selection, select_keys
+from pipeline.status import settings_of
+from pipeline.storage import open_storage
+from restyle_core import load_model, refine
+from restyle_core.errors import SpecError
+from restyle_core.frequency_bands import band_energies
+
+
+def test_refinement_goes_from_coarse_to_fine(
+    inverted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH", 2)
+    out = str(inverted / "out")
+    found = coarse_to_fine(out, 10, None, "cpu")
+    assert found.faces == 3
+    assert found.bands == ["below 2", "2-4", "4-8", "8-16", "16 and up"]
+    np.testing.assert_allclose(found.shares.sum(axis=1), 1)
+    assert found.shares[0, 0] > found.shares[1, 0] > found.shares[2, 0]
+    model = load_model("faces64", dtype="fp32", device="cpu")
+    keys = set(select_keys(out, Selection()))
+    pictures = [image for _, image in read_inputs(out, settings_of(open_storage(out)), keys)]
+    with torch.inference_mode():
+        average = model.average_image.clamp(-1, 1)
+        images = [step.pooled.clamp(-1, 1) for step in refine(model, model.preprocess(pictures), 3)]
+    changes = [images[0] - average, images[1] - images[0], images[2] - images[1]]
+    expected = np.stack([band_energies(change).mean(dim=0).numpy() for change in changes])
+    np.testing.assert_allclose(found.energies, expected, rtol=1e-3)
+
+
+def test_fewer_faces_on_request(inverted: Path) -> None:
+    assert coarse_to_fine(str(inverted / "out"), 1, None, "cpu").faces == 1
+    with pytest.raises(SpecError, match="holds no output"):
+        coarse_to_fine("/no/such", 1, None, "cpu")
+
+
+def test_the_drawing_has_the_shares() -> None:
+    energies = np.array([[6.0, 3.0, 1.0], [1.0, 2.0, 1.0]])
+    drawing = ET.fromstring(band_plot(CoarseToFine(7, ["below 2", "2-4", "<up>"], energies)))  # noqa: S314
+    space = "{http://www.w3.org/2000/svg}"
+    boxes = [box for box in drawing.iter(f"{space}rect") if box.get("width") == "44"]
+    heights = np.array([float(box.get("height", 0)) for box in boxes]).reshape(2, 3)
+    np.testing.assert_allclose(heights / heights.sum(axis=1, keepdims=True),
+                               [[0.6, 0.3, 0.1], [0.25, 0.5, 0.25]], atol=1e-3)  # fmt: skip
+    words = [text.text for text in drawing.iter(f"{space}text")]
+    assert "<up>" in words
+    assert any("mean of 7 faces" in str(word) for word in words)
