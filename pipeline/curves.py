@@ -118,12 +118,31 @@ def read_curves(
                 values = table[column].to_numpy(zero_copy_only=False)
                 parts[column].append(np.asarray(values, dtype=np.float64))
     joined = {name: np.concatenate(part) for name, part in parts.items() if part}
+    taken = joined["step"]
+    rows, later = _with_last_values(taken, steps)
     curves = [
-        _quartile_curve(name, joined["step"], joined[name], steps)
-        for name in (*METRICS, "delta")
+        _quartile_curve(name, later, joined[name][rows], steps)
+        for name in METRICS
         if name in joined
     ]
+    curves.append(_quartile_curve("delta", taken, joined["delta"], steps))
     return [curve for curve in curves if curve is not None]
+
+
+def _with_last_values(
+    step: npt.NDArray[np.float64], steps: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Rows of all steps of all faces, with their steps; for those not taken, the last one's.
+
+    A face that stopped early is as good in later steps; without it, the curves would turn towards
+    those that are hard to invert.
+    """
+    ends = np.flatnonzero(np.append(step[1:] <= step[:-1], True)) if step.size else step[:0]
+    ends = ends.astype(np.intp)
+    missing = (steps - step[ends]).astype(np.intp)
+    extra = [np.arange(steps - count + 1, steps + 1) for count in missing if count > 0]
+    rows = np.concatenate([np.arange(step.size), np.repeat(ends, missing.clip(0))])
+    return rows.astype(np.intp), np.concatenate([step, *extra])
 
 
 def draw(curve: Curve) -> Drawing:

@@ -360,6 +360,15 @@ def test_curves_are_quantiles_of_the_rows(tmp_path: Path) -> None:
     assert found["l2"].faces == 11
 
 
+def test_faces_that_stopped_early_count_in_later_steps_as_they_are(tmp_path: Path) -> None:
+    records = fabricate(tmp_path, Fabrication([str(i) for i in range(5)], units=2))
+    found = {curve.name: curve for curve in read_curves(str(tmp_path), records, 5)}
+    assert found["l2"].steps == (1, 2, 3, 4, 5)
+    assert found["l2"].faces == 5
+    assert found["l2"].middle[2:] == (found["l2"].middle[2],) * 3
+    assert found["delta"].steps == (1, 2, 3)
+
+
 def test_curves_from_the_ledger_when_steps_were_not_saved(tmp_path: Path) -> None:
     what = Fabrication([str(i) for i in range(5)], save_steps="none", units=2)
     records = fabricate(tmp_path, what)
