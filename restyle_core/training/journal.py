@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from restyle_core.errors import CheckpointError, SpecError
 
 class Journal:
     """Writes what a run leaves behind; everything is replaced atomically or appended.
+
+    A checkpoint knows how long the log was and what had been collected for its next line, so the
+    log of a run that was killed and resumed is that of a run that was not.
 
     Args:
         folder: created when missing. ``spec.json``, ``losses.jsonl``, ``checkpoint.pt`` and
@@ -64,8 +68,23 @@ class Journal:
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint, or None at the start of a run."""
         if not self.checkpoint_path.exists():
+            self._cut_log(0)
             return None
-        return self.read_checkpoint(self.checkpoint_path)
+        state = self.read_checkpoint(self.checkpoint_path)
+        # Checkpoints of older releases know nothing of the log.
+        if (kept := state.get("log")) is not None:
+            self._cut_log(kept["bytes"])
+            self._sums.update(kept["sums"])
+            self._count = kept["count"]
+        return state
+
+    @property
+    def _log_path(self) -> Path:
+        return self.folder / "losses.jsonl"
+
+    def _cut_log(self, length: int) -> None:
+        if self._log_path.exists() and self._log_path.stat().st_size > length:
+            os.truncate(self._log_path, length)
 
     @staticmethod
     def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -84,8 +103,10 @@ class Journal:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; a kill leaves the old one or the new one, whole."""
+        length = self._log_path.stat().st_size if self._log_path.exists() else 0
+        log = {"bytes": length, "sums": dict(self._sums), "count": self._count}
         temporary = self.checkpoint_path.with_suffix(".tmp")
-        torch.save(state, temporary)
+        torch.save({**state, "log": log}, temporary)
         temporary.replace(self.checkpoint_path)
 
     def add(self, losses: dict[str, Tensor]) -> None:
@@ -100,7 +121,7 @@ class Journal:
         record: dict[str, float] = {"images": images}
         record["images_per_second"] = round(self._count * batch / seconds, 2)
         record |= {name: round(total / self._count, 5) for name, total in self._sums.items()}
-        with (self.folder / "losses.jsonl").open("a") as log:
+        with self._log_path.open("a") as log:
             log.write(json.dumps(record) + "\n")
         self._sums.clear()
         self._count = 0

@@ -1,7 +1,11 @@
 """Both trainers on a toy domain: they learn, and a run that was stopped equals one that was not."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +172,66 @@ def test_e4e_learns_within_reach_of_w(crops: Path, generator_run: Path, tmp_path
     assert end < 0.7 * start
     differences = [line["delta_norm_last"] for line in log]
     assert max(differences[:20]) == 0 < min(differences[21:])
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+def flat(state: Any, name: str = "") -> dict[str, torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        return {name: state}
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    return {
+        key: value
+        for at, part in items
+        if isinstance(part, torch.Tensor | dict | list | tuple)
+        for key, value in flat(part, f"{name}.{at}").items()
+    }
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    crops: Path, generator_run: Path, tmp_path: Path
+) -> None:
+    """SIGKILL, between two checkpoints and two lines of the log."""
+    schedule = {"images": 40, "batch": 4, "dtype": "fp32", "threads": 1, "seed": 3}
+    every = {"checkpoint_every": 12, "sample_every": 1000, "log_every": 8}
+    spec = encoder_spec(crops, generator_run, 40, e4e=E4E, schedule=schedule | every)
+    threads = torch.get_num_threads()
+    EncoderTrainer(spec, tmp_path / "whole").run(lambda _: None)
+    torch.set_num_threads(threads)
+    text = toml(spec.model_dump(mode="json", exclude_none=True))
+    (tmp_path / "spec.toml").write_text(text)
+    command = [sys.executable, "-u", "-m", "jobs.cli", "train", "encoder"]
+    command += [str(tmp_path / "spec.toml"), "--out", str(tmp_path / "killed")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("images 32"):
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)["step"] < 10
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    whole, killed = (
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
+        for name in ("whole", "killed")
+    )
+    assert_same(flat(whole), flat(killed))
+    ours, theirs = log_of(tmp_path / "whole"), log_of(tmp_path / "killed")
+    assert [line["images"] for line in theirs] == [8, 16, 24, 32, 40]
+    for expected, found in zip(ours, theirs, strict=True):
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def toml(values: dict[str, Any]) -> str:
+    """Numbers, strings and lists, and tables of these, as TOML; JSON's spelling is the same."""
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items() if k not in tables]
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    return "\n".join(lines)
 
 
 def test_e4e_resumes_its_discriminator(crops: Path, generator_run: Path, tmp_path: Path) -> None:
