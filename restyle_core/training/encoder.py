@@ -8,6 +8,7 @@ optimizer once per batch; moving it after every step makes more of a short run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from restyle_core.training.encoder_spec import EncoderSpec
 from restyle_core.training.generator import load_trained_generator
 from restyle_core.training.initial_weights import start_from
 from restyle_core.training.latent_discriminator import LatentJudge
-from restyle_core.training.loop import begin, resume, train
+from restyle_core.training.loop import Periodic, begin, resume, train
 from restyle_core.training.ranger import Ranger
 from restyle_core.training.reconstruction import LossNetworks, ReconstructionLoss
 from restyle_core.training.schedule import cosine_decay, update_average
 from restyle_core.training.spec import Schedule
+from restyle_core.training.validation import Validator
 
 _GRID = 16
 
@@ -68,6 +70,11 @@ class EncoderTrainer:
         )
         with torch.no_grad():
             self.average_image = self._render(self.latent_avg[None])
+        self.validator = (
+            None
+            if spec.validation is None
+            else Validator(spec.validation, spec, self.crops.images.shape[-1], self.journal)
+        )
         self.step = resume(self.journal, self._parts())
 
     def _new_encoder(self) -> Encoder:
@@ -91,8 +98,14 @@ class EncoderTrainer:
         return encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _parts(self) -> dict[str, Any]:
-        parts = {"encoder": self.encoder, "average": self.average, "optimizer": self.optimizer}
-        return parts if self.judge is None else parts | self.judge.parts()
+        parts: dict[str, Any] = {
+            "encoder": self.encoder,
+            "average": self.average,
+            "optimizer": self.optimizer,
+        }
+        if self.judge is not None:
+            parts |= self.judge.parts()
+        return parts if self.validator is None else parts | {"validation": self.validator}
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -106,7 +119,10 @@ class EncoderTrainer:
 
     def run(self, report: Callable[[str], None] = print) -> None:
         """Train to the end of the schedule, from the last checkpoint if there is one."""
-        train(self, report)
+        also = []
+        if (validator := self.validator) is not None:
+            also.append(Periodic(validator.every, partial(self.validate, validator)))
+        train(self, report, also)
 
     def train_step(self) -> dict[str, Tensor]:
         """Refine one batch, step by step, and update the encoder once."""
@@ -217,16 +233,30 @@ class EncoderTrainer:
     @torch.no_grad()
     def write_samples(self, seen: int) -> None:
         """A grid: one row of inputs, then one row per refinement step."""
-        self._set_stage(seen)
         images = self.crops.batch(torch.arange(min(_GRID, len(self.crops))))
         count = len(images)
-        latents = self.latent_avg.expand(count, -1, -1)
-        rows, current = [images], self.average_image.expand(count, -1, -1, -1)
+        rows = [images, *self._reconstructions(images, seen)]
+        self.journal.write_grid(torch.cat(rows), count, seen)
+
+    def validate(self, validator: Validator, seen: int) -> None:
+        """Judge the averaged weights on the held-out images, and keep the best."""
+        losses = validator.judge(
+            lambda images: self._reconstructions(images, seen)[-1], self.networks, self.dtype
+        )
+        best = {"average": self.average.state_dict(), "latent_avg": self.latent_avg}
+        validator.record(seen, losses, best)
+
+    @torch.no_grad()
+    def _reconstructions(self, images: Tensor, seen: int) -> list[Tensor]:
+        """What the averaged encoder makes of images [B, 3, h, w], after each step."""
+        self._set_stage(seen)
+        latents = self.latent_avg.expand(len(images), -1, -1)
+        rows, current = [], self.average_image.expand(len(images), -1, -1, -1)
         for _ in range(self.spec.steps if self.spec.iterative else 1):
             latents = latents + self._encode(self.average, images, current)
             current = self._render(latents)
             rows.append(current)
-        self.journal.write_grid(torch.cat(rows), count, seen)
+        return rows
 
 
 def delta_norm(latents: Tensor) -> Tensor:

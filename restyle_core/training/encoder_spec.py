@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from restyle_core.config import EncoderKind, embedded_models
+from restyle_core.errors import SpecError
 from restyle_core.training.spec import (
     Count,
     Fraction,
@@ -103,6 +104,20 @@ class EditableLosses(Section):
         return None if self.stage_every == 0 else 1 + (seen - self.stages_from) // self.stage_every
 
 
+class Validation(Section):
+    """Losses on images that are not trained on, with the averaged weights.
+
+    Attributes:
+        crops: .npz files like those of the training.
+        images: how many of them, from the first on.
+        every: images seen between two validations.
+    """
+
+    crops: tuple[Path, ...] = Field(min_length=1)
+    images: Count = 256
+    every: Count = 8_000
+
+
 class EncoderOptimizer(Section):
     """Ranger: rectified Adam with lookahead and gradient centralization.
 
@@ -147,6 +162,7 @@ class EncoderSpec(TrainingSpec):
         losses: weights of the losses.
         e4e: makes it e4e's encoder, which predicts w0 and differences to it; pSp's when None.
         optimizer: how the weights move.
+        validation: what the best weights are chosen by; none are chosen when None.
     """
 
     generator: str
@@ -163,6 +179,7 @@ class EncoderSpec(TrainingSpec):
     losses: EncoderLosses = EncoderLosses()
     e4e: EditableLosses | None = None
     optimizer: EncoderOptimizer = EncoderOptimizer()
+    validation: Validation | None = None
 
     @model_validator(mode="after")
     def _steps_in_order(self) -> Self:
@@ -200,12 +217,23 @@ class EncoderSpec(TrainingSpec):
         Raises:
             SpecError: a file does not exist.
         """
-        found = {
+        found: dict[str, object] = {
             key: _located(folder, value)
             for key, value in (("generator", self.generator), ("init", self.init))
             if value is not None
         }
-        return super().anchored(folder).model_copy(update=found)
+        anchored = super().anchored(folder)
+        if self.validation is not None:
+            held = tuple(existing(folder / path) for path in self.validation.crops)
+            if shared := {path.resolve() for path in held} & {
+                path.resolve() for path in anchored.crops
+            }:
+                raise SpecError(
+                    f"{min(shared)} is among the crops of both training and validation; "
+                    "what is trained on says nothing about other images"
+                )
+            found["validation"] = self.validation.model_copy(update={"crops": held})
+        return anchored.model_copy(update=found)
 
 
 def _located(folder: Path, name: str) -> str:

@@ -105,9 +105,13 @@ class Journal:
         """Replace the checkpoint; a kill leaves the old one or the new one, whole."""
         length = self._log_path.stat().st_size if self._log_path.exists() else 0
         log = {"bytes": length, "sums": dict(self._sums), "count": self._count}
-        temporary = self.checkpoint_path.with_suffix(".tmp")
-        torch.save({**state, "log": log}, temporary)
-        temporary.replace(self.checkpoint_path)
+        self.write_atomically(self.checkpoint_path.name, {**state, "log": log})
+
+    def write_atomically(self, name: str, state: dict[str, Any]) -> None:
+        """Replace a file of tensors in the folder."""
+        temporary = self.folder / f"{name}.tmp"
+        torch.save(state, temporary)
+        temporary.replace(self.folder / name)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Collect the losses of one step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,12 +91,26 @@ class Trainable(Protocol):
         """Write a checkpoint."""
 
 
-def train(trainer: Trainable, report: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class Periodic:
+    """What is done every so often.
+
+    Attributes:
+        every: images between two times.
+        act: is given the images seen so far.
+    """
+
+    every: int
+    act: Callable[[int], None]
+
+
+def train(trainer: Trainable, report: Callable[[str], None], also: Sequence[Periodic] = ()) -> None:
     """Train to the end of the schedule, from where the trainer stands.
 
     Args:
         trainer: what to train; its ``step`` is advanced.
         report: is given each line of the loss log.
+        also: what else is done on the way, before a checkpoint is written.
     """
     schedule = trainer.schedule
     while (seen := trainer.step * schedule.batch) < schedule.images:
@@ -107,6 +121,9 @@ def train(trainer: Trainable, report: Callable[[str], None]) -> None:
             report(trainer.journal.write_losses(seen, schedule.batch))
         if crossed(before, seen, schedule.sample_every):
             trainer.write_samples(seen)
+        for task in also:
+            if crossed(before, seen, task.every):
+                task.act(seen)
         if crossed(before, seen, schedule.checkpoint_every):
             trainer.save()
     trainer.write_samples(trainer.step * schedule.batch)

@@ -197,7 +197,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     """SIGKILL, between two checkpoints and two lines of the log."""
     schedule = {"images": 40, "batch": 4, "dtype": "fp32", "threads": 1, "seed": 3}
     every = {"checkpoint_every": 12, "sample_every": 1000, "log_every": 8}
-    spec = encoder_spec(crops, generator_run, 40, e4e=E4E, schedule=schedule | every)
+    held = tmp_path / "held.npz"
+    held.write_bytes(crops.read_bytes())
+    validation = {"crops": [str(held)], "images": 6, "every": 8}
+    spec = encoder_spec(
+        crops, generator_run, 40, e4e=E4E, schedule=schedule | every, validation=validation
+    )
     threads = torch.get_num_threads()
     EncoderTrainer(spec, tmp_path / "whole").run(lambda _: None)
     torch.set_num_threads(threads)
@@ -214,15 +219,20 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert process.returncode == -signal.SIGKILL
     assert torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)["step"] < 10
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    names = ("whole", "killed")
     whole, killed = (
-        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
-        for name in ("whole", "killed")
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in names
     )
     assert_same(flat(whole), flat(killed))
     ours, theirs = log_of(tmp_path / "whole"), log_of(tmp_path / "killed")
     assert [line["images"] for line in theirs] == [8, 16, 24, 32, 40]
     for expected, found in zip(ours, theirs, strict=True):
         assert found == pytest.approx(expected, abs=1e-6)
+    for expected, found in zip(
+        *((tmp_path / name / "validation.jsonl").read_text().splitlines() for name in names),
+        strict=True,
+    ):
+        assert json.loads(found) == pytest.approx(json.loads(expected), abs=1e-6)
 
 
 def toml(values: dict[str, Any]) -> str:
