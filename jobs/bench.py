@@ -35,6 +35,16 @@ def bench(
         bool, typer.Option(help="Measure the plain implementation too, which takes longest.")
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the processor; by default all.", show_default=False),
+    ] = None,
+    cpu_time: Annotated[
+        bool,
+        typer.Option(
+            "--cpu-time", help="Count the processor's time: on a shared machine, with --threads 1."
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything here too.")
     ] = None,
@@ -49,6 +59,7 @@ def bench(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: there is no such folder; make it first")
 
+    import torch
     from rich.console import Console
 
     from restyle_core.bench.measure import Bench, Plan
@@ -62,7 +73,10 @@ def bench(
         repeats=repeats,
         reference=reference,
         device=device,
+        cpu_time=cpu_time,
     )
+    if threads is not None:
+        torch.set_num_threads(threads)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="restyle-bench-") as folder:
         if shape is None:
@@ -151,10 +165,13 @@ def _result(
         if device.type == "cuda"
         else f"{torch.get_num_threads()} threads, load {load[0]:.1f} to {load[1]:.1f}"
     )
+    if plan.cpu_time:
+        what += ", processor time"
     peaks = ", ".join(f"{dtype} {rate / 1e12:.2f}" for dtype, rate in made.peaks.items())
     return {
         "title": f"{name}, {plan.steps} steps, {device}: {what}; peak TFLOP/s: {peaks}",
         "torch": torch.__version__,
+        "cpu_time": plan.cpu_time,
         "load": load,
         "peak_flops": made.peaks,
         "rows": [

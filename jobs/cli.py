@@ -30,6 +30,7 @@ from jobs.spec import app as spec
 from jobs.submit import submit
 from jobs.toonify import toonify
 from jobs.train import app as train
+from jobs.view import view
 from pipeline.request import Interrupted
 from restyle_core.errors import RestyleError
 
@@ -49,6 +50,7 @@ app.command(name="retry-rejects")(retry_rejects)
 app.command()(status)
 app.command()(verify)
 app.command()(query)
+app.command()(view)
 app.command()(compact)
 app.command()(runs)
 app.command()(submit)

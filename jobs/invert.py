@@ -23,6 +23,7 @@ def invert(
     column: options.Column = None,
     model: options.Model = None,
     steps: options.Steps = None,
+    tolerance: options.Tolerance = None,
     align: options.Align = None,
     faces: options.Faces = None,
     save_steps: options.SaveStepsOption = None,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pipeline.request import InputFormat, InputOptions, Request, Workers
 from pipeline.settings import (
     MAX_STEPS,
+    MAX_TOLERANCE,
     FacePolicy,
     InversionSettings,
     Reconstructions,
@@ -143,6 +144,14 @@ class InversionSection(_Section):
         le=MAX_STEPS,
         description="Refinement steps; by default 5, or 1 for a single-pass encoder.",
         examples=[5],
+    )
+    tolerance: float | None = Field(
+        None,
+        ge=0.0,
+        le=MAX_TOLERANCE,
+        description="Stop refining an image once a step changes its pixels, which are in [-1, 1], "
+        "by less than this on average; by default every image takes all steps.",
+        examples=[0.01],
     )
     align: bool | None = Field(
         None,

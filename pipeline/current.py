@@ -21,6 +21,7 @@ class Current:
     """An output as its ledger tells it at one moment.
 
     Attributes:
+        out: a path or any fsspec URI.
         storage: the output.
         settings: what its rows are made with.
         sets: all committed files, packs first.
@@ -28,6 +29,7 @@ class Current:
             once, with the revision that stands now.
     """
 
+    out: str
     storage: Storage
     settings: ResolvedSettings
     sets: tuple[FileSet, ...]
@@ -78,7 +80,7 @@ def read_current(out: str) -> Current:
             "revision": pa.array(newest.values(), pa.int16()),
         }
     )
-    return Current(storage, settings, tuple(_sorted(storage, entries)), table)
+    return Current(out, storage, settings, tuple(_sorted(storage, entries)), table)
 
 
 def _sorted(storage: Storage, entries: ledger.Entries) -> Iterator[FileSet]:

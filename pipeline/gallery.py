@@ -9,15 +9,14 @@ import base64
 import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.change_maps import TOTAL, Change, changes, heatmap, pixels, scale_of
 from pipeline.parquet_files import BATCH_ROWS, HasFiles, columns_of, file_of, open_parquet, spread
 from restyle_core.metric_names import METRICS
 
@@ -27,16 +26,9 @@ READ_BUDGET = 256 * 2**20
 """Bytes of images that are read at most, shared by the units that are looked at."""
 
 THUMBNAIL_SIDE = 256
-HEATMAP_SIDE = 128
 
-_TOTAL = -1
 Key = tuple[str, int, int]
 """Image, revision and number of the face."""
-Change = npt.NDArray[np.float32]
-
-# Dark violet over red to pale yellow: rises in lightness, so that it reads in grey and for
-# colour-blind eyes, on light and on dark ground.
-_RAMP = ((12, 10, 38), (74, 20, 96), (150, 38, 92), (216, 76, 56), (248, 148, 44), (250, 236, 158))
 
 
 @dataclass(frozen=True)
@@ -122,17 +114,15 @@ def read_gallery(out: str, records: Sequence[HasFiles], most: int = MAX_FACES) -
     chosen: list[_Chosen] = []
     for index, positions in shown.items():
         chosen += _read_unit(out, units[index], positions, budget)
-    changes = [_changes(face.pictures) for face in chosen]
-    scale = _scale(change for per_face in changes for change in per_face.values())
+    maps = [
+        changes({step: picture.pixels for step, picture in face.pictures.items()})
+        for face in chosen
+    ]
+    scale = scale_of(change for per_face in maps for change in per_face.values())
     strips = tuple(
-        _strip(face, per_face, scale) for face, per_face in zip(chosen, changes, strict=True)
+        _strip(face, per_face, scale) for face, per_face in zip(chosen, maps, strict=True)
     )
     return Gallery(strips, total, scale)
-
-
-def colour_ramp() -> list[str]:
-    """CSS colours of the scale, from no change to the most."""
-    return [f"rgb({red} {green} {blue})" for red, green, blue in _RAMP]
 
 
 def _positions(units: Sequence[HasFiles], most: int) -> dict[int, list[int]]:
@@ -223,56 +213,21 @@ def _picture(data: bytes) -> _Picture:
     """Shrink at once what will not be shown larger, so that few full-size images are held."""
     with Image.open(io.BytesIO(data)) as encoded:
         image = encoded.convert("RGB")
-    small = image.copy()
-    small.thumbnail((HEATMAP_SIDE, HEATMAP_SIDE), Image.Resampling.BOX)
+    small = pixels(image)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    pixels = np.asarray(small, dtype=np.float32) / 127.5
-    return _Picture(_data_uri(image, "WEBP", quality=90, method=4), pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=90, method=4)
+    return _Picture(_data_uri("webp", buffer.getvalue()), small)
 
 
-def _changes(pictures: dict[int, _Picture]) -> dict[int, Change]:
-    """Maps [h, w] of mean absolute change by step; ``_TOTAL`` is first step against last."""
-    steps = sorted(step for step in pictures if step > 0)
-    pairs = {step: (step - 1, step) for step in steps if step - 1 in steps}
-    if len(steps) > 1:
-        pairs[_TOTAL] = (steps[0], steps[-1])
-    return {
-        name: np.abs(pictures[after].pixels - pictures[before].pixels).mean(axis=2)
-        for name, (before, after) in pairs.items()
-    }
-
-
-def _scale(changes: Iterable[Change]) -> float:
-    """A round value that nearly every pixel of every map lies below."""
-    tops = [float(np.quantile(change, 0.995)) for change in changes]
-    if not tops:
-        return 0.0
-    top = max(float(np.quantile(tops, 0.95)), 1e-3)
-    unit = 10.0 ** math.floor(math.log10(top))
-    return next(unit * factor for factor in (1, 1.5, 2, 3, 4, 5, 7.5, 10) if unit * factor >= top)
-
-
-def _strip(face: _Chosen, changes: dict[int, Change], scale: float) -> FaceStrip:
-    maps = {name: _heatmap(change, scale) for name, change in changes.items()}
+def _strip(face: _Chosen, found: dict[int, Change], scale: float) -> FaceStrip:
+    maps = {name: _data_uri("png", heatmap(change, scale)) for name, change in found.items()}
     frames = tuple(
         Frame(step, picture.thumbnail, maps.get(step, ""))
         for step, picture in sorted(face.pictures.items())
     )
-    return FaceStrip(face.source, face.key[2], face.metrics, frames, maps.get(_TOTAL, ""))
+    return FaceStrip(face.source, face.key[2], face.metrics, frames, maps.get(TOTAL, ""))
 
 
-def _heatmap(change: Change, scale: float) -> str:
-    levels = np.clip(np.rint(change / scale * 255), 0, 255).astype(np.uint8)
-    image = Image.fromarray(levels).convert("P")
-    positions = np.linspace(0, len(_RAMP) - 1, 256)
-    colours = [
-        np.interp(positions, range(len(_RAMP)), channel) for channel in zip(*_RAMP, strict=True)
-    ]
-    image.putpalette(np.rint(np.stack(colours, axis=1)).astype(np.uint8).tobytes())
-    return _data_uri(image, "PNG", optimize=True)
-
-
-def _data_uri(image: Image.Image, kind: str, **options: object) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -126,6 +126,7 @@ class Inverter:
                 latents="all" if settings.save_steps == "latents" else "last",
                 metrics=settings.metrics,
                 deltas=settings.save_steps != "none",
+                tolerance=settings.tolerance or 0.0,
                 batch_size=len(crops),
             )
         except torch.OutOfMemoryError as error:
@@ -146,30 +147,33 @@ class Inverter:
         latents = result.latents.float().cpu().numpy()
         metrics = {name: values.float().cpu().numpy() for name, values in result.metrics.items()}
         deltas = None if result.deltas is None else result.deltas.float().cpu().numpy()
-        steps, stacks = self._images(pixels, result)
-        for index in range(len(pixels)):
+        stacks = self._images(pixels, result)
+        for index, taken in enumerate(result.steps.tolist()):
+            # Step 0, the last one, or all that were taken.
+            numbers = [0, taken] if len(stacks) == 2 else range(taken + 1)
             yield _Face(
+                steps=taken,
                 latents=latents[index],
                 metrics={name: values[index] for name, values in metrics.items()},
                 deltas=None if deltas is None else deltas[index],
-                images=[(step, stack[index]) for step, stack in zip(steps, stacks, strict=True)],
+                images=[(step, stack[index]) for step, stack in zip(numbers, stacks, strict=False)],
                 seconds=seconds / len(pixels),
             )
 
-    def _images(self, pixels: Pixels, result: Inversion) -> tuple[Sequence[int], Sequence[Pixels]]:
-        """Steps and their images [B, h, w, 3]; step 0 is what the encoder was given."""
+    def _images(self, pixels: Pixels, result: Inversion) -> list[Pixels]:
+        """Images [B, h, w, 3]: what the encoder was given, and the reconstructions kept."""
         if result.reconstructions is None:
-            return [], []
-        kept, last = result.reconstructions, self._settings.steps
+            return []
+        kept = result.reconstructions
         inputs = _to_bytes(self.model.preprocess(pixels))
-        stacks = [inputs, *(_to_bytes(kept[:, index]) for index in range(kept.shape[1]))]
-        return [0, *range(last - kept.shape[1] + 1, last + 1)], stacks
+        return [inputs, *(_to_bytes(kept[:, index]) for index in range(kept.shape[1]))]
 
 
 @dataclass(frozen=True, eq=False)
 class _Face:
     """What is kept of one face, its images not yet encoded; fields as in :class:`Batch`."""
 
+    steps: int
     latents: FloatArray
     metrics: dict[str, FloatArray]
     deltas: FloatArray | None
@@ -185,6 +189,7 @@ def _batch(
     deltas = [face.deltas for face in faces if face.deltas is not None]
     return Batch(
         crops=crops,
+        steps=[face.steps for face in faces],
         latents=np.stack([face.latents for face in faces]),
         metrics={
             name: np.stack([face.metrics[name] for face in faces]) for name in faces[0].metrics

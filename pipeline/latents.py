@@ -120,6 +120,7 @@ def _read_matching(current: Current, wanted: _Wanted) -> tuple[list[_Pick], Floa
             picks.append(_pick(current, file, wanted))
     _check_shapes(current, picks)
     shape = picks[0].shape if picks else (0, 0)
+    picks = _matching(picks, wanted)
     latents = _array(sum(len(pick.rows) for pick in picks), shape)
     end = 0
     for pick in picks:
@@ -128,6 +129,23 @@ def _read_matching(current: Current, wanted: _Wanted) -> tuple[list[_Pick], Floa
             with open_latents(wanted.out, pick.name) as file:
                 _fill(file, pick, latents[start:end])
     return picks, latents
+
+
+def _matching(picks: Sequence[_Pick], wanted: _Wanted) -> list[_Pick]:
+    """Those of the rows that meet the condition, which is asked of all files at once."""
+    from pipeline.query import matching
+
+    if not picks or wanted.where is None:
+        return list(picks)
+    met = matching(pa.concat_tables([pick.table for pick in picks]), wanted.where)
+    kept = []
+    end = 0
+    for pick in picks:
+        start, end = end, end + len(pick.rows)
+        here = met[start:end]
+        table = pick.table.select(_shown(pick.table.column_names, wanted)).filter(pa.array(here))
+        kept.append(_Pick(pick.name, pick.shape, pick.rows[here], table))
+    return kept
 
 
 def _array(count: int, shape: tuple[int, int]) -> FloatArray:
@@ -152,27 +170,28 @@ def _check_shapes(current: Current, picks: Sequence[_Pick]) -> None:
 
 def _pick(current: Current, file: LatentFile, wanted: _Wanted) -> _Pick:
     present = [column for column in file.parquet.schema_arrow.names if column != "latent"]
-    shown = present if wanted.columns is None else list(dict.fromkeys(wanted.columns))
-    if unknown := [column for column in shown if column not in [*present, "latent"]]:
-        raise SpecError(f"latents have no column {unknown[0]!r}; there are {', '.join(present)}")
-    shown = [column for column in shown if column != "latent"]
+    shown = _shown(present, wanted)
     # A condition may ask about any of them.
     read = present if wanted.where is not None else list(dict.fromkeys([*_KEYS, *shown]))
     table = file.parquet.read(read, use_threads=False)
     kept = np.ones(table.num_rows, bool)
     if wanted.revisions == "current":
         kept &= np.asarray(current.stands(table))
-    if wanted.where is not None:
-        from pipeline.query import matching
+    if wanted.where is None:
+        table = table.select(shown)
+    if not kept.all():
+        table = table.filter(pa.array(kept))
+    return _Pick(file.name, file.shape, np.flatnonzero(kept), table)
 
-        kept &= matching(table, wanted.where)
-    rows = table.select(shown)
-    return _Pick(
-        file.name,
-        file.shape,
-        np.flatnonzero(kept),
-        rows if kept.all() else rows.filter(pa.array(kept)),
-    )
+
+def _shown(present: Sequence[str], wanted: _Wanted) -> list[str]:
+    """The columns of the table that is returned."""
+    if wanted.columns is None:
+        return list(present)
+    for name in wanted.columns:
+        if name not in present and name != "latent":
+            raise SpecError(f"latents have no column {name!r}; there are {', '.join(present)}")
+    return [name for name in dict.fromkeys(wanted.columns) if name != "latent"]
 
 
 def _frame(picks: Sequence[_Pick], columns: Sequence[str] | None) -> pd.DataFrame:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.change_maps import colour_ramp
 from pipeline.curves import HEIGHT as CURVE_HEIGHT
 from pipeline.curves import WIDTH as CURVE_WIDTH
 from pipeline.curves import Curve, Drawing, draw, read_curves, text
 from pipeline.datasets import REJECTS
-from pipeline.gallery import Gallery, colour_ramp, read_gallery
+from pipeline.gallery import Gallery, read_gallery
 from pipeline.ledger import UnitRecord, read_file_sets, read_settings
 from pipeline.parquet_files import HasFiles, file_of, open_parquet
 from pipeline.run_record import RunRecord, read_run
@@ -24,7 +25,7 @@ from restyle_core.metric_names import METRICS
 NAME = "report.html"
 MAX_REJECTS = 200
 
-_REASONS = {
+REASONS = {
     "empty": "empty file",
     "not_an_image": "not an image",
     "truncated": "damaged or cut off",
@@ -36,7 +37,12 @@ _REASONS = {
     "unreadable": "cannot be read",
     "crashed": "crashed the decoder",
     "timed_out": "took too long",
+    "damaged_archive": "in a damaged archive",
+    "unsupported_archive": "in an unsupported archive",
+    "duplicate_name": "name stands twice",
+    "unsafe_name": "unsafe name",
 }
+"""What a person calls the reasons of rejects."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": visible, "number": text}
-    prefix = _common_folder(
+    prefix = common_folder(
         [strip.source for strip in gallery.strips] + [reject.source for reject in rejects]
     )
     reasons = Counter[str]()
@@ -142,7 +148,7 @@ def render(
         rejects=rejects,
         reject_total=sum(reasons.values()),
         reasons=reasons.most_common(),
-        reason_names=_REASONS,
+        reason_names=REASONS,
         prefix=prefix,
         run=run.model_dump_json(indent=2) if run else "",
         notice=_notice(run),
@@ -196,7 +202,7 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
     faces = "every face" if settings.faces == "all" else "the largest face"
     facts = [
         ("Model", settings.model),
-        ("Steps", str(settings.steps)),
+        ("Steps", _steps(settings)),
         ("Precision", run.dtype_reason if run else settings.dtype),
         ("Alignment", f"on, {faces}" if settings.align else "off, images taken whole"),
     ]
@@ -204,6 +210,12 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
         facts.append(("Device", f"{run.device}, {run.machine.get('cores', '?')} cores"))
         facts.append(("Version", run.versions.get("restyle-pipeline", "unknown")))
     return [*facts, ("Settings", settings.fingerprint[:12])]
+
+
+def _steps(settings: ResolvedSettings) -> str:
+    if settings.tolerance is None:
+        return str(settings.steps)
+    return f"up to {settings.steps}, until a step changes less than {settings.tolerance:g}"
 
 
 def _notice(run: RunRecord | None) -> str:
@@ -234,7 +246,7 @@ def _moment(value: str) -> str:
         return ""
 
 
-def _common_folder(sources: Sequence[str]) -> str:
+def common_folder(sources: Sequence[str]) -> str:
     """What every source begins with, up to a slash; left out of the captions."""
     if len(sources) < 2:
         return sources[0].rpartition("/")[0] + "/" if sources and "/" in sources[0] else ""

@@ -152,6 +152,7 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
         reconstructions=settings.reconstructions,
         metrics=settings.metrics,
         dtype=settings.dtype,
+        tolerance=settings.tolerance,
         bootstrap=bootstrap,
     )
 

@@ -27,6 +27,7 @@ IMAGE_FORMAT = "png"
 """How reconstructions are stored: without loss, so that heat-maps can be made from them."""
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 Columns = dict[str, Any]
 
 
@@ -36,13 +37,15 @@ class Batch:
 
     Attributes:
         crops: N faces.
+        steps: how many each of them took.
         latents: [N, steps or 1, n_styles, style_dim]; the last one is the result.
-        metrics: [N, steps] by name.
+        metrics: [N, steps] by name; of steps that were not taken, what was before.
         deltas: [N, steps], or None when ``steps`` is not saved.
         images: for each face the steps that are kept, each with its encoded image.
     """
 
     crops: Sequence[Crop]
+    steps: Sequence[int]
     latents: FloatArray
     metrics: Mapping[str, FloatArray]
     deltas: FloatArray | None
@@ -100,9 +103,9 @@ def _latent_columns(
     return {
         **_identity(crops),
         "latent": column(np.concatenate([batch.latents[:, -1] for batch in batches]), shape),
-        "steps": [settings.steps] * len(crops),
+        "steps": [taken for batch in batches for taken in batch.steps],
         "quad": column(np.stack([crop.quad for crop in crops]), (4, 2)),
-        **{name: _metric(batches, name, [settings.steps - 1]) for name in METRICS},
+        **{name: _metric(batches, name, _last_step(batches, settings)) for name in METRICS},
         "model": [f"{settings.model}@{settings.model_fingerprint[:12]}"] * len(crops),
     }
 
@@ -110,17 +113,20 @@ def _latent_columns(
 def _step_columns(
     batches: Sequence[Batch], settings: ResolvedSettings, shape: tuple[int, int]
 ) -> Columns:
-    steps = settings.steps
-    crops = [crop for batch in batches for crop in batch.crops for _ in range(steps)]
+    taken = np.concatenate([np.asarray(batch.steps) for batch in batches])
+    numbers = np.arange(1, settings.steps + 1, dtype=np.int16)
+    rows = numbers <= taken[:, None]
+    crops = [crop for batch in batches for crop in batch.crops]
     deltas = [batch.deltas for batch in batches if batch.deltas is not None]
     columns = {
-        **_identity(crops),
-        "step": np.tile(np.arange(1, steps + 1, dtype=np.int16), len(crops) // steps),
-        **{name: _metric(batches, name, list(range(steps))) for name in METRICS},
-        "delta": np.concatenate(deltas).reshape(-1),
+        **_identity([crop for crop, times in zip(crops, taken, strict=True) for _ in range(times)]),
+        "step": np.broadcast_to(numbers, rows.shape)[rows],
+        **{name: _metric(batches, name, rows) for name in METRICS},
+        "delta": np.concatenate(deltas)[rows],
     }
     if settings.save_steps == "latents":
-        columns["latent"] = column(np.concatenate([batch.latents for batch in batches]), shape)
+        latents = np.concatenate([batch.latents for batch in batches])
+        columns["latent"] = column(latents if rows.all() else latents[rows], shape)
     return columns
 
 
@@ -159,10 +165,15 @@ def _identity(crops: Sequence[Crop]) -> Columns:
     }
 
 
-def _metric(batches: Sequence[Batch], name: str, steps: list[int]) -> pa.Array:
-    """A metric at the given steps, face by face; null where it was not computed."""
+def _last_step(batches: Sequence[Batch], settings: ResolvedSettings) -> BoolArray:
+    rows = np.zeros((sum(len(batch.crops) for batch in batches), settings.steps), dtype=np.bool_)
+    rows[:, -1] = True
+    return rows
+
+
+def _metric(batches: Sequence[Batch], name: str, rows: BoolArray) -> pa.Array:
+    """A metric at the chosen steps [N, steps], face by face; null where it was not computed."""
     if name not in batches[0].metrics:
-        faces = sum(len(batch.crops) for batch in batches)
-        return pa.nulls(faces * len(steps), pa.float32())
-    values = np.concatenate([batch.metrics[name][:, steps] for batch in batches]).reshape(-1)
+        return pa.nulls(int(rows.sum()), pa.float32())
+    values = np.concatenate([batch.metrics[name] for batch in batches])[rows]
     return pa.array(values, pa.float32(), mask=np.isnan(values))

@@ -22,6 +22,9 @@ PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 """As in ``restyle_core.alignment``, whose import would cost a third of a second."""
 
 MAX_STEPS = 100
+MAX_TOLERANCE = 2.0
+"""As much as pixels in [-1, 1] can change."""
+
 _STEPS = 5
 
 
@@ -41,6 +44,8 @@ class InversionSettings(_Frozen):
         reconstructions: which steps' images are kept.
         metrics: what is measured at each step, in the order of ``METRICS``.
         dtype: ``auto`` is bf16 where the hardware has it.
+        tolerance: an image takes no further steps once one changes its pixels, in [-1, 1], by
+            less than this on average; all steps when None.
         bootstrap: a model that takes the first step in the other's place; none when None.
     """
 
@@ -52,6 +57,7 @@ class InversionSettings(_Frozen):
     reconstructions: Reconstructions = "last"
     metrics: tuple[str, ...] | None = None
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    tolerance: Annotated[float, Field(ge=0, le=MAX_TOLERANCE)] | None = None
     bootstrap: str | None = None
 
     @field_validator("metrics")
@@ -71,6 +77,7 @@ class ResolvedSettings(_Frozen):
         landmarks: ``default``, or the checksum of the user's own landmark predictor; empty
             when nothing is aligned.
         dtype: what is computed in.
+        tolerance: as above; None also where it makes no difference.
         bootstrap: name and encoder of the model that takes the first step; None without one.
         bootstrap_fingerprint: of that model.
     """
@@ -86,13 +93,14 @@ class ResolvedSettings(_Frozen):
     reconstructions: Reconstructions
     metrics: tuple[str, ...]
     dtype: Precision
+    tolerance: float | None = None
     bootstrap: str | None = None
     bootstrap_fingerprint: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all fields, in hex."""
-        # Without what is None, so that outputs from before there was a bootstrap keep theirs.
+        # Without what is None, so that outputs from before there was such a field keep theirs.
         fields = self.model_dump(mode="json", exclude_none=True)
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -173,6 +181,7 @@ def resolve(
         reconstructions=settings.reconstructions,
         metrics=metrics,
         dtype=dtype,
+        tolerance=settings.tolerance or None,
         bootstrap=bootstrap and bootstrap[0],
         bootstrap_fingerprint=bootstrap and bootstrap[1],
     )

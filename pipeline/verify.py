@@ -38,7 +38,7 @@ Key = tuple[str, int, int]
 Tables = dict[str, pa.Table]
 """Key columns by dataset."""
 
-_KEYS = ("image_id", "revision", "face", "step")
+_KEYS = ("image_id", "revision", "face", "step", "steps")
 
 
 @dataclass(frozen=True)
@@ -252,17 +252,26 @@ def _row_problems(
             f"the ledger counts (inputs, faces, rejects, dropped) {counted}, "
             f"the files hold {counts}"
         )
-    yield from _face_problems(settings, faces, tables)
+    yield from _face_problems(settings, tables)
 
 
-def _face_problems(
-    settings: ResolvedSettings, faces: Sequence[Key], tables: Tables
-) -> Iterator[str]:
-    kept = {"none": [], "last": [0, settings.steps], "all": list(range(settings.steps + 1))}
-    steps = [] if settings.save_steps == "none" else list(range(1, settings.steps + 1))
-    for dataset, wanted in ((STEPS, steps), (RECONSTRUCTIONS, kept[settings.reconstructions])):
+def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
+    latents = tables.get(LATENTS)
+    names = ("image_id", "revision", "face", "steps")
+    faces = [] if latents is None else list(_columns(latents, *names))
+    fewest = settings.steps if settings.tolerance is None else 1
+    if not all(fewest <= taken <= settings.steps for *_, taken in faces):
+        yield f"{LATENTS} holds faces that took another number of steps than was asked for"
+
+    def wanted(dataset: str, taken: int) -> Iterable[int]:
+        if dataset == STEPS:
+            return range(1, taken + 1) if settings.save_steps != "none" else ()
+        kept = {"none": (), "last": (0, taken), "all": range(taken + 1)}
+        return kept[settings.reconstructions]
+
+    for dataset in (STEPS, RECONSTRUCTIONS):
         if _step_keys(tables.get(dataset)) != sorted(
-            (*key, step) for key in faces for step in wanted
+            (*key, step) for *key, taken in faces for step in wanted(dataset, taken)
         ):
             yield f"{dataset} does not hold each face's steps once"
 

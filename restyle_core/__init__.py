@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from restyle_core.config import ModelConfig
     from restyle_core.errors import RestyleError
     from restyle_core.images import decode_image
-    from restyle_core.inversion import Inversion, Step, invert, refine
+    from restyle_core.inversion import Inversion, invert
     from restyle_core.model import Model, load_model
+    from restyle_core.refinement import Step, refine
 
 __all__ = [
     "Face",
@@ -47,13 +48,13 @@ _HOMES = {
     "Model": "model",
     "ModelConfig": "config",
     "RestyleError": "errors",
-    "Step": "inversion",
+    "Step": "refinement",
     "align_faces": "alignment",
     "convert": "checkpoints",
     "decode_image": "images",
     "invert": "inversion",
     "load_model": "model",
-    "refine": "inversion",
+    "refine": "refinement",
 }
 
 

@@ -71,6 +71,7 @@ def invert_bootstrapped(
     last_latents = options.get("latents", "all") == "last"
     return replace(
         ended,
+        steps=1 + ended.steps,
         latents=ended.latents if last_latents else torch.cat([began.latents, ended.latents], 1),
         reconstructions=(
             _joined(began.reconstructions, ended.reconstructions)

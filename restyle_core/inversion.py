@@ -1,17 +1,10 @@
-"""ReStyle's refinement loop (Alaluf et al., 2104.02699, section 3).
-
-Starting from the average latent w_0 and its image y_0, every step feeds the encoder the target
-image x beside the current reconstruction and adds what it predicts::
-
-    w_t = E(x, y_{t-1}) + w_{t-1}
-    y_t = G(w_t)
-"""
+"""Images to latents: refinement in batches, and what is kept of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,50 +12,19 @@ from torch import Tensor
 from restyle_core.errors import SpecError
 from restyle_core.model import Model
 from restyle_core.preprocessing import Images
+from restyle_core.refinement import Start, Step, refine
 
 Reconstructions = Literal["none", "last", "all"]
 
 _DEFAULT_BATCH = 8
 
 
-class Start(Protocol):
-    """Where a refinement goes on from: a :class:`Step`, or anything with these."""
-
-    @property
-    def latents(self) -> Tensor:
-        """[B, n_styles, style_dim]."""
-
-    @property
-    def image(self) -> Tensor:
-        """[B, 3, H, W], the latents' images at any size."""
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What one step of refinement produced.
-
-    Attributes:
-        index: 1 for the first step.
-        latents: [B, n_styles, style_dim] float32, w_t.
-        image: [B, 3, H, W] float32 at the generator's size, y_t.
-        pooled: [B, 3, h, w] float32, y_t at the encoder's size.
-        previous: [B, 3, h, w] float32, y_{t-1} at the encoder's size.
-    """
-
-    index: int
-    latents: Tensor
-    image: Tensor
-    pooled: Tensor
-    previous: Tensor
-
-    def change(self) -> Tensor:
-        """[B, h, w] float32: mean absolute change of a pixel against the image before."""
-        return (self.pooled - self.previous).abs().mean(dim=1)
-
-
 @dataclass(frozen=True, eq=False)
 class Inversion:
     """Result of :func:`invert`; what was not asked for is None or empty.
+
+    An image that stopped early (``tolerance``) keeps its last values in all steps that it did not
+    take, and its change there is zero.
 
     Attributes:
         latents: [B, steps, n_styles, style_dim] float32, or [B, 1, ...] for the last step only.
@@ -70,6 +32,7 @@ class Inversion:
         metrics: [B, steps] float32 for each metric's name, at the encoder's size.
         deltas: [B, steps] float32, mean absolute change against the image before.
         heatmaps: [B, steps, h, w] float32, the change of each pixel at the encoder's size.
+        steps: [B] int64, how many each image took; empty where nobody counted.
     """
 
     latents: Tensor
@@ -77,6 +40,7 @@ class Inversion:
     metrics: dict[str, Tensor] = field(default_factory=dict)
     deltas: Tensor | None = None
     heatmaps: Tensor | None = None
+    steps: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @property
     def image(self) -> Tensor:
@@ -96,53 +60,6 @@ class _Batch:
     image: Tensor
 
 
-@torch.inference_mode()
-def refine(model: Model, x: Tensor, steps: int, start: Start | None = None) -> Iterator[Step]:
-    """Refine a batch of images step by step.
-
-    Args:
-        model: a generator and its encoder.
-        x: [B, 3, h, w] in [-1, 1], from ``model.preprocess``.
-        steps: how many; exactly one for a single-pass encoder.
-        start: go on from these latents and images instead of the model's average; with another
-            model's first step this is the paper's encoder bootstrapping (section 5).
-
-    Yields:
-        One :class:`Step` after another. Nothing of a step is kept here once the next is done.
-
-    Raises:
-        SpecError: a number of steps or a start that this encoder cannot work with.
-    """
-    _check(model, steps, start)
-    if start is None:
-        w = model.latent_avg.expand(len(x), -1, -1)
-        y = model.average_image.expand(len(x), -1, -1, -1)
-    else:
-        w = start.latents.to(model.device, torch.float32)
-        y = model.pool(start.image.to(model.device))
-    for t in range(1, steps + 1):
-        w = model.encode(x, y) + w
-        image = model.synthesize(w)
-        previous, y = y, model.pool(image)
-        yield Step(t, w, image, y, previous)
-
-
-def _check(model: Model, steps: int, start: Start | None) -> None:
-    if steps < 1:
-        raise SpecError(f"steps is {steps}; at least one is needed")
-    if not model.iterative and (steps > 1 or start is not None):
-        raise SpecError(
-            f"encoder {model.encoder_name!r} of {model.config.name} works in a single pass; "
-            "ask for steps=1 and no start"
-        )
-    wanted = (model.n_styles, model.style_dim)
-    if start is not None and tuple(start.latents.shape[1:]) != wanted:
-        raise SpecError(
-            f"the start's latents are {list(start.latents.shape)}, "
-            f"{model.config.name} works with [B, {wanted[0]}, {wanted[1]}]"
-        )
-
-
 def invert(
     model: Model,
     images: Images,
@@ -154,6 +71,7 @@ def invert(
     deltas: bool = False,
     heatmaps: bool = False,
     start: Start | Inversion | None = None,
+    tolerance: float = 0.0,
     batch_size: int | None = None,
 ) -> Inversion:
     """Invert images: find the latents whose images they are.
@@ -169,6 +87,8 @@ def invert(
         heatmaps: keep where each step changed the image.
         start: go on from these instead of the model's average: a :class:`Step`, or an
             :class:`Inversion`, whose last step counts.
+        tolerance: stop refining an image once a step changes its pixels by less than this on
+            average; images are in [-1, 1], and 0 never stops.
         batch_size: images in work at once; 8 when None.
 
     Returns:
@@ -196,7 +116,9 @@ def invert(
         rows = slice(first, first + size)
         part = None if origin is None else _Batch(origin.latents[rows], origin.image[rows])
         x = model.preprocess(images[rows])
-        parts.append(keep.collect(model, x, steps, part))
+        parts.append(
+            keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x, steps)
+        )
     # Stacked outside of inference mode, so that results may take part in anything later.
     return keep.joined(parts)
 
@@ -222,27 +144,42 @@ class _Keep:
     deltas: bool
     heatmaps: bool
 
-    def collect(
-        self, model: Model, x: Tensor, steps: int, start: Start | None
-    ) -> dict[str, list[Tensor]]:
-        """For each thing to keep a list with one tensor [B, ...] per kept step, on the CPU."""
-        kept: dict[str, list[Tensor]] = {}
+    def collect(self, made: Iterator[Step], model: Model, x: Tensor, steps: int) -> _Kept:
+        """Everything to keep of a batch, on the CPU.
+
+        Args:
+            made: its steps.
+            model: for the metrics.
+            x: [B, 3, h, w], the images.
+            steps: how many there are at most.
+        """
+        kept = _Kept(len(x))
         measure = self._measure(model, x)
-        for step in refine(model, x, steps, start):
-            last = step.index == steps
-            values = measure(step.pooled)
-            if self.latents == "all" or last:
-                values["latents"] = step.latents
-            if self.reconstructions == "all" or (self.reconstructions == "last" and last):
-                values["reconstructions"] = step.image
+        for step in made:
+            if len(step.rows) < len(kept.rows):
+                measure = self._measure(model, x[step.rows.to(x.device)])
+            kept.rows = step.rows
+            for name, value in measure(step.pooled).items():
+                kept.add(name, value)
+            if self.latents == "all":
+                kept.add("latents", step.latents)
+            if self.reconstructions == "all":
+                kept.add("reconstructions", step.image)
             if self.deltas or self.heatmaps:
                 change = step.change()
                 if self.heatmaps:
-                    values["heatmaps"] = change
+                    kept.add("heatmaps", change, still=0.0)
                 if self.deltas:
-                    values["deltas"] = change.mean(dim=(1, 2))
-            for name, value in values.items():
-                kept.setdefault(name, []).append(value.cpu())
+                    kept.add("deltas", change.mean(dim=(1, 2)), still=0.0)
+            if step.final.any():
+                kept.finish("steps", torch.full((len(step.rows),), step.index), step.final)
+                if self.latents == "last":
+                    kept.finish("latents", step.latents, step.final)
+                if self.reconstructions == "last":
+                    kept.finish("reconstructions", step.image, step.final)
+            # Nothing holds on to this step while the next one is made.
+            del step
+        kept.fill(steps)
         return kept
 
     def _measure(self, model: Model, x: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -251,15 +188,77 @@ class _Keep:
         against = model.metrics(self.metrics).against(x)
         return lambda image: dict(against(image))
 
-    def joined(self, parts: Sequence[dict[str, list[Tensor]]]) -> Inversion:
+    def joined(self, parts: Sequence[_Kept]) -> Inversion:
         """Put batches and steps together."""
         joined = {
-            name: torch.cat([torch.stack(part[name], dim=1) for part in parts]) for name in parts[0]
+            name: torch.cat([torch.stack(part.series[name], dim=1) for part in parts])
+            for name in parts[0].series
         }
         return Inversion(
+            steps=joined["steps"][:, 0],
             latents=joined["latents"],
             reconstructions=joined.get("reconstructions"),
             metrics={name: joined[name] for name in self.metrics},
             deltas=joined.get("deltas"),
             heatmaps=joined.get("heatmaps"),
         )
+
+
+class _Kept:
+    """What is kept of a batch, on the CPU: for each name one tensor [B, ...], or one a step.
+
+    Args:
+        count: images in the batch.
+
+    Attributes:
+        rows: which images the values to come belong to.
+        series: what was kept.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._still: dict[str, float | None] = {}
+        self.rows = torch.arange(count)
+        self.series: dict[str, list[Tensor]] = {}
+
+    def add(self, name: str, value: Tensor, *, still: float | None = None) -> None:
+        """Append a step's values.
+
+        Args:
+            name: of the series.
+            value: [n, ...], of :attr:`rows`.
+            still: of images that have stopped; None for what they had before.
+        """
+        series = self.series.setdefault(name, [])
+        self._still[name] = still
+        whole = value.cpu()
+        if len(self.rows) < self._count:
+            whole = self._unchanged(name)
+            whole[self.rows] = value.cpu()
+        series.append(whole)
+
+    def finish(self, name: str, value: Tensor, final: Tensor) -> None:
+        """Set the only values of images for which no step follows.
+
+        Args:
+            name: of the series.
+            value: [n, ...], of :attr:`rows`.
+            final: [n] bool, for which of them.
+        """
+        if name not in self.series and final.all():
+            self.series[name] = [value.cpu()]
+            return
+        if name not in self.series:
+            whole = torch.empty(self._count, *value.shape[1:], dtype=value.dtype)
+            self.series[name] = [whole]
+        self.series[name][0][self.rows[final]] = value[final.to(value.device)].cpu()
+
+    def fill(self, steps: int) -> None:
+        """Bring what grows with the steps to all of them, also when every image has stopped."""
+        for name in self._still:
+            while len(self.series[name]) < steps:
+                self.series[name].append(self._unchanged(name))
+
+    def _unchanged(self, name: str) -> Tensor:
+        last, still = self.series[name][-1], self._still[name]
+        return last.clone() if still is None else torch.full_like(last, still)

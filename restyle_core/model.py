@@ -24,9 +24,10 @@ from restyle_core.config import (
     file_sha256,
     find_model,
 )
+from restyle_core.convolution import Target
 from restyle_core.encoders import Encoder
 from restyle_core.errors import CheckpointError
-from restyle_core.folded_encoder import Target, prepare_encoder
+from restyle_core.folded_encoder import prepare_encoder
 from restyle_core.generator import Generator
 from restyle_core.metrics import MetricSet
 from restyle_core.model_weights import (

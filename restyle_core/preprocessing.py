@@ -42,9 +42,8 @@ def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
         batch = torch.as_tensor(images)
         if batch.ndim == 4 and batch.dtype == torch.uint8 and batch.shape[3] == 3:
             if tuple(batch.shape[1:3]) == size:
-                # Turned and made floats in one pass, with no memory but the result's.
-                scaled = torch.empty((len(batch), 3, *size)).copy_(batch.permute(0, 3, 1, 2))
-                return scaled.div_(127.5).sub_(1.0)
+                # Turned as bytes, a quarter of what floats would move.
+                return batch.cpu().permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
             return _from_pictures([_picture(pixels) for pixels in batch.cpu().numpy()], size)
         if batch.ndim == 4 and batch.is_floating_point() and batch.shape[1] == 3:
             return _from_floats(batch.float(), size)

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_core.bench.timing import timed
+from restyle_core.bench.timing import Clock, timed
 from restyle_core.config import EncoderKind
+from restyle_core.convolution import Convolution, Geometry, Target
 from restyle_core.encoders import encoder_from_state
-from restyle_core.folded_encoder import Convolution, Geometry, Target
 from restyle_core.generator import GeneratorConfig
 
 # Channels and side of layers that keep the processor busy.
@@ -96,25 +96,26 @@ def encoder_layers(
     return layers
 
 
-def bare_seconds(layers: list[Layer], target: Target, batch: int, repeats: int) -> float:
+def bare_seconds(
+    layers: list[Layer], target: Target, batch: int, repeats: int, clock: Clock
+) -> float:
     """Seconds that the layers take one by one, each in its best formulation, for one image."""
     alone = {
         layer: min(
-            timed(call, repeats, target.device).median
-            for call in _formulations(layer, target, batch)
+            timed(call, repeats, clock).median for call in _formulations(layer, target, batch)
         )
         for layer in set(layers)
     }
     return sum(alone[layer] for layer in layers) / batch
 
 
-def peak_flops(target: Target, batch: int, repeats: int) -> float:
+def peak_flops(target: Target, batch: int, repeats: int, clock: Clock) -> float:
     """Operations a second that the best of a few convolutions reaches."""
     rates = []
     for channels, side in _BUSY:
         layer = Layer(channels, channels, 3, 1, (side, side))
         for call in _formulations(layer, target, batch):
-            seconds = timed(call, repeats, target.device).median
+            seconds = timed(call, repeats, clock).median
             rates.append(batch * layer.flops / seconds)
     return max(rates)
 

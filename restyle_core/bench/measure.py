@@ -20,7 +20,7 @@ from restyle_core.bench.convolutions import (
 from restyle_core.bench.grouped import GroupedReference
 from restyle_core.bench.timing import Clock, Timing, timed
 from restyle_core.checkpoints import read_model
-from restyle_core.folded_encoder import Target
+from restyle_core.convolution import Target
 from restyle_core.hardware import choose_device
 from restyle_core.inversion import invert
 from restyle_core.model import Model, load_model
@@ -41,6 +41,7 @@ class Plan:
         repeats: measurements of everything.
         reference: measure the plain implementation too.
         device: ``auto``, ``cpu``, ``cuda``.
+        cpu_time: count the processor's time, see :class:`~restyle_core.bench.timing.Clock`.
     """
 
     dtypes: Sequence[str] = ("fp32", "bf16")
@@ -49,6 +50,7 @@ class Plan:
     repeats: int = 5
     reference: bool = True
     device: str = "auto"
+    cpu_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Bench:
         }
         self._flops["loop"] = self._steps * sum(self._flops.values())
         self.peaks: dict[str, float] = {}
+        self._clock = Clock(choose_device(plan.device), cpu=plan.cpu_time)
 
     def findings(self) -> Iterator[Finding]:
         """Measure one setting after the other: the fast path in each dtype, then the reference."""
@@ -135,7 +138,10 @@ class Bench:
 
     def _find_peak(self, dtype: str, target: Target) -> None:
         if dtype not in self.peaks:
-            rates = [peak_flops(target, batch, self._plan.repeats) for batch in self._plan.batches]
+            rates = [
+                peak_flops(target, batch, self._plan.repeats, self._clock)
+                for batch in self._plan.batches
+            ]
             self.peaks[dtype] = max(rates)
 
     @torch.inference_mode()
@@ -151,13 +157,13 @@ class Bench:
             kept[:] = [result.latents[:, -1]]
 
         timings = {
-            "encoder": timed(lambda: model.encode(x, y), repeats, model.device),
-            "synthesis": timed(lambda: model.synthesize(w), repeats, model.device),
-            "loop": timed(loop, repeats, model.device),
+            "encoder": timed(lambda: model.encode(x, y), repeats, self._clock),
+            "synthesis": timed(lambda: model.synthesize(w), repeats, self._clock),
+            "loop": timed(loop, repeats, self._clock),
         }
         target = Target(model.device, model.dtype)
         bare = {
-            stage: bare_seconds(layers, target, batch, repeats)
+            stage: bare_seconds(layers, target, batch, repeats, self._clock)
             for stage, layers in self._layers.items()
         }
         bare["loop"] = self._steps * sum(bare.values())
@@ -165,7 +171,7 @@ class Bench:
 
     @torch.inference_mode()
     def _reference(self, networks: GroupedReference, device: torch.device, batch: int) -> Finding:
-        x, clock = self._images(batch).to(device), Clock(device)
+        x, clock = self._images(batch).to(device), self._clock
         average = self._weights.encoders[self._weights.default_encoder].latent_avg.to(device)
         first = average.expand(batch, -1, -1)
         start = networks.pool(networks.synthesize(first))

@@ -55,6 +55,7 @@ class Made:
         unit: inputs in a unit.
         names: sources of the first inputs; made up for the rest.
         model: that the settings name.
+        fingerprint: of the model.
         seed: another one gives another run over the same inputs.
     """
 
@@ -68,13 +69,14 @@ class Made:
     unit: int = UNIT
     names: Sequence[str] = ()
     model: str = "faces64:restyle-psp"
+    fingerprint: str = "ab" * 32
     seed: int = 0
 
     @property
     def settings(self) -> ResolvedSettings:
         return ResolvedSettings(
             model=self.model,
-            model_fingerprint="ab" * 32,
+            model_fingerprint=self.fingerprint,
             steps=self.steps,
             align=True,
             faces="largest",
@@ -165,6 +167,7 @@ def _batch(made: Made, crops: Sequence[Crop], generator: np.random.Generator) ->
     )
     return Batch(
         crops=crops,
+        steps=[made.steps] * count,
         latents=latents,
         metrics={name: values.astype(np.float32) for name, values in metrics.items()},
         deltas=(0.3 * fall).astype(np.float32),

@@ -96,6 +96,43 @@ def test_rows_are_what_invert_gives(tiny_model: Path) -> None:
             assert np.abs(pixels_of - expected).max() <= 0.51
 
 
+def test_a_face_that_stops_early_has_rows_for_the_steps_it_took(tiny_model: Path) -> None:
+    aligned = unit(5)
+    model = load_model(tiny_model, dtype="fp32", device="cpu")
+    pixels = np.stack([crop.pixels for crop in aligned.crops])
+    deltas = invert(model, pixels, 3, deltas=True).deltas
+    assert deltas is not None
+    tolerance = float(deltas[:, :2].amin(dim=1).median()) * 1.001
+    taken = [
+        int((row < tolerance).nonzero()[0, 0]) + 1 if (row < tolerance).any() else 3
+        for row in deltas
+    ]
+    assert len(set(taken)) > 1
+
+    run = settings(save_steps="latents", reconstructions="all", tolerance=tolerance)
+    inverted = Inverter(str(tiny_model), run, device="cpu", threads=1)(aligned)
+    read = tables(inverted)
+    assert read[LATENTS].column("steps").to_pylist() == taken
+    frame = read[STEPS].to_pandas()
+    assert frame.step.tolist() == [step for last in taken for step in range(1, last + 1)]
+    assert (frame.delta[frame.step < 3] >= 0).all()
+    faces = frame.groupby(["image_id", "face"], sort=False)
+    ends = faces.last().reset_index()
+    assert ends.l2.tolist() == pytest.approx(read[LATENTS].column("l2").to_pylist())
+    ours = np.stack(ends["latent"])
+    assert np.array_equal(ours, np.stack(read[LATENTS].to_pandas()["latent"]))
+    images = read[RECONSTRUCTIONS].to_pandas()
+    assert images.step.tolist() == [step for last in taken for step in range(last + 1)]
+    # Means over all faces at each step: what a face came to counts in later steps too.
+    assert inverted.metrics["l2"].count == (5, 5, 5)
+
+    last = settings(reconstructions="last", tolerance=tolerance)
+    images = tables(Inverter(str(tiny_model), last, device="cpu", threads=1)(aligned))
+    assert images[RECONSTRUCTIONS].column("step").to_pylist() == [
+        step for end in taken for step in (0, end)
+    ]
+
+
 def test_identity_quads_and_rejects(tiny_model: Path) -> None:
     run = settings(save_steps="none", reconstructions="none")
     aligned = unit(5)

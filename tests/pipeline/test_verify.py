@@ -188,6 +188,28 @@ def test_damage_is_found(out: Path, name: str) -> None:
     assert not any("\n" in problem for problem in problems)
 
 
+def test_faces_that_stopped_early_are_accounted_for(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for index in range(3):
+        Image.new("RGB", (40, 40), (80 * index, 0, 0)).save(tmp_path / "images" / f"{index}.png")
+    settings = InversionSettings(
+        model=str(tiny_model), steps=3, align=False, metrics=("l2",), dtype="fp32", tolerance=2.0
+    )
+    out = tmp_path / "out"
+    invert_images(
+        Request(str(tmp_path / "images"), str(out), settings, device="cpu"), engine=in_process
+    )
+    assert pq.read_table(out / "latents").column("steps").to_pylist() == [1, 1, 1]
+    assert verify(str(out)).problems == []
+
+    def one_more(table: pa.Table) -> pa.Table:
+        steps = pa.array([4] * len(table), pa.int16())
+        return table.set_column(table.column_names.index("steps"), table.field("steps"), steps)
+
+    rewrite("latents", one_more)(out)
+    assert any("another number of steps" in each for each in verify(str(out)).problems)
+
+
 def test_a_damaged_entry_is_fatal(out: Path) -> None:
     next((out / "_ledger").glob("unit-*")).write_bytes(b"{")
     with pytest.raises(FatalError, match="delete it to have its unit run again"):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from restyle_core.config import EncoderKind
+from restyle_core.convolution import Target
 from restyle_core.encoders import StyleEncoder, build_encoder, encoder_from_state
-from restyle_core.folded_encoder import FoldedEncoder, Target, prepare_encoder
+from restyle_core.folded_encoder import FoldedEncoder, prepare_encoder
 from restyle_core.model_weights import fit
 from tests.restyle_core import plain
 from tests.restyle_core.fabricate import TINY, Fabricator

@@ -181,6 +181,70 @@ def test_the_batch_size_changes_nothing(model: Model, count: int, batch_size: in
     torch.testing.assert_close(one.deltas, other.deltas, atol=1e-4, rtol=1e-4)
 
 
+def test_an_image_stops_once_it_changes_less_than_the_tolerance(model: Model) -> None:
+    x = pictures(6, (64, 64))
+    options: dict[str, Any] = {"metrics": ["l2"], "deltas": True, "heatmaps": True}
+    full = invert(model, x, 6, reconstructions="all", **options)
+    assert full.deltas is not None
+    assert full.steps.tolist() == [6] * 6
+    # In the middle of what occurs, so that images stop at different steps, and some never.
+    tolerance = float(full.deltas[:, :-1].amin(dim=1).median()) * 1.001
+    below = full.deltas < tolerance
+    taken = [int(row.nonzero()[0, 0]) + 1 if row.any() else 6 for row in below]
+    assert len(set(taken)) > 1
+
+    result = invert(
+        model, x, 6, reconstructions="all", tolerance=tolerance, batch_size=4, **options
+    )
+    assert result.steps.tolist() == taken
+    for image, last in enumerate(taken):
+        # Steps that were not taken hold what was before, and no change.
+        chosen = [min(step, last - 1) for step in range(6)]
+        for ours, theirs in (
+            (result.latents, full.latents),
+            (result.reconstructions, full.reconstructions),
+            (result.metrics["l2"], full.metrics["l2"]),
+        ):
+            assert ours is not None
+            assert theirs is not None
+            torch.testing.assert_close(ours[image], theirs[image, chosen], atol=1e-4, rtol=1e-4)
+        for mine, whole in ((result.deltas, full.deltas), (result.heatmaps, full.heatmaps)):
+            assert mine is not None
+            assert whole is not None
+            torch.testing.assert_close(mine[image, :last], whole[image, :last], atol=1e-4, rtol=0.0)
+            assert not mine[image, last:].any()
+
+    least = invert(model, x, 6, latents="last", tolerance=tolerance)
+    assert least.steps.tolist() == taken
+    torch.testing.assert_close(least.latents, result.latents[:, -1:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(least.image, result.image, atol=1e-4, rtol=1e-4)
+
+
+def test_steps_that_nobody_needs_are_not_computed(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    encode = model.encode
+
+    def counted(x: torch.Tensor, current: torch.Tensor) -> torch.Tensor:
+        batches.append(len(x))
+        return encode(x, current)
+
+    monkeypatch.setattr(model, "encode", counted)
+    result = invert(model, pictures(3, (64, 64)), 9, deltas=True, tolerance=2.0)
+    assert batches == [3]
+    assert result.steps.tolist() == [1, 1, 1]
+    assert result.latents.shape == (3, 9, 8, 32)
+    assert result.deltas is not None
+    assert result.deltas.shape == (3, 9)
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, float("nan"), float("inf")])
+def test_an_impossible_tolerance_is_refused(model: Model, tolerance: float) -> None:
+    with pytest.raises(SpecError, match="tolerance"):
+        invert(model, pictures(1, (64, 64)), 2, tolerance=tolerance)
+
+
 def test_eight_bit_images_and_floats_give_the_same(model: Model) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     floats = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,0 +1,91 @@
+"use strict";
+// What is shown for an address, and the keys.
+
+function showRun(query) {
+  const run = RUNS[query.run];
+  $("run-name").textContent = run.name;
+  const facts = [run.uri, run.model, plural(run.steps, "step", "steps")];
+  $("run-facts").replaceChildren(...facts.map((fact) => make("span", {}, fact)));
+  if ($("run")) {
+    $("run").value = query.run;
+    $("with").value = query.with || "";
+    for (const option of $("with").options) option.disabled = option.value === query.run;
+  }
+  const plain = { run: query.run, with: query.with };
+  $("tab-faces").href = STATE.address("faces", plain);
+  $("tab-rejects").href = STATE.address("rejects", plain);
+  $("tab-faces").querySelector(".count").textContent = count(run.faces);
+  $("tab-rejects").querySelector(".count").textContent = run.rejects ? count(run.rejects) : "";
+  document.title = `${run.name}, ReStyle inversion`;
+}
+
+async function show() {
+  const address = location.hash || "#";
+  const { view, query } = STATE.read();
+  showRun(query);
+  for (const each of ["faces", "face", "rejects"]) $(`${each}-view`).hidden = each !== view;
+  $("tab-faces").setAttribute("aria-current", view === "rejects" ? "false" : "page");
+  $("tab-rejects").setAttribute("aria-current", view === "rejects" ? "page" : "false");
+  showError(null);
+  try {
+    await { faces: GALLERY, face: FACE, rejects: REJECTS }[view].load(query);
+  } catch (error) {
+    if (address === (location.hash || "#")) showError(error);
+  }
+  document.body.dataset.shown = address;
+}
+
+function moveAmongCards(key) {
+  const cards = [...$("cards").querySelectorAll("a.card")];
+  const at = cards.indexOf(document.activeElement);
+  if (!cards.length) return;
+  const top = cards[0].getBoundingClientRect().top;
+  const wide = cards.filter((card) => card.getBoundingClientRect().top === top).length;
+  const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -wide, ArrowDown: wide }[key];
+  const next = at < 0 ? 0 : Math.min(Math.max(at + by, 0), cards.length - 1);
+  cards[next].focus();
+}
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  const isTyping = event.target.matches("input:not([type=range]):not([type=checkbox]), select");
+  const { view, query } = STATE.read();
+  if (event.key === "Escape" && view === "face") {
+    STATE.go("faces", { ...query, face: "" });
+  } else if (isTyping) {
+    return;
+  } else if (event.key === "?") {
+    $("help").showModal();
+  } else if (event.key === "/" && view !== "face") {
+    $(view === "faces" ? "name" : "reject-name").focus();
+  } else if (view === "face" && (event.key === "p" || event.key === "n")) {
+    FACE.toNeighbour(event.key === "n" ? 1 : -1);
+  } else if (view === "faces" && (event.key === "[" || event.key === "]") && !$("pager").hidden) {
+    GALLERY.turn(event.key === "]" ? 1 : -1);
+  } else if (event.key.startsWith("Arrow") && !event.target.matches("input")) {
+    if (view === "faces") moveAmongCards(event.key);
+    else if (view === "face" && FACE.shown && /Left|Right/.test(event.key)) {
+      FACE.toStep((FACE.shown.at ?? 0) + (event.key === "ArrowRight" ? 1 : -1));
+    } else return;
+  } else {
+    return;
+  }
+  event.preventDefault();
+}
+
+GALLERY.setUp();
+REJECTS.setUp();
+FACE.setUp();
+EDITS.setUp();
+for (const id of ["run", "with"]) {
+  if (!$(id)) continue;
+  $(id).addEventListener("change", () => {
+    const { view } = STATE.read();
+    const [run, other] = [$("run").value, $("with").value];
+    STATE.go(view === "rejects" ? "rejects" : "faces", { run, with: other === run ? "" : other });
+  });
+}
+$("help-button").addEventListener("click", () => $("help").showModal());
+document.addEventListener("keydown", pressed);
+window.addEventListener("hashchange", show);
+show();

@@ -1,0 +1,73 @@
+"""A headless Chromium that tests drive, and the page of some runs served to it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from pipeline.view.run import ViewedRun
+from pipeline.view.server import ViewServer
+
+WAIT = 60
+"""Seconds; only a broken page takes as long, a loaded machine may take some."""
+
+
+def open_browser(profile: Path) -> WebDriver:
+    """Start Chromium without a window.
+
+    Args:
+        profile: a folder for what it keeps.
+    """
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip(
+            "no Chromium: the page is not tested (Debian: apt-get install chromium chromium-driver)"
+        )
+    options = Options()
+    options.binary_location = chromium
+    for argument in (
+        "--headless=new",
+        # Chromium refuses to start its sandbox as root.
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+        "--window-size=1300,900",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser.set_page_load_timeout(WAIT)
+    return browser
+
+
+@contextlib.contextmanager
+def served(runs: Sequence[ViewedRun]) -> Iterator[ViewServer]:
+    """Serve runs on loopback."""
+    with ViewServer(runs, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(0.05), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def until(browser: WebDriver, condition: str) -> None:
+    """Wait until a JavaScript expression is true."""
+    wait = WebDriverWait(browser, WAIT, poll_frequency=0.05)
+    wait.until(lambda each: each.execute_script(f"return Boolean({condition})"), condition)
