@@ -18,8 +18,8 @@ from pipeline.status import settings_of
 from pipeline.storage import open_storage
 from restyle_core.errors import SpecError
 from restyle_core.frequency_bands import band_edges, band_energies
-from restyle_core.inversion import refine
 from restyle_core.model import Model
+from restyle_core.refinement import refine
 
 _BATCH = 16
 

@@ -16,8 +16,8 @@ from pipeline.status import settings_of
 from pipeline.storage import open_storage
 from restyle_core import editing
 from restyle_core.directions import Direction, Layers, find_direction
-from restyle_core.inversion import refine
 from restyle_core.preprocessing import to_pictures
+from restyle_core.refinement import refine
 
 
 @dataclass(frozen=True, eq=False)
