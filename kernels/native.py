@@ -67,6 +67,34 @@ class EpilogueGradient(ctypes.Structure):
     ]
 
 
+class Layer(ctypes.Structure):
+    """What the two structures below share."""
+
+    _fields_ = [
+        ("dtype", _i32),
+        *((name, _pointer) for name in ("x", "y", "demodulation", "noise", "strength", "bias")),
+        ("style", _pointer),
+        *((name, _i64) for name in ("batch", "channels", "first", "rows", "columns", "y_stride")),
+    ]
+
+
+class BlurLayer(ctypes.Structure):
+    """Arguments of ``restyle_blur_layer``."""
+
+    _fields_ = [("layer", Layer), ("vertical", _pointer), ("horizontal", _pointer)]
+
+
+class ColourLayer(ctypes.Structure):
+    """Arguments of ``restyle_colour_layer``."""
+
+    _fields_ = [
+        ("layer", Layer),
+        *((name, _pointer) for name in ("weight", "colour_bias", "skip")),
+        *((name, _pointer) for name in ("vertical", "horizontal", "image")),
+        ("height", _i64),
+    ]
+
+
 class Library:
     """A loaded library.
 

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels import native
+from kernels.errors import KernelError
+from kernels.native import Impl
 from restyle_core import hardware
 from restyle_core.alignment import Framing
 from restyle_core.allocator import keep_freed_memory
@@ -26,7 +29,7 @@ from restyle_core.config import (
 )
 from restyle_core.convolution import Target
 from restyle_core.encoders import Encoder
-from restyle_core.errors import CheckpointError
+from restyle_core.errors import CheckpointError, FatalError
 from restyle_core.folded_encoder import prepare_encoder
 from restyle_core.generator import Generator
 from restyle_core.metrics import MetricSet
@@ -38,10 +41,12 @@ from restyle_core.model_weights import (
 )
 from restyle_core.preprocessing import Images, preprocess
 from restyle_core.published import published_weights, read_pickle
+from restyle_core.synthesis import PreparedSynthesis, prepare_synthesis
 
 # Values of the generator's largest activation that are in work at once. A megapixel image of the
 # published models has 33 million; several of them at once cost memory and save no time on a CPU.
 _ACTIVATION_BUDGET = {"cpu": 48_000_000, "cuda": 600_000_000}
+_LARGEST_CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,9 @@ class _Parts:
     latent_avg: Tensor
 
 
-def load_model(spec: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto") -> Model:
+def load_model(
+    spec: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", impl: Impl = "auto"
+) -> Model:
     """Load a model.
 
     Args:
@@ -62,15 +69,18 @@ def load_model(spec: str | os.PathLike[str], *, dtype: str = "auto", device: str
         dtype: of activations: ``fp32``, ``bf16``, or ``auto`` for bf16 where the processor has it
             in hardware.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        impl: of the generator's operators: ``native`` for compiled ones, ``reference`` for plain
+            PyTorch, ``auto`` for compiled ones where there is a compiler.
 
     Raises:
         SpecError: an unknown model, encoder, dtype or device.
         CheckpointError: files are missing, damaged, unsafe or do not fit together.
+        FatalError: ``native`` operators cannot be built.
     """
     # First, because a wrong option should not cost the reading of a gigabyte.
     placement = hardware.choose(dtype, device)
     keep_freed_memory()
-    return Model(_read(os.fspath(spec)), placement)
+    return Model(_read(os.fspath(spec)), placement, impl)
 
 
 def _read(spec: str) -> _Parts:
@@ -118,30 +128,41 @@ def _assemble(weights: ModelWeights, path: Path) -> tuple[Generator, Encoder, Te
     return generator, encoder, average
 
 
+def _prepare(generator: Generator, target: Target) -> tuple[str, PreparedSynthesis | None]:
+    try:
+        prepared = prepare_synthesis(generator, target)
+        return native.describe(target.device.type, generator.impl), prepared
+    except KernelError as error:
+        raise FatalError(str(error)) from error
+
+
 class Model:
     """A domain's generator and one encoder, on a device; made by :func:`load_model`.
 
     Attributes:
         config: what ``model.json`` says.
         encoder_name: which of the config's encoders this is.
-        generator: float32 parameters, activations in :attr:`dtype`.
+        generator: float32 parameters, activations in :attr:`dtype`. Renderings are made with
+            copies of them: a changed generator needs another Model.
         encoder: made ready for inference in :attr:`dtype`.
         latent_avg: [n_styles, style_dim] float32.
         device: where it computes.
         dtype: of activations.
         dtype_reason: the dtype and why, such as ``bf16: avx512_bf16``.
+        kernels: the generator's operators and why, such as ``native: g++ 12.2.0``.
         fingerprint: SHA-256 in hex of the weights and of every setting that changes a latent;
             the same wherever the files lie and whatever they are called.
     """
 
-    def __init__(self, parts: _Parts, placement: hardware.Placement) -> None:
+    def __init__(self, parts: _Parts, placement: hardware.Placement, impl: Impl = "auto") -> None:
         self.config = parts.config
         self.encoder_name = parts.encoder_name
         self.device = placement.device
         self.dtype = placement.dtype
         self.dtype_reason = placement.dtype_reason
         self.generator = parts.generator.to(self.device)
-        self.generator.dtype = self.dtype
+        self.generator.dtype, self.generator.impl = self.dtype, impl
+        self.kernels, self._prepared = _prepare(self.generator, Target(self.device, self.dtype))
         self.encoder = prepare_encoder(parts.encoder, Target(self.device, self.dtype))
         self.latent_avg = parts.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
@@ -212,14 +233,15 @@ class Model:
             [B, 3, H, W] float32, about [-1, 1] but not clipped; cars keep 384 of 512 rows.
         """
         latents = latents.to(self.device, torch.float32)
-        images = [
-            self._rows(self.generator.synthesis(chunk))
-            for chunk in torch.split(latents, self._chunk)
-        ]
+        render = self._prepared or self.generator.synthesis
+        images = [self._rows(render(chunk)) for chunk in torch.split(latents, self._chunk)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
     @functools.cached_property
     def _chunk(self) -> int:
+        if self._prepared is not None and self.device.type == "cpu":
+            # It splits large activations itself.
+            return _LARGEST_CHUNK
         widths = self.generator.config.widths
         sides = [4 << level for level in range(len(widths))]
         values = max(width * side * side for width, side in zip(widths, sides, strict=True))

@@ -92,4 +92,23 @@ RESTYLE_INLINE std::int64_t source(const Axis& axis, std::int64_t o, std::int64_
   return at / axis.up;
 }
 
+// Four taps of a convolution, the first of which belongs to the last value.
+template <typename A>
+RESTYLE_INLINE A four_taps(const A* taps, A a, A b, A c, A d) {
+  return taps[3] * a + taps[2] * b + taps[1] * c + taps[0] * d;
+}
+
+// Enlarging by two with four taps: output o of an axis sees input `index` and the one after it.
+// Either may lie outside, where the input is zero.
+template <typename A>
+struct Pair {
+  std::int64_t index;
+  A first, second;
+};
+template <typename A>
+RESTYLE_INLINE Pair<A> enlarged(const A* taps, std::int64_t o) {
+  if (o % 2 == 0) return {o / 2 - 1, taps[3], taps[1]};
+  return {o / 2, taps[2], taps[0]};
+}
+
 }  // namespace restyle

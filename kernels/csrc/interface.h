@@ -54,4 +54,42 @@ struct EpilogueGradient {
   void* scratch;
 };
 
+// What follows a convolution when nothing has to be differentiated: rows [first, first + rows) of a
+// styled layer, channels last. `x` is [batch, rows + halo, width, channels], one after another; `y`
+// points at row `first` of the first image, and image b is b * y_stride values further on.
+struct Layer {
+  std::int32_t dtype;
+  const void* x;
+  void* y;
+  const void* demodulation;
+  const void* noise;  // [height, columns] of the whole layer
+  const void* strength;
+  const void* bias;
+  const void* style;  // of the layer that reads y; may be null
+  std::int64_t batch, channels, first, rows, columns, y_stride;
+};
+
+// Smooths a transposed convolution's output, then goes on as an Epilogue does. Output row r and
+// column q see rows r + 1 to r + 4 of x, which has rows + 5 of them, and columns q - 1 to q + 2 of
+// x, which has columns + 1. The filter is the outer product of two of four taps.
+struct BlurLayer {
+  Layer layer;
+  const void* vertical;
+  const void* horizontal;
+};
+
+// An Epilogue whose result is also projected to colour and added to the enlarged image of the
+// layers below. `y` may be null. `image` is [batch, 3, height, columns] of the compute type,
+// `skip`, which may be null, [batch, 3, height / 2, columns / 2].
+struct ColourLayer {
+  Layer layer;
+  const void* weight;  // [batch, 3, channels], modulated
+  const void* colour_bias;
+  const void* skip;
+  const void* vertical;
+  const void* horizontal;
+  void* image;
+  std::int64_t height;
+};
+
 }  // namespace restyle

@@ -1,0 +1,61 @@
+// Helpers of the CUDA sources. Offsets are 64 bits wide; grids stride, so that any size fits.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "interface.h"
+
+#define RESTYLE_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace restyle {
+
+constexpr int kThreads = 256;
+constexpr std::int64_t kBlocks = 16384;
+
+inline int blocks_for(std::int64_t count) {
+  const std::int64_t blocks = (count + kThreads - 1) / kThreads;
+  return static_cast<int>(blocks < kBlocks ? blocks : kBlocks);
+}
+
+__device__ inline std::int64_t first_index() {
+  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ inline std::int64_t stride() { return static_cast<std::int64_t>(gridDim.x) * blockDim.x; }
+
+template <typename Body>
+std::int32_t with_dtype(std::int32_t dtype, Body body) {
+  switch (dtype) {
+    case kFloat32:
+      body(float{});
+      break;
+    case kBFloat16:
+      body(bf16{});
+      break;
+    case kFloat64:
+      body(double{});
+      break;
+    case kFloat16:
+      body(__half{});
+      break;
+    default:
+      return kUnknownDType;
+  }
+  return static_cast<std::int32_t>(cudaGetLastError());
+}
+
+// Sum over a block; the result is thread 0's.
+template <typename A>
+__device__ A block_sum(A value) {
+  __shared__ A parts[kThreads];
+  parts[threadIdx.x] = value;
+  __syncthreads();
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
+    __syncthreads();
+  }
+  const A total = parts[0];
+  __syncthreads();
+  return total;
+}
+
+}  // namespace restyle

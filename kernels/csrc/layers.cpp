@@ -1,0 +1,237 @@
+// What follows a convolution in inference, channels last: each activation is read once, in float,
+// and written once, scaled as the next convolution wants it.
+#include <type_traits>
+
+#include "cpu.h"
+
+namespace restyle {
+namespace {
+
+// The vectors of one image with the gain multiplied in.
+template <typename A>
+struct LayerFactors {
+  std::vector<A> factor, bias, style;
+  A strength;
+
+  explicit LayerFactors(const Layer& p)
+      : factor(p.batch * p.channels), bias(p.channels), style(p.batch * p.channels, A(1)),
+        strength(*static_cast<const A*>(p.strength) * A(kGain)) {
+    const A* demodulation = static_cast<const A*>(p.demodulation);
+    for (std::size_t j = 0; j < factor.size(); ++j) factor[j] = demodulation[j] * A(kGain);
+    const A* biases = static_cast<const A*>(p.bias);
+    for (std::int64_t c = 0; c < p.channels; ++c) bias[c] = biases[c] * A(kGain);
+    const A* styles = static_cast<const A*>(p.style);
+    if (styles != nullptr) std::copy(styles, styles + style.size(), style.begin());
+  }
+};
+
+// Filtered values of a few columns stay in the first two levels of cache.
+constexpr std::int64_t kTile = 8192;
+
+// The four rows that an output row sees, filtered downwards, for columns [begin, end) of x; where
+// there is no column, zeros.
+template <typename T, typename A>
+void filter_down(const T* x, std::int64_t width, std::int64_t channels, const A* taps,
+                 std::int64_t begin, std::int64_t end, A* out) {
+  const std::int64_t row = width * channels;
+  const std::int64_t inside = std::max<std::int64_t>(begin, 0), stop = std::min(end, width);
+  std::fill(out, out + (inside - begin) * channels, A(0));
+  std::fill(out + (stop - begin) * channels, out + (end - begin) * channels, A(0));
+  const T* in = x + inside * channels;
+  A* at = out + (inside - begin) * channels;
+  const std::int64_t count = (stop - inside) * channels;
+#pragma omp simd
+  for (std::int64_t j = 0; j < count; ++j)
+    at[j] = four_taps(taps, load(in + j), load(in + row + j), load(in + 2 * row + j),
+                      load(in + 3 * row + j));
+}
+
+// The four columns that a pixel sees, filtered, and what follows.
+template <typename T, typename A>
+void filter_along(const A* __restrict v, std::int64_t channels, const A* __restrict taps, A noise,
+                  const A* __restrict factor, const A* __restrict bias, const A* __restrict style,
+                  T* __restrict out) {
+#pragma omp simd
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const A value = four_taps(taps, v[c], v[channels + c], v[2 * channels + c],
+                              v[3 * channels + c]);
+    store(out + c, styled(value, factor[c], noise + bias[c]) * style[c]);
+  }
+}
+
+template <typename T>
+void blur_layer(const BlurLayer& q) {
+  using A = compute_t<T>;
+  const Layer& p = q.layer;
+  const LayerFactors<A> f(p);
+  const A *down = static_cast<const A*>(q.vertical), *along = static_cast<const A*>(q.horizontal);
+  const std::int64_t channels = p.channels, width = p.columns + 1;
+  const std::int64_t tile = std::min(p.columns, std::max<std::int64_t>(4, kTile / channels));
+  const std::int64_t rows = p.batch * p.rows;
+  in_parallel(rows, rows * p.columns * channels, [&](std::int64_t from, std::int64_t to) {
+    std::vector<A> filtered((tile + 3) * channels);
+    for (std::int64_t at = from; at < to; ++at) {
+      const std::int64_t image = at / p.rows, row = at % p.rows;
+      const T* x = static_cast<const T*>(p.x) +
+                   (image * (p.rows + 5) + row + 1) * width * channels;
+      T* y = static_cast<T*>(p.y) + image * p.y_stride + row * p.columns * channels;
+      const A* noise = static_cast<const A*>(p.noise) + (p.first + row) * p.columns;
+      const A *factor = f.factor.data() + image * channels, *bias = f.bias.data();
+      const A* style = f.style.data() + image * channels;
+      for (std::int64_t begin = 0; begin < p.columns; begin += tile) {
+        const std::int64_t end = std::min(begin + tile, p.columns);
+        filter_down(x, width, channels, down, begin - 1, end + 2, filtered.data());
+        for (std::int64_t column = begin; column < end; ++column) {
+          const A* v = filtered.data() + (column - begin) * channels;
+          T* out = y + column * channels;
+          filter_along(v, channels, along, noise[column] * f.strength, factor, bias, style, out);
+        }
+      }
+    }
+  });
+}
+
+// One row of the enlarged image, for one colour; `buffer` holds columns / 2 + 2 values.
+template <typename A>
+void enlarge_row(const A* skip, std::int64_t height, std::int64_t columns, const A* down,
+                 const A* along, std::int64_t row, A* buffer, A* out) {
+  const std::int64_t narrow = columns / 2;
+  const Pair<A> pair = enlarged(down, row);
+  const bool above = pair.index >= 0, below = pair.index + 1 < height / 2;
+  const A* first = skip + (above ? pair.index : 0) * narrow;
+  const A* second = skip + (below ? pair.index + 1 : 0) * narrow;
+  const A one = above ? pair.first : A(0), other = below ? pair.second : A(0);
+  A* v = buffer + 1;
+  v[-1] = v[narrow] = 0;
+#pragma omp simd
+  for (std::int64_t j = 0; j < narrow; ++j) v[j] = one * first[j] + other * second[j];
+#pragma omp simd
+  for (std::int64_t j = 0; j < narrow; ++j) {
+    out[2 * j] += along[3] * v[j - 1] + along[1] * v[j];
+    out[2 * j + 1] += along[2] * v[j] + along[0] * v[j + 1];
+  }
+}
+
+// What a row of an image has in common. With kChannels known, the compiler keeps the vectors of a
+// narrow layer in registers; 0 stands for any number.
+template <typename A>
+struct RowFactors {
+  const A *__restrict factor, *__restrict bias, *__restrict style, *__restrict noise;
+  A strength;
+  std::int64_t channels, columns;
+};
+
+// Values that are converted to float at once: loops over two widths of numbers are slow.
+constexpr std::int64_t kConverted = 2048;
+
+// Pixels [begin, end) of a row, the first of which is at `x`: activations, and their sums weighted
+// for three colours, added to those.
+template <std::int64_t kChannels, bool kKeep, typename A>
+void colour_pixels(const RowFactors<A>& f, std::int64_t begin, std::int64_t end,
+                   const A* __restrict x, A* __restrict y, const A* __restrict weight,
+                   A* __restrict red, A* __restrict green, A* __restrict blue) {
+  const std::int64_t channels = kChannels ? kChannels : f.channels;
+  const A *__restrict factor = f.factor, *__restrict bias = f.bias, *__restrict style = f.style;
+  for (std::int64_t j = begin; j < end; ++j) {
+    const A noise = f.noise[j] * f.strength;
+    const A* in = x + (j - begin) * channels;
+    A* out = y + (j - begin) * channels;
+    A r = 0, g = 0, b = 0;
+#pragma omp simd reduction(+ : r, g, b)
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const A value = styled(in[c], factor[c], noise + bias[c]);
+      if (kKeep) out[c] = value * style[c];
+      r += value * weight[c];
+      g += value * weight[channels + c];
+      b += value * weight[2 * channels + c];
+    }
+    red[j] += r;
+    green[j] += g;
+    blue[j] += b;
+  }
+}
+
+template <std::int64_t kChannels, bool kKeep, typename T, typename A>
+void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight, A* const* colours) {
+  if constexpr (std::is_same_v<T, A>) {
+    colour_pixels<kChannels, kKeep>(f, 0, f.columns, x, y, weight, colours[0], colours[1],
+                                    colours[2]);
+  } else {
+    const std::int64_t block = std::max<std::int64_t>(1, kConverted / f.channels);
+    std::vector<A> before(block * f.channels), after(kKeep ? block * f.channels : 0);
+    A *__restrict from = before.data(), *__restrict kept = after.data();
+    for (std::int64_t begin = 0; begin < f.columns; begin += block) {
+      const std::int64_t end = std::min(begin + block, f.columns);
+      const std::int64_t start = begin * f.channels, count = (end - begin) * f.channels;
+#pragma omp simd
+      for (std::int64_t i = 0; i < count; ++i) from[i] = load(x + start + i);
+      colour_pixels<kChannels, kKeep>(f, begin, end, from, kept, weight, colours[0], colours[1],
+                                      colours[2]);
+      if constexpr (kKeep) {
+#pragma omp simd
+        for (std::int64_t i = 0; i < count; ++i) store(y + start + i, kept[i]);
+      }
+    }
+  }
+}
+
+template <bool kKeep, typename T, typename A>
+void colour_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight, A* const* colours) {
+  const auto row = f.channels == 32   ? colour_row<32, kKeep, T, A>
+                   : f.channels == 64 ? colour_row<64, kKeep, T, A>
+                                      : colour_row<0, kKeep, T, A>;
+  row(f, x, y, weight, colours);
+}
+
+template <typename T>
+void colour_layer(const ColourLayer& q) {
+  using A = compute_t<T>;
+  const Layer& p = q.layer;
+  const LayerFactors<A> f(p);
+  const std::int64_t channels = p.channels, columns = p.columns, rows = p.batch * p.rows;
+  const A* colour_bias = static_cast<const A*>(q.colour_bias);
+  const A *down = static_cast<const A*>(q.vertical), *along = static_cast<const A*>(q.horizontal);
+  in_parallel(rows, rows * columns * channels, [&](std::int64_t from, std::int64_t to) {
+    std::vector<A> buffer(columns / 2 + 2);
+    for (std::int64_t at = from; at < to; ++at) {
+      const std::int64_t image = at / p.rows, row = at % p.rows, place = p.first + row;
+      const T* x = static_cast<const T*>(p.x) + at * columns * channels;
+      T* y = p.y == nullptr ? nullptr
+                            : static_cast<T*>(p.y) + image * p.y_stride + row * columns * channels;
+      const RowFactors<A> row_factors{f.factor.data() + image * channels,
+                                      f.bias.data(),
+                                      f.style.data() + image * channels,
+                                      static_cast<const A*>(p.noise) + place * columns,
+                                      f.strength,
+                                      channels,
+                                      columns};
+      const A* weight = static_cast<const A*>(q.weight) + image * 3 * channels;
+      A* colours[3];
+      for (std::int64_t k = 0; k < 3; ++k) {
+        const std::int64_t plane = image * 3 + k;
+        colours[k] = static_cast<A*>(q.image) + (plane * q.height + place) * columns;
+        std::fill(colours[k], colours[k] + columns, colour_bias[k]);
+        if (q.skip != nullptr)
+          enlarge_row(static_cast<const A*>(q.skip) + plane * (q.height / 2) * (columns / 2),
+                      q.height, columns, down, along, place, buffer.data(), colours[k]);
+      }
+      if (y == nullptr) {
+        colour_row_of<false>(row_factors, x, y, weight, colours);
+      } else {
+        colour_row_of<true>(row_factors, x, y, weight, colours);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+RESTYLE_EXPORT std::int32_t restyle_blur_layer(const BlurLayer* q) {
+  return with_dtype(q->layer.dtype, [&](auto type) { blur_layer<decltype(type)>(*q); });
+}
+
+RESTYLE_EXPORT std::int32_t restyle_colour_layer(const ColourLayer* q) {
+  return with_dtype(q->layer.dtype, [&](auto type) { colour_layer<decltype(type)>(*q); });
+}
+
+}  // namespace restyle
