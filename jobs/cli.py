@@ -26,6 +26,7 @@ from jobs.plan import plan
 from jobs.query import query
 from jobs.retry_rejects import retry_rejects
 from jobs.runs import runs
+from jobs.similar import similar
 from jobs.spec import app as spec
 from jobs.submit import submit
 from jobs.toonify import toonify
@@ -50,6 +51,7 @@ app.command(name="retry-rejects")(retry_rejects)
 app.command()(status)
 app.command()(verify)
 app.command()(query)
+app.command()(similar)
 app.command()(view)
 app.command()(compact)
 app.command()(runs)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.inspection import Out
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Format(StrEnum):
@@ -42,15 +45,20 @@ def query(
     The tables are latents, steps, reconstructions and rejects, with the rows that stand now;
     all_latents and so on also have those of older revisions.
     """
-    from jobs.answers import print_csv, print_json, print_table
     from pipeline.query import query as ask
 
+    show(ask(out, sql), output_format)
+
+
+def show(answer: pa.RecordBatchReader, output_format: Format) -> None:
+    """Print rows in the wanted way; a reader that has seen enough may go, as ``head`` does."""
+    from jobs.answers import print_csv, print_json, print_table
+
     printers = {Format.TABLE: print_table, Format.CSV: print_csv, Format.JSON: print_json}
-    answer = ask(out, sql)
     try:
         printers[output_format](answer)
         sys.stdout.flush()
     except BrokenPipeError as error:
-        # Whoever reads has seen enough, as head does; what is still held must not be tried again.
+        # What is still held must not be tried again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from error

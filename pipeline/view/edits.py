@@ -8,17 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipeline.current import Current
-from pipeline.datasets import LATENTS
-from pipeline.latent_file import open_latents
-from pipeline.parquet_files import file_of
+from pipeline.latent_of import stored_latent
 from pipeline.run_record import read_run
 from pipeline.view.faces import Place
 from restyle_core.config import find_model, read_config
 from restyle_core.directions import About, directions_of, read_about, read_direction
-from restyle_core.errors import FatalError, RestyleError, SpecError
+from restyle_core.errors import RestyleError, SpecError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +98,7 @@ class Edits:
         from restyle_core.editing import apply
 
         model = self._load()
-        latent: Tensor = torch.from_numpy(self._latent(place))
+        latent: Tensor = torch.from_numpy(stored_latent(self._current, place)[None])
         for name, strength in strengths.items():
             if strength:
                 latent = apply(latent, self._direction(name), strength)
@@ -115,15 +111,6 @@ class Edits:
             buffer, "WEBP", lossless=side <= 128, quality=90
         )
         return buffer.getvalue()
-
-    def _latent(self, place: Place) -> np.ndarray:
-        named = file_of(place.files, LATENTS)
-        if named is None:
-            raise FatalError("the latents of this face are missing")
-        with open_latents(self._current.out, named[0]) as file:
-            target = np.empty((1, file.shape[0] * file.shape[1]), np.float32)
-            file.read_into(np.array([place.row]), target)
-            return target.reshape(1, *file.shape)
 
     def _load(self) -> Model:
         if self._model is None:

@@ -9,6 +9,7 @@ counts.
 - ``raw``: the bytes of all files of ``latents/`` read into one array.
 - ``read_latents``: the table and the array.
 - ``where``: the same with a condition that half of the rows meet.
+- ``similar``: the ten nearest neighbours of a latent.
 - ``compacted``: ``read_latents`` after ``restyle compact``.
 """
 
@@ -62,6 +63,12 @@ rows, latents = read_latents(sys.argv[1], where={where!r})
 assert len(rows) == len(latents)
 """
 
+_SIMILAR = """
+from pipeline.current import read_current
+from pipeline.similar import nearest
+assert nearest(read_current(sys.argv[1]), np.zeros((18, 512), np.float32), 10).num_rows == 10
+"""
+
 
 def measure(body: str, out: Path) -> Cost:
     """What some lines take."""
@@ -93,6 +100,7 @@ def main() -> None:
             "raw": _RAW,
             "read_latents": _READ.format(where=None),
             "where": _READ.format(where="id_similarity > 0.7"),
+            "similar": _SIMILAR,
         }
         best = _best(bodies, out, given.rounds)
         compact(str(out))

@@ -1,0 +1,45 @@
+"""``restyle similar``: the faces of an output whose latents lie nearest to a given one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobs.inspection import Out
+from jobs.query import Format, show
+
+
+def similar(
+    out: Out,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="An input of OUT, by its source or image_id; an image; or a latent as .npy.",
+        ),
+    ],
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 10,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="RANGES", help="Styles that count, as 0-3 or 0-1,8; all if left out."),
+    ] = None,
+    face: Annotated[int, typer.Option(min=0, help="Number of the face in an input of OUT.")] = 0,
+    output_format: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    model: Annotated[
+        str | None, typer.Option(help="Inverts an image, where OUT's own model lies elsewhere now.")
+    ] = None,
+) -> None:
+    """List the faces nearest in latent space: exact, however many there are.
+
+    Distance is the root mean square, over the styles, of the distance between style vectors.
+    """
+    from pipeline.current import read_current
+    from pipeline.latent_of import latent_of
+    from pipeline.similar import nearest
+    from restyle_core.directions import parse_layers
+
+    chosen = None if layers is None else parse_layers(layers)
+    current = read_current(out)
+    latent = latent_of(current, what, face, model)
+    show(nearest(current, latent, count, chosen).to_reader(), output_format)

@@ -1,0 +1,138 @@
+"""The latent that a person means: of a face in a run, in a file, or of a photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pipeline.current import Current
+from pipeline.datasets import LATENTS
+from pipeline.latent_file import open_latents
+from pipeline.latent_pages import FloatArray
+from pipeline.parquet_files import file_of
+from pipeline.run_record import read_run
+from pipeline.view.faces import FaceTable, Place, read_faces
+from restyle_core.errors import FatalError, RejectError, SpecError
+
+
+def stored_latent(current: Current, place: Place) -> FloatArray:
+    """The latent [n_styles, style_dim] of a face.
+
+    Raises:
+        FatalError: the file is missing or damaged.
+    """
+    named = file_of(place.files, LATENTS)
+    if named is None:
+        raise FatalError(
+            "the latents of this face are missing; `restyle verify` tells what else is"
+        )
+    with open_latents(current.out, named[0]) as file:
+        target = np.empty((1, file.shape[0] * file.shape[1]), np.float32)
+        file.read_into(np.array([place.row]), target)
+        return target.reshape(file.shape)
+
+
+def latent_of(current: Current, what: str, face: int = 0, model: str | None = None) -> FloatArray:
+    """Find the latent of what a person names.
+
+    Args:
+        current: the run.
+        what: a ``.npy`` file with a latent; else the source or ``image_id`` of an input of the
+            run, or the end of its source after a slash; else an image file, which is inverted.
+        face: number of the face in its photograph, for an input of the run.
+        model: to invert an image with; the run's own when None.
+
+    Returns:
+        [n_styles, style_dim] float32.
+
+    Raises:
+        SpecError: there is no such thing, or it gives no latent.
+        FatalError: a file is damaged.
+    """
+    path = Path(what)
+    if path.suffix == ".npy":
+        return _loaded(path)
+    faces = read_faces(current)
+    number = _find(faces, what, face)
+    if number is not None:
+        return stored_latent(current, faces.place(number))
+    if path.is_file():
+        return _inverted(current, path, model)
+    raise SpecError(
+        f"{what} is neither an input with a face {face} in {current.storage.uri} nor a file; "
+        "name one of its sources, an image or a .npy file"
+    )
+
+
+def _find(faces: FaceTable, what: str, face: int) -> int | None:
+    rows = faces.rows
+    is_face = pc.equal(rows["face"], face)
+    for is_meant in (
+        pc.or_(pc.equal(rows["source"], what), pc.equal(rows["image_id"], what)),
+        pc.ends_with(rows["source"], f"/{what}"),
+    ):
+        found = np.flatnonzero(np.asarray(pc.and_(is_meant, is_face)))
+        if len(found) > 1:
+            sources = rows["source"].take(found[:2].tolist()).to_pylist()
+            raise SpecError(f"{what} may be {sources[0]} or {sources[1]}; name one of them whole")
+        if len(found):
+            return int(found[0])
+    return None
+
+
+def _loaded(path: Path) -> FloatArray:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SpecError(f"{path} cannot be read as .npy: {error}") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        raise SpecError(f"{path} holds no floating-point array")
+    if values.ndim == 3 and len(values) == 1:
+        values = values[0]
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise SpecError(f"{path} holds {list(values.shape)}; one finite latent is needed")
+    latent: FloatArray = values.astype(np.float32)
+    return latent
+
+
+def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
+    """As the run inverts, its largest face."""
+    from pipeline.cut_outs import CropSettings, cut_out
+    from pipeline.model_identity import identify
+    from pipeline.preparation import FACE_CROP
+
+    settings = current.settings
+    if settings.bootstrap is not None:
+        raise SpecError(
+            f"{current.storage.uri} was made by two models, so {path} cannot be inverted like it; "
+            "name one of its sources or a .npy file"
+        )
+    run = read_run(current.storage)
+    spec = model or (str(run.model.get("spec", "")) if run else "") or settings.model
+    known = identify(spec)
+    if known.fingerprint != settings.model_fingerprint:
+        raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")
+    config = known.config
+    crop = CropSettings(
+        align=settings.align,
+        faces="largest",
+        size=(FACE_CROP, FACE_CROP) if settings.align else config.image_size,
+        framing_scale=config.framing_scale,
+        framing_shift=config.framing_shift,
+    )
+    try:
+        pixels = np.array(cut_out(path.read_bytes(), crop)[0].pixels)
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from error
+    except RejectError as error:
+        raise SpecError(f"{path} gives no latent: {error}") from error
+    from restyle_core.inversion import invert
+    from restyle_core.model import load_model
+
+    result = invert(
+        load_model(spec, dtype=settings.dtype), pixels[None], steps=settings.steps, metrics=()
+    )
+    latent: FloatArray = result.latents[0, -1].float().cpu().numpy()
+    return latent
