@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 import warnings
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from kernels import build, toolchain
+from kernels.choice import Impl, resolved
 from kernels.errors import KernelError, KernelWarning
-
-Impl = Literal["auto", "native", "reference"]
-"""``native``: compiled, or an error; ``reference``: plain PyTorch; ``auto``: whichever works."""
-
-IMPLS: tuple[Impl, ...] = ("auto", "native", "reference")
-
-VARIABLE = "RESTYLE_KERNELS"
-"""What ``auto`` means in this environment: ``auto``, ``native`` or ``reference``."""
 
 _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2, torch.float16: 3}
 _DTYPES = {"cpu": {torch.float32, torch.bfloat16, torch.float64}, "cuda": set(_CODES)}
@@ -187,19 +178,6 @@ def library_for(x: Tensor, impl: Impl) -> Library | None:
             raise KernelError(f"there are no compiled operators for {x.dtype} on {target}")
         return None
     return library(target, impl)
-
-
-def resolved(impl: str) -> Impl:
-    """``auto`` as the environment wants it.
-
-    Raises:
-        KernelError: an unknown name.
-    """
-    wanted = os.environ.get(VARIABLE, "auto") if impl == "auto" else impl
-    for known in IMPLS:
-        if wanted == known:
-            return known
-    raise KernelError(f"{wanted!r} are no kernels; use {', '.join(IMPLS)}")
 
 
 def describe(target: str, impl: Impl = "auto") -> str:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import native, reference
-from kernels.native import Impl
+from kernels import choice, native, reference
+from kernels.choice import Impl
 
 
 def upfirdn2d(
@@ -28,7 +28,7 @@ def upfirdn2d(
     impl: Impl = "auto",
 ) -> Tensor:
     """See :func:`kernels.reference.upfirdn2d`; differentiable in ``x``."""
-    if native.resolved(impl) == "reference":
+    if choice.resolved(impl) == "reference":
         return reference.upfirdn2d(x, fir, up=up, down=down, padding=padding)
     y: Tensor = _upfirdn2d(x, fir, up, down, list(padding), impl)
     return y
@@ -64,7 +64,7 @@ def noise_bias_act(
     impl: Impl = "auto",
 ) -> Tensor:
     """See :func:`kernels.reference.noise_bias_act`; differentiable in all but ``noise``."""
-    if native.resolved(impl) == "reference":
+    if choice.resolved(impl) == "reference":
         return reference.noise_bias_act(x, demodulation, noise, noise_weight, bias)
     y: Tensor = _noise_bias_act(x, demodulation, noise, noise_weight, bias, impl)
     return y
@@ -77,7 +77,7 @@ def noise_bias_act(
 def _upfirdn2d(
     x: Tensor, fir: Tensor, up: int, down: int, padding: Sequence[int], impl: str
 ) -> Tensor:
-    library = native.library_for(x, native.resolved(impl))
+    library = native.library_for(x, choice.resolved(impl))
     if library is None:
         return reference.upfirdn2d(x, fir, up=up, down=down, padding=padding)
     y: Tensor = _upfirdn2d_shape(x, fir, up, down, padding, impl)
@@ -148,7 +148,7 @@ _upfirdn2d.register_autograd(_upfirdn2d_backward, setup_context=_save_upfirdn2d)
 def _noise_bias_act(
     x: Tensor, demodulation: Tensor, noise: Tensor, noise_weight: Tensor, bias: Tensor, impl: str
 ) -> Tensor:
-    library = native.library_for(x, native.resolved(impl))
+    library = native.library_for(x, choice.resolved(impl))
     if library is None:
         return reference.noise_bias_act(x, demodulation, noise, noise_weight, bias)
     layout = _layout(x)
@@ -178,7 +178,7 @@ def _noise_bias_act_backward(
     bias: Tensor,
     impl: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    library = native.library_for(x, native.resolved(impl))
+    library = native.library_for(x, choice.resolved(impl))
     if library is None:
         return _reference_gradients(gradient, x, demodulation, noise, noise_weight, bias)
     layout = _layout(x)

@@ -10,9 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernels.choice import built_ahead
+from kernels.errors import KernelError
 from pipeline.request import Workers
 from pipeline.settings import Precision
-from restyle_core.errors import SpecError
+from restyle_core.errors import FatalError, SpecError
 
 # Device files of NVIDIA's driver, its form under WSL, and AMD's.
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
@@ -68,6 +70,28 @@ def choose(dtype: str, device: str, workers: Workers | None = None) -> Placement
     found = choose_with_torch(dtype, device)
     precision: Precision = "fp32" if found.dtype == DTYPES["fp32"] else "bf16"
     return Placement(str(found.device), precision, found.dtype_reason)
+
+
+PLAIN = "reference: "
+"""Begins what :func:`operators` says of operators that are not compiled."""
+
+
+def operators(device: str, workers: Workers | None = None) -> str:
+    """Which of the generator's operators will be used, and why; compiled ones are built now.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: where they will be used; on this machine when None.
+
+    Raises:
+        FatalError: compiled ones are insisted on, and cannot be built.
+    """
+    if workers is not None and workers.address is not None:
+        return "chosen by each worker"
+    try:
+        return built_ahead(device.partition(":")[0])
+    except KernelError as error:
+        raise FatalError(str(error)) from error
 
 
 def _on_cluster(dtype: str, device: str, workers: Workers) -> Placement | None:

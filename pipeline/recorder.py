@@ -35,12 +35,14 @@ class Recorder:
 
     Attributes:
         device: where it computes; filled in when that is known.
+        kernels: by which operators; the same.
         planned: what planning came to; the same.
         progress: how far it is.
     """
 
     def __init__(self, request: Request, prepared: Preparation, command: Command) -> None:
         self.device = request.device
+        self.kernels = ""
         self.planned = Planned()
         self.progress = Progress(0, 0, 0, 0.0)
         self._request = request
@@ -96,6 +98,7 @@ class Recorder:
             device=self.device,
             dtype=settings.dtype,
             dtype_reason=prepared.dtype_reason,
+            kernels=self.kernels,
             steps=settings.steps,
             reconstructions=settings.reconstructions,
             metrics=list(settings.metrics),

@@ -208,6 +208,8 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
     ]
     if run is not None:
         facts.append(("Device", f"{run.device}, {run.machine.get('cores', '?')} cores"))
+        if run.kernels:
+            facts.append(("Operators", run.kernels))
         facts.append(("Version", run.versions.get("restyle-pipeline", "unknown")))
     return [*facts, ("Settings", settings.fingerprint[:12])]
 

@@ -13,7 +13,7 @@ from pipeline.input_plan import InputPlan, plan_input
 from pipeline.known import Known
 from pipeline.lock import DriverLock, driver_lock
 from pipeline.manifest import UnitRef, plan_names
-from pipeline.placement import choose
+from pipeline.placement import PLAIN, choose, operators
 from pipeline.planner import Planned
 from pipeline.preparation import Preparation, job_of, prepare
 from pipeline.recorder import Recorder
@@ -164,6 +164,9 @@ class _Run:
             f"{prepared.model.name}, {plural(prepared.settings.steps, 'step')}, "
             f"{prepared.dtype_reason}, device {self._record.device}"
         )
+        self._record.kernels = operators(self._record.device, self._request.workers)
+        if self._record.kernels.startswith(PLAIN):
+            self._listener.noted(f"the generator's operators: {self._record.kernels}")
         for folder in ("", ledger.FOLDER, *DATASETS):
             self._storage.sweep(folder)
         self._bind()

@@ -124,6 +124,7 @@ class RunRecord(BaseModel):
         device: where it was computed.
         dtype: what it was computed in.
         dtype_reason: why.
+        kernels: by which of the generator's operators, and why.
         steps: refinement steps.
         reconstructions: which were kept.
         metrics: which were measured.
@@ -150,6 +151,7 @@ class RunRecord(BaseModel):
     device: str
     dtype: str
     dtype_reason: str
+    kernels: str = ""
     steps: int
     reconstructions: str
     metrics: list[str]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kernels import operators as ops
 from kernels import reference
-from kernels.native import Impl
+from kernels.choice import Impl
 from restyle_core.errors import CheckpointError
 from restyle_core.start_values import noise
 
@@ -230,7 +230,7 @@ class Generator(nn.Module):
     """StyleGAN2: mapping network and synthesis network.
 
     Parameters are float32. Activations are computed in :attr:`dtype`, styles always in float32;
-    :attr:`impl` says by which operators, see :data:`kernels.native.Impl`.
+    :attr:`impl` says by which operators, see :data:`kernels.choice.Impl`.
 
     Args:
         config: the shape.

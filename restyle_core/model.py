@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import native
+from kernels.choice import Impl
 from kernels.errors import KernelError
-from kernels.native import Impl
 from restyle_core import hardware
 from restyle_core.alignment import Framing
 from restyle_core.allocator import keep_freed_memory

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import native
+from kernels import choice
 from kernels.layers import (
     Colour,
     Epilogue,
@@ -141,7 +141,7 @@ def test_without_a_compiler_they_do_the_same(monkeypatch: pytest.MonkeyPatch) ->
     colour = Colour(torch.rand(2, 3, 4), torch.rand(3), *taps, torch.rand(2, 3, 2, 3))
     results = []
     for impl in ("native", "reference"):
-        monkeypatch.setenv(native.VARIABLE, impl)
+        monkeypatch.setenv(choice.VARIABLE, impl)
         y = torch.empty(2, 4, 4, 6).contiguous(memory_format=torch.channels_last)
         z, image = torch.empty_like(y), torch.empty(2, 3, 4, 6)
         blur_layer(x, y, 0, after, taps)

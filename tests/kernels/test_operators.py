@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import native, operators, reference
+from kernels import choice, native, operators, reference
 from kernels.errors import KernelError
 
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float64: 1e-12}
@@ -174,4 +174,4 @@ def test_what_there_is_no_native_operator_for() -> None:
     with pytest.raises(KernelError, match="no compiled operators for mps"):
         native.library("mps", "native")
     with pytest.raises(KernelError, match="'fast' are no kernels; use auto, native, reference"):
-        native.resolved("fast")
+        choice.resolved("fast")

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from pipeline import placement
-from pipeline.placement import Placement, choose
+from pipeline.placement import PLAIN, Placement, choose, operators
 from pipeline.request import Workers
 from restyle_core import hardware
-from restyle_core.errors import SpecError
+from restyle_core.errors import FatalError, SpecError
 
 
 @pytest.mark.parametrize("dtype", ["auto", "fp32", "bf16"])
@@ -85,3 +85,15 @@ def test_a_cluster_is_asked_for_its_gpus(
 def test_what_a_cluster_cannot_do(dtype: str, device: str) -> None:
     with pytest.raises(SpecError, match=r"cuda|int4"):
         choose(dtype, device, Workers(address="auto"))
+
+
+def test_the_operators_are_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESTYLE_KERNELS", raising=False)
+    assert operators("cpu").startswith("native: ")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    plain = operators("cpu", Workers())
+    assert plain.startswith(f"{PLAIN}no C++ compiler: no-such-compiler not found")
+    assert operators("cuda", Workers(address="auto")) == "chosen by each worker"
+    monkeypatch.setenv("RESTYLE_KERNELS", "native")
+    with pytest.raises(FatalError, match="no-such-compiler not found; install"):
+        operators("cpu")

@@ -121,6 +121,7 @@ def test_a_run_accounts_for_every_input(request_of: Callable[..., Request], tmp_
     assert record["counts"]["rejects"] == {"empty": 1, "not_an_image": 1}
     assert (record["steps"], record["reconstructions"], record["metrics"]) == (2, "last", ["l2"])
     assert (record["dtype"], record["device"]) == ("fp32", "cpu")
+    assert record["kernels"].startswith("native: ")
     assert record["versions"]["torch"].startswith("2.")
     assert record["settings"]["model_fingerprint"] == record["model"]["fingerprint"]
     steps = pd.read_parquet(tmp_path / "out" / "steps")
