@@ -21,11 +21,15 @@ RunPath = Annotated[
 
 @app.command("generator")
 def train_generator(spec: SpecPath, out: RunPath) -> None:
-    """Distil a StyleGAN2 generator from crops that know their z."""
+    """Train a StyleGAN2 generator: on images alone, by distillation, or from a parent."""
     from restyle_core.training.generator import GeneratorTrainer
-    from restyle_core.training.spec import GeneratorSpec, load_spec
+    from restyle_core.training.generator_spec import GeneratorSpec
+    from restyle_core.training.spec import load_spec
+    from restyle_core.training.stylegan import StyleGanTrainer
 
-    GeneratorTrainer(load_spec(spec, GeneratorSpec), out).run(typer.echo)
+    wanted = load_spec(spec, GeneratorSpec)
+    trainer = GeneratorTrainer if wanted.gan is None else StyleGanTrainer
+    trainer(wanted, out).run(typer.echo)
 
 
 @app.command("encoder")

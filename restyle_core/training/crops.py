@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from restyle_core.errors import SpecError
+from restyle_core.errors import RejectError, SpecError
+from restyle_core.images import decode_image
+
+_ARRAYS = ("images", "z", "latents", "targets")
+
+SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".eps"}
+"""How the names of files end that are taken for images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,39 +29,95 @@ class CropSet:
         images: [N, 3, S, S] uint8.
         z: [N, z_dim] float32, the teacher's input for each image; z_dim is 0 where the files
             carry none.
+        latents: [N, n_styles, style_dim] float16, the latent in W+ that each image belongs to;
+            None where the files carry none.
+        targets: [N, 3, S, S] uint8, what an encoder's reconstruction of each image is compared
+            with, where that is not the image itself; None where the files carry none.
     """
 
     images: Tensor
     z: Tensor
+    latents: Tensor | None = None
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     @classmethod
-    def load(cls, paths: Sequence[Path]) -> CropSet:
-        """Read and join .npz files.
+    def load(cls, paths: Sequence[Path], size: int | None = None) -> CropSet:
+        """Read and join .npz files and folders of images.
+
+        Args:
+            paths: files and folders.
+            size: side in pixels that images of folders are brought to.
 
         Raises:
-            SpecError: a file is missing, damaged, or has no ``images``; ``z`` is in some only.
+            SpecError: a file is missing, damaged, or has no ``images``; a folder has none;
+                ``z`` is in some only; sizes differ.
         """
-        images, codes = [], []
-        for path in paths:
-            try:
-                with np.load(path, allow_pickle=False) as data:
-                    images.append(torch.from_numpy(data["images"]).permute(0, 3, 1, 2))
-                    if "z" in data:
-                        codes.append(torch.from_numpy(data["z"]))
-            except (OSError, ValueError, KeyError) as error:
-                raise SpecError(f"{path} is no file of training crops: {error}") from error
-        if codes and len(codes) != len(images):
-            raise SpecError(f"some of {', '.join(map(str, paths))} carry z and some do not")
-        joined = torch.cat(images).contiguous()
-        z = torch.cat(codes) if codes else torch.empty(len(joined), 0)
-        return cls(joined, z)
+        parts = [
+            {"images": read_folder(path, size)} if path.is_dir() else _read_arrays(path)
+            for path in paths
+        ]
+        named = ", ".join(map(str, paths))
+        if len({tuple(part["images"].shape[1:]) for part in parts}) > 1:
+            raise SpecError(f"{named} hold images of different sizes")
+        joined = {}
+        for name in _ARRAYS:
+            found = [part[name] for part in parts if name in part]
+            if found and len(found) != len(parts):
+                raise SpecError(f"some of {named} carry {name} and some do not")
+            if found:
+                joined[name] = torch.cat(found).contiguous()
+        return cls(**{"z": torch.empty(len(joined["images"]), 0)} | joined)
 
     def batch(self, indices: Tensor) -> Tensor:
         """[B, 3, S, S] float32 in [-1, 1]."""
         return self.images[indices].float().div_(127.5).sub_(1.0)
+
+    def target_batch(self, indices: Tensor) -> Tensor:
+        """[B, 3, S, S] float32 in [-1, 1]: the targets, or the images where there are none."""
+        source = self.images if self.targets is None else self.targets
+        return source[indices].float().div_(127.5).sub_(1.0)
+
+
+def _read_arrays(path: Path) -> dict[str, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: torch.from_numpy(data[name]) for name in _ARRAYS if name in data}
+            for name in {"images", "targets"} & arrays.keys():
+                arrays[name] = arrays[name].permute(0, 3, 1, 2)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise SpecError(f"{path} is no file of training crops: {error}") from error
+    if "images" not in arrays:
+        raise SpecError(f"{path} is no file of training crops: it has no images")
+    return arrays
+
+
+def read_folder(folder: Path, size: int | None) -> Tensor:
+    """The images below a folder as [N, 3, size, size] uint8, in the order of their paths.
+
+    The largest square around the middle of each is kept. Files whose names do not end like an
+    image's are passed over.
+
+    Raises:
+        SpecError: an image cannot be decoded, or there is none.
+    """
+    if size is None:
+        raise SpecError(f"{folder} is a folder; here an .npz file of training crops is needed")
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not files:
+        raise SpecError(f"{folder} holds no images")
+    pixels = np.empty((len(files), size, size, 3), np.uint8)
+    for index, path in enumerate(files):
+        try:
+            image = decode_image(path.read_bytes())
+        except (OSError, RejectError) as error:
+            raise SpecError(f"{path} cannot be used: {error}; repair or remove it") from error
+        pixels[index] = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def batch_indices(length: int, batch: int, step: int, seed: int) -> Tensor:

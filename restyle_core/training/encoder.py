@@ -33,6 +33,8 @@ from restyle_core.training.spec import Schedule
 from restyle_core.training.validation import Validator
 
 _GRID = 16
+# Encoders look at images of this many pixels a side at most (2104.02699, section 4).
+_LARGEST_INPUT = 256
 
 
 class EncoderTrainer:
@@ -49,9 +51,9 @@ class EncoderTrainer:
 
     def __init__(self, spec: EncoderSpec, folder: Path) -> None:
         self.spec = spec
-        start = begin(spec, folder)
-        self.journal, self.crops, self.dtype = start.journal, start.crops, start.dtype
         self.generator, self.latent_avg = load_trained_generator(spec.generator)
+        start = begin(spec, folder, min(self.generator.config.size, _LARGEST_INPUT))
+        self.journal, self.crops, self.dtype = start.journal, start.crops, start.dtype
         self.generator.dtype = self.dtype
         self.encoder, self.average = self._new_encoder(), self._new_encoder()
         if spec.init is not None:
@@ -129,9 +131,9 @@ class EncoderTrainer:
         spec, batch = self.spec, self.spec.schedule.batch
         # Everything random in a step follows from its number, so a resumed run is the same run.
         torch.manual_seed(spec.schedule.seed * 1_000_003 + self.step)
-        images, true_latents = self._batch()
+        images, targets, true_latents = self._batch()
         steps = int(torch.randint(spec.min_steps, spec.steps + 1, ())) if spec.iterative else 1
-        objective = ReconstructionLoss(spec.losses, images, self.networks, self.dtype)
+        objective = ReconstructionLoss(spec.losses, targets, self.networks, self.dtype)
         latents = self.latent_avg.expand(batch, -1, -1)
         current = self.average_image.expand(batch, -1, -1, -1)
         seen = self.step * batch
@@ -215,20 +217,23 @@ class EncoderTrainer:
         images: Tensor = self.generator.synthesis(latents)
         return images if images.shape[-1] == side else F.adaptive_avg_pool2d(images, side)
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, h, w], generated ones first, and the latents of those [K, n, 512]."""
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images [B, 3, h, w], what they are to become, and the latents of the first of them.
+
+        Generated images come first; their latents are [K, n, style_dim].
+        """
         spec, batch = self.spec, self.spec.schedule.batch
         made = round(batch * spec.synthetic)
         indices = batch_indices(len(self.crops), batch - made, self.step, spec.schedule.seed)
-        real = self.crops.batch(indices)
+        real, wanted = self.crops.batch(indices), self.crops.target_batch(indices)
         if spec.mirror:
-            flipped = torch.rand(len(real)) < 0.5
-            real = torch.where(flipped[:, None, None, None], real.flip(3), real)
+            flipped = (torch.rand(len(real)) < 0.5)[:, None, None, None]
+            real, wanted = (torch.where(flipped, each.flip(3), each) for each in (real, wanted))
         with torch.no_grad():
             w = self.generator.mapping(torch.randn(made, self.generator.config.z_dim))
             latents = w[:, None].expand(-1, self.generator.config.n_styles, -1)
             generated = self._render(latents).clamp(-1, 1)
-        return torch.cat([generated, real]), latents
+        return torch.cat([generated, real]), torch.cat([generated, wanted]), latents
 
     @torch.no_grad()
     def write_samples(self, seen: int) -> None:

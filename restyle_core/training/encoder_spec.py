@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from restyle_core.config import EncoderKind, embedded_models
+from restyle_core.config import EncoderKind
 from restyle_core.errors import SpecError
 from restyle_core.training.spec import (
     Count,
@@ -17,6 +17,7 @@ from restyle_core.training.spec import (
     TrainingSpec,
     Weight,
     existing,
+    located,
 )
 
 # What a backbone's stages are unless the specification says otherwise.
@@ -218,7 +219,7 @@ class EncoderSpec(TrainingSpec):
             SpecError: a file does not exist.
         """
         found: dict[str, object] = {
-            key: _located(folder, value)
+            key: located(folder, value)
             for key, value in (("generator", self.generator), ("init", self.init))
             if value is not None
         }
@@ -234,11 +235,3 @@ class EncoderSpec(TrainingSpec):
                 )
             found["validation"] = self.validation.model_copy(update={"crops": held})
         return anchored.model_copy(update=found)
-
-
-def _located(folder: Path, name: str) -> str:
-    """An embedded model's name as it is, a path from the folder on; ``:ENCODER`` may follow."""
-    base, colon, encoder = name.partition(":")
-    if base in embedded_models():
-        return name
-    return f"{existing(folder / base)}{colon}{encoder}"

@@ -24,11 +24,12 @@ from restyle_core.lpips import load_lpips
 from restyle_core.model_weights import assemble_generator, expand_average
 from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.training.crops import batch_indices
+from restyle_core.training.generator_spec import GeneratorSpec
 from restyle_core.training.heads import FeatureHeads
 from restyle_core.training.journal import Journal
 from restyle_core.training.loop import begin, resume, train
 from restyle_core.training.schedule import cosine_decay, update_average
-from restyle_core.training.spec import GeneratorSpec, Schedule
+from restyle_core.training.spec import Schedule
 
 _GRID = 64
 
@@ -36,16 +37,18 @@ _GRID = 64
 class FrozenFeatures:
     """Feature maps of the two trained networks that judge an image: LPIPS and face recognition."""
 
-    def __init__(self, framing: Framing, dtype: torch.dtype) -> None:
+    def __init__(self, framing: Framing, dtype: torch.dtype, *, identity: bool = True) -> None:
         self.perceptual = load_lpips().requires_grad_(False)
-        self.recognition = load_face_embedder().requires_grad_(False)
+        self.recognition = load_face_embedder().requires_grad_(False) if identity else None
         self.framing = framing
         self.dtype = dtype
 
     def __call__(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Images [B, 3, S, S] -> (LPIPS maps, recognition maps)."""
+        """Images [B, 3, S, S] -> (LPIPS maps, recognition maps or none of them)."""
         with self.precision():
             perceptual = self.perceptual.features(images)
+            if self.recognition is None:
+                return perceptual, []
             recognition = self.recognition.features(chips_from_crops(images, self.framing))
         return perceptual, recognition
 
@@ -64,17 +67,17 @@ class GeneratorTrainer:
 
     def __init__(self, spec: GeneratorSpec, folder: Path) -> None:
         self.spec = spec
-        start = begin(spec, folder)
+        start = begin(spec, folder, generator_config(spec).size)
         self.journal, self.crops = start.journal, start.crops
-        if self.crops.z.shape[1] != spec.generator.z_dim:
-            raise SpecError(f"the crops carry no z of {spec.generator.z_dim} numbers each")
-        config = GeneratorConfig(**spec.generator.model_dump())
-        self.generator, self.average = Generator(config), Generator(config)
+        self.generator, self.average = new_generator(spec), new_generator(spec)
         self.generator.dtype = start.dtype
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
+        self._check_crops()
         framing = Framing(spec.framing_scale, spec.framing_shift)
-        self.features = FrozenFeatures(framing, start.dtype)
+        self.features = FrozenFeatures(
+            framing, start.dtype, identity=spec.distillation.identity > 0
+        )
         with torch.no_grad():
             perceptual, recognition = self.features(
                 self.crops.batch(torch.arange(min(64, len(self.crops))))
@@ -83,6 +86,7 @@ class GeneratorTrainer:
         optimizer = spec.optimizer
         mapping = list(self.generator.style.parameters())
         synthesis = list(self.generator.parameters())[len(mapping) :]
+        self.generator.style.requires_grad_(not spec.keep_mapping)
         self.optimizer = torch.optim.Adam(
             [
                 {"params": mapping, "factor": optimizer.mapping_factor},
@@ -96,6 +100,28 @@ class GeneratorTrainer:
             self.heads.parameters(), spec.adversarial.lr, (0.0, 0.99), fused=True
         )
         self.step = resume(self.journal, self._parts())
+
+    def _check_crops(self) -> None:
+        config, crops = self.generator.config, self.crops
+        if crops.images.shape[-1] != config.size:
+            raise SpecError(
+                f"the crops are {crops.images.shape[-1]} pixels wide, the generator's {config.size}"
+            )
+        if crops.latents is not None:
+            wanted = (config.n_styles, config.style_dim)
+            if tuple(crops.latents.shape[1:]) != wanted:
+                raise SpecError(f"the crops' latents are no {wanted[0]} styles of {wanted[1]}")
+        elif crops.z.shape[1] != config.z_dim:
+            raise SpecError(f"the crops carry no z of {config.z_dim} numbers each")
+
+    def _latents(self, indices: Tensor) -> Tensor:
+        """The latents [B, n_styles, style_dim] of crops."""
+        if self.crops.latents is not None:
+            return self.crops.latents[indices].float()
+        return self._mapped(self.crops.z[indices])
+
+    def _mapped(self, z: Tensor) -> Tensor:
+        return self.generator.mapping(z)[:, None].expand(-1, self.generator.config.n_styles, -1)
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -131,8 +157,8 @@ class GeneratorTrainer:
         paired = batch - (round(batch * spec.adversarial.free) if adversarial else 0)
         indices = batch_indices(len(self.crops), paired, self.step, spec.schedule.seed)
         target = self.crops.batch(indices)
-        z = torch.cat([self.crops.z[indices], torch.randn(batch - paired, spec.generator.z_dim)])
-        latents = self.generator.mapping(z)[:, None].expand(-1, self.generator.config.n_styles, -1)
+        free = self._mapped(torch.randn(batch - paired, self.generator.config.z_dim))
+        latents = torch.cat([self._latents(indices), free])
         fake = self.generator.synthesis(latents, self.generator.fresh_noise(batch))
 
         with torch.no_grad():
@@ -170,17 +196,14 @@ class GeneratorTrainer:
         ).sum()
         fake_perceptual = [map_[:paired] for map_ in fake_features[0]]
         perceptual = self.features.perceptual.distance(fake_perceptual, real_features[0]).mean()
-        identity = torch.stack(
-            [
-                F.l1_loss(of_fake[:paired].float(), of_real.float()) / of_real.float().abs().mean()
-                for of_fake, of_real in zip(fake_features[1], real_features[1], strict=True)
-            ]
-        ).mean()
-        return {
-            "pixels": weights.pixels * pixels,
-            "lpips": weights.lpips * perceptual,
-            "identity": weights.identity * identity,
-        }
+        losses = {"pixels": weights.pixels * pixels, "lpips": weights.lpips * perceptual}
+        identity = [
+            F.l1_loss(of_fake[:paired].float(), of_real.float()) / of_real.float().abs().mean()
+            for of_fake, of_real in zip(fake_features[1], real_features[1], strict=True)
+        ]
+        if identity:
+            losses["identity"] = weights.identity * torch.stack(identity).mean()
+        return losses
 
     def _update_heads(self, real: list[Tensor], fake: list[Tensor], rate: float) -> Tensor:
         with self.features.precision():
@@ -196,12 +219,25 @@ class GeneratorTrainer:
     def write_samples(self, seen: int) -> None:
         """A grid: rows of targets above rows of the averaged generator's images of the same z."""
         half = _GRID // 2
-        known = self.average(self.crops.z[:half])
-        free = self.average(
-            torch.randn(half, self.spec.generator.z_dim, generator=torch.Generator().manual_seed(1))
-        )
+        known = self.average.synthesis(self._latents(torch.arange(half)))
+        source = torch.Generator().manual_seed(1)
+        free = self.average(torch.randn(half, self.generator.config.z_dim, generator=source))
         targets = self.crops.batch(torch.arange(half))
         self.journal.write_grid(torch.cat([targets, known, free]), 16, seen)
+
+
+def new_generator(spec: GeneratorSpec) -> Generator:
+    """The generator that a training starts with: the parent, or a fresh one of the shape given."""
+    if spec.parent is not None:
+        return load_trained_generator(spec.parent)[0].requires_grad_(True).train()
+    return Generator(generator_config(spec))
+
+
+def generator_config(spec: GeneratorSpec) -> GeneratorConfig:
+    """The shape of the generator to train."""
+    if spec.generator is not None:
+        return GeneratorConfig(**spec.generator.model_dump())
+    return load_trained_generator(str(spec.parent))[0].config
 
 
 def load_trained_generator(source: str | Path) -> tuple[Generator, Tensor]:

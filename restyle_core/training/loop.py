@@ -31,14 +31,19 @@ class Beginning:
     dtype: torch.dtype
 
 
-def begin(spec: TrainingSpec, folder: Path) -> Beginning:
+def begin(spec: TrainingSpec, folder: Path, size: int | None = None) -> Beginning:
     """Open a run's folder and images, and fix threads and the first random numbers.
+
+    Args:
+        spec: of the run.
+        folder: of the run.
+        size: side in pixels that images of folders are brought to.
 
     Raises:
         SpecError: the folder belongs to another run, or the images cannot be used.
     """
     journal = Journal(folder, spec.model_dump(mode="json"), _complete(type(spec)))
-    crops = CropSet.load(spec.crops)
+    crops = CropSet.load(spec.crops, size)
     if spec.schedule.threads:
         torch.set_num_threads(spec.schedule.threads)
     torch.manual_seed(spec.schedule.seed)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from restyle_core.config import embedded_models
 from restyle_core.errors import SpecError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -46,71 +47,14 @@ class Schedule(Section):
     threads: Annotated[int, Field(ge=0)] = 0
 
 
-class GeneratorShape(Section):
-    """Widths of each resolution from 4x4 up, and the mapping network."""
-
-    widths: tuple[Count, ...] = Field(min_length=4)
-    style_dim: Count = 512
-    z_dim: Count = 512
-    mapping_layers: Count = 8
-
-
-class Distillation(Section):
-    """Weights of the losses against the teacher's image of the same z.
-
-    Attributes:
-        pixels: L1 at full, half and quarter size.
-        lpips: LPIPS (1801.03924) with AlexNet.
-        identity: relative L1 of the face recognition network's feature maps.
-    """
-
-    pixels: Weight = 1.0
-    lpips: Weight = 0.5
-    identity: Weight = 0.5
-
-
-class Adversarial(Section):
-    """Hinge loss of small heads on frozen features (Projected GANs, 2111.01007).
-
-    Attributes:
-        weight: of the generator's adversarial loss.
-        from_image: images seen before the heads begin to train and count.
-        free: share of each batch whose z is drawn freshly and has no target.
-        lr: learning rate of the heads.
-    """
-
-    weight: Weight = 0.1
-    from_image: Annotated[int, Field(ge=0)] = 30_000
-    free: Fraction = 0.25
-    lr: Positive = 1e-3
-
-
-class GeneratorOptimizer(Section):
-    """Adam with a learning rate that falls to zero over the end of the run.
-
-    Attributes:
-        lr: learning rate; equalized layers want a large one.
-        mapping_factor: factor on the mapping network's rate. Its equalized scale of 0.01 suits
-            runs of millions of images; in a short one it would hardly move.
-        betas: of Adam.
-        decay_from: share of the run after which the rate falls along a cosine.
-        ema_half_life: images after which an old weight counts half in the average.
-    """
-
-    lr: Positive = 8e-3
-    mapping_factor: Positive = 1.0
-    betas: tuple[Fraction, Fraction] = (0.5, 0.99)
-    decay_from: Fraction = 0.7
-    ema_half_life: Positive = 1_500
-
-
 class TrainingSpec(Section):
     """What every training is told.
 
     Attributes:
         name: of the run.
-        crops: .npz files with ``images`` uint8 [N, S, S, 3], and for distillation ``z`` float32
-            [N, z_dim].
+        crops: folders of images, which are cut to squares and resized; or .npz files with
+            ``images`` uint8 [N, S, S, 3], and for distillation ``z`` float32 [N, z_dim] or
+            ``latents`` float16 [N, n_styles, style_dim] in W+.
         framing_scale: the crop scale of the images, for the identity loss.
         framing_shift: the crop shift of the images.
         schedule: how long the run is.
@@ -132,15 +76,6 @@ class TrainingSpec(Section):
         return self.model_copy(update={"crops": crops})
 
 
-class GeneratorSpec(TrainingSpec):
-    """``restyle train generator``: distil a generator from crops that know their z."""
-
-    generator: GeneratorShape
-    distillation: Distillation = Distillation()
-    adversarial: Adversarial = Adversarial()
-    optimizer: GeneratorOptimizer = GeneratorOptimizer()
-
-
 def existing(path: Path) -> Path:
     """The path.
 
@@ -150,6 +85,18 @@ def existing(path: Path) -> Path:
     if not path.exists():
         raise SpecError(f"it names {path}, which does not exist")
     return path
+
+
+def located(folder: Path, name: str) -> str:
+    """An embedded model's name as it is, a path from the folder on; ``:ENCODER`` may follow.
+
+    Raises:
+        SpecError: nothing is there.
+    """
+    base, colon, encoder = name.partition(":")
+    if base in embedded_models():
+        return name
+    return f"{existing(folder / base)}{colon}{encoder}"
 
 
 Spec = TypeVar("Spec", bound=TrainingSpec)

@@ -35,12 +35,13 @@ class Validator:
     """
 
     def __init__(self, wanted: Validation, spec: EncoderSpec, side: int, journal: Journal) -> None:
-        held = CropSet.load(wanted.crops)
+        held = CropSet.load(wanted.crops, side)
         if held.images.shape[-1] != side:
             raise SpecError(
                 f"validation.crops are {held.images.shape[-1]} pixels wide, the crops {side}"
             )
-        self.images = held.batch(torch.arange(min(wanted.images, len(held))))
+        indices = torch.arange(min(wanted.images, len(held)))
+        self.images, self.targets = held.batch(indices), held.target_batch(indices)
         self.every = wanted.every
         self.batch = spec.schedule.batch
         # Every image pays for identity here, so its weight is not raised.
@@ -72,8 +73,9 @@ class Validator:
             dtype: of the networks' activations.
         """
         sums: dict[str, float] = {}
-        for images in torch.split(self.images, self.batch):
-            objective = ReconstructionLoss(self.weights, images, networks, dtype)
+        batches = (torch.split(each, self.batch) for each in (self.images, self.targets))
+        for images, targets in zip(*batches, strict=True):
+            objective = ReconstructionLoss(self.weights, targets, networks, dtype)
             for name, value in objective(reconstruct(images), with_identity=True).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(images)
         losses = {name: value / len(self.images) for name, value in sums.items()}

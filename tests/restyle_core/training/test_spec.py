@@ -5,7 +5,8 @@ import pytest
 
 from restyle_core.errors import SpecError
 from restyle_core.training.encoder_spec import EncoderSpec
-from restyle_core.training.spec import GeneratorSpec, load_spec
+from restyle_core.training.generator_spec import GeneratorSpec
+from restyle_core.training.spec import load_spec
 
 GENERATOR = """
 name = "toy"

@@ -16,7 +16,7 @@ from restyle_core.errors import CheckpointError, SpecError
 from restyle_core.training.encoder import EncoderTrainer
 from restyle_core.training.encoder_spec import EncoderSpec
 from restyle_core.training.generator import GeneratorTrainer, load_trained_generator
-from restyle_core.training.spec import GeneratorSpec
+from restyle_core.training.generator_spec import GeneratorSpec
 
 Z_DIM = 4
 
