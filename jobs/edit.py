@@ -79,6 +79,10 @@ def edit(
         typer.Option(help="Render with this model instead of the one that inverted."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes; by default as many as there are cores and work."),
+    ] = None,
 ) -> None:
     """Edit the faces of a finished inversion, and measure what became of them.
 
@@ -105,6 +109,7 @@ def edit(
         selection=Selection(only, limit),
         model=model,
         device=device,
+        workers=workers,
     )
     with EndableDisplay(Console(stderr=True), doing="editing") as display:
         outcome = run(request, display)

@@ -7,21 +7,21 @@ at all. What stands in a file is done: the same command again does the rest, and
 from __future__ import annotations
 
 import hashlib
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.datasets import encode
-from pipeline.edit_rows import FOLDER, edit_table
+from pipeline.edit_rows import FOLDER
 from pipeline.edit_settings import EditedDirection, EditSettings, PasteBack, bind
-from pipeline.editor import Editor
+from pipeline.edit_workers import EditedLot, EditJob, edit_workers, edited_lot
+from pipeline.editor import most_faces
 from pipeline.face_rows import Key, Selection, read_faces, select_keys
 from pipeline.lock import driver_lock
 from pipeline.parquet_files import open_parquet
-from pipeline.photographs import Photographs
 from pipeline.render_model import load_renderer, spec_of
 from pipeline.request import Interrupted, Listener, Progress
 from pipeline.settings import ResolvedSettings
@@ -32,6 +32,9 @@ from restyle_core.directions import Direction, Layers, find_direction
 from restyle_core.errors import SpecError
 from restyle_core.fingerprint import synthesis_fingerprint
 from restyle_core.model import Model
+
+_WORTH_PROCESSES = 4
+"""Lots from which on processes are started for them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class EditRequest:
         selection: which faces.
         model: what renders; None for the model that inverted.
         device: ``auto``, ``cpu`` or ``cuda``.
+        workers: processes; None for what suits the work.
     """
 
     out: str
@@ -85,6 +89,7 @@ class EditRequest:
     selection: Selection = field(default_factory=Selection)
     model: str | None = None
     device: str = "auto"
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,17 +135,22 @@ def edit(request: EditRequest, listener: Listener | None = None) -> EditOutcome:
         bind(target, settings)
         target.sweep(FOLDER)
         left = set(keys) - done_keys(request.to, target)
-        inputs = {key[:2] for key in left}
-        pastes = settings.paste_back != "none" and inputs
-        photographs = Photographs(request.out, inputs) if pastes else None
-        editor = Editor(model, settings, directions, photographs)
+        inputs = {key[:2] for key in left} if settings.paste_back != "none" else set()
+        job = EditJob(
+            out=request.out,
+            model=spec,
+            dtype=inverted.dtype,
+            device=request.device,
+            settings=settings,
+            directions=directions,
+            inputs=frozenset(inputs),
+        )
         done = 0
         try:
-            for faces in read_faces(request.out, left, editor.most_faces):
+            for lot in _edited(job, model, left, request.workers):
                 lock.check()
-                data = encode(edit_table(editor(faces), settings))
-                target.write(f"{FOLDER}/{_part_name(faces.keys)}.parquet", data)
-                done += len(faces)
+                target.write(f"{FOLDER}/{_part_name(lot.keys)}.parquet", lot.data)
+                done += len(lot.keys)
                 seconds = time.monotonic() - began
                 listener.advanced(Progress(done, len(left), 0, seconds))
         except KeyboardInterrupt:
@@ -148,6 +158,25 @@ def edit(request: EditRequest, listener: Listener | None = None) -> EditOutcome:
                 f"stopped after {done} of {len(left)} faces; the same command continues"
             ) from None
     return EditOutcome(done, len(keys), settings, time.monotonic() - began)
+
+
+def _edited(job: EditJob, model: Model, left: set[Key], workers: int | None) -> Iterator[EditedLot]:
+    """All lots, edited here or by processes, in whichever order they are done."""
+    size = most_faces(model)
+    lots = read_faces(job.out, left, size)
+    count = -(-len(left) // size)
+    if workers is None:
+        # Processes take seconds to start, and one GPU is not shared.
+        alone = count < _WORTH_PROCESSES or model.device.type != "cpu"
+        workers = 1 if alone else len(os.sched_getaffinity(0))
+    workers = min(workers, count)
+    if workers <= 1:
+        editor = job.editor(model)
+        for faces in lots:
+            yield edited_lot(editor, job.settings, faces)
+        return
+    with edit_workers(job, workers) as processes:
+        yield from processes.map(lots)
 
 
 def done_keys(to: str, storage: Storage) -> set[Key]:

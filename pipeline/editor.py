@@ -27,6 +27,12 @@ _PIXELS = 8 * 1024 * 1024
 _MOST_FACES = 64
 
 
+def most_faces(model: Model) -> int:
+    """Faces that are edited at a time: what is lost when a run is stopped."""
+    side: int = model.generator.config.size
+    return max(1, min(_MOST_FACES, _PIXELS // (side * side)))
+
+
 class Editor:
     """Applies one set of edits to any faces.
 
@@ -48,8 +54,6 @@ class Editor:
         self._settings = settings
         self._directions = directions
         self._photographs = photographs
-        side = model.generator.config.size
-        self.most_faces = max(1, min(_MOST_FACES, _PIXELS // (side * side)))
 
     @torch.inference_mode()
     def __call__(self, faces: FaceRows) -> EditedFaces:

@@ -59,7 +59,8 @@ def read_ages(wheel: Path) -> Any:
     return years
 
 
-def _label(pixels: Pixels) -> Labels | None:
+def label(pixels: Pixels) -> Labels | None:
+    """Scores by landmarks, and the chip to tell the age from; None without a face."""
     picture = enlarged(Image.fromarray(pixels))
     found = find_landmarks(picture)
     if not found:
@@ -97,9 +98,9 @@ def main(
     """Sample latents, score their pictures, write both."""
     w, pixels = sample(model, samples, psi, seed)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        labels = pool.map(_label, list(pixels), chunksize=50)
-    kept = [index for index, label in enumerate(labels) if label is not None]
-    found = [label for label in labels if label is not None]
+        labelled = pool.map(label, list(pixels), chunksize=50)
+    kept = [index for index, each in enumerate(labelled) if each is not None]
+    found = [each for each in labelled if each is not None]
     scores = np.array([scores for scores, _ in found], dtype=np.float32)
     years = read_ages(wheel)(np.stack([chip for _, chip in found]))
     latents = pa.FixedSizeListArray.from_arrays(pa.array(w[kept].reshape(-1)), w.shape[1])

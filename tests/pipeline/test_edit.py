@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import editor
+from pipeline import edit_workers, editor
 from pipeline.edit import EditRequest, Move, edit
 from pipeline.edit_settings import read_settings
 from pipeline.edit_summary import summarise
@@ -28,7 +29,7 @@ from pipeline.storage import open_storage
 from restyle_core import Model, decode_image, load_model
 from restyle_core.attributes import measure
 from restyle_core.directions import About, Direction, find_direction
-from restyle_core.errors import SpecError
+from restyle_core.errors import FatalError, SpecError
 from restyle_core.paste_back import soft_mask
 from restyle_core.preprocessing import to_pictures
 from tests.inverted import NAMES
@@ -194,6 +195,41 @@ def test_an_interrupted_edit_continues(
     whole = replace(request, to=f"{request.to}-whole")
     edit(whole)
     pd.testing.assert_frame_equal(rows, rows_of(whole))
+
+
+def test_processes_make_the_same_rows(
+    smiles: EditRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(editor, "_MOST_FACES", 1)
+    outcome = edit(replace(smiles, to=str(tmp_path), workers=2))
+    assert outcome.faces == 3
+    assert len(list((tmp_path / "edits").glob("*.parquet"))) == 3
+    rows, alone = rows_of(replace(smiles, to=str(tmp_path))), rows_of(smiles)
+    latents = [np.stack(each.pop("latent")) for each in (rows, alone)]
+    np.testing.assert_allclose(*latents, atol=1e-5)
+    exact = ["image_id", "revision", "face", "source", "edit", "strength_smile", "photo_problem"]
+    pd.testing.assert_frame_equal(rows[exact], alone[exact])
+    np.testing.assert_allclose(rows["id_similarity"], alone["id_similarity"], atol=1e-3)
+    assert multiprocessing.active_children() == []
+
+
+def test_what_goes_wrong_in_a_process_is_told(
+    smiles: EditRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(editor, "_MOST_FACES", 1)
+    request = replace(smiles, to=str(tmp_path), workers=2, score=False, paste_back="none")
+    with pytest.raises(SpecError, match="styles, 0-9"):
+        edit(replace(request, moves=(replace(SMILE, layers=(10,)),)))
+    made = edit_workers.EditWorkers.map
+
+    def one_is_killed(self: edit_workers.EditWorkers, lots: object) -> object:
+        self._processes[0].kill()
+        return made(self, lots)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(edit_workers.EditWorkers, "map", one_is_killed)
+    with pytest.raises(FatalError, match="has died"):
+        edit(replace(request, to=str(tmp_path / "other")))
+    assert multiprocessing.active_children() == []
 
 
 def test_what_was_selected_first_is_not_done_twice(request_of: Callable[..., EditRequest]) -> None:
