@@ -16,7 +16,7 @@ def similar(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="An input of OUT, by its source or image_id; an image; or a latent as .npy.",
+            help="A face of OUT, as 'photo.jpg' or 'photo.jpg#1'; an image; or a latent as .npy.",
         ),
     ],
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 10,
@@ -24,7 +24,6 @@ def similar(
         str | None,
         typer.Option(metavar="RANGES", help="Styles that count, as 0-3 or 0-1,8; all if left out."),
     ] = None,
-    face: Annotated[int, typer.Option(min=0, help="Number of the face in an input of OUT.")] = 0,
     output_format: Annotated[Format, typer.Option("--format")] = Format.TABLE,
     model: Annotated[
         str | None, typer.Option(help="Inverts an image, where OUT's own model lies elsewhere now.")
@@ -41,5 +40,5 @@ def similar(
 
     chosen = None if layers is None else parse_layers(layers)
     current = read_current(out)
-    latent = latent_of(current, what, face, model)
+    latent = latent_of(current, what, model)
     show(nearest(current, latent, count, chosen).to_reader(), output_format)

@@ -22,8 +22,9 @@ from pipeline.editor import most_faces
 from pipeline.face_rows import Key, Selection, read_faces, select_keys
 from pipeline.lock import driver_lock
 from pipeline.parquet_files import open_parquet
-from pipeline.render_model import load_renderer, spec_of
+from pipeline.render_model import load_renderer
 from pipeline.request import Interrupted, Listener, Progress
+from pipeline.run_record import spec_of
 from pipeline.settings import ResolvedSettings
 from pipeline.status import settings_of
 from pipeline.storage import Storage, open_storage

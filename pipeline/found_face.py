@@ -13,7 +13,13 @@ _SHOWN = 5
 
 
 def find_face(out: str, text: str) -> FaceRows:
-    """The row of the one face that is meant.
+    """The row of the one face that is meant; see :func:`find_key`."""
+    (rows,) = read_faces(out, {find_key(out, text)}, 1)
+    return rows
+
+
+def find_key(out: str, text: str) -> Key:
+    """What names the one face that is meant. No latent is read.
 
     Args:
         out: the output, a path or any fsspec URI.
@@ -37,8 +43,7 @@ def find_face(out: str, text: str) -> FaceRows:
         shown = ", ".join(sorted(source for _, source in found)[:_SHOWN])
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise SpecError(f"{text!r} may be any of {shown}{more}; name one")
-    (rows,) = read_faces(out, {found[0][0]}, 1)
-    return rows
+    return found[0][0]
 
 
 def _best(faces: Sequence[tuple[Key, str]], name: str, number: int) -> list[tuple[Key, str]]:

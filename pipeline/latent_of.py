@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
 from pipeline.current import Current
 from pipeline.datasets import LATENTS
+from pipeline.found_face import find_key
 from pipeline.latent_file import open_latents
 from pipeline.latent_pages import FloatArray
 from pipeline.parquet_files import file_of
-from pipeline.run_record import read_run
-from pipeline.view.faces import FaceTable, Place, read_faces
+from pipeline.run_record import spec_of
+from pipeline.view.faces import Place, read_faces
 from restyle_core.errors import FatalError, RejectError, SpecError
 
 
@@ -34,14 +34,13 @@ def stored_latent(current: Current, place: Place) -> FloatArray:
         return target.reshape(file.shape)
 
 
-def latent_of(current: Current, what: str, face: int = 0, model: str | None = None) -> FloatArray:
+def latent_of(current: Current, what: str, model: str | None = None) -> FloatArray:
     """Find the latent of what a person names.
 
     Args:
         current: the run.
-        what: a ``.npy`` file with a latent; else the source or ``image_id`` of an input of the
-            run, or the end of its source after a slash; else an image file, which is inverted.
-        face: number of the face in its photograph, for an input of the run.
+        what: a ``.npy`` file with a latent; else a face of the run, as
+            :func:`pipeline.found_face.find_key` takes it; else an image file, which is inverted.
         model: to invert an image with; the run's own when None.
 
     Returns:
@@ -54,32 +53,14 @@ def latent_of(current: Current, what: str, face: int = 0, model: str | None = No
     path = Path(what)
     if path.suffix == ".npy":
         return _loaded(path)
-    faces = read_faces(current)
-    number = _find(faces, what, face)
-    if number is not None:
-        return stored_latent(current, faces.place(number))
-    if path.is_file():
+    try:
+        key = find_key(current.out, what)
+    except SpecError:
+        if not path.is_file():
+            raise
         return _inverted(current, path, model)
-    raise SpecError(
-        f"{what} is neither an input with a face {face} in {current.storage.uri} nor a file; "
-        "name one of its sources, an image or a .npy file"
-    )
-
-
-def _find(faces: FaceTable, what: str, face: int) -> int | None:
-    rows = faces.rows
-    is_face = pc.equal(rows["face"], face)
-    for is_meant in (
-        pc.or_(pc.equal(rows["source"], what), pc.equal(rows["image_id"], what)),
-        pc.ends_with(rows["source"], f"/{what}"),
-    ):
-        found = np.flatnonzero(np.asarray(pc.and_(is_meant, is_face)))
-        if len(found) > 1:
-            sources = rows["source"].take(found[:2].tolist()).to_pylist()
-            raise SpecError(f"{what} may be {sources[0]} or {sources[1]}; name one of them whole")
-        if len(found):
-            return int(found[0])
-    return None
+    faces = read_faces(current)
+    return stored_latent(current, faces.place(faces.number_of(key)))
 
 
 def _loaded(path: Path) -> FloatArray:
@@ -109,8 +90,7 @@ def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
             f"{current.storage.uri} was made by two models, so {path} cannot be inverted like it; "
             "name one of its sources or a .npy file"
         )
-    run = read_run(current.storage)
-    spec = model or (str(run.model.get("spec", "")) if run else "") or settings.model
+    spec = model or spec_of(current.storage, settings)
     known = identify(spec)
     if known.fingerprint != settings.model_fingerprint:
         raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pipeline.aligned_inputs import read_inputs
 from pipeline.found_face import find_face
-from pipeline.render_model import load_renderer, spec_of
+from pipeline.render_model import load_renderer
+from pipeline.run_record import spec_of
 from pipeline.status import settings_of
 from pipeline.storage import open_storage
 from restyle_core import editing

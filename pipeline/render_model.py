@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline.run_record import read_run
+from pipeline.run_record import spec_of
 from pipeline.settings import ResolvedSettings
 from pipeline.storage import Storage
 from restyle_core.errors import SpecError
 from restyle_core.model import Model, load_model
-
-
-def spec_of(storage: Storage, settings: ResolvedSettings) -> str:
-    """Where the last run of an output found its model."""
-    run = read_run(storage)
-    spec = run.model.get("spec") if run is not None else None
-    return spec if isinstance(spec, str) else settings.model
 
 
 def load_renderer(

@@ -233,6 +233,13 @@ def read_run(storage: Storage) -> RunRecord | None:
         return None
 
 
+def spec_of(storage: Storage, settings: ResolvedSettings) -> str:
+    """Where the last run of an output found its model."""
+    run = read_run(storage)
+    spec = run.model.get("spec") if run is not None else None
+    return spec if isinstance(spec, str) else settings.model
+
+
 def run_name() -> str:
     """A name for a run that starts now: ``20260131T235959.123456Z-1f2e3d4c``; sorts by time."""
     # To the microsecond: runs that take a tenth of a second are listed in order, too.

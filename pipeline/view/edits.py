@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.current import Current
 from pipeline.latent_of import stored_latent
-from pipeline.run_record import read_run
+from pipeline.run_record import spec_of
 from pipeline.view.faces import Place
 from restyle_core.config import find_model, read_config
 from restyle_core.directions import About, directions_of, read_about, read_direction
@@ -46,8 +46,7 @@ class Edits:
         self.directions: dict[str, About] = {}
         self.reason = ""
         self._paths: dict[str, Path] = {}
-        run = read_run(current.storage)
-        self._spec = model or (str(run.model.get("spec", "")) if run else "")
+        self._spec = model or spec_of(current.storage, current.settings)
         try:
             self._look()
         except RestyleError as error:
@@ -59,7 +58,7 @@ class Edits:
 
     def _look(self) -> None:
         """Find the model and its directions, without torch."""
-        path, encoder = find_model(self._spec or self._current.settings.model)
+        path, encoder = find_model(self._spec)
         if path.is_dir():
             config = read_config(path)
             self._check(config.fingerprint(config.encoder_named(encoder)))
@@ -116,7 +115,7 @@ class Edits:
         if self._model is None:
             from restyle_core.model import load_model
 
-            model = load_model(self._spec or self._current.settings.model, dtype="fp32")
+            model = load_model(self._spec, dtype="fp32")
             self._check(model.fingerprint)
             self._model = model
         return self._model
@@ -126,7 +125,7 @@ class Edits:
         wanted = self._current.settings.model_fingerprint
         if fingerprint != wanted:
             raise SpecError(
-                f"{self._spec or self._current.settings.model} is not the model that this run was "
+                f"{self._spec} is not the model that this run was "
                 f"made with ({fingerprint[:12]} instead of {wanted[:12]})"
             )
 

@@ -110,7 +110,7 @@ def test_what_a_query_may_be(out: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("nothing", "is neither an input with a face 0"),
+        ("nothing", "has no face"),
         ("text.npy", "cannot be read as .npy"),
         ("objects.npy", "cannot be read as .npy"),
         ("whole.npy", "no floating-point"),
@@ -140,7 +140,7 @@ def test_shapes_and_layers_that_do_not_fit(out: Path) -> None:
 
 def test_several_sources_of_one_name(tmp_path: Path) -> None:
     fabricate(tmp_path, Made(faces=3, names=["/a/x.jpg", "/b/x.jpg"]))
-    with pytest.raises(SpecError, match=r"may be /a/x\.jpg or /b/x\.jpg"):
+    with pytest.raises(SpecError, match=r"may be any of /a/x\.jpg, /b/x\.jpg"):
         latent_of(read_current(str(tmp_path)), "x.jpg")
 
 
