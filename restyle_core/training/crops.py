@@ -134,6 +134,8 @@ def batch_indices(length: int, batch: int, step: int, seed: int) -> Tensor:
     Returns:
         [batch] int64.
     """
+    if batch == 0:
+        return torch.empty(0, dtype=torch.int64)
     first = step * batch
     epochs = range(first // length, (first + batch - 1) // length + 1)
     orders = [

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor
 
 from restyle_core.checkpoints import read_model
 from restyle_core.config import EncoderKind, find_model
 from restyle_core.encoders import Encoder
+from restyle_core.errors import SpecError
 from restyle_core.model_weights import State, fit
 from restyle_core.published import published_weights, read_pickle
 from restyle_core.training.encoder_spec import EncoderSpec
@@ -39,7 +40,7 @@ def start_from(encoder: Encoder, source: str) -> None:
 
     Raises:
         CheckpointError: the weights do not fit; the message names the keys.
-        SpecError: there is no such model or encoder.
+        SpecError: there is no such model or encoder, or the run trained something else.
     """
     kind, state = _read(source)
     state = {key: _widened(tensor, encoder.in_channels, key) for key, tensor in state.items()}
@@ -53,7 +54,10 @@ def start_from(encoder: Encoder, source: str) -> None:
 def _read(source: str) -> tuple[EncoderKind, State]:
     run = Path(source)
     if (run / "checkpoint.pt").is_file():
-        spec = EncoderSpec.model_validate(json.loads((run / "spec.json").read_text()))
+        try:
+            spec = EncoderSpec.model_validate_json((run / "spec.json").read_bytes())
+        except (OSError, ValidationError) as error:
+            raise SpecError(f"init: {source} is no run of an encoder's training") from error
         return spec.kind, Journal.read_checkpoint(run / "checkpoint.pt")["average"]
     path, name = find_model(source)
     if path.is_dir():

@@ -27,8 +27,8 @@ class Journal:
     Args:
         folder: created when missing. ``spec.json``, ``losses.jsonl``, ``checkpoint.pt`` and
             ``samples/`` lie in it.
-        spec: the resolved specification; a folder that holds another one is refused unless only
-            keys of ``extendable`` differ.
+        spec: the resolved specification; a folder with a checkpoint of another one is refused
+            unless only keys of ``extendable`` differ.
         complete: gives a specification that an older release wrote the keys that came later.
     """
 
@@ -46,8 +46,9 @@ class Journal:
         self._count = 0
         self._since = time.monotonic()
         path = folder / "spec.json"
-        if path.exists():
-            known = complete(json.loads(path.read_text()))
+        # Without a checkpoint nothing was trained: the specification was wrong, or stopped early.
+        if path.exists() and self.checkpoint_path.exists():
+            known = complete(self._read_spec(path))
             changed = [
                 key
                 for key in sorted({*known, *spec} - set(self.extendable))
@@ -59,6 +60,14 @@ class Journal:
                     "choose another folder or restore the specification"
                 )
         path.write_text(json.dumps(spec, indent=2))
+
+    @staticmethod
+    def _read_spec(path: Path) -> dict[str, Any]:
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}; restore it") from error
+        return known if isinstance(known, dict) else {}
 
     @property
     def checkpoint_path(self) -> Path:

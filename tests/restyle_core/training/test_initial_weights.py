@@ -87,3 +87,10 @@ def test_published_heads_keep_w0_alone() -> None:
         first = encoder.eval()(x)[:, :1]
         encoder.clear_differences()
         torch.testing.assert_close(encoder(x), first.expand(-1, 4, -1))
+
+
+def test_a_run_of_a_generator_is_no_start(tmp_path: Path) -> None:
+    torch.save({"average": {}}, tmp_path / "checkpoint.pt")
+    (tmp_path / "spec.json").write_text('{"name": "g", "generator": {"widths": [16]}}')
+    with pytest.raises(SpecError, match="is no run of an encoder's training"):
+        start_from(SmallBackboneEncoder(SHAPE), str(tmp_path))
