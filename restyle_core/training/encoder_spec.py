@@ -150,7 +150,8 @@ class EncoderSpec(TrainingSpec):
         generator: the decoder: the folder of a generator's training run, a generator file, a model
             directory or an embedded model's name.
         init: weights to start from: a model (with ``:ENCODER`` where it has several), the folder
-            of an encoder's training run, or a published checkpoint; fresh ones when None.
+            of an encoder's training run, a published checkpoint, or a file of the backbone alone;
+            fresh ones when None.
         backbone: of the encoder: ``small``, or one of the published ones.
         widths: channels of the backbone's four stages; its usual ones unless given.
         depths: units of the four stages; the usual ones unless given.

@@ -29,29 +29,33 @@ _PROGRESSIVE = frozenset(
 
 
 def start_from(encoder: Encoder, source: str) -> None:
-    """Put the weights of a trained encoder into a new one.
+    """Put trained weights into a new encoder: those of another encoder, or of a backbone alone.
 
     Weights for three channels fill the first three of six. Where independent heads become e4e's,
-    the first predicts w0 and the differences start at zero.
+    the first predicts w0 and the differences start at zero. A backbone is an IR-SE50 trained for
+    face recognition, or torchvision's ResNet34; the heads stay fresh, its classifier is left out.
 
     Args:
         encoder: gets the weights, in place.
-        source: a model, an encoder's run, or a published checkpoint, as in the specification.
+        source: a model, an encoder's run, a published checkpoint, or a backbone's ``.pt`` file.
 
     Raises:
         CheckpointError: the weights do not fit; the message names the keys.
         SpecError: there is no such model or encoder, or the run trained something else.
     """
     kind, state = _read(source)
+    if kind is None:
+        state = _with_fresh_heads(state, encoder)
     state = {key: _widened(tensor, encoder.in_channels, key) for key, tensor in state.items()}
     fit(encoder, state, f"init: {source}")
     encoder.requires_grad_(True).train()
-    if encoder.PROGRESSIVE and kind not in _PROGRESSIVE:
+    if encoder.PROGRESSIVE and kind is not None and kind not in _PROGRESSIVE:
         with torch.no_grad():
             encoder.clear_differences()
 
 
-def _read(source: str) -> tuple[EncoderKind, State]:
+def _read(source: str) -> tuple[EncoderKind | None, State]:
+    """The weights and what they are; None for a backbone."""
     run = Path(source)
     if (run / "checkpoint.pt").is_file():
         try:
@@ -63,9 +67,38 @@ def _read(source: str) -> tuple[EncoderKind, State]:
     if path.is_dir():
         weights = read_model(path, name)[1]
     else:
-        weights = published_weights(read_pickle(path), path)
+        content = read_pickle(path)
+        if content and all(isinstance(value, Tensor) for value in content.values()):
+            return None, content
+        weights = published_weights(content, path)
     encoder = weights.encoders[weights.default_encoder]
     return encoder.kind, encoder.state
+
+
+def _with_fresh_heads(backbone: State, encoder: Encoder) -> State:
+    # Torchvision's ResNet34 has no PReLU after its stem; ours starts as it was made.
+    fresh = ("styles.", "latlayer", "relu.")
+    heads = {key: value for key, value in encoder.state_dict().items() if key.startswith(fresh)}
+    known = {
+        _our_key(key, backbone): value
+        for key, value in backbone.items()
+        if not key.startswith(("output_layer.", "fc."))
+    }
+    return heads | known
+
+
+def _our_key(key: str, backbone: State) -> str:
+    """``layer3.1.conv1.weight`` of torchvision -> ``body.8.conv1.weight``."""
+    layer, _, rest = key.partition(".")
+    if not (layer.startswith("layer") and layer[5:].isdigit()):
+        return key
+    block, _, rest = rest.partition(".")
+    before = {
+        (int(other[5]), other.split(".")[1])
+        for other in backbone
+        if other.startswith("layer") and other[5:6].isdigit() and int(other[5]) < int(layer[5:])
+    }
+    return f"body.{len(before) + int(block)}.{rest}"
 
 
 def _widened(tensor: Tensor, in_channels: int, key: str) -> Tensor:

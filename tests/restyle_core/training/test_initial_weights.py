@@ -94,3 +94,51 @@ def test_a_run_of_a_generator_is_no_start(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text('{"name": "g", "generator": {"widths": [16]}}')
     with pytest.raises(SpecError, match="is no run of an encoder's training"):
         start_from(SmallBackboneEncoder(SHAPE), str(tmp_path))
+
+
+def test_a_face_recognition_backbone_is_taken_without_its_classifier(tmp_path: Path) -> None:
+    backbone = BackboneShape(6, (16, 32, 48, 64), (1, 2, 1, 1))
+    encoder = encoder_of_shape(EncoderKind.BACKBONE, EncoderShape(backbone, 4, 8))
+    heads = encoder.state_dict()["styles.1.linear.weight"].clone()
+    state = {
+        key: torch.randn_like(value)
+        for key, value in encoder.state_dict().items()
+        if key.startswith(("input_layer.", "body.")) and not key.endswith("num_batches_tracked")
+    }
+    stem = torch.randn(16, 3, 3, 3)
+    file = state | {"input_layer.0.weight": stem, "output_layer.3.weight": torch.randn(8, 8)}
+    torch.save(file, tmp_path / "ir_se50.pth")
+    start_from(encoder, str(tmp_path / "ir_se50.pth"))
+    found = encoder.state_dict()
+    assert torch.equal(found["input_layer.0.weight"][:, :3], stem)
+    assert found["input_layer.0.weight"][:, 3:].abs().max() == 0
+    for key in state.keys() - {"input_layer.0.weight"}:
+        assert torch.equal(found[key], state[key])
+    assert torch.equal(found["styles.1.linear.weight"], heads)
+    del file["body.3.res_layer.1.weight"]
+    torch.save(file, tmp_path / "ir_se50.pth")
+    with pytest.raises(CheckpointError, match=r"1 missing \(body\.3\.res_layer\.1\.weight\)"):
+        start_from(encoder, str(tmp_path / "ir_se50.pth"))
+
+
+def test_an_imagenet_resnet_is_taken_in_torchvisions_layout(tmp_path: Path) -> None:
+    depths = (2, 1, 3, 1)
+    backbone = BackboneShape(6, (16, 32, 48, 64), depths)
+    encoder = encoder_of_shape(EncoderKind.RESNET_BACKBONE, EncoderShape(backbone, 4, 8))
+    file, expected = {"fc.weight": torch.randn(10, 64)}, {}
+    for key, value in encoder.state_dict().items():
+        part, _, rest = key.partition(".")
+        if part in ("styles", "relu") or key.endswith("num_batches_tracked"):
+            continue
+        expected[key] = torch.randn_like(value)
+        if part == "body":
+            index, layer = int(rest.partition(".")[0]), 0
+            while index >= depths[layer]:
+                index, layer = index - depths[layer], layer + 1
+            file[f"layer{layer + 1}.{index}.{rest.partition('.')[2]}"] = expected[key]
+        else:
+            file[key] = expected[key]
+    torch.save(file, tmp_path / "resnet.pth")
+    start_from(encoder, str(tmp_path / "resnet.pth"))
+    for key, value in expected.items():
+        assert torch.equal(encoder.state_dict()[key], value)
