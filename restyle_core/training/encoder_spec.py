@@ -109,7 +109,7 @@ class Validation(Section):
     """Losses on images that are not trained on, with the averaged weights.
 
     Attributes:
-        crops: .npz files like those of the training.
+        crops: files and folders like those of the training.
         images: how many of them, from the first on.
         every: images seen between two validations.
     """
