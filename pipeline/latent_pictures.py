@@ -88,7 +88,8 @@ class LatentPictures:
         rows = find_face(self._out, face)
         ((_, picture),) = read_inputs(self._out, self._settings, set(rows.keys))
         average = self.model.latent_avg[None]
-        steps = list(refine(self.model, self.model.preprocess([picture]), self._settings.steps))
+        x, tolerance = self.model.preprocess([picture]), self._settings.tolerance or 0.0
+        steps = list(refine(self.model, x, self._settings.steps, tolerance=tolerance))
         latents = torch.cat([average, *(step.latents for step in steps)])
         images = [self.model.synthesize(average), *(step.image for step in steps)]
         return Pictures(latents.cpu(), to_pictures(torch.cat(images)))
