@@ -7,6 +7,15 @@
 namespace restyle {
 namespace {
 
+// What a row of an image has in common. With kChannels known, the compiler keeps the vectors of a
+// narrow layer in registers; 0 stands for any number.
+template <typename A>
+struct RowFactors {
+  const A *__restrict factor, *__restrict bias, *__restrict style, *__restrict noise;
+  A strength;
+  std::int64_t channels, columns;
+};
+
 // The vectors of one image with the gain multiplied in.
 template <typename A>
 struct LayerFactors {
@@ -22,6 +31,13 @@ struct LayerFactors {
     for (std::int64_t c = 0; c < p.channels; ++c) bias[c] = biases[c] * A(kGain);
     const A* styles = static_cast<const A*>(p.style);
     if (styles != nullptr) std::copy(styles, styles + style.size(), style.begin());
+  }
+
+  // Of row `row` of those that are asked for.
+  RowFactors<A> row(const Layer& p, std::int64_t image, std::int64_t row) const {
+    const A* noise = static_cast<const A*>(p.noise) + (p.first + row) * p.columns;
+    return {factor.data() + image * p.channels, bias.data(), style.data() + image * p.channels,
+            noise, strength, p.channels, p.columns};
   }
 };
 
@@ -46,17 +62,31 @@ void filter_down(const T* x, std::int64_t width, std::int64_t channels, const A*
                       load(in + 3 * row + j));
 }
 
-// The four columns that a pixel sees, filtered, and what follows.
-template <typename T, typename A>
-void filter_along(const A* __restrict v, std::int64_t channels, const A* __restrict taps, A noise,
-                  const A* __restrict factor, const A* __restrict bias, const A* __restrict style,
-                  T* __restrict out) {
+// The four columns that each pixel in [begin, end) sees, filtered, and what follows. Pixel `begin`
+// sees the first four of `v`; it is the first of `out`.
+template <std::int64_t kChannels, typename A>
+void filter_along(const RowFactors<A>& f, std::int64_t begin, std::int64_t end,
+                  const A* __restrict v, const A* __restrict taps, A* __restrict out) {
+  const std::int64_t channels = kChannels ? kChannels : f.channels;
+  const A *__restrict factor = f.factor, *__restrict bias = f.bias, *__restrict style = f.style;
+  for (std::int64_t column = begin; column < end; ++column) {
+    const A noise = f.noise[column] * f.strength;
+    const A* in = v + (column - begin) * channels;
+    A* to = out + (column - begin) * channels;
 #pragma omp simd
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const A value = four_taps(taps, v[c], v[channels + c], v[2 * channels + c],
-                              v[3 * channels + c]);
-    store(out + c, styled(value, factor[c], noise + bias[c]) * style[c]);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const A value = four_taps(taps, in[c], in[channels + c], in[2 * channels + c],
+                                in[3 * channels + c]);
+      to[c] = styled(value, factor[c], noise + bias[c]) * style[c];
+    }
   }
+}
+
+template <typename A>
+auto filter_along_of(std::int64_t channels) {
+  return channels == 32   ? filter_along<32, A>
+         : channels == 64 ? filter_along<64, A>
+                          : filter_along<0, A>;
 }
 
 template <typename T>
@@ -69,23 +99,19 @@ void blur_layer(const BlurLayer& q) {
   const std::int64_t tile = std::min(p.columns, std::max<std::int64_t>(4, kTile / channels));
   const std::int64_t rows = p.batch * p.rows;
   in_parallel(rows, rows * p.columns * channels, [&](std::int64_t from, std::int64_t to) {
-    std::vector<A> filtered((tile + 3) * channels);
+    std::vector<A> filtered((tile + 3) * channels), result(tile * channels);
     for (std::int64_t at = from; at < to; ++at) {
       const std::int64_t image = at / p.rows, row = at % p.rows;
       const T* x = static_cast<const T*>(p.x) +
                    (image * (p.rows + 5) + row + 1) * width * channels;
       T* y = static_cast<T*>(p.y) + image * p.y_stride + row * p.columns * channels;
-      const A* noise = static_cast<const A*>(p.noise) + (p.first + row) * p.columns;
-      const A *factor = f.factor.data() + image * channels, *bias = f.bias.data();
-      const A* style = f.style.data() + image * channels;
+      const RowFactors<A> row_factors = f.row(p, image, row);
       for (std::int64_t begin = 0; begin < p.columns; begin += tile) {
         const std::int64_t end = std::min(begin + tile, p.columns);
         filter_down(x, width, channels, down, begin - 1, end + 2, filtered.data());
-        for (std::int64_t column = begin; column < end; ++column) {
-          const A* v = filtered.data() + (column - begin) * channels;
-          T* out = y + column * channels;
-          filter_along(v, channels, along, noise[column] * f.strength, factor, bias, style, out);
-        }
+        filter_along_of<A>(channels)(row_factors, begin, end, filtered.data(), along,
+                                     result.data());
+        store_run(y + begin * channels, result.data(), (end - begin) * channels);
       }
     }
   });
@@ -112,16 +138,7 @@ void enlarge_row(const A* skip, std::int64_t height, std::int64_t columns, const
   }
 }
 
-// What a row of an image has in common. With kChannels known, the compiler keeps the vectors of a
-// narrow layer in registers; 0 stands for any number.
-template <typename A>
-struct RowFactors {
-  const A *__restrict factor, *__restrict bias, *__restrict style, *__restrict noise;
-  A strength;
-  std::int64_t channels, columns;
-};
-
-// Values that are converted to float at once: loops over two widths of numbers are slow.
+// Values that are converted to float at once.
 constexpr std::int64_t kConverted = 2048;
 
 // Pixels [begin, end) of a row, the first of which is at `x`: activations, and their sums weighted
@@ -159,18 +176,13 @@ void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight, A* co
   } else {
     const std::int64_t block = std::max<std::int64_t>(1, kConverted / f.channels);
     std::vector<A> before(block * f.channels), after(kKeep ? block * f.channels : 0);
-    A *__restrict from = before.data(), *__restrict kept = after.data();
     for (std::int64_t begin = 0; begin < f.columns; begin += block) {
       const std::int64_t end = std::min(begin + block, f.columns);
       const std::int64_t start = begin * f.channels, count = (end - begin) * f.channels;
-#pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) from[i] = load(x + start + i);
-      colour_pixels<kChannels, kKeep>(f, begin, end, from, kept, weight, colours[0], colours[1],
-                                      colours[2]);
-      if constexpr (kKeep) {
-#pragma omp simd
-        for (std::int64_t i = 0; i < count; ++i) store(y + start + i, kept[i]);
-      }
+      load_run(x + start, before.data(), count);
+      colour_pixels<kChannels, kKeep>(f, begin, end, before.data(), after.data(), weight,
+                                      colours[0], colours[1], colours[2]);
+      if constexpr (kKeep) store_run(y + start, after.data(), count);
     }
   }
 }
@@ -198,13 +210,7 @@ void colour_layer(const ColourLayer& q) {
       const T* x = static_cast<const T*>(p.x) + at * columns * channels;
       T* y = p.y == nullptr ? nullptr
                             : static_cast<T*>(p.y) + image * p.y_stride + row * columns * channels;
-      const RowFactors<A> row_factors{f.factor.data() + image * channels,
-                                      f.bias.data(),
-                                      f.style.data() + image * channels,
-                                      static_cast<const A*>(p.noise) + place * columns,
-                                      f.strength,
-                                      channels,
-                                      columns};
+      const RowFactors<A> row_factors = f.row(p, image, row);
       const A* weight = static_cast<const A*>(q.weight) + image * 3 * channels;
       A* colours[3];
       for (std::int64_t k = 0; k < 3; ++k) {

@@ -60,10 +60,7 @@ void upfirdn(const Upfirdn& p) {
             add_tap(sums.data(), x + iy * h.in * p.channels, h, kx, factors[h.taps - 1 - kx],
                     begin, end, p.channels);
         }
-        T* out = y + begin * p.channels;
-        const std::int64_t count = (end - begin) * p.channels;
-#pragma omp simd
-        for (std::int64_t j = 0; j < count; ++j) store(out + j, sums[j]);
+        store_run(y + begin * p.channels, sums.data(), (end - begin) * p.channels);
       }
     }
   });
