@@ -109,14 +109,14 @@ def bare_seconds(
     return sum(alone[layer] for layer in layers) / batch
 
 
-def peak_flops(target: Target, batch: int, repeats: int, clock: Clock) -> float:
+def peak_flops(target: Target, repeats: int, clock: Clock) -> float:
     """Operations a second that the best of a few convolutions reaches."""
     rates = []
     for channels, side in _BUSY:
         layer = Layer(channels, channels, 3, 1, (side, side))
-        for call in _formulations(layer, target, batch):
+        for call in _formulations(layer, target, batch=1):
             seconds = timed(call, repeats, clock).median
-            rates.append(batch * layer.flops / seconds)
+            rates.append(layer.flops / seconds)
     return max(rates)
 
 

@@ -138,11 +138,7 @@ class Bench:
 
     def _find_peak(self, dtype: str, target: Target) -> None:
         if dtype not in self.peaks:
-            rates = [
-                peak_flops(target, batch, self._plan.repeats, self._clock)
-                for batch in self._plan.batches
-            ]
-            self.peaks[dtype] = max(rates)
+            self.peaks[dtype] = peak_flops(target, self._plan.repeats, self._clock)
 
     @torch.inference_mode()
     def _fast(self, model: Model, dtype: str, batch: int) -> Finding:
