@@ -122,19 +122,24 @@ class Bench:
         self._clock = Clock(choose_device(plan.device), cpu=plan.cpu_time)
 
     def findings(self) -> Iterator[Finding]:
-        """Measure one setting after the other: the fast path in each dtype, then the reference."""
-        for dtype in self._plan.dtypes:
-            model = load_model(self._spec, dtype=dtype, device=self._plan.device)
-            self._find_peak(dtype, Target(model.device, model.dtype))
-            for batch in self._plan.batches:
-                yield self._fast(model, dtype, batch)
-            del model
+        """Measure one setting after the other: the reference, then the fast path in each dtype.
+
+        In this order because loading a model changes how memory is given out, for the whole
+        process: the reference has what a plain program has.
+        """
         if self._plan.reference:
             target = Target(choose_device(self._plan.device), torch.float32)
             self._find_peak("fp32", target)
             networks = self._plain_networks(target.device)
             for batch in self._plan.batches:
                 yield self._reference(networks, target.device, batch)
+            del networks
+        for dtype in self._plan.dtypes:
+            model = load_model(self._spec, dtype=dtype, device=self._plan.device)
+            self._find_peak(dtype, Target(model.device, model.dtype))
+            for batch in self._plan.batches:
+                yield self._fast(model, dtype, batch)
+            del model
 
     def _find_peak(self, dtype: str, target: Target) -> None:
         if dtype not in self.peaks:

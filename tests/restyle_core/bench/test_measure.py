@@ -84,7 +84,7 @@ def test_the_layers_of_the_published_generators() -> None:
 def test_a_small_bench_from_end_to_end(weights: ModelWeights, tmp_path: Path) -> None:
     save_model(weights, tmp_path / "model")
     bench = Bench(tmp_path / "model", None, Plan(["fp32"], [2], steps=3, repeats=2, device="cpu"))
-    fast, slow = bench.findings()
+    slow, fast = bench.findings()
     for finding, path in ((fast, FAST), (slow, PLAIN)):
         assert [row.stage for row in finding.rows] == list(STAGES)
         assert {(row.path, row.dtype, row.batch) for row in finding.rows} == {(path, "fp32", 2)}
