@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from restyle_core.errors import CheckpointError, SpecError
+from restyle_core.training.event_file import EventFile
 
 
 class Journal:
@@ -25,8 +26,8 @@ class Journal:
     log of a run that was killed and resumed is that of a run that was not.
 
     Args:
-        folder: created when missing. ``spec.json``, ``losses.jsonl``, ``checkpoint.pt`` and
-            ``samples/`` lie in it.
+        folder: created when missing. ``spec.json``, ``losses.jsonl``, ``checkpoint.pt``,
+            ``samples/`` and ``tensorboard/`` lie in it.
         spec: the resolved specification; a folder with a checkpoint of another one is refused
             unless only keys of ``extendable`` differ.
         complete: gives a specification that an older release wrote the keys that came later.
@@ -45,6 +46,7 @@ class Journal:
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
         self._since = time.monotonic()
+        self._events: EventFile | None = None
         path = folder / "spec.json"
         # Without a checkpoint nothing was trained: the specification was wrong, or stopped early.
         if path.exists() and self.checkpoint_path.exists():
@@ -136,6 +138,9 @@ class Journal:
         record |= {name: round(total / self._count, 5) for name, total in self._sums.items()}
         with self._log_path.open("a") as log:
             log.write(json.dumps(record) + "\n")
+        speed = {"images_per_second": record["images_per_second"]}
+        losses = {f"losses/{name}": total / self._count for name, total in self._sums.items()}
+        self.events(images).write_scalars(speed | losses, images)
         self._sums.clear()
         self._count = 0
         self._since = time.monotonic()
@@ -150,7 +155,14 @@ class Journal:
         path = self.folder / "samples" / f"{seen:08d}.png"
         array = np.ascontiguousarray(grid.reshape(rows * height, columns * width, 3).numpy())
         Image.fromarray(array).save(path)
+        self.events(seen).write_image("samples", path.read_bytes(), array.shape[:2], seen)
         return path
+
+    def events(self, seen: int) -> EventFile:
+        """What TensorBoard reads, in the folder ``tensorboard``; begun when first written to."""
+        if self._events is None:
+            self._events = EventFile(self.folder / "tensorboard", seen)
+        return self._events
 
 
 def crossed(before: int, now: int, every: int) -> bool:

@@ -95,6 +95,8 @@ class Validator:
         kept = [*lines[: self._log_length], json.dumps({"images": seen} | rounded) + "\n"]
         path.write_text("".join(kept))
         self._log_length = len(kept)
+        scalars = {f"validation/{name}": value for name, value in losses.items()}
+        self.journal.events(seen).write_scalars(scalars, seen)
         if losses["total"] < self.least:
             self.least = losses["total"]
             self.journal.write_atomically("best.pt", {"images": seen, "total": self.least} | best)
