@@ -17,7 +17,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def work():
     # Until small blocks have found places of their own, they may lie in the way of large ones.
-    for rounds in (20, 10):
+    for rounds in (40, 10):
         before = faults()
         for _ in range(rounds):
             torch.ones(40 << 20, dtype=torch.uint8)
@@ -35,4 +35,7 @@ def page_faults(mode: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_large_blocks_are_used_again_also_in_a_thread() -> None:
-    assert page_faults("keep") < 0.2 * page_faults("default")
+    default = page_faults("default")
+    if default < 100:
+        pytest.skip("this system does not count page faults, or hardly has any")
+    assert page_faults("keep") < 0.2 * default
