@@ -36,10 +36,13 @@ def view(
 
     runs = [ViewedRun(out, model) for out in outs]
     if export is not None:
+        from pipeline.addresses import shown_uri
         from pipeline.view.export import export as write
 
         count = write(runs, export, most)
-        typer.echo(f"{count} of {len(runs[0].faces)} faces; open {export / 'index.html'}")
+        typer.echo(
+            f"{count} of {len(runs[0].faces)} faces; open {shown_uri(str(export / 'index.html'))}"
+        )
         return
     from pipeline.view.server import ViewServer
 

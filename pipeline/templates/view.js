@@ -19,9 +19,16 @@ function showRun(query) {
   document.title = `${run.name}, ReStyle inversion`;
 }
 
+// How far each address was scrolled when another view was opened, for the way back.
+const SCROLLED = {};
+const LAST = { view: "", address: "", face: "" };
+
 async function show() {
   const address = location.hash || "#";
   const { view, query } = STATE.read();
+  const before = { ...LAST };
+  if (before.view && before.view !== view) SCROLLED[before.address] = window.scrollY;
+  Object.assign(LAST, { view, address, face: view === "face" ? query.face : "" });
   showRun(query);
   for (const each of ["faces", "face", "rejects"]) $(`${each}-view`).hidden = each !== view;
   $("tab-faces").setAttribute("aria-current", view === "rejects" ? "false" : "page");
@@ -29,6 +36,12 @@ async function show() {
   showError(null);
   try {
     await { faces: GALLERY, face: FACE, rejects: REJECTS }[view].load(query);
+    if (before.view && before.view !== view && address === LAST.address) {
+      window.scrollTo(0, SCROLLED[address] || 0);
+      const left = view === "faces" && before.face
+        && $("cards").querySelector(`a[data-number="${CSS.escape(before.face)}"]`);
+      if (left) left.focus();
+    }
   } catch (error) {
     if (address === (location.hash || "#")) showError(error);
   }

@@ -112,7 +112,7 @@ const GALLERY = {
       pictures.append(make("span", { class: "no-picture" }, "no pictures kept"));
     }
     if (query.with) pictures.append(GALLERY.otherImage(face, query.with));
-    return make("li", {}, make("a", { class: "card", href: address },
+    return make("li", {}, make("a", { class: "card", href: address, "data-number": face.number },
       pictures, make("span", { class: "name", title: face.source }, ...nameOf(face, query.run)),
       GALLERY.numbers(face, query)));
   },

@@ -49,7 +49,7 @@ def test_an_export(out: Path, tmp_path: Path) -> None:
         (["/no/such"], "/no/such holds no output of restyle"),
         (["OUT", "--export", "OUT"], "holds something else than an export"),
         (["OUT", "--model", "nobody"], "nobody"),
-        (["OUT", "--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
+        (["OUT", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
     ],
 )
 def test_errors_are_one_line(out: Path, arguments: list[str], words: str) -> None:

@@ -227,8 +227,9 @@ def test_neighbours_and_the_way_back(page: Page) -> None:
     page.reads("#face-name", "/photos/000060.jpg")
     page.press(Keys.ESCAPE)
     page.settled()
-    # The page of the gallery on which that face is.
+    # The page of the gallery on which that face is, and the face itself.
     assert page.find("#page").get_attribute("value") == "2"
+    assert page.browser.switch_to.active_element.get_attribute("data-number") == "60"
     page.open("face?run=0&face=3")
     page.click("#back")
     assert len(page.all(".card")) == 60

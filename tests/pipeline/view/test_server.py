@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from PIL import Image
 
 from pipeline import read_latents
+from pipeline.view.export import export
+from pipeline.view.faces import Selection
 from pipeline.view.run import ViewedRun
 from pipeline.view.server import ViewServer
 from restyle_core import load_model
@@ -24,6 +27,7 @@ from restyle_core.errors import SpecError
 from tests.browser import served
 from tests.pipeline.fabricated import Made, fabricate, picture
 from tests.pipeline.view.conftest import FACES, REJECTS, Shown
+from tests.s3_server import every, faulty_s3
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +206,32 @@ def test_another_model_is_not_used_for_edits(shown: Shown, tmp_path: Path) -> No
         run.edited(0, {})
 
 
+def test_a_folder_that_is_no_utf_8(tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/<i>\xff")
+    fabricate(folder, Made(faces=3, rejects=1))
+    run = ViewedRun(folder)
+    assert run.about()["name"] == "<i>\\xff"
+    with served([run]) as server:
+        assert b"<i>" not in get(server, "/")[2]
+        assert get(server, "/picture/0/2/0")[0] == 200
+    assert export([run], Path(folder).parent / "page") == 3
+
+
+def test_a_run_on_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTYLE_RETRIES", "6:0.01")
+    with faulty_s3(monkeypatch) as store:
+        fabricate("s3://bucket/out", Made(faces=9, rejects=1, unit=4))
+        store.rule = every(7, "503", r"^GET .*parquet")
+        run = ViewedRun("s3://bucket/out")
+        assert len(run.page(Selection(sort="lpips"), 0)["rows"]) == 9
+        assert run.face(8)["changes"] == [2]
+        assert run.picture(8, 0)
+        assert run.reject_page("", "", 0, 9)["total"] == 1
+        assert store.met["503"]
+
+
 def test_listening_where_one_cannot(server: ViewServer) -> None:
     with pytest.raises(SpecError, match="cannot listen"):
         ViewServer([], "127.0.0.1", int(server.server_address[1]))
     with pytest.raises(SpecError, match="cannot listen"):
-        ViewServer([], "no.such.host.invalid", 0)
+        ViewServer([], "203.0.113.1", 0)
