@@ -29,6 +29,8 @@ from restyle_core.generator import EqualizedLinear, Generator, StyledConv, ToRGB
 # computes the rows around its strips twice, so they are longer.
 _STRIP = 4 << 20
 _TALL_STRIP = 8 << 20
+# Bytes of a convolution's output up to which images go through together.
+_TOGETHER = 16 << 20
 
 
 def prepare_synthesis(generator: Generator, target: Target) -> PreparedSynthesis | None:
@@ -205,7 +207,7 @@ class _Block:
 
     def in_one_piece(self, images: int, side: int) -> bool:
         """Whether so many images of so many rows go through together."""
-        return self._rows(side, _STRIP // images) >= side
+        return self._rows(side, _TOGETHER // images) >= side
 
     def __call__(
         self, x: Tensor, image: Tensor, latents: Tensor, after: _Styled | None

@@ -50,6 +50,7 @@ def test_it_agrees_with_the_plain_formulas(
     # In strips of two rows, of several, and whole; with 1500 bytes only some layers are split.
     monkeypatch.setattr(synthesis, "_STRIP", strip)
     monkeypatch.setattr(synthesis, "_TALL_STRIP", 2 * strip)
+    monkeypatch.setattr(synthesis, "_TOGETHER", 2 * strip)
     w = latents(batch)
     expected = plain.synthesis(state, w)
     with torch.inference_mode():
@@ -62,6 +63,7 @@ def test_bf16_stays_close_and_images_are_float32(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(synthesis, "_STRIP", 1000)
+    monkeypatch.setattr(synthesis, "_TOGETHER", 1000)
     w = latents(2)
     exact = generator.synthesis(w)
     rounded = prepared(generator, torch.bfloat16)(w)
