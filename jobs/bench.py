@@ -13,6 +13,7 @@ import typer
 from restyle_core.errors import FatalError, SpecError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from restyle_core.bench.measure import Bench, Finding, Plan, Row
@@ -61,10 +62,9 @@ def bench(
 
     import torch
     from rich.console import Console
+    from rich.markup import escape
 
-    from restyle_core.bench.measure import Bench, Plan
-    from restyle_core.bench.random_model import write_random_model
-    from restyle_core.config import find_model
+    from restyle_core.bench.measure import Plan
 
     plan = Plan(
         dtypes=dtypes,
@@ -77,25 +77,10 @@ def bench(
     )
     if threads is not None:
         torch.set_num_threads(threads)
-    console = Console()
-    with tempfile.TemporaryDirectory(prefix="restyle-bench-") as folder:
-        if shape is None:
-            directory, encoder = find_model(model)
-            if not directory.is_dir():
-                raise SpecError(f"{model} is a file; make a directory of it with 'restyle convert'")
-        else:
-            directory, encoder = write_random_model(shape, Path(folder) / shape), None
-        made = Bench(directory, encoder, plan)
-        before = os.getloadavg()[0]
-        findings = []
-        for finding in made.findings():
-            findings.append(finding)
-            first = finding.rows[0]
-            console.print(
-                f"measured: {first.path}, {first.dtype}, batch {first.batch}", style="dim"
-            )
+    console, before = Console(), os.getloadavg()[0]
+    made, findings = _measure(console, model, shape, plan)
     result = _result(shape or model, plan, made, findings, (before, os.getloadavg()[0]))
-    console.print(result["title"])
+    console.print(escape(result["title"]))
     console.print(_table(findings))
     for line in result["lines"]:
         console.print(line)
@@ -104,6 +89,29 @@ def bench(
             json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise FatalError(f"{json_file} cannot be written: {error.strerror}") from error
+
+
+def _measure(
+    console: Console, model: str, shape: str | None, plan: Plan
+) -> tuple[Bench, list[Finding]]:
+    from restyle_core.bench.measure import Bench
+    from restyle_core.bench.random_model import write_random_model
+    from restyle_core.config import find_model
+
+    with tempfile.TemporaryDirectory(prefix="restyle-bench-") as folder:
+        if shape is None:
+            directory, encoder = find_model(model)
+            if not directory.is_dir():
+                raise SpecError(f"{model} is a file; make a directory of it with 'restyle convert'")
+        else:
+            directory, encoder = write_random_model(shape, Path(folder) / shape), None
+        made, findings = Bench(directory, encoder, plan), []
+        for finding in made.findings():
+            findings.append(finding)
+            first = finding.rows[0]
+            what = f"{first.path}, {first.dtype}, batch {first.batch}"
+            console.print(f"measured: {what}", style="dim")
+    return made, findings
 
 
 def _dtypes(text: str) -> list[str]:
@@ -169,7 +177,7 @@ def _result(
         what += ", processor time"
     peaks = ", ".join(f"{dtype} {rate / 1e12:.2f}" for dtype, rate in made.peaks.items())
     return {
-        "title": f"{name}, {plan.steps} steps, {device}: {what}; peak TFLOP/s: {peaks}",
+        "title": f"{name}, {made.steps} steps, {device}: {what}; peak TFLOP/s: {peaks}",
         "torch": torch.__version__,
         "cpu_time": plan.cpu_time,
         "load": load,

@@ -98,6 +98,7 @@ class Bench:
         plan: what to measure.
 
     Attributes:
+        steps: of refinement; one for a single-pass encoder.
         peaks: operations a second of the best convolution, by dtype.
     """
 
@@ -107,7 +108,7 @@ class Bench:
         self._config, self._weights = read_model(directory, encoder)
         name = self._weights.default_encoder
         own = self._weights.encoders[name]
-        self._steps = plan.steps if self._config.encoders[name].iterative else 1
+        self.steps = plan.steps if self._config.encoders[name].iterative else 1
         shape = generator_shape(self._weights.generator, self._spec)
         size = self._config.image_size
         self._layers: dict[str, list[Layer]] = {
@@ -117,7 +118,7 @@ class Bench:
         self._flops = {
             stage: sum(layer.flops for layer in layers) for stage, layers in self._layers.items()
         }
-        self._flops["loop"] = self._steps * sum(self._flops.values())
+        self._flops["loop"] = self.steps * sum(self._flops.values())
         self.peaks: dict[str, float] = {}
         self._clock = Clock(choose_device(plan.device), cpu=plan.cpu_time)
 
@@ -154,7 +155,7 @@ class Bench:
         kept: list[Tensor] = []
 
         def loop() -> None:
-            result = invert(model, images, self._steps, latents="last", batch_size=batch)
+            result = invert(model, images, self.steps, latents="last", batch_size=batch)
             kept[:] = [result.latents[:, -1]]
 
         timings = {
@@ -167,7 +168,7 @@ class Bench:
             stage: bare_seconds(layers, target, batch, repeats, self._clock)
             for stage, layers in self._layers.items()
         }
-        bare["loop"] = self._steps * sum(bare.values())
+        bare["loop"] = self.steps * sum(bare.values())
         return Finding(self._rows(FAST, dtype, batch, timings, bare), kept[0])
 
     @torch.inference_mode()
@@ -180,7 +181,7 @@ class Bench:
         networks.encode(x, start)
         times: dict[str, list[float]] = {"encoder": [], "synthesis": [], "loop": []}
         w, y = first, start
-        for index in range(max(self._plan.repeats, self._steps)):
+        for index in range(max(self._plan.repeats, self.steps)):
             encoded, residual = clock.seconds(lambda: networks.encode(x, y))  # noqa: B023
             w = w + residual
             rendered, image = clock.seconds(lambda: networks.synthesize(w))  # noqa: B023
@@ -188,8 +189,8 @@ class Bench:
             times["encoder"].append(encoded)
             times["synthesis"].append(rendered)
             # All steps are the same work, and a whole loop would take minutes, five times over.
-            times["loop"].append(self._steps * (encoded + rendered + pooled))
-            if index + 1 == self._steps:
+            times["loop"].append(self.steps * (encoded + rendered + pooled))
+            if index + 1 == self.steps:
                 latents = w.cpu()
         timings = {stage: Timing(tuple(values)) for stage, values in times.items()}
         return Finding(self._rows(PLAIN, "fp32", batch, timings, {}), latents)
