@@ -40,3 +40,19 @@ def train_encoder(spec: SpecPath, out: RunPath) -> None:
     from restyle_core.training.spec import load_spec
 
     EncoderTrainer(load_spec(spec, EncoderSpec), out).run(typer.echo)
+
+
+@app.command("export")
+def export_run(
+    run: Annotated[Path, typer.Argument(help="Folder of an encoder's training run.")],
+    out: Annotated[Path, typer.Option("--to", help="Model directory to write; must not exist.")],
+    name: Annotated[str | None, typer.Option(help="Of the model; that of --to by default.")] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Photographs are of faces and are aligned.")
+    ] = False,
+) -> None:
+    """Make a model that every other command takes of a run and its generator."""
+    from restyle_core.training.export import export
+
+    config = export(run, out, name or out.name, align=align)
+    typer.echo(f"{out}: {config.name} with encoder {config.default_encoder}")

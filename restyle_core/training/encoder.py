@@ -112,7 +112,9 @@ class EncoderTrainer:
     def save(self) -> None:
         """Write a checkpoint."""
         states = {name: part.state_dict() for name, part in self._parts().items()}
-        self.journal.save({"step": self.step, "latent_avg": self.latent_avg, **states})
+        size = self.crops.images.shape[-1]
+        known = {"step": self.step, "latent_avg": self.latent_avg, "image_size": size}
+        self.journal.save(known | states)
 
     @property
     def schedule(self) -> Schedule:

@@ -10,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import jobs.train
+from restyle_core import invert, load_model
 from restyle_core.training.generator import load_trained_generator
 from tests.command import ROOT, restyle
 
@@ -53,8 +54,22 @@ def test_one_command_each_for_generator_and_encoder(domain: Path) -> None:
     train("encoder", domain)
     state = torch.load(domain / "runs" / "encoder" / "checkpoint.pt", weights_only=True)
     assert state["step"] == 8
+    model = domain / "flowers"
+    words = ["export", str(domain / "runs" / "encoder"), "--to", str(model)]
+    exported = CliRunner().invoke(jobs.train.app, words, catch_exceptions=False)
+    assert "flowers with encoder restyle-psp" in exported.output
+    photo = Image.open(domain / "photos" / "0.jpg")
+    result = invert(load_model(model), [photo], steps=2, reconstructions="last")
+    assert result.latents.shape == (1, 2, 8, 512)
     # A second time there is nothing to do, and nothing is done.
     assert "images_per_second" not in train("generator", domain)
+
+
+def test_what_is_no_run_is_not_exported(tmp_path: Path) -> None:
+    refused = restyle("train", "export", tmp_path, "--to", tmp_path / "model")
+    assert refused.returncode == 2
+    assert "is no folder of an encoder's training run" in refused.stderr
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_bad_specification_stops_the_command_before_it_starts(tmp_path: Path) -> None:
