@@ -24,6 +24,9 @@ PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 # search runs on a reduced copy; landmarks are always fitted at full resolution.
 _MAX_DETECTION_SIDE = 2048
 
+# Where dlib's detector sees the face in a crop of recipes/faces64, in shares of its side.
+_FACE_IN_CROP = (0.15, 0.25, 0.85, 0.95)
+
 
 def find_landmarks(
     image: Image.Image,
@@ -55,6 +58,24 @@ def find_landmarks(
         landmarks = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
         found.append((landmarks, (left, top, right, bottom), float(score)))
     return sorted(found, key=lambda face: (-_area(face[1]), face[1]))
+
+
+def fit_landmarks(pixels: npt.NDArray[np.uint8]) -> FloatArray:
+    """Fit 68 landmarks to an aligned crop, whose face lies where alignment put it.
+
+    Args:
+        pixels: [S, S, 3] RGB, one face, upright and in the middle.
+
+    Returns:
+        [68, 2] in pixels, whether there is a face or not: nothing is detected.
+    """
+    import dlib
+
+    _, predictor = _dlib_models(os.environ.get(PREDICTOR_VARIABLE))
+    side = len(pixels)
+    left, top, right, bottom = (round(share * side) for share in _FACE_IN_CROP)
+    shape = predictor(pixels, dlib.rectangle(left, top, right, bottom))
+    return np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
 
 
 def model_files() -> Path:

@@ -1,0 +1,1 @@
+"""How the embedded cartoon model was made."""
