@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipeline.report import visible
+from restyle_core.errors import SpecError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,10 +67,25 @@ def print_json(answer: pa.RecordBatchReader) -> None:
 
 def _rows(answer: pa.RecordBatchReader) -> Iterator[list[Any]]:
     for batch in answer:
-        columns = [column.to_pylist() for column in batch.columns]
+        columns = [
+            _values(name, column)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
         # By position, because a question may give two columns one name.
         for index in range(batch.num_rows):
             yield [column[index] for column in columns]
+
+
+def _values(name: str, column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError, NotImplementedError, TypeError) as error:
+        # Dates beyond the year 9999, infinite ones, and kinds that only the database has.
+        raise SpecError(
+            f"column {visible(name)!r} holds what cannot be printed ({error}); "
+            "ask for it as varchar: cast(... as varchar)"
+        ) from error
+    return values
 
 
 def _plain(value: Any) -> Any:

@@ -51,6 +51,7 @@ def test_csv_and_json_are_complete(out: Path) -> None:
         ("drop table latents", "one question"),
         ("select nothing from latents", 'column "nothing"'),
         ("select * from '/etc/passwd'", "does not exist"),
+        ("select 'infinity'::timestamp as forever", "column 'forever' holds what cannot be"),
     ],
 )
 def test_errors_are_one_line(out: Path, sql: str, words: str) -> None:
