@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline import edit_settings, ledger
 from pipeline.current import Current, read_current
 from pipeline.datasets import DATASETS, schema
+from pipeline.edit_rows import FOLDER as EDITS
+from pipeline.storage import open_storage
 from pipeline.table_source import table_source
 from restyle_core.errors import FatalError, RestyleError, SpecError
 
@@ -47,6 +50,7 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
 
     The views are ``latents``, ``steps``, ``reconstructions``, ``rejects``, and those of further
     datasets that the output has; ``all_latents`` and so on have the rows of older revisions too.
+    An output of ``restyle edit`` has one view, ``edits``.
 
     Args:
         out: the output, a path or any fsspec URI.
@@ -60,8 +64,23 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
             asks for what is not there or not allowed.
         FatalError: manifest or ledger are damaged or cannot be read.
     """
-    current = read_current(out)
     connection = _connect()
+    storage = open_storage(out)
+    if any(name == edit_settings.NAME for name in storage.sizes(ledger.FOLDER)):
+        with _explained(""):
+            files = [name for name in storage.sizes(EDITS) if name.endswith(".parquet")]
+            if not files:
+                raise SpecError(f"{storage.uri} holds no edits yet")
+            connection.register(EDITS, table_source(out, files))
+    else:
+        _register_run(connection, out)
+    _lock(connection)
+    return _answer(connection, sql)
+
+
+def _register_run(connection: duckdb.DuckDBPyConnection, out: str) -> None:
+    """Make views of the datasets of an inversion."""
+    current = read_current(out)
     names = [*DATASETS, *sorted(_datasets(current) - set(DATASETS))]
     for name in names:
         every = f"all_{name}"
@@ -73,8 +92,6 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
                 connection.execute(_CURRENT.format(name=name, every=every))
             else:
                 connection.execute(f"create view {name} as select * from {every}")  # noqa: S608
-    _lock(connection)
-    return _answer(connection, sql)
 
 
 def matching(rows: pa.Table, where: str) -> npt.NDArray[np.bool_]:

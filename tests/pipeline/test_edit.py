@@ -22,6 +22,7 @@ from pipeline.edit import EditRequest, Move, edit
 from pipeline.edit_settings import read_settings
 from pipeline.edit_summary import summarise
 from pipeline.face_rows import Selection, select_keys
+from pipeline.query import query
 from pipeline.request import Interrupted, Listener, Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
@@ -124,6 +125,16 @@ def test_photographs_change_inside_the_quad_alone(smiles: EditRequest, inverted:
         changed = (np.asarray(pasted) != np.asarray(photo)).any(axis=-1)
         assert not changed[mask == 0].any()
         assert changed[mask == 1].mean() > 0.5
+
+
+def test_edits_can_be_asked_in_sql(smiles: EditRequest) -> None:
+    rows = rows_of(smiles)
+    asked = query(smiles.to, "select strength_smile, avg(id_similarity) i from edits group by 1")
+    answer = asked.read_all().to_pandas().set_index("strength_smile").i
+    expected = rows.groupby("strength_smile").id_similarity.mean()
+    np.testing.assert_allclose(answer[expected.index], expected, rtol=1e-5)
+    with pytest.raises(SpecError, match="cannot answer"):
+        query(smiles.to, "select * from latents")
 
 
 def test_the_summary_tells_what_the_rows_hold(smiles: EditRequest) -> None:
