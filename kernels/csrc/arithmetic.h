@@ -6,8 +6,6 @@
 #include <cstring>
 
 #ifdef __CUDACC__
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #define RESTYLE_INLINE __host__ __device__ __forceinline__
 #else
 #define RESTYLE_INLINE inline __attribute__((always_inline))
@@ -54,11 +52,6 @@ RESTYLE_INLINE void store(bf16* p, float value) {
   const std::uint32_t quiet = (bits >> 16) | 0x40u;
   p->bits = static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
-
-#ifdef __CUDACC__
-RESTYLE_INLINE float load(const __half* p) { return __half2float(*p); }
-RESTYLE_INLINE void store(__half* p, float value) { *p = __float2half(value); }
-#endif
 
 // Leaky ReLU of a value that has its gain already: the gain is positive, so it commutes.
 template <typename A>

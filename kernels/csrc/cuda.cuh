@@ -1,6 +1,7 @@
 // Helpers of the CUDA sources. Offsets are 64 bits wide; grids stride, so that any size fits.
 #pragma once
 
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include "interface.h"
@@ -9,8 +10,19 @@
 
 namespace restyle {
 
+RESTYLE_INLINE float load(const __half* p) { return __half2float(*p); }
+RESTYLE_INLINE void store(__half* p, float value) { *p = __float2half(value); }
+
+#ifdef __CUDACC__
 constexpr int kThreads = 256;
+constexpr int kWarp = 32;
 constexpr std::int64_t kBlocks = 16384;
+#else
+// The tests run the kernels on the CPU: see tests/kernels/test_cuda_sources.py.
+constexpr int kThreads = 2;
+constexpr int kWarp = 2;
+constexpr std::int64_t kBlocks = 3;
+#endif
 
 inline int blocks_for(std::int64_t count) {
   const std::int64_t blocks = (count + kThreads - 1) / kThreads;
@@ -21,6 +33,17 @@ __device__ inline std::int64_t first_index() {
   return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 __device__ inline std::int64_t stride() { return static_cast<std::int64_t>(gridDim.x) * blockDim.x; }
+
+// Starts a kernel with kThreads threads in each block.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), std::int64_t blocks, cudaStream_t stream,
+            Arguments... arguments) {
+#ifdef __CUDACC__
+  kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(arguments...);
+#else
+  run_on_cpu(blocks, kThreads, [&] { kernel(arguments...); });
+#endif
+}
 
 template <typename Body>
 std::int32_t with_dtype(std::int32_t dtype, Body body) {

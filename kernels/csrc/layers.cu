@@ -66,8 +66,6 @@ __device__ A enlarged_skip(const ColourLayer& q, std::int64_t plane, std::int64_
   return sum;
 }
 
-constexpr int kWarp = 32;
-
 // One warp per pixel: its threads share the channels and then add up the three colours.
 template <typename T>
 __global__ void colour_layer(ColourLayer q) {
@@ -105,7 +103,7 @@ RESTYLE_EXPORT std::int32_t restyle_blur_layer(const BlurLayer* q, cudaStream_t 
   const std::int64_t count = p.batch * p.rows * p.columns * p.channels;
   if (count == 0) return kDone;
   return with_dtype(p.dtype, [&](auto type) {
-    blur_layer<decltype(type)><<<blocks_for(count), kThreads, 0, stream>>>(*q);
+    launch(blur_layer<decltype(type)>, blocks_for(count), stream, *q);
   });
 }
 
@@ -114,7 +112,7 @@ RESTYLE_EXPORT std::int32_t restyle_colour_layer(const ColourLayer* q, cudaStrea
   const std::int64_t count = p.batch * p.rows * p.columns * kWarp;
   if (count == 0) return kDone;
   return with_dtype(p.dtype, [&](auto type) {
-    colour_layer<decltype(type)><<<blocks_for(count), kThreads, 0, stream>>>(*q);
+    launch(colour_layer<decltype(type)>, blocks_for(count), stream, *q);
   });
 }
 

@@ -139,7 +139,7 @@ RESTYLE_EXPORT std::int32_t restyle_upfirdn(const Upfirdn* p, cudaStream_t strea
   const std::int64_t count = p->batch * p->vertical.out * p->horizontal.out * p->channels;
   if (count == 0) return kDone;
   return with_dtype(p->dtype, [&](auto type) {
-    upfirdn<decltype(type)><<<blocks_for(count), kThreads, 0, stream>>>(*p);
+    launch(upfirdn<decltype(type)>, blocks_for(count), stream, *p);
   });
 }
 
@@ -147,7 +147,7 @@ RESTYLE_EXPORT std::int32_t restyle_epilogue(const Epilogue* p, cudaStream_t str
   const std::int64_t count = p->batch * p->channels * p->pixels;
   if (count == 0) return kDone;
   return with_dtype(p->dtype, [&](auto type) {
-    epilogue<decltype(type)><<<blocks_for(count), kThreads, 0, stream>>>(*p);
+    launch(epilogue<decltype(type)>, blocks_for(count), stream, *p);
   });
 }
 
@@ -161,10 +161,9 @@ RESTYLE_EXPORT std::int32_t restyle_epilogue_gradient(const EpilogueGradient* q,
     using T = decltype(type);
     using A = compute_t<T>;
     A* scratch = static_cast<A*>(q->scratch);
-    epilogue_to_x<T><<<blocks_for(count), kThreads, 0, stream>>>(*q);
-    epilogue_to_vectors<T>
-        <<<static_cast<unsigned>(p.channels), kThreads, 0, stream>>>(*q, scratch);
-    sum_of<A><<<1, kThreads, 0, stream>>>(scratch, p.channels, static_cast<A*>(q->strength));
+    launch(epilogue_to_x<T>, blocks_for(count), stream, *q);
+    launch(epilogue_to_vectors<T>, p.channels, stream, *q, scratch);
+    launch(sum_of<A>, 1, stream, scratch, p.channels, static_cast<A*>(q->strength));
   });
 }
 
