@@ -2,6 +2,6 @@
 
 ``reference`` defines them. ``operators`` are torch custom operators with gradients that run C++ on
 the CPU and CUDA on GPUs, from ``csrc/``; ``layers`` are those of inference. ``choice`` says which
-are meant, ``toolchain`` finds a compiler, ``build`` keeps what it makes in a cache, ``native`` loads
-it when an operator is first used; importing compiles nothing.
+are meant, ``toolchain`` finds a compiler, ``build`` keeps what it makes in a cache, and ``native``
+loads it when an operator is first used; importing compiles nothing.
 """
