@@ -13,7 +13,7 @@ from restyle_core.model_weights import fit
 from tests.restyle_core import plain
 from tests.restyle_core.fabricate import TINY, Fabricator
 
-PUBLISHED = [kind for kind in EncoderKind if kind is not EncoderKind.SMALL_BACKBONE]
+PUBLISHED = [kind for kind in EncoderKind if not kind.name.startswith("SMALL")]
 CPU = torch.device("cpu")
 
 
