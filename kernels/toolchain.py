@@ -76,7 +76,8 @@ def find(target: Target) -> Toolchain:
 
 def _cpu() -> Toolchain:
     wanted = os.environ.get("CXX")
-    names = [wanted] if wanted else ["c++", "g++", "clang++"]
+    # GCC first: torch's wheels bring its OpenMP, and not clang's.
+    names = [wanted] if wanted else ["g++", "c++", "clang++"]
     compiler = _first(names)
     if compiler is None:
         raise KernelError(f"no C++ compiler: {', '.join(names)} not found; install g++ or set CXX")
