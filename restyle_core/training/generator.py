@@ -82,6 +82,8 @@ class GeneratorTrainer:
             perceptual, recognition = self.features(
                 self.crops.batch(torch.arange(min(64, len(self.crops))))
             )
+        # The frozen networks draw numbers when they are made first in a process, and none later.
+        torch.manual_seed(spec.schedule.seed)
         self.heads = FeatureHeads([*perceptual, *recognition])
         optimizer = spec.optimizer
         mapping = list(self.generator.style.parameters())
