@@ -37,6 +37,11 @@ NORMAL /= np.linalg.norm(NORMAL)
 LATENTS = (RNG.normal(size=(4000, 16)) * 3 + 5).astype(np.float32)
 
 
+def normal(*shape: int) -> np.ndarray:
+    """The same numbers for every test, whichever run before it."""
+    return np.random.default_rng(1).normal(size=shape)
+
+
 @pytest.fixture(scope="module")
 def generator(tiny_model: Path) -> Generator:
     return load_model(tiny_model, dtype="fp32", device="cpu").generator
@@ -54,7 +59,7 @@ def test_the_normal_of_a_known_plane_is_found() -> None:
 
 def test_accuracy_is_what_the_noise_allows() -> None:
     """Projection p and score p + noise, both normal: the share above the median on one side."""
-    noise = RNG.normal(size=len(LATENTS)) * 3
+    noise = normal(len(LATENTS)) * 3
     boundary = fit_boundary(LATENTS, LATENTS @ NORMAL + noise, FitSettings(held_out=0.5))
     # Correlation r gives 1/2 + asin(r)/pi for the medians.
     assert boundary.accuracy_all == pytest.approx(0.75, abs=0.03)
@@ -63,7 +68,7 @@ def test_accuracy_is_what_the_noise_allows() -> None:
 
 
 def test_scores_without_meaning_are_told_from_chance() -> None:
-    boundary = fit_boundary(LATENTS, RNG.normal(size=len(LATENTS)))
+    boundary = fit_boundary(LATENTS, normal(len(LATENTS)))
     assert abs(boundary.accuracy_all - 0.5) < 0.08
 
 
@@ -75,7 +80,7 @@ def test_latents_without_a_score_are_left_out() -> None:
 
 
 def test_a_plane_in_w_plus_has_a_row_for_each_style() -> None:
-    latents = RNG.normal(size=(3000, 4, 8)).astype(np.float32)
+    latents = normal(3000, 4, 8).astype(np.float32)
     true = np.zeros((4, 8))
     true[1, 2] = 1
     boundary = fit_boundary(latents, latents[:, 1, 2])
@@ -117,7 +122,7 @@ def test_impossible_settings_are_refused(fields: dict[str, float]) -> None:
 
 
 def test_components_are_those_of_the_singular_value_decomposition() -> None:
-    latents = RNG.normal(size=(500, 12)) * np.arange(1, 13)
+    latents = normal(500, 12) * np.arange(1, 13)
     vectors, spreads = components(latents, 5)
     _, values, rows = np.linalg.svd(latents - latents.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(spreads, values[:5] / np.sqrt(500), rtol=1e-9)
