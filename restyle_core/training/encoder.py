@@ -26,6 +26,7 @@ from restyle_core.training.generator import load_trained_generator
 from restyle_core.training.initial_weights import start_from
 from restyle_core.training.latent_discriminator import LatentJudge
 from restyle_core.training.loop import Periodic, begin, resume, train
+from restyle_core.training.processes import Processes
 from restyle_core.training.ranger import Ranger
 from restyle_core.training.reconstruction import LossNetworks, ReconstructionLoss
 from restyle_core.training.schedule import cosine_decay, update_average
@@ -51,6 +52,9 @@ class EncoderTrainer:
 
     def __init__(self, spec: EncoderSpec, folder: Path) -> None:
         self.spec = spec
+        self.processes = Processes.join()
+        made = round(spec.schedule.batch * spec.synthetic)
+        self.processes.check({"generated": made, "real": spec.schedule.batch - made})
         self.generator, self.latent_avg = load_trained_generator(spec.generator)
         start = begin(spec, folder, min(self.generator.config.size, _LARGEST_INPUT))
         self.journal, self.crops, self.dtype = start.journal, start.crops, start.dtype
@@ -122,7 +126,16 @@ class EncoderTrainer:
         return self.spec.schedule
 
     def run(self, report: Callable[[str], None] = print) -> None:
-        """Train to the end of the schedule, from the last checkpoint if there is one."""
+        """Train to the end of the schedule, from the last checkpoint if there is one.
+
+        One of several processes writes; what the others would write is the same.
+        """
+        self.processes.wait()
+        if self.processes.rank > 0:
+            while self.step * self.schedule.batch < self.schedule.images:
+                self.train_step()
+                self.step += 1
+            return
         also = []
         if (validator := self.validator) is not None:
             also.append(Periodic(validator.every, partial(self.validate, validator)))
@@ -136,8 +149,8 @@ class EncoderTrainer:
         images, targets, true_latents = self._batch()
         steps = int(torch.randint(spec.min_steps, spec.steps + 1, ())) if spec.iterative else 1
         objective = ReconstructionLoss(spec.losses, targets, self.networks, self.dtype)
-        latents = self.latent_avg.expand(batch, -1, -1)
-        current = self.average_image.expand(batch, -1, -1, -1)
+        latents = self.latent_avg.expand(len(images), -1, -1)
+        current = self.average_image.expand(len(images), -1, -1, -1)
         seen = self.step * batch
         self._set_stage(seen)
         losses: dict[str, Tensor] = {}
@@ -161,9 +174,15 @@ class EncoderTrainer:
         if spec.optimizer.update == "batch":
             self._update(seen)
         if self.judge is not None:
+            latents = self._whole(latents, len(true_latents))
             losses |= self.judge.update(self._own_w(latents), self._judged(latents), self.step)
         update_average(self.average, self.encoder, batch, spec.optimizer.ema_half_life, seen)
-        return losses
+        return self.processes.mean(losses)
+
+    def _whole(self, latents: Tensor, made: int) -> Tensor:
+        """The latents of all processes in the order of one: generated images first."""
+        parts = (latents[:made], latents[made:])
+        return torch.cat([self.processes.gather(part) for part in parts])
 
     def _set_stage(self, seen: int) -> None:
         self.stage = None if self.spec.e4e is None else self.spec.e4e.stage(seen)
@@ -173,7 +192,7 @@ class EncoderTrainer:
         """Losses on the accumulated latents [B, n, style_dim], by name."""
         weights, editable = self.spec.losses, self.spec.e4e
         losses = {}
-        if weights.latent:
+        if weights.latent and len(true_latents):
             error = F.mse_loss(latents[: len(true_latents)], true_latents)
             losses["latent"] = weights.latent * error
         if weights.w_norm:
@@ -203,6 +222,7 @@ class EncoderTrainer:
         rate *= min(1.0, (seen + spec.schedule.batch) / max(1, spec.optimizer.warmup))
         for group in self.optimizer.param_groups:
             group["lr"] = spec.optimizer.lr * rate
+        self.processes.average_gradients(self.encoder.parameters())
         nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.optimizer.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -222,17 +242,20 @@ class EncoderTrainer:
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Images [B, 3, h, w], what they are to become, and the latents of the first of them.
 
-        Generated images come first; their latents are [K, n, style_dim].
+        Generated images come first; their latents are [K, n, style_dim]. Of several processes each
+        gets its share of both kinds.
         """
         spec, batch = self.spec, self.spec.schedule.batch
         made = round(batch * spec.synthetic)
         indices = batch_indices(len(self.crops), batch - made, self.step, spec.schedule.seed)
+        share = self.processes.share
+        flipped = share(torch.rand(len(indices)) < 0.5)[:, None, None, None]
+        indices = share(indices)
         real, wanted = self.crops.batch(indices), self.crops.target_batch(indices)
         if spec.mirror:
-            flipped = (torch.rand(len(real)) < 0.5)[:, None, None, None]
             real, wanted = (torch.where(flipped, each.flip(3), each) for each in (real, wanted))
         with torch.no_grad():
-            w = self.generator.mapping(torch.randn(made, self.generator.config.z_dim))
+            w = self.generator.mapping(share(torch.randn(made, self.generator.config.z_dim)))
             latents = w[:, None].expand(-1, self.generator.config.n_styles, -1)
             generated = self._render(latents).clamp(-1, 1)
         return torch.cat([generated, real]), torch.cat([generated, wanted]), latents

@@ -61,7 +61,10 @@ class Journal:
                     f"{folder} belongs to a run with another {', '.join(changed)}; "
                     "choose another folder or restore the specification"
                 )
-        path.write_text(json.dumps(spec, indent=2))
+        # Whole at any time: other processes of the run read it while they begin.
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(spec, indent=2))
+        temporary.replace(path)
 
     @staticmethod
     def _read_spec(path: Path) -> dict[str, Any]:

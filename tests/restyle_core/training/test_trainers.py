@@ -235,6 +235,29 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         assert json.loads(found) == pytest.approx(json.loads(expected), abs=1e-6)
 
 
+def test_two_processes_equal_one(crops: Path, generator_run: Path, tmp_path: Path) -> None:
+    schedule = {"images": 16, "batch": 4, "dtype": "fp32", "threads": 1, "seed": 3}
+    every = {"checkpoint_every": 100, "sample_every": 100, "log_every": 4}
+    e4e = E4E | {"stages_from": 4}
+    spec = encoder_spec(crops, generator_run, 16, e4e=e4e, schedule=schedule | every)
+    threads = torch.get_num_threads()
+    EncoderTrainer(spec, tmp_path / "one").run(lambda _: None)
+    torch.set_num_threads(threads)
+    (tmp_path / "spec.toml").write_text(toml(spec.model_dump(mode="json", exclude_none=True)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", "-m", "jobs.cli", "train", "encoder"]
+    command += [str(tmp_path / "spec.toml"), "--out", str(tmp_path / "two")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    ours, theirs = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    assert [line["images"] for line in theirs] == [4, 8, 12, 16]
+    for expected, found in zip(ours, theirs, strict=True):
+        assert found == pytest.approx(expected, abs=2e-5)
+    one, two = (checkpoint(tmp_path / name) for name in ("one", "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=2e-4, rtol=1e-3, msg=key)
+
+
 def toml(values: dict[str, Any]) -> str:
     """Numbers, strings and lists, and tables of these, as TOML; JSON's spelling is the same."""
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
