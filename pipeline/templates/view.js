@@ -45,7 +45,8 @@ async function show() {
   } catch (error) {
     if (address === (location.hash || "#")) showError(error);
   }
-  document.body.dataset.shown = address;
+  // What was left meanwhile is not what is shown.
+  if (address === LAST.address) document.body.dataset.shown = address;
 }
 
 function moveAmongCards(key) {

@@ -4,6 +4,7 @@
 const FACE = {
   asked: 0,
   shown: null,
+  order: "",
   neighbours: [],
 
   setUp() {
@@ -14,6 +15,7 @@ const FACE = {
 
   async load(query) {
     const asked = ++FACE.asked;
+    FACE.standAt(query);
     const face = await DATA.face(query);
     if (asked !== FACE.asked) return;
     const sides = [{ run: query.run, face }];
@@ -148,10 +150,18 @@ const FACE = {
     }
     if (asked !== FACE.asked) return;
     FACE.neighbours = around;
-    const at = around.findIndex(([each]) => each === Number(query.face));
+    FACE.standAt(query);
+  },
+
+  // Among the neighbours that are known, which hold until others are: keys may be faster than those.
+  standAt(query) {
+    const order = JSON.stringify({ ...query, face: "", page: "" });
+    if (order !== FACE.order) FACE.neighbours = [];
+    FACE.order = order;
+    const at = FACE.neighbours.findIndex(([each]) => each === Number(query.face));
     FACE.place = at;
     $("face-previous").disabled = at <= 0;
-    $("face-next").disabled = at < 0 || at + 1 >= around.length;
+    $("face-next").disabled = at < 0 || at + 1 >= FACE.neighbours.length;
   },
 
   toNeighbour(by) {
