@@ -185,9 +185,9 @@ def prepare_encoder(encoder: Encoder, target: Target) -> FoldedEncoder | SmallBa
     """
     if isinstance(encoder, StyleEncoder):
         return FoldedEncoder(encoder, target)
-    encoder.to(target.device, target.dtype)
-    if target.dtype != torch.float32:
-        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    exact = target.dtype == torch.float32
+    layout = torch.preserve_format if exact else torch.channels_last
+    encoder.to(target.device, target.dtype, memory_format=layout)  # type: ignore[call-overload]
     return encoder
 
 

@@ -80,6 +80,7 @@ def load_model(
     # First, because a wrong option should not cost the reading of a gigabyte.
     placement = hardware.choose(dtype, device)
     keep_freed_memory()
+    hardware.use_exact_float32(placement.device)
     return Model(_read(os.fspath(spec)), placement, impl)
 
 
@@ -222,6 +223,21 @@ class Model:
         inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
         residual: Tensor = self.encoder(inputs)
         return residual
+
+    def step(self, x: Tensor, current: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of refinement (2104.02699, section 3), which nothing makes wait for a GPU.
+
+        Args:
+            x: [B, 3, h, w] in [-1, 1], the images.
+            current: [B, 3, h, w] float32, their reconstructions so far.
+            latents: [B, n_styles, style_dim] float32, those of ``current``.
+
+        Returns:
+            The new latents, their image [B, 3, H, W] float32, and that image pooled.
+        """
+        latents = self.encode(x, current) + latents
+        image = self.synthesize(latents)
+        return latents, image, self.pool(image)
 
     def synthesize(self, latents: Tensor) -> Tensor:
         """Render latents with the stored noise.

@@ -94,9 +94,8 @@ def refine(
         y = model.pool(start.image.to(model.device))
     rows = torch.arange(len(x))
     for t in range(1, steps + 1):
-        w = model.encode(x, y) + w
-        image = model.synthesize(w)
-        previous, y = y, model.pool(image)
+        previous = y
+        w, image, y = model.step(x, previous, w)
         final = torch.full((len(rows),), t == steps)
         if tolerance > 0 and t < steps:
             final = _change(y, previous).mean(dim=(1, 2)).cpu() < tolerance

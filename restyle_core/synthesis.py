@@ -230,6 +230,8 @@ class _Block:
         for first, end in self._strips(batch, side, _TALL_STRIP):
             tall = self.up.convolve(x[:, :, first // 2 : end // 2 + 2])
             blur_layer(tall, middle[:, :, first + 1 : end + 1], first, epilogue, self.up.taps)
+            # On a GPU it is a whole layer, which need not wait for the end of the block.
+            del tall
         following = None if after is None else after.style(latents[:, 2])
         epilogue = self.flat.epilogue(flat_style, following)
         colour = self.to_colour.colour(latents[:, 2], image)

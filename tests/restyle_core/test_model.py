@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,52 @@ def test_auto_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (chosen.device.type, chosen.dtype, chosen.dtype_reason) == ("cpu", dtype, reason)
 
 
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, tuple[int, int]], None]:
+    """Say which one there is, as the second of two."""
+
+    def there(name: str, capability: tuple[int, int]) -> None:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+        monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"{name} {device.index}")
+        # The other one is older than any.
+        monkeypatch.setattr(
+            "torch.cuda.get_device_capability",
+            lambda device: capability if device.index == 1 else (1, 0),
+        )
+
+    return there
+
+
+def test_auto_follows_the_gpu_that_was_asked_for(
+    gpu: Callable[[str, tuple[int, int]], None],
+) -> None:
+    gpu("A100", (8, 0))
+    assert hardware.choose().device.type == "cuda"
+    chosen = hardware.choose(device="cuda:1")
+    assert (chosen.dtype, chosen.dtype_reason) == (torch.bfloat16, "bf16: A100 1")
+    gpu("T4", (7, 5))
+    chosen = hardware.choose(device="cuda:1")
+    assert chosen.dtype == torch.float32
+    assert chosen.dtype_reason == "fp32: no bf16 instructions on T4 1"
+    with pytest.raises(SpecError, match="T4 1 does not multiply bfloat16; use --dtype fp32"):
+        hardware.choose("bf16", "cuda:1")
+
+
+def test_float32_is_float32_on_a_gpu() -> None:
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    try:
+        convolutions.allow_tf32 = products.allow_tf32 = True
+        hardware.use_exact_float32(torch.device("cpu"))
+        assert convolutions.allow_tf32
+        hardware.use_exact_float32(torch.device("cuda:0"))
+        assert not convolutions.allow_tf32
+        assert not products.allow_tf32
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
+
+
 def test_flags_of_this_processor_agree_with_the_system() -> None:
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists() or "flags" not in cpuinfo.read_text():
@@ -109,7 +156,7 @@ def test_flags_of_this_processor_agree_with_the_system() -> None:
     [
         ({"dtype": "fp16"}, "auto, fp32 or bf16"),
         ({"device": "warp"}, "'warp' is unknown"),
-        ({"device": "cuda:97"}, "is not there"),
+        ({"device": "cuda:97"}, r"'cuda:97' is not there: torch .*; use --device cpu, or auto"),
     ],
 )
 def test_unknown_options_are_one_line(options: dict[str, str], said: str) -> None:

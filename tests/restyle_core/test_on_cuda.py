@@ -1,0 +1,83 @@
+"""What a GPU would be asked to do, without one: every operator of a step, where and in what order.
+
+Nothing is computed here and nothing is timed; what is shown is that a step of refinement reaches
+no operator that GPUs lack, mixes no devices, and never waits for a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from kernels import native
+from restyle_core import synthesis
+from restyle_core.config import EncoderKind
+from restyle_core.model import Model
+from tests.restyle_core.fake_cuda import DEVICE, Watch, fake_model, moved, stand_in
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _guarded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    stand_in(tmp_path_factory.mktemp("guard"))
+
+
+@pytest.fixture
+def _fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Its values decide, and fake tensors have none.
+    monkeypatch.setattr(synthesis, "_separated", lambda _: (torch.zeros(4), torch.zeros(4)))
+    monkeypatch.setattr(torch.nn.Module, "to", moved)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where the operators were built for GPUs."""
+    monkeypatch.setattr(native, "library", lambda *_: object())
+    monkeypatch.setattr(native, "describe", lambda *_: "native: for a test")
+
+
+def stepped(model: Model, batch: int) -> Watch:
+    side = model.config.image_size[0]
+    x = torch.empty(batch, 3, side, side, device=DEVICE)
+    w = torch.empty(batch, model.n_styles, model.style_dim, device=DEVICE)
+    with torch.inference_mode(), Watch() as watch:
+        latents, image, pooled = model.step(x, x, w)
+    assert latents.shape == w.shape
+    assert image.shape == (batch, 3, model.generator.config.size, model.generator.config.size)
+    assert pooled.shape == x.shape
+    assert {each.dtype for each in (latents, image, pooled)} == {torch.float32}
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "side", "dtype"),
+    [
+        (EncoderKind.BACKBONE, 1024, 256, torch.bfloat16),
+        (EncoderKind.PROGRESSIVE_BACKBONE, 256, 256, torch.float32),
+        (EncoderKind.RESNET_BACKBONE, 256, 256, torch.bfloat16),
+        (EncoderKind.GRADUAL_STYLE, 512, 256, torch.bfloat16),
+        (EncoderKind.SMALL_BACKBONE, 64, 64, torch.bfloat16),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("_fake", "compiled")
+def test_a_step_never_leaves_the_gpu(
+    kind: EncoderKind, size: int, side: int, dtype: torch.dtype
+) -> None:
+    watch = stepped(fake_model(kind, size, side, dtype), 3)
+    assert watch.strange == []
+    assert {"restyle.blur_layer.default", "restyle.colour_layer.default"} <= watch.called
+
+
+@pytest.mark.usefixtures("_fake")
+def test_nor_does_one_without_compiled_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "library", lambda *_: None)
+    monkeypatch.setattr(native, "library_for", lambda *_: None)
+    monkeypatch.setattr(native, "describe", lambda *_: "reference: for a test")
+    watch = stepped(fake_model(EncoderKind.BACKBONE, 256, 256, torch.bfloat16), 2)
+    assert watch.strange == []
+    assert "restyle.noise_bias_act.default" in watch.called
