@@ -80,7 +80,8 @@ def sample(model: str, count: int, psi: float, seed: int) -> tuple[npt.NDArray[n
     mean = generator.mean_latent()
     w = mean + psi * (generator.mapping(z) - mean)
     parts = [
-        loaded.synthesize(part[:, None].expand(-1, loaded.n_styles, -1)) for part in w.split(_BATCH)
+        loaded.synthesize(part[:, None].expand(-1, loaded.n_styles, -1))
+        for part in torch.split(w, _BATCH)
     ]
     pixels = torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
     return w.numpy(), pixels.permute(0, 2, 3, 1).contiguous().numpy()

@@ -39,6 +39,9 @@ _RENDERED = 50
 class Acceptance(nn.Module):
     """w [B, style_dim] -> logit [B] that dlib finds a face in the generator's image of it."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, style_dim: int, width: int = 256) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(style_dim))
@@ -146,8 +149,8 @@ def prepend(generator: Generator, shift: Shift) -> Generator:
     longer = Generator(config)
     for key, value in generator.state_dict().items():
         if key.startswith("style."):
-            _, index, name = key.split(".")
-            state[f"style.{int(index) + 1}.{name}"] = value
+            _, old_index, name = key.split(".")
+            state[f"style.{int(old_index) + 1}.{name}"] = value
     # The layers' own gain of sqrt(2) comes after the first layer's units.
     gains = {1: math.sqrt(2), 2: 1.0}
     for index, (matrix, offset) in {1: (first, first_bias), 2: (second, second_bias)}.items():
@@ -168,7 +171,7 @@ def main(
     z = torch.randn(labels, student.config.z_dim, generator=torch.Generator().manual_seed(77))
     with torch.no_grad():
         w = student.mapping(z)
-        images = torch.cat([student(part).float() for part in z.split(_RENDERED)])
+        images = torch.cat([student(part).float() for part in torch.split(z, _RENDERED)])
     found = torch.from_numpy(faces_found(images)).float()
     acceptance, accuracy = fit_acceptance(w, found)
     print(f"{float(found.mean()):.3f} of {labels} show a face; accuracy {accuracy:.3f}")

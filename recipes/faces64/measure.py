@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import typer
 from PIL import Image
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from recipes.faces64.bootstrap import Interval, Rows, over_images
 from recipes.faces64.teacher import FRAMING, PHOTO_SIZE
 from restyle_core import hardware
 from restyle_core.alignment import find_landmarks
@@ -48,7 +50,7 @@ def faces_found(images: Tensor, processes: int = 2) -> np.ndarray:
 def embeddings(images: Tensor) -> np.ndarray:
     """Face embeddings [N, 128] of aligned crops [N, 3, S, S] in [-1, 1]."""
     embedder = load_face_embedder()
-    parts = [embedder(chips_from_crops(part, FRAMING)) for part in images.split(_BATCH)]
+    parts = [embedder(chips_from_crops(part, FRAMING)) for part in torch.split(images, _BATCH)]
     return torch.cat(parts).double().numpy()
 
 
@@ -58,7 +60,7 @@ def sample(generator: Generator, count: int, psi: float, seed: int = 7) -> Tenso
     source = torch.Generator().manual_seed(seed)
     mean = generator.mean_latent()
     z = torch.randn(count, generator.config.z_dim, generator=source)
-    return torch.cat([generator(part, psi, mean).clamp(-1, 1) for part in z.split(_BATCH)])
+    return torch.cat([generator(part, psi, mean).clamp(-1, 1) for part in torch.split(z, _BATCH)])
 
 
 @app.command("generator")
@@ -127,6 +129,70 @@ def measure_encoder(
         distance = delta_norm(latents[:, step]) / (latents.shape[2] - 1)
         table.add_row(str(step + 1), *means, f"{float(distance):.2f}")
     Console().print(table)
+
+
+@app.command("compare")
+def compare_encoders(
+    first: str = typer.Argument(help="A model, for instance faces64:restyle-psp."),
+    second: str = typer.Argument(help="The one that it is compared with."),
+    held_out: Path = typer.Option(help="Crops that no training saw."),
+    images: int = 1_000,
+    steps: int = typer.Option(5, help="Of encoders that refine; others take one."),
+    dtype: str = "fp32",
+) -> None:
+    """Two encoders on the same held-out images after their last step, with 95% intervals.
+
+    Each metric's mean by both, their difference (first minus second) and this in per cent of the
+    second's mean; the intervals are bootstrapped over images, paired.
+    """
+    held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
+    a, b = (last_metrics(model, held, steps, dtype) for model in (first, second))
+    table = Table(title=f"{first} against {second}, {len(held)} held-out images, {dtype}")
+    table.add_column("metric")
+    for name in (first, second, "difference", "in per cent"):
+        table.add_column(name.rpartition(":")[2], justify="right")
+    for name in a:
+        absolute, relative = differences(a[name], b[name])
+        means = (f"{each[name].mean():.4f}" for each in (a, b))
+        table.add_row(name, *means, absolute.show(), relative.show("+.1f"))
+    Console(width=160).print(table)
+
+
+def last_metrics(
+    model: str, held: Tensor, steps: int, dtype: str
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Every metric, and delta_norm, of each image [N, S, S, 3] uint8 after the last step: [N]."""
+    loaded = load_model(model, dtype=dtype, device="cpu")
+    result = invert(
+        loaded, held, steps if loaded.iterative else 1, latents="last", batch_size=_BATCH
+    )
+    measured = [
+        loaded.metrics(METRICS)(result.image[first : first + _BATCH], loaded.preprocess(crops))
+        for first, crops in zip(range(0, len(held), _BATCH), torch.split(held, _BATCH), strict=True)
+    ]
+    metrics = {name: torch.cat([part[name] for part in measured]) for name in METRICS}
+    styles = result.latents[:, -1]
+    metrics["delta_norm"] = (styles[:, 1:] - styles[:, :1]).norm(dim=2).mean(dim=1)
+    return {name: values.double().numpy() for name, values in metrics.items()}
+
+
+def differences(
+    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
+) -> tuple[Interval, Interval]:
+    """How much the mean of a is above that of b: as it is, and in per cent of b's mean.
+
+    Args:
+        a: [N], one value per image.
+        b: [N], of the same images.
+    """
+
+    def absolute(rows: Rows) -> float:
+        return float(a[rows].mean() - b[rows].mean())
+
+    def relative(rows: Rows) -> float:
+        return 100 * absolute(rows) / float(b[rows].mean())
+
+    return over_images(len(a), absolute), over_images(len(a), relative)
 
 
 if __name__ == "__main__":

@@ -150,14 +150,16 @@ def wood(size: tuple[int, int], rng: np.random.Generator) -> Pixels:
     seams = np.ones(height)
     seams[:: max(height // 4, 1)] = 0.6
     tone = (1 + tone) * gaussian_filter(seams, 0.8)[:, None]
-    return (np.float32([132, 92, 60]) * tone[:, :, None]).astype(np.float32)
+    boards: Pixels = (np.array([132, 92, 60], np.float32) * tone[:, :, None]).astype(np.float32)
+    return boards
 
 
 def cloud(size: tuple[int, int], sigma: float, rng: np.random.Generator) -> Pixels:
     """Smooth noise [H, W, 1] of unit variance; ``sigma`` is its coarseness in pixels."""
     width, height = size
     noise = gaussian_filter(rng.normal(0, 1, (height, width)), sigma)
-    return (noise / noise.std()).astype(np.float32)[:, :, None]
+    unit: Pixels = (noise / noise.std()).astype(np.float32)[:, :, None]
+    return unit
 
 
 def falloff(size: tuple[int, int], centre: tuple[float, float], loss: float) -> Pixels:
@@ -165,12 +167,13 @@ def falloff(size: tuple[int, int], centre: tuple[float, float], loss: float) -> 
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     distance = np.hypot(x - centre[0], y - centre[1]) / np.hypot(width, height)
-    return (1.08 - loss * distance)[:, :, None].astype(np.float32)
+    brightness: Pixels = (1.08 - loss * distance)[:, :, None].astype(np.float32)
+    return brightness
 
 
 def plain(size: tuple[int, int], colour: Colour) -> Pixels:
     """A canvas of one colour."""
-    return np.broadcast_to(np.float32(colour), (size[1], size[0], 3)).copy()
+    return np.broadcast_to(np.array(colour, np.float32), (size[1], size[0], 3)).copy()
 
 
 def enlarge(picture: Image.Image, side: int) -> Image.Image:

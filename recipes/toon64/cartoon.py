@@ -129,19 +129,21 @@ def guided(pixels: Floats, radius: int, edge: float) -> Floats:
 
 def flatten_tones(pixels: Floats, steps: int) -> Floats:
     """Pull the luminance of [S, S, 3] to the nearest of ``steps`` levels, softly in between."""
-    luma = (pixels @ _LUMA)[..., None]
+    luma: Floats = (pixels @ _LUMA)[..., None]
     position = luma * steps
     level = np.floor(position)
     # Steep in the middle between two levels, flat on each.
-    flat = (level + 0.5 + 0.5 * np.tanh(6 * (position - level - 0.5))) / steps
+    flat: Floats = (level + 0.5 + 0.5 * np.tanh(6 * (position - level - 0.5))) / steps
     flat = 0.25 * luma + 0.75 * flat
-    return pixels * (flat / luma.clip(0.02))
+    flattened: Floats = pixels * (flat / luma.clip(0.02))
+    return flattened
 
 
 def saturate(pixels: Floats, factor: float) -> Floats:
     """Move colours [..., 3] away from grey."""
-    grey = (pixels @ _LUMA)[..., None]
-    return grey + factor * (pixels - grey)
+    grey: Floats = (pixels @ _LUMA)[..., None]
+    moved: Floats = grey + factor * (pixels - grey)
+    return moved
 
 
 def skin_colour(pixels: Floats, mask: Floats, saturation: float) -> Floats:
