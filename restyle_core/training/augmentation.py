@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle_core.training.processes import Processes
+
 _SCALE_LOG2 = 0.2
 _TRANSLATION = 0.125
 _BRIGHTNESS = 0.2
@@ -29,13 +31,17 @@ class AdaptiveAugmentation(nn.Module):
         images: images in which p could go from 0 to 1.
         mirror: whether a mirrored image is as good as an image; flips left to right are then
             no augmentation and always made.
+        processes: those that share a batch; each transforms its images as one would that had all.
     """
 
     probability: Tensor
     sureness: Tensor
 
-    def __init__(self, target: float, images: int, *, mirror: bool) -> None:
+    def __init__(
+        self, target: float, images: int, *, mirror: bool, processes: Processes | None = None
+    ) -> None:
         super().__init__()
+        self._processes = processes or Processes()
         self.target, self.images, self.mirror = target, images, mirror
         self.register_buffer("probability", torch.zeros(()))
         self.register_buffer("sureness", torch.zeros(()))
@@ -44,8 +50,9 @@ class AdaptiveAugmentation(nn.Module):
         """Move p after a discriminator's step on real images, by their logits [B]."""
         if self.target == 0:
             return
+        real_logits = self._processes.gather(real_logits.detach())
         # The mean over about four batches (section 3.1).
-        self.sureness.lerp_(real_logits.detach().sign().mean(), 0.25)
+        self.sureness.lerp_(real_logits.sign().mean(), 0.25)
         change = len(real_logits) / self.images
         direction = torch.sign(self.sureness - self.target)
         self.probability.add_(change * direction).clamp_(0, _LIMIT)
@@ -54,14 +61,18 @@ class AdaptiveAugmentation(nn.Module):
         """Transform images [B, 3, S, S] in [-1, 1]; differentiable once with respect to them."""
         probability = float(self.probability)
         if self.mirror:
-            flipped = torch.rand(len(images)) < 0.5
+            flipped = self._processes.share(torch.rand(self._whole(images)) < 0.5)
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
         if probability == 0:
             return images
         return self._recolour(self._move(images, probability), probability)
 
+    def _whole(self, images: Tensor) -> int:
+        """Images in the whole batch, for all of which numbers are drawn."""
+        return len(images) * self._processes.count
+
     def _move(self, images: Tensor, probability: float) -> Tensor:
-        count = len(images)
+        count = self._whole(images)
         happens = torch.rand(6, count) < probability
         matrix = torch.eye(2).repeat(count, 1, 1)
         if not self.mirror:
@@ -76,11 +87,12 @@ class AdaptiveAugmentation(nn.Module):
         shift = torch.randn(count, 2) * _TRANSLATION * 2
         shift = torch.where(happens[5][:, None], shift, 0.0)
         affine = torch.cat([matrix, shift[:, :, None]], dim=2).to(images.dtype)
+        affine = self._processes.share(affine)
         grid = F.affine_grid(affine, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
     def _recolour(self, images: Tensor, probability: float) -> Tensor:
-        count = len(images)
+        count = self._whole(images)
         happens = torch.rand(4, count) < probability
         brightness = torch.where(happens[0], torch.randn(count) * _BRIGHTNESS, 0.0)
         contrast = _lognormal(happens[1], _CONTRAST_LOG2)
@@ -89,6 +101,7 @@ class AdaptiveAugmentation(nn.Module):
         grey = torch.full((3, 3), 1 / 3)
         around_grey = _rotation_around_grey(hue) - grey
         matrix = (grey + saturation[:, None, None] * around_grey) * contrast[:, None, None]
+        matrix, brightness = (self._processes.share(each) for each in (matrix, brightness))
         colours = torch.einsum("bij,bjhw->bihw", matrix.to(images.dtype), images)
         return colours + brightness.to(images.dtype)[:, None, None, None]
 

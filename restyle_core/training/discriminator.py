@@ -99,17 +99,23 @@ def with_deviation(x: Tensor) -> Tensor:
     """Append the minibatch's standard deviation, so that lack of variety shows (1710.10196, 3).
 
     Args:
-        x: [B, C, H, W]. Groups of at most four images, as many as divide the batch.
+        x: [B, C, H, W]. Groups of at most four consecutive images, as many as divide the batch;
+            consecutive, so that processes that share a batch have whole groups.
 
     Returns:
         [B, C + 1, H, W].
     """
     batch, _, height, width = x.shape
-    group = next(size for size in range(min(_GROUP, batch), 0, -1) if batch % size == 0)
-    grouped = x.view(group, batch // group, *x.shape[1:]).float()
-    deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    plane = deviation.to(x.dtype).repeat(group)[:, None, None, None]
+    group = group_size(batch)
+    grouped = x.reshape(batch // group, group, *x.shape[1:]).float()
+    deviation = (grouped.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    plane = deviation.to(x.dtype).repeat_interleave(group)[:, None, None, None]
     return torch.cat([x, plane.expand(-1, 1, height, width)], dim=1)
+
+
+def group_size(batch: int) -> int:
+    """How many of a batch's images are compared with each other in :func:`with_deviation`."""
+    return next(size for size in range(min(_GROUP, batch), 0, -1) if batch % size == 0)
 
 
 def _activate(x: Tensor) -> Tensor:

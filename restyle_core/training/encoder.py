@@ -126,16 +126,7 @@ class EncoderTrainer:
         return self.spec.schedule
 
     def run(self, report: Callable[[str], None] = print) -> None:
-        """Train to the end of the schedule, from the last checkpoint if there is one.
-
-        One of several processes writes; what the others would write is the same.
-        """
-        self.processes.wait()
-        if self.processes.rank > 0:
-            while self.step * self.schedule.batch < self.schedule.images:
-                self.train_step()
-                self.step += 1
-            return
+        """Train to the end of the schedule, from the last checkpoint if there is one."""
         also = []
         if (validator := self.validator) is not None:
             also.append(Periodic(validator.every, partial(self.validate, validator)))

@@ -28,6 +28,7 @@ from restyle_core.training.generator_spec import GeneratorSpec
 from restyle_core.training.heads import FeatureHeads
 from restyle_core.training.journal import Journal
 from restyle_core.training.loop import begin, resume, train
+from restyle_core.training.processes import Processes
 from restyle_core.training.schedule import cosine_decay, update_average
 from restyle_core.training.spec import Schedule
 
@@ -67,6 +68,9 @@ class GeneratorTrainer:
 
     def __init__(self, spec: GeneratorSpec, folder: Path) -> None:
         self.spec = spec
+        self.processes = Processes.join()
+        free = self._free(spec.schedule.images)
+        self.processes.check({"free": free, "paired": spec.schedule.batch - free})
         start = begin(spec, folder, generator_config(spec).size)
         self.journal, self.crops = start.journal, start.crops
         self.generator, self.average = new_generator(spec), new_generator(spec)
@@ -155,20 +159,24 @@ class GeneratorTrainer:
         torch.manual_seed(spec.schedule.seed * 1_000_003 + self.step)
         seen = self.step * batch
         rate = cosine_decay(seen / spec.schedule.images, spec.optimizer.decay_from)
-        adversarial = spec.adversarial.weight > 0 and seen >= spec.adversarial.from_image
-        paired = batch - (round(batch * spec.adversarial.free) if adversarial else 0)
-        indices = batch_indices(len(self.crops), paired, self.step, spec.schedule.seed)
-        target = self.crops.batch(indices)
-        free = self._mapped(torch.randn(batch - paired, self.generator.config.z_dim))
+        whole = batch - self._free(seen)
+        share = self.processes.share
+        indices = share(batch_indices(len(self.crops), whole, self.step, spec.schedule.seed))
+        target, paired = self.crops.batch(indices), len(indices)
+        free = self._mapped(share(torch.randn(batch - whole, self.generator.config.z_dim)))
         latents = torch.cat([self._latents(indices), free])
-        fake = self.generator.synthesis(latents, self.generator.fresh_noise(batch))
+        noise = [
+            torch.cat([share(each[:whole]), share(each[whole:])])
+            for each in self.generator.fresh_noise(batch)
+        ]
+        fake = self.generator.synthesis(latents, noise)
 
         with torch.no_grad():
             real_features = self.features(target)
         fake_features = self.features(fake)
         losses = self._distillation(fake[:paired], target, fake_features, real_features)
         total = torch.stack(list(losses.values())).sum()
-        if adversarial:
+        if self._adversarial(seen):
             real_maps = [*real_features[0], *real_features[1]]
             fake_maps = [*fake_features[0], *fake_features[1]]
             losses["heads"] = self._update_heads(real_maps, fake_maps, rate)
@@ -179,11 +187,20 @@ class GeneratorTrainer:
             total = total + losses["adversarial"]
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self.generator.parameters())
         for group in self.optimizer.param_groups:
             group["lr"] = spec.optimizer.lr * rate * group["factor"]
         self.optimizer.step()
         update_average(self.average, self.generator, batch, spec.optimizer.ema_half_life, seen)
-        return losses
+        return self.processes.mean(losses)
+
+    def _adversarial(self, seen: int) -> bool:
+        return self.spec.adversarial.weight > 0 and seen >= self.spec.adversarial.from_image
+
+    def _free(self, seen: int) -> int:
+        """How many z of a batch have no target."""
+        share = self.spec.adversarial.free if self._adversarial(seen) else 0.0
+        return round(self.schedule.batch * share)
 
     def _distillation(
         self,
@@ -200,18 +217,23 @@ class GeneratorTrainer:
         perceptual = self.features.perceptual.distance(fake_perceptual, real_features[0]).mean()
         losses = {"pixels": weights.pixels * pixels, "lpips": weights.lpips * perceptual}
         identity = [
-            F.l1_loss(of_fake[:paired].float(), of_real.float()) / of_real.float().abs().mean()
+            F.l1_loss(of_fake[:paired].float(), of_real.float()) / self._size(of_real)
             for of_fake, of_real in zip(fake_features[1], real_features[1], strict=True)
         ]
         if identity:
             losses["identity"] = weights.identity * torch.stack(identity).mean()
         return losses
 
+    def _size(self, features: Tensor) -> Tensor:
+        """Mean absolute value of feature maps [B, C, h, w] of the whole batch, a scalar."""
+        return self.processes.mean({"size": features.float().abs().mean()})["size"]
+
     def _update_heads(self, real: list[Tensor], fake: list[Tensor], rate: float) -> Tensor:
         with self.features.precision():
             loss = self.heads.discriminator_loss(real, fake)
         self.heads_optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self.heads.parameters())
         for group in self.heads_optimizer.param_groups:
             group["lr"] = self.spec.adversarial.lr * rate
         self.heads_optimizer.step()

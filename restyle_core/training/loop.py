@@ -13,6 +13,7 @@ from torch import Tensor
 
 from restyle_core.training.crops import CropSet
 from restyle_core.training.journal import Journal, crossed
+from restyle_core.training.processes import Processes
 from restyle_core.training.spec import Schedule, TrainingSpec
 
 
@@ -80,6 +81,7 @@ class Trainable(Protocol):
     """What the loop needs to know of a trainer."""
 
     journal: Journal
+    processes: Processes
     step: int
 
     @property
@@ -112,12 +114,21 @@ class Periodic:
 def train(trainer: Trainable, report: Callable[[str], None], also: Sequence[Periodic] = ()) -> None:
     """Train to the end of the schedule, from where the trainer stands.
 
+    The first of several processes writes; what the others would write is the same.
+
     Args:
         trainer: what to train; its ``step`` is advanced.
         report: is given each line of the loss log.
         also: what else is done on the way, before a checkpoint is written.
     """
     schedule = trainer.schedule
+    # What one of them writes at the end of a step, no other may still have to read.
+    trainer.processes.wait()
+    if trainer.processes.rank > 0:
+        while trainer.step * schedule.batch < schedule.images:
+            trainer.train_step()
+            trainer.step += 1
+        return
     while (seen := trainer.step * schedule.batch) < schedule.images:
         trainer.journal.add(trainer.train_step())
         trainer.step += 1

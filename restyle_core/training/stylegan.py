@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from restyle_core.errors import SpecError
 from restyle_core.training.augmentation import AdaptiveAugmentation
 from restyle_core.training.crops import batch_indices
-from restyle_core.training.discriminator import Discriminator
+from restyle_core.training.discriminator import Discriminator, group_size
 from restyle_core.training.generator import generator_config, new_generator
 from restyle_core.training.generator_spec import GeneratorSpec
 from restyle_core.training.loop import begin, resume, train
+from restyle_core.training.processes import Processes
 from restyle_core.training.schedule import cosine_decay, update_average
 from restyle_core.training.spec import Schedule
 
@@ -34,12 +35,16 @@ class PathLength(nn.Module):
     """Path length regularisation: a step in W should change the image by an equal amount anywhere.
 
     Section 3.2 of 1912.04958; keeps the running mean of the lengths.
+
+    Args:
+        processes: those that share a batch.
     """
 
     mean: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes | None = None) -> None:
         super().__init__()
+        self._processes = processes or Processes()
         self.register_buffer("mean", torch.zeros(()))
 
     def forward(self, images: Tensor, latents: Tensor) -> Tensor:
@@ -49,10 +54,11 @@ class PathLength(nn.Module):
             images: [B, 3, S, S], made from the latents.
             latents: [B, n_styles, style_dim], part of the graph.
         """
-        directions = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+        whole = torch.randn(len(images) * self._processes.count, *images.shape[1:])
+        directions = self._processes.share(whole) / math.sqrt(images.shape[2] * images.shape[3])
         (gradient,) = torch.autograd.grad((images * directions).sum(), latents, create_graph=True)
         lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
-        self.mean.lerp_(lengths.detach().mean(), _PATH_MEAN_DECAY)
+        self.mean.lerp_(self._processes.gather(lengths.detach()).mean(), _PATH_MEAN_DECAY)
         return (lengths - self.mean).square().mean()
 
 
@@ -79,6 +85,7 @@ class StyleGanTrainer:
         if spec.gan is None:
             raise SpecError(f"{spec.name} has no [gan] section")
         self.spec, self.gan = spec, spec.gan
+        self.processes = Processes.join()
         self.config = generator_config(spec)
         start = begin(spec, folder, self.config.size)
         self.journal, self.crops, self.dtype = start.journal, start.crops, start.dtype
@@ -90,9 +97,12 @@ class StyleGanTrainer:
         self.average.requires_grad_(False)
         self.discriminator = Discriminator(self.gan.widths or self.config.widths)
         self.augmentation = AdaptiveAugmentation(
-            self.gan.augment, self.gan.augment_images, mirror=self.gan.mirror
+            self.gan.augment,
+            self.gan.augment_images,
+            mirror=self.gan.mirror,
+            processes=self.processes,
         )
-        self.path_length = PathLength()
+        self.path_length = PathLength(self.processes)
         self.optimizer = _adam(self.generator.parameters(), self.gan.path_every)
         self.discriminator_optimizer = _adam(self.discriminator.parameters(), self.gan.r1_every)
         self.step = resume(self.journal, self._parts())
@@ -103,6 +113,15 @@ class StyleGanTrainer:
             raise SpecError(f"the crops are {found} pixels wide, the generator's images {side}")
         if self.gan.widths is not None and len(self.gan.widths) != len(self.config.widths):
             raise SpecError(f"gan.widths must be {len(self.config.widths)}, one per resolution")
+        batch = self.schedule.batch
+        parts = {"groups of images": batch // group_size(batch)}
+        if self.gan.path_length:
+            parts["images of path length regularisation"] = self._path_batch
+        self.processes.check(parts)
+
+    @property
+    def _path_batch(self) -> int:
+        return max(1, self.schedule.batch // 2)
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -144,7 +163,7 @@ class StyleGanTrainer:
             seen,
         )
         losses["augmentation"] = self.augmentation.probability.clone()
-        return losses
+        return self.processes.mean(losses)
 
     def _set_rates(self, rate: float) -> None:
         lr = self.spec.optimizer.lr
@@ -159,7 +178,7 @@ class StyleGanTrainer:
     def _train_discriminator(self) -> dict[str, Tensor]:
         batch = self.schedule.batch
         indices = batch_indices(len(self.crops), batch, self.step, self.schedule.seed)
-        real = self.augmentation(self.crops.batch(indices))
+        real = self.augmentation(self.crops.batch(self.processes.share(indices)))
         with torch.no_grad():
             fake = self.augmentation(self._make(self._latents(batch)))
         real_logits, fake_logits = self._judge(real), self._judge(fake)
@@ -181,7 +200,7 @@ class StyleGanTrainer:
         loss = F.softplus(-self._judge(self.augmentation(self._make(self._latents(batch))))).mean()
         losses = {"generator": loss.detach()}
         if self.gan.path_length and self.step % self.gan.path_every == 0:
-            latents = self._latents(max(1, batch // 2))
+            latents = self._latents(self._path_batch)
             if not latents.requires_grad:
                 latents.requires_grad_(True)
             penalty = self.path_length(self._make(latents), latents)
@@ -194,21 +213,30 @@ class StyleGanTrainer:
     def _move(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        for group in optimizer.param_groups:
+            self.processes.average_gradients(group["params"])
         optimizer.step()
 
     def _latents(self, count: int) -> Tensor:
-        """Latents [count, n_styles, style_dim]; part of them change over to another w half-way."""
-        styles = self.config.n_styles
-        w = self.generator.mapping(torch.randn(2 * count, self.config.z_dim))
-        first, second = w[:count, None], w[count:, None]
-        crossover = torch.where(
-            torch.rand(count) < self.gan.mixing, torch.randint(1, styles, (count,)), styles
+        """Latents [B, n_styles, style_dim]; part of them change over to another w half-way.
+
+        Args:
+            count: of all processes; each gets its share.
+        """
+        styles, share = self.config.n_styles, self.processes.share
+        z = torch.randn(2 * count, self.config.z_dim)
+        first, second = (self.generator.mapping(share(half))[:, None] for half in z.chunk(2))
+        crossover = share(
+            torch.where(
+                torch.rand(count) < self.gan.mixing, torch.randint(1, styles, (count,)), styles
+            )
         )
         from_first = torch.arange(styles)[None] < crossover[:, None]
         return torch.where(from_first[..., None], first, second)
 
     def _make(self, latents: Tensor) -> Tensor:
-        return self.generator.synthesis(latents, self.generator.fresh_noise(len(latents)))
+        noise = self.generator.fresh_noise(len(latents) * self.processes.count)
+        return self.generator.synthesis(latents, [self.processes.share(each) for each in noise])
 
     def _judge(self, images: Tensor) -> Tensor:
         with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):

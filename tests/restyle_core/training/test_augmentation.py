@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from restyle_core.training.augmentation import AdaptiveAugmentation
+from restyle_core.training.processes import Processes
 
 
 def strong(mirror: bool = False) -> AdaptiveAugmentation:
@@ -43,6 +44,19 @@ def test_greys_stay_grey_and_places_stay_on_average() -> None:
     torch.testing.assert_close(out[:, 0], out[:, 1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(out[:, 0], out[:, 2], rtol=1e-4, atol=1e-5)
     assert out.std() > 0.05
+
+
+def test_processes_transform_their_shares_as_one_does_the_whole() -> None:
+    images = torch.randn(6, 3, 16, 16)
+    torch.manual_seed(4)
+    whole = strong(mirror=True)(images)
+    parts = []
+    for rank in range(2):
+        augmentation = AdaptiveAugmentation(0.6, 1000, mirror=True, processes=Processes(rank, 2))
+        augmentation.probability.fill_(0.8)
+        torch.manual_seed(4)
+        parts.append(augmentation(images.chunk(2)[rank]))
+    torch.testing.assert_close(torch.cat(parts), whole)
 
 
 def test_gradients_reach_the_images() -> None:

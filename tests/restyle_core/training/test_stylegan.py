@@ -12,7 +12,9 @@ from restyle_core.errors import SpecError
 from restyle_core.generator import Generator, GeneratorConfig
 from restyle_core.training.generator import load_trained_generator
 from restyle_core.training.generator_spec import GeneratorSpec
+from restyle_core.training.processes import Processes
 from restyle_core.training.stylegan import PathLength, StyleGanTrainer, gradient_penalty
+from tests.restyle_core.training.runs import log_of, train_with_two_processes
 
 
 def spec(images: Path, length: int, **changes: object) -> GeneratorSpec:
@@ -109,6 +111,36 @@ def test_a_resumed_run_equals_an_uninterrupted_one(images: Path, tmp_path: Path)
     for part in ("generator", "average", "discriminator", "augmentation", "path_length"):
         for key, value in whole[part].items():
             torch.testing.assert_close(value, parts[part][key], rtol=0, atol=1e-6, msg=key)
+
+
+def test_two_processes_equal_one(images: Path, tmp_path: Path) -> None:
+    """With both penalties, and groups of images that stay together."""
+    gan = {"r1_every": 2, "path_every": 2}
+    schedule = {"images": 32, "batch": 8, "dtype": "fp32", "log_every": 8, "threads": 1}
+    wanted = spec(images, 32, gan=gan, schedule=schedule)
+    threads = torch.get_num_threads()
+    StyleGanTrainer(wanted, tmp_path / "one").run(lambda _: None)
+    torch.set_num_threads(threads)
+    train_with_two_processes("generator", wanted, tmp_path / "two")
+    ours, theirs = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    assert [line["images"] for line in theirs] == [8, 16, 24, 32]
+    for expected, found in zip(ours, theirs, strict=True):
+        assert found == pytest.approx(expected, abs=2e-5)
+    one, two = (
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("one", "two")
+    )
+    assert one["augmentation"]["sureness"] != 0
+    for part in ("average", "augmentation", "path_length"):
+        for key, value in one[part].items():
+            torch.testing.assert_close(value, two[part][key], rtol=1e-3, atol=2e-4, msg=key)
+
+
+def test_processes_that_cannot_share_a_batch_are_refused(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Processes, "join", lambda: Processes(0, 2))
+    with pytest.raises(SpecError, match="2 processes cannot share 1 groups of images evenly"):
+        StyleGanTrainer(spec(images, 8), tmp_path)
 
 
 def test_a_neighbouring_domain_starts_from_its_parent(images: Path, tmp_path: Path) -> None:
