@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from jobs import options
 from jobs.inspection import Out
 from restyle_core.errors import SpecError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-    from pipeline.edit import EditOutcome, Move
-    from pipeline.edit_settings import EditSettings
-    from pipeline.edit_summary import EditSummary
-
-_MOST_ROWS = 50
+    from pipeline.edit_request import EditOutcome, Move
 
 
 def edit(
+    context: typer.Context,
     out: Out,
     to: Annotated[
         str, typer.Option("--to", metavar="EDITS", help="Where the edits go: a folder or a URI.")
@@ -72,17 +70,17 @@ def edit(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many faces.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="At most so many photographs.", show_default=False),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Render with this model instead of the one that inverted."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes; by default as many as there are cores and work."),
-    ] = None,
+    device: options.Device = None,
+    address: options.Address = None,
+    invert_actors: options.InvertActors = None,
+    gpus_per_actor: options.GpusPerActor = None,
 ) -> None:
     """Edit the faces of a finished inversion, and measure what became of them.
 
@@ -91,14 +89,13 @@ def edit(
     from rich.console import Console
 
     from jobs.termination import EndableDisplay
-    from pipeline.edit import EditRequest
     from pipeline.edit import edit as run
-    from pipeline.edit_summary import summarise
+    from pipeline.edit_request import EditRequest
     from pipeline.face_rows import Selection
-    from pipeline.storage import open_storage
 
     if keep_detail and not paste_back:
         raise SpecError("--keep-detail says how to paste back; give --paste-back, too")
+    asked = options.workers_from(context)
     request = EditRequest(
         out=out,
         to=to,
@@ -108,19 +105,22 @@ def edit(
         paste_back=("change" if keep_detail else "face") if paste_back else "none",
         selection=Selection(only, limit),
         model=model,
-        device=device,
-        workers=workers,
+        device=asked.device,
+        workers=asked.asked(),
     )
-    with EndableDisplay(Console(stderr=True), doing="editing") as display:
+    # A descriptor of its own: standard error is closed while Ray starts.
+    with (
+        os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
+        EndableDisplay(Console(file=error_stream), doing="editing") as display,
+    ):
         outcome = run(request, display)
-    summary = summarise(to, open_storage(to), outcome.settings)
-    _show(Console(soft_wrap=True, highlight=False), to, outcome, summary)
+    _show(Console(soft_wrap=True, highlight=False), to, outcome)
 
 
 def _moves(
     directions: Sequence[str], strengths: Sequence[str], layers: Sequence[str]
 ) -> list[Move]:
-    from pipeline.edit import Move
+    from pipeline.edit_request import Move
     from restyle_core.directions import parse_layers
     from restyle_core.editing import parse_strengths
 
@@ -144,44 +144,15 @@ def _each(given: Sequence[str], count: int, option: str) -> Sequence[str]:
     return list(given) * count if len(given) == 1 else given
 
 
-def _show(console: Console, to: str, outcome: EditOutcome, summary: EditSummary) -> None:
+def _show(console: Console, to: str, outcome: EditOutcome) -> None:
     from rich.markup import escape
 
+    from jobs.edit_tables import show_edits
     from jobs.progress import duration
 
-    edits = len(summary.combinations)
+    summary = outcome.summary
     console.print(
-        escape(f"{to}: {summary.faces} faces, {edits} edits each; ")
-        + f"{outcome.faces} faces in this run, {duration(outcome.seconds)}"
+        escape(f"{to}: {summary.faces} faces, {len(summary.combinations)} edits each; ")
+        + f"{outcome.photographs} photographs in this run, {duration(outcome.seconds)}"
     )
-    if summary.without_photo:
-        console.print(
-            f"{summary.without_photo} faces could not be put back into their photographs; "
-            "the column photo_problem says why"
-        )
-    console.print(_table(outcome.settings, summary))
-    for steady in summary.steadiness:
-        console.print(
-            f"{steady.attribute} rises with every step of the strength in {steady.rising:.1%} of "
-            f"the {steady.faces} faces that are found at all strengths"
-        )
-
-
-def _table(settings: EditSettings, summary: EditSummary) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for direction in settings.directions:
-        table.add_column(escape(direction.name), justify="right", no_wrap=True)
-    table.add_column("identity kept", justify="right")
-    for name in summary.changes:
-        table.add_column(f"{name} change", justify="right")
-    for row, strengths in enumerate(summary.combinations[:_MOST_ROWS]):
-        changes = [f"{values[row]:+.3f}" for values in summary.changes.values()]
-        table.add_row(
-            *(f"{each:+g}" for each in strengths), f"{summary.identity[row]:.3f}", *changes
-        )
-    if len(summary.combinations) > _MOST_ROWS:
-        table.add_row("...")
-    return table
+    show_edits(console, outcome.settings, summary)

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.edit_settings import EditSettings
+    from pipeline.storage import Storage
+
 Out = Annotated[
     str, typer.Argument(metavar="OUT", help="Where restyle invert wrote: a folder or a URI.")
+]
+Written = Annotated[
+    str,
+    typer.Argument(
+        metavar="OUT", help="Where restyle invert or restyle edit wrote: a folder or a URI."
+    ),
 ]
 
 _MOST_PROBLEMS = 50
 
 
-def status(out: Out) -> None:
+def status(out: Written) -> None:
     """Say how far an output is."""
     from rich.console import Console
 
     from jobs.tables import show_summary
+    from pipeline.edit_settings import find_settings
     from pipeline.status import read_status
+    from pipeline.storage import open_storage
 
+    storage = open_storage(out)
+    edits = find_settings(storage)
+    if edits is not None:
+        _show_edits(Console(soft_wrap=True, highlight=False), storage, edits)
+        return
     found = read_status(out)
     settings, summary = found.settings, found.summary
     state = "complete" if not summary.pending_images else "incomplete; the same command continues"
@@ -36,14 +55,39 @@ def status(out: Out) -> None:
     show_summary(Console(soft_wrap=True), summary, lines)
 
 
-def verify(out: Out) -> None:
+def _show_edits(console: Console, storage: Storage, settings: EditSettings) -> None:
+    from rich.markup import escape
+
+    from jobs.edit_tables import show_edits
+    from pipeline import ledger
+    from pipeline.edit_summary import summarise
+    from pipeline.manifest import read_units
+
+    units, done = read_units(storage), ledger.committed(storage)
+    pending = sum(unit.images for unit in units if unit.name not in done)
+    total = sum(unit.images for unit in units)
+    state = "complete" if not pending else "incomplete; the same command continues"
+    console.print(f"state       {state}")
+    console.print(f"photographs {total - pending} of {total} accounted for")
+    console.print(escape(f"model       {settings.model}"))
+    summary = summarise(ledger.read_records(storage, sorted(done)), settings)
+    console.print(f"faces       {summary.faces}, {len(summary.combinations)} edits each")
+    show_edits(console, settings, summary)
+
+
+def verify(out: Written) -> None:
     """Prove from the files alone that every input is accounted for exactly once."""
     from rich.console import Console
     from rich.markup import escape
 
+    from pipeline.edit_settings import find_settings
+    from pipeline.edit_verify import verify_edits
+    from pipeline.storage import open_storage
     from pipeline.verify import verify as prove
 
-    verdict = prove(out)
+    storage = open_storage(out)
+    edits = find_settings(storage)
+    verdict = prove(out) if edits is None else verify_edits(storage, edits)
     console = Console(soft_wrap=True, highlight=False)
     for problem in verdict.problems[:_MOST_PROBLEMS]:
         console.print(escape(problem))

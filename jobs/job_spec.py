@@ -234,6 +234,15 @@ class WorkersSection(_Section):
             raise ValueError("should be MIN:MAX with 1 <= MIN <= MAX")
         return pool
 
+    def asked(self) -> Workers:
+        """Where the work is done, as the pipeline is asked."""
+        return Workers(
+            address=self.address,
+            align_actors=self.align_actors,
+            invert_actors=self.invert_actors,
+            gpus_per_actor=self.gpus_per_actor,
+        )
+
 
 class JobSpec(_Section):
     """A whole job."""
@@ -271,12 +280,7 @@ class JobSpec(_Section):
             limit=self.input.limit,
             max_reject_rate=self.input.max_reject_rate,
             input=InputOptions(format=self.input.format, column=self.input.column),
-            workers=Workers(
-                address=workers.address,
-                align_actors=workers.align_actors,
-                invert_actors=workers.invert_actors,
-                gpus_per_actor=workers.gpus_per_actor,
-            ),
+            workers=workers.asked(),
         )
 
     def differing(self) -> dict[tuple[str, str], Any]:

@@ -15,7 +15,7 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.models import OptionInfo
 
-from jobs.job_spec import JobSpec
+from jobs.job_spec import JobSpec, WorkersSection
 from jobs.spec_file import read_spec
 from pipeline.request import InputFormat
 from pipeline.settings import FacePolicy, Reconstructions, SaveSteps
@@ -106,12 +106,30 @@ def spec_from(context: typer.Context, path: Path | None) -> JobSpec:
     Raises:
         SpecError: something is missing or wrong; every fault is named.
     """
-    given = {
+    return read_spec(path, _given(context), NAMES)
+
+
+def workers_from(context: typer.Context) -> WorkersSection:
+    """Where a command that is no inversion is to work.
+
+    Args:
+        context: of a command, any of whose parameters may be annotated as those of workers above.
+
+    Raises:
+        SpecError: something is wrong; every fault is named.
+    """
+    given = {field: value for field, value in _given(context).items() if field[0] == "workers"}
+    # What a specification must have besides is not asked of such a command.
+    required = {("input", "source"): ".", ("output", "out"): "."}
+    return read_spec(None, given | required, NAMES).workers
+
+
+def _given(context: typer.Context) -> dict[tuple[str, str], Any]:
+    return {
         _PARAMETERS[name]: value
         for name, value in context.params.items()
         if value is not None and name in _PARAMETERS
     }
-    return read_spec(path, given, NAMES)
 
 
 def command_line(spec: JobSpec, **instead: str) -> str:

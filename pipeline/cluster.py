@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.edit_job import EditJob
 from pipeline.job import Job, Receipt, one_line
 from pipeline.manifest import UnitRef
 from pipeline.pools import ALIGN, Offer
@@ -52,7 +53,7 @@ _FOLDER_PREFIX = "restyle-"
 @contextlib.contextmanager
 def ray_engine(
     workers: Workers | None = None, listener: Listener | None = None
-) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
+) -> Iterator[Callable[[Job | EditJob, Sequence[UnitRef]], Iterator[Receipt]]]:
     """What runs units on Ray, for as long as the context lasts.
 
     Args:

@@ -1,117 +1,72 @@
 """``restyle edit``: the latents of a finished inversion, edited into a dataset of their own.
 
-Faces are edited some at a time, and the rows of each lot are one file, which is there whole or not
-at all. What stands in a file is done: the same command again does the rest, and what is new.
+An output of edits has a manifest, a ledger and files that are there whole or not at all, as an
+inversion's has: the same command again does what is left, and what is new.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
-
+from pipeline import ledger
+from pipeline.current import Current, read_current
+from pipeline.datasets import LATENTS, latent_shape
+from pipeline.edit_job import EditJob
+from pipeline.edit_plan import EditPlanner, faces_together
+from pipeline.edit_request import EditOutcome, EditRequest, Move
 from pipeline.edit_rows import FOLDER
-from pipeline.edit_settings import EditedDirection, EditSettings, PasteBack, bind
-from pipeline.edit_workers import EditedLot, EditJob, edit_workers, edited_lot
-from pipeline.editor import most_faces
-from pipeline.face_rows import Key, Selection, read_faces, select_keys
+from pipeline.edit_settings import (
+    EditedDirection,
+    EditSettings,
+    check_same,
+    find_settings,
+    write_settings,
+)
+from pipeline.edit_summary import summarise
+from pipeline.face_rows import Selection
+from pipeline.job import Receipt
 from pipeline.lock import driver_lock
+from pipeline.manifest import UnitRef, read_units
+from pipeline.model_identity import ModelIdentity, identify
 from pipeline.parquet_files import open_parquet
-from pipeline.render_model import load_renderer
-from pipeline.request import Interrupted, Listener, Progress
-from pipeline.run_record import spec_of
-from pipeline.settings import ResolvedSettings
-from pipeline.status import settings_of
+from pipeline.placement import PLAIN, choose, operators
+from pipeline.preparation import threads_here
+from pipeline.request import Interrupted, Listener, Progress, Workers
+from pipeline.rounds import FAILURES, Execute, Rounds
+from pipeline.run_record import read_run, spec_of
 from pipeline.storage import Storage, open_storage
 from restyle_core.attributes import SCORERS
-from restyle_core.directions import Direction, Layers, find_direction
+from restyle_core.directions import Direction, directions_of
 from restyle_core.errors import SpecError
-from restyle_core.fingerprint import synthesis_fingerprint
-from restyle_core.model import Model
 
-_WORTH_PROCESSES = 4
-"""Lots from which on processes are started for them."""
+_WORTH_ACTORS = 500
+"""Pictures from which on a Ray cluster is started for them, which takes seconds."""
 
-
-@dataclass(frozen=True)
-class Move:
-    """A direction, how far, and where.
-
-    Attributes:
-        direction: its name, or a file.
-        strengths: in units of its scale.
-        layers: the styles to move, or ``all``; None for those that it is meant for.
-    """
-
-    direction: str
-    strengths: tuple[float, ...]
-    layers: Layers | Literal["all"] | None = None
-
-    def found(self, model: str) -> Direction:
-        """The direction, meant for the styles that are to be moved.
-
-        Raises:
-            SpecError, CheckpointError: there is none, or it is damaged.
-        """
-        direction = find_direction(self.direction, model)
-        if self.layers is None:
-            return direction
-        return direction.described(layers=None if self.layers == "all" else self.layers)
+Engine = Callable[[], AbstractContextManager[Execute[EditJob]]]
 
 
-@dataclass(frozen=True)
-class EditRequest:
-    """What the user asked for.
+@dataclass
+class _Account:
+    """As :class:`pipeline.rounds.Account`."""
 
-    Attributes:
-        out: the finished inversion, a path or any fsspec URI.
-        to: where the edits go, the same.
-        moves: at least one.
-        truncation: share of a latent's distance to the average that is kept.
-        score: measure attributes by landmarks.
-        paste_back: what is put back into the photographs.
-        selection: which faces.
-        model: what renders; None for the model that inverted.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        workers: processes; None for what suits the work.
-    """
-
-    out: str
-    to: str
-    moves: Sequence[Move]
-    truncation: float = 1.0
-    score: bool = True
-    paste_back: PasteBack = "none"
-    selection: Selection = field(default_factory=Selection)
-    model: str | None = None
-    device: str = "auto"
-    workers: int | None = None
+    device: str
+    progress: Progress = field(default_factory=lambda: Progress(0, 0, 0, 0.0))
 
 
-@dataclass(frozen=True)
-class EditOutcome:
-    """What a run came to.
+def edit(
+    request: EditRequest, listener: Listener | None = None, engine: Engine | None = None
+) -> EditOutcome:
+    """Edit faces that were not edited yet, and what an earlier run left.
 
-    Attributes:
-        faces: edited in this run.
-        total: faces that were asked for, earlier runs included.
-        settings: of the output.
-        seconds: wall time.
-    """
-
-    faces: int
-    total: int
-    settings: EditSettings
-    seconds: float
-
-
-def edit(request: EditRequest, listener: Listener | None = None) -> EditOutcome:
-    """Edit faces that were not edited yet.
+    Args:
+        request: the job.
+        listener: is told about progress.
+        engine: gives what runs units; when None, Ray, or this process where there is little to do.
 
     Raises:
         SpecError: there is no inversion, no such direction, or what is there was made otherwise.
@@ -120,94 +75,128 @@ def edit(request: EditRequest, listener: Listener | None = None) -> EditOutcome:
     """
     listener = listener or Listener()
     began = time.monotonic()
-    source = open_storage(request.out)
-    inverted = settings_of(source)
-    spec = request.model or spec_of(source, inverted)
-    directions = [move.found(spec) for move in request.moves]
-    model = load_renderer(source, inverted, request.model, request.device)
-    settings = _settings(request, inverted, model, directions)
-    _note_strangers(directions, model, listener)
-    keys = select_keys(request.out, request.selection)
-    if not keys:
-        raise SpecError(f"{source.uri} holds no face that was asked for")
+    current = read_current(request.out)
+    job = _job_of(request, current, listener)
     target = open_storage(request.to)
     target.check_writable()
+    account = _Account(job.device)
     with driver_lock(target, listener) as lock:
-        bind(target, settings)
-        target.sweep(FOLDER)
-        left = set(keys) - done_keys(request.to, target)
-        inputs = {key[:2] for key in left} if settings.paste_back != "none" else set()
-        job = EditJob(
-            out=request.out,
-            model=spec,
-            dtype=inverted.dtype,
-            device=request.device,
-            settings=settings,
-            directions=directions,
-            inputs=frozenset(inputs),
-        )
-        done = 0
         try:
-            for lot in _edited(job, model, left, request.workers):
-                lock.check()
-                target.write(f"{FOLDER}/{_part_name(lot.keys)}.parquet", lot.data)
-                done += len(lot.keys)
-                seconds = time.monotonic() - began
-                listener.advanced(Progress(done, len(left), 0, seconds))
+            pending = _planned(request.selection, current, target, job)
+            if pending:
+                _begin(target, job, request.workers, listener)
+                with _engine(engine, request.workers, job, pending, listener) as execute:
+                    Rounds(target, pending, account, lock, listener, 1.0).run(execute, job)
         except KeyboardInterrupt:
+            progress = account.progress
             raise Interrupted(
-                f"stopped after {done} of {len(left)} faces; the same command continues"
+                f"interrupted; {progress.done} of {progress.total} photographs are done in this "
+                "run, run the same command again to continue"
             ) from None
-    return EditOutcome(done, len(keys), settings, time.monotonic() - began)
+    done = ledger.read_records(target, sorted(ledger.committed(target)))
+    summary = summarise(done, job.settings)
+    return EditOutcome(account.progress.done, job.settings, summary, time.monotonic() - began)
 
 
-def _edited(job: EditJob, model: Model, left: set[Key], workers: int | None) -> Iterator[EditedLot]:
-    """All lots, edited here or by processes, in whichever order they are done."""
-    size = most_faces(model)
-    lots = read_faces(job.out, left, size)
-    count = -(-len(left) // size)
-    if workers is None:
-        # Processes take seconds to start, and one GPU is not shared.
-        alone = count < _WORTH_PROCESSES or model.device.type != "cpu"
-        workers = 1 if alone else len(os.sched_getaffinity(0))
-    workers = min(workers, count)
-    if workers <= 1:
-        editor = job.editor(model)
-        for faces in lots:
-            yield edited_lot(editor, job.settings, faces)
-        return
-    with edit_workers(job, workers) as processes:
-        yield from processes.map(lots)
+def _planned(
+    selection: Selection, current: Current, target: Storage, job: EditJob
+) -> dict[str, UnitRef]:
+    """Bring the manifest of the edits up to date; what is to be done."""
+    earlier = find_settings(target)
+    if earlier is not None:
+        check_same(target, job.settings, earlier)
+
+    def bind() -> None:
+        if earlier is None:
+            write_settings(target, job.settings)
+
+    shape = _latent_shape(current)
+    most = faces_together(shape[0], len(job.settings.combinations))
+    if not EditPlanner(current, target, most, bind).plan(selection):
+        raise SpecError(f"{current.storage.uri} holds no face that was asked for")
+    done = ledger.committed(target)
+    return {unit.name: unit for unit in read_units(target) if unit.name not in done}
 
 
-def done_keys(to: str, storage: Storage) -> set[Key]:
-    """The faces whose edits stand in an output."""
-    found: set[Key] = set()
-    for name in storage.sizes(FOLDER):
-        with open_parquet(to, name) as parquet:
-            table = parquet.read(columns=["image_id", "revision", "face"], use_threads=False)
-            found |= _keys(table)
-    return found
+def _begin(target: Storage, job: EditJob, workers: Workers, listener: Listener) -> None:
+    """What must be so before the first unit is run."""
+    kernels = operators(job.device, workers)
+    if kernels.startswith(PLAIN):
+        listener.noted(f"the generator's operators: {kernels}")
+    for folder in ("", ledger.FOLDER, FOLDER):
+        target.sweep(folder)
+    target.delete(FAILURES)
 
 
-def _keys(table: pa.Table) -> set[Key]:
-    columns = (table.column(name).to_pylist() for name in ("image_id", "revision", "face"))
-    return set(zip(*columns, strict=True))
+def _engine(
+    engine: Engine | None,
+    workers: Workers,
+    job: EditJob,
+    pending: dict[str, UnitRef],
+    listener: Listener,
+) -> AbstractContextManager[Execute[EditJob]]:
+    if engine is not None:
+        return engine()
+    pictures = sum(unit.images for unit in pending.values()) * len(job.settings.combinations)
+    if workers == Workers() and pictures < _WORTH_ACTORS:
+        return contextlib.nullcontext(_edit_here)
+    from pipeline.cluster import ray_engine
+
+    if workers.address is None and workers.invert_actors is None and job.device == "cpu":
+        # Landmarks are found by one core at a time in a process.
+        workers = replace(workers, invert_actors=(1, job.threads))
+    return ray_engine(workers, listener)
 
 
-def _settings(
-    request: EditRequest,
-    inverted: ResolvedSettings,
-    model: Model,
-    directions: Sequence[Direction],
-) -> EditSettings:
+def _edit_here(job: EditJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    """Edit units in this process."""
+    from pipeline.stages import EditStage
+
+    stage = EditStage(job, job.threads)
+    try:
+        yield from map(stage, units)
+    finally:
+        stage.close()
+
+
+def _job_of(request: EditRequest, current: Current, listener: Listener) -> EditJob:
+    inverted = current.settings
     if request.paste_back != "none" and not inverted.align:
         raise SpecError(
             f"the images of {request.out} were taken whole; there is nothing to paste a face into"
         )
+    spec = request.model or spec_of(current.storage, inverted)
+    model = identify(spec)
+    if request.model is None and model.fingerprint != inverted.model_fingerprint:
+        raise SpecError(
+            f"{inverted.model} is not what it was when {current.storage.uri} was made; "
+            "name another with --model to render with it nevertheless"
+        )
+    directions = [move.found(spec) for move in request.moves]
+    settings = _settings(request, inverted.fingerprint, model, directions)
+    for direction in directions:
+        direction.styles(_latent_shape(current))
+    _note_strangers(request.moves, directions, spec, listener)
+    run = read_run(current.storage)
+    return EditJob(
+        inversion=request.out,
+        photographs=run.asked.source if run is not None else "",
+        out=request.to,
+        model=spec,
+        dtype=inverted.dtype,
+        settings=settings,
+        directions=directions,
+        device=choose(inverted.dtype, request.device, request.workers).device,
+        threads=threads_here(),
+    )
+
+
+def _settings(
+    request: EditRequest, source: str, model: ModelIdentity, directions: Sequence[Direction]
+) -> EditSettings:
     settings = EditSettings(
-        source=inverted.fingerprint,
-        model=f"{model.config.name}:{model.encoder_name}",
+        source=source,
+        model=model.name,
         model_fingerprint=model.fingerprint,
         directions=tuple(
             EditedDirection(
@@ -226,25 +215,44 @@ def _settings(
     return settings
 
 
-def _note_strangers(directions: Sequence[Direction], model: Model, listener: Listener) -> None:
-    own = synthesis_fingerprint(model.generator)
-    for direction in directions:
-        if direction.about.generator not in (None, own):
+def _note_strangers(
+    moves: Sequence[Move], directions: Sequence[Direction], spec: str, listener: Listener
+) -> None:
+    """Tell of directions from elsewhere that were found for another generator."""
+    own = directions_of(spec)
+    strangers = [
+        direction
+        for move, direction in zip(moves, directions, strict=True)
+        if move.direction not in own and direction.about.generator is not None
+    ]
+    if not strangers:
+        return
+    # Here, because only their weights tell generators apart.
+    from restyle_core.fingerprint import synthesis_fingerprint
+    from restyle_core.model import load_model
+
+    generator = synthesis_fingerprint(load_model(spec, device="cpu").generator)
+    for direction in strangers:
+        if direction.about.generator != generator:
             listener.noted(
                 f"direction {direction.name} was found for another generator; "
                 "what it does to this one is to be seen"
             )
 
 
+def _latent_shape(current: Current) -> tuple[int, int]:
+    """Of the inversion's latents.
+
+    Raises:
+        SpecError: it has none.
+    """
+    for file in current.files(LATENTS):
+        with open_parquet(current.out, file.name) as parquet:
+            return latent_shape(parquet.schema_arrow)
+    raise SpecError(f"{current.storage.uri} holds no face that was asked for")
+
+
 def _digest(direction: Direction) -> str:
     digest = hashlib.sha256(repr(direction.about.scale).encode())
     digest.update(direction.vector.tobytes())
     return digest.hexdigest()
-
-
-def _part_name(keys: Sequence[Key]) -> str:
-    """The same for the same faces, so that a lot that is done twice does not stand there twice."""
-    digest = hashlib.blake2b(digest_size=12)
-    for image_id, revision, face in keys:
-        digest.update(f"{image_id}/{revision}/{face};".encode())
-    return f"part-{digest.hexdigest()}"

@@ -55,7 +55,7 @@ class EditSettings(_Frozen):
         paste_back: nothing is put back into the photographs, the whole face, or what changed.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     source: str
     model: str
     model_fingerprint: str
@@ -89,20 +89,29 @@ class EditSettings(_Frozen):
             raise SpecError(f"a direction is given twice among {', '.join(names)}")
 
 
-def bind(storage: Storage, settings: EditSettings) -> None:
-    """Make an output one of these settings, or see that it is.
+def find_settings(storage: Storage) -> EditSettings | None:
+    """The settings that edits were made with; None where there are no edits.
+
+    Raises:
+        FatalError: they are damaged.
+    """
+    try:
+        return EditSettings.model_validate_json(storage.read(NAME))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise FatalError(
+            f"{storage.shown(NAME)} is damaged or was written by another version of restyle; "
+            "choose another --to"
+        ) from error
+
+
+def check_same(storage: Storage, settings: EditSettings, earlier: EditSettings) -> None:
+    """See that an output was made with these settings.
 
     Raises:
         SpecError: it was made with others; the message says which differ.
-        FatalError: its settings are damaged.
     """
-    try:
-        earlier = EditSettings.model_validate_json(storage.read(NAME))
-    except FileNotFoundError:
-        storage.write(NAME, settings.model_dump_json(indent=1).encode())
-        return
-    except ValidationError as error:
-        raise FatalError(f"{storage.shown(NAME)} is damaged; choose another --to") from error
     then, now = earlier.model_dump(mode="json"), settings.model_dump(mode="json")
     different = [name for name in now if then[name] != now[name]]
     if different:
@@ -112,16 +121,6 @@ def bind(storage: Storage, settings: EditSettings) -> None:
         )
 
 
-def read_settings(storage: Storage) -> EditSettings:
-    """The settings of an output of edits.
-
-    Raises:
-        SpecError: there is none.
-        FatalError: they are damaged.
-    """
-    try:
-        return EditSettings.model_validate_json(storage.read(NAME))
-    except FileNotFoundError as error:
-        raise SpecError(f"{storage.uri} holds no edits of restyle") from error
-    except ValidationError as error:
-        raise FatalError(f"{storage.shown(NAME)} is damaged") from error
+def write_settings(storage: Storage, settings: EditSettings) -> None:
+    """Bind an output to its settings."""
+    storage.write(NAME, settings.model_dump_json(indent=1).encode())

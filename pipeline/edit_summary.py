@@ -1,18 +1,26 @@
-"""What edits came to, read from their rows: identity kept, attributes changed, and how steadily."""
+"""What edits came to: identity kept, attributes changed, and how steadily.
+
+Each unit's entry in the ledger has the sums, so that means over any number of faces need no dataset
+to be read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.edit_rows import FOLDER, change_column
-from pipeline.edit_settings import EditSettings
-from pipeline.parquet_files import open_parquet
-from pipeline.storage import Storage
+from pipeline.edit_rows import EditedFaces, change_column
+from pipeline.edit_settings import EditedDirection, EditSettings
+from pipeline.ledger import MetricSums, UnitRecord
 
 FloatArray = npt.NDArray[np.float64]
+
+_IDENTITY = "id_similarity"
+_RISING = "rising"
+_WITHOUT_PHOTO = "without_photo"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +47,7 @@ class EditSummary:
         combinations: the strengths of each edit.
         identity: [E], NaN where it was not measured.
         changes: [E] by attribute, over the faces found before and after.
-        steadiness: where one direction alone was varied.
+        steadiness: where one direction alone was varied; else, or where no face was found, None.
         without_photo: faces that could not be put back.
     """
 
@@ -47,60 +55,67 @@ class EditSummary:
     combinations: list[tuple[float, ...]]
     identity: FloatArray
     changes: dict[str, FloatArray]
-    steadiness: list[Steadiness]
+    steadiness: Steadiness | None
     without_photo: int
 
 
-def summarise(to: str, storage: Storage, settings: EditSettings) -> EditSummary:
-    """Read the numbers of all edits.
+def edit_sums(edited: EditedFaces, settings: EditSettings) -> dict[str, MetricSums]:
+    """What a unit's entry has of its faces: sums over them, at each edit."""
+    sums = {_IDENTITY: _sums(edited.identity)}
+    for name in settings.attributes:
+        sums[change_column(name)] = _sums(edited.scores[name] - edited.before[name][:, None])
+    varied = _varied(settings)
+    if varied is not None:
+        order = np.argsort(varied.strengths, kind="stable")
+        scores = edited.scores[varied.name][:, order]
+        found = np.isfinite(scores).all(axis=1)
+        rising = (np.diff(scores[found], axis=1) > 0).all(axis=1)
+        sums[_RISING] = MetricSums(total=(float(rising.sum()),), count=(int(found.sum()),))
+    if settings.paste_back != "none":
+        missing = sum(problem is not None for problem in edited.problems)
+        sums[_WITHOUT_PHOTO] = MetricSums(total=(float(missing),), count=(len(edited.faces),))
+    return sums
 
-    Raises:
-        FatalError: a file is damaged.
-    """
+
+def summarise(records: Sequence[UnitRecord], settings: EditSettings) -> EditSummary:
+    """Add up the entries of an output's committed units."""
     edits = len(settings.combinations)
-    changes = {name: change_column(name) for name in settings.attributes}
-    names = ["id_similarity", *settings.attributes, *changes.values()]
-    parts: dict[str, list[FloatArray]] = {name: [] for name in names}
-    without_photo = 0
-    for file in storage.sizes(FOLDER):
-        with open_parquet(to, file) as parquet:
-            pasted = settings.paste_back != "none"
-            wanted = [*names, "photo_problem"] if pasted else names
-            table = parquet.read(columns=wanted, use_threads=False)
-        for name in names:
-            values = table.column(name).to_numpy().astype(np.float64)
-            parts[name].append(values.reshape(-1, edits))
-        if pasted:
-            problems = table.column("photo_problem")
-            without_photo += (len(problems) - problems.null_count) // edits
-    values = {
-        name: np.concatenate(part) if part else np.empty((0, edits)) for name, part in parts.items()
+    names = [_IDENTITY, *map(change_column, settings.attributes)]
+    totals = {name: _added(_columns(records, name, "total"), edits) for name in names}
+    counts = {name: _added(_columns(records, name, "count"), edits) for name in names}
+    means = {
+        name: np.where(counts[name] > 0, total / np.maximum(counts[name], 1), np.nan)
+        for name, total in totals.items()
     }
+    varied = _varied(settings)
+    found = sum(int(count) for (count,) in _columns(records, _RISING, "count"))
+    rising = sum(total for (total,) in _columns(records, _RISING, "total"))
     return EditSummary(
-        faces=len(values["id_similarity"]),
+        faces=sum(record.faces for record in records),
         combinations=settings.combinations,
-        identity=_means(values["id_similarity"]),
-        changes={name: _means(values[change]) for name, change in changes.items()},
-        steadiness=_steadiness(settings, values),
-        without_photo=without_photo,
+        identity=means[_IDENTITY],
+        changes={name: means[change_column(name)] for name in settings.attributes},
+        steadiness=Steadiness(varied.name, found, rising / found) if varied and found else None,
+        without_photo=int(sum(total for (total,) in _columns(records, _WITHOUT_PHOTO, "total"))),
     )
 
 
-def _steadiness(settings: EditSettings, values: dict[str, FloatArray]) -> list[Steadiness]:
+def _varied(settings: EditSettings) -> EditedDirection | None:
+    """The one direction of which there are several strengths, if its attribute is scored."""
     varied = [each for each in settings.directions if len(each.strengths) > 1]
-    if len(varied) != 1 or varied[0].name not in settings.attributes:
-        return []
-    order = np.argsort(varied[0].strengths, kind="stable")
-    scores = values[varied[0].name][:, order]
-    found = np.isfinite(scores).all(axis=1)
-    if not found.any():
-        return []
-    rising = (np.diff(scores[found], axis=1) > 0).all(axis=1).mean()
-    return [Steadiness(varied[0].name, int(found.sum()), float(rising))]
+    return varied[0] if len(varied) == 1 and varied[0].name in settings.attributes else None
 
 
-def _means(values: FloatArray) -> FloatArray:
+def _columns(records: Sequence[UnitRecord], name: str, what: str) -> list[tuple[float, ...]]:
+    return [getattr(record.metrics[name], what) for record in records if name in record.metrics]
+
+
+def _added(columns: list[tuple[float, ...]], edits: int) -> FloatArray:
+    added: FloatArray = np.array(columns, np.float64).reshape(-1, edits).sum(axis=0)
+    return added
+
+
+def _sums(values: npt.NDArray[np.float32]) -> MetricSums:
     known = np.isfinite(values)
-    count = known.sum(axis=0)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    total = np.where(known, values, 0.0).sum(axis=0, dtype=np.float64)
+    return MetricSums(total=tuple(total.tolist()), count=tuple(known.sum(axis=0).tolist()))

@@ -22,16 +22,6 @@ from restyle_core.model import Model
 from restyle_core.paste_back import paste_back
 from restyle_core.preprocessing import to_pictures
 
-# What is in work at a time: a few dozen small faces, or a few of a megapixel.
-_PIXELS = 8 * 1024 * 1024
-_MOST_FACES = 64
-
-
-def most_faces(model: Model) -> int:
-    """Faces that are edited at a time: what is lost when a run is stopped."""
-    side: int = model.generator.config.size
-    return max(1, min(_MOST_FACES, _PIXELS // (side * side)))
-
 
 class Editor:
     """Applies one set of edits to any faces.
@@ -40,24 +30,22 @@ class Editor:
         model: that renders.
         settings: of the edits.
         directions: those that the settings describe, in their order.
-        photographs: to put faces back into; None unless the settings ask for it.
     """
 
     def __init__(
-        self,
-        model: Model,
-        settings: EditSettings,
-        directions: Sequence[Direction],
-        photographs: Photographs | None = None,
+        self, model: Model, settings: EditSettings, directions: Sequence[Direction]
     ) -> None:
         self._model = model
         self._settings = settings
         self._directions = directions
-        self._photographs = photographs
 
     @torch.inference_mode()
-    def __call__(self, faces: FaceRows) -> EditedFaces:
+    def __call__(self, faces: FaceRows, photographs: Photographs | None = None) -> EditedFaces:
         """Every edit of every face.
+
+        Args:
+            faces: any.
+            photographs: to put them back into; None unless the settings ask for it.
 
         Raises:
             SpecError: a direction does not fit the latents.
@@ -74,7 +62,7 @@ class Editor:
             images = model.synthesize(latents)
             pictures.append(to_pictures(images))
             kept.append(identity(model.pool(images))["id_similarity"].numpy())
-        photos, problems = self._pasted(faces, before, pictures)
+        photos, problems = self._pasted(photographs, faces, before, pictures)
         scores = [self._scores(each) for each in pictures]
         return EditedFaces(
             faces=faces,
@@ -103,6 +91,7 @@ class Editor:
 
     def _pasted(
         self,
+        photographs: Photographs | None,
         faces: FaceRows,
         before: Sequence[Image.Image],
         edits: Sequence[Sequence[Image.Image]],
@@ -110,12 +99,12 @@ class Editor:
         """For each face its photographs, or why there are none."""
         photos: list[list[bytes | None]] = []
         problems: list[str | None] = []
-        if self._photographs is None:
+        if photographs is None:
             return photos, problems
         for row, (image_id, revision, _) in enumerate(faces.keys):
             original = before[row] if self._settings.paste_back == "change" else None
             try:
-                photo = self._photographs.read(image_id, revision)
+                photo = photographs.read(image_id, revision)
             except (OSError, RejectError) as error:
                 photos.append([None] * len(edits))
                 problems.append(reason(error))

@@ -1,7 +1,8 @@
-"""The faces of a finished inversion, some at a time: what editing starts from."""
+"""The faces of a finished inversion, some at a time: what comes after it starts from them."""
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline import ledger
 from pipeline.datasets import LATENTS, latent_shape
-from pipeline.ledger import read_file_sets
+from pipeline.ledger import FileSet, read_file_sets
 from pipeline.parquet_files import file_of, open_parquet
 from pipeline.storage import open_storage
 from restyle_core.errors import FatalError
@@ -120,22 +122,85 @@ def read_faces(out: str, wanted: set[Key], most: int) -> Iterator[FaceRows]:
         yield _joined(waiting)
 
 
+class UnitFaces:
+    """Reads the faces of single units of an output. Several threads may use one.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+    """
+
+    def __init__(self, out: str) -> None:
+        self._out = out
+        self._storage = open_storage(out)
+        self._packed: dict[str, FileSet] = {}
+
+    def read(self, unit: str, inputs: set[tuple[str, int]]) -> FaceRows:
+        """The faces of some inputs, in the order in which they stand.
+
+        Args:
+            unit: whose inputs they are.
+            inputs: ``image_id`` and ``revision``.
+
+        Raises:
+            FatalError: a file is damaged, or does not hold them.
+        """
+        files = self._files_of(unit)
+        named = file_of(files, LATENTS) if files is not None else None
+        parts: list[FaceRows] = []
+        if named is not None:
+            with open_parquet(self._out, named[0]) as parquet, _readable(self._out, named[0]):
+                keys = parquet.read(columns=_COLUMNS[:2], use_threads=False)
+                columns = (keys.column(name).to_pylist() for name in _COLUMNS[:2])
+                wanted = np.array([key in inputs for key in zip(*columns, strict=True)], np.bool_)
+                start = 0
+                for group in range(parquet.num_row_groups):
+                    end = start + parquet.metadata.row_group(group).num_rows
+                    rows = np.flatnonzero(wanted[start:end])
+                    if len(rows):
+                        table = parquet.read_row_group(group, columns=_COLUMNS, use_threads=False)
+                        parts.append(_rows(table).take(rows.tolist()))
+                    start = end
+        found = {key[:2] for part in parts for key in part.keys}
+        if found != inputs:
+            raise FatalError(
+                f"{self._storage.uri} holds {len(found)} of {len(inputs)} photographs of its unit "
+                f"{unit} that were planned; restore it, or choose another --to"
+            )
+        return _joined(parts)
+
+    def _files_of(self, unit: str) -> FileSet | None:
+        if unit not in self._packed:
+            record = ledger.find(self._storage, unit)
+            if record is not None:
+                return FileSet((record,), record.files)
+            # It may have been merged with others since these were looked at.
+            entries = ledger.read_entries(self._storage)
+            packs = [FileSet.of_pack(pack) for pack in entries.packs]
+            self._packed = {record.unit: pack for pack in packs for record in pack.units}
+        return self._packed.get(unit)
+
+
+@contextlib.contextmanager
+def _readable(out: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise FatalError(
+            f"cannot read {out}/{name}: {str(error).splitlines()[0]}; "
+            "`restyle verify` tells what else is damaged"
+        ) from error
+
+
 def _tables(out: str, columns: list[str], rows: int) -> Iterator[pa.Table]:
     for files in read_file_sets(open_storage(out)):
         named = file_of(files, LATENTS)
         if named is None:
             continue
-        with open_parquet(out, named[0]) as parquet:
+        with open_parquet(out, named[0]) as parquet, _readable(out, named[0]):
             schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
-            try:
-                for batch in parquet.iter_batches(rows, columns=columns, use_threads=False):
-                    # Batches leave out what the file's fields say of themselves.
-                    yield pa.Table.from_batches([batch]).cast(schema)
-            except (pa.ArrowException, OSError, KeyError) as error:
-                raise FatalError(
-                    f"cannot read {out}/{named[0]}: {str(error).splitlines()[0]}; "
-                    "`restyle verify` tells what else is damaged"
-                ) from error
+            for batch in parquet.iter_batches(rows, columns=columns, use_threads=False):
+                # Batches leave out what the file's fields say of themselves.
+                yield pa.Table.from_batches([batch]).cast(schema)
 
 
 def _rows(table: pa.Table) -> FaceRows:

@@ -1,8 +1,10 @@
 """The Ray Data graph: units -> alignment actors -> inversion actors, which also write.
 
+Edits take the place of inversion and need no alignment: units -> editing actors.
+
 Ray moves *envelopes*: blocks of one row, which is one unit, so that no block is ever split or
 merged. Failures travel in envelopes too; an exception would cost Ray's retries and say less.
-The inversion stage writes its own units, because their images would otherwise cross the object
+The last stage writes its own units, because their images would otherwise cross the object
 store and a third kind of process would have to be started.
 
 Workers and nodes may die at any moment. Ray restarts the actors and repeats what they were at, a
@@ -19,7 +21,7 @@ import math
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import ray
@@ -29,6 +31,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import attempts
 from pipeline.cluster import Cluster, living_nodes
+from pipeline.edit_job import EditJob
 from pipeline.envelope import opened, seal
 from pipeline.job import Job, Receipt
 from pipeline.lean_ray import few_actors
@@ -36,7 +39,7 @@ from pipeline.manifest import UnitRef
 from pipeline.pools import Pool, Pools, cluster_pools, local_pools
 from pipeline.receipts import Receipts
 from pipeline.request import Listener, Workers
-from pipeline.stages import AlignStage, InvertStage
+from pipeline.stages import AlignStage, ComputeStage, EditStage, InvertStage
 from pipeline.storage import open_storage
 from pipeline.watchdog import Heart, Stalled, Watchdog
 
@@ -50,6 +53,9 @@ _STILLBORN = 5
 # Units in work at the same time in an inversion actor, so that their faces fill its batches.
 _MOST_TOGETHER = 4
 _USUAL_BATCH = 32
+
+# In an editing actor: one is computed while another is read or written.
+_EDITED_TOGETHER = 2
 
 _HEARTS = b"restyle"
 
@@ -69,7 +75,7 @@ class Graph:
         self._listener = listener
         self._noted = ""
 
-    def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def run_units(self, job: Job | EditJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         """Run units, in any order. Units whose worker died may have no receipt.
 
         Args:
@@ -90,7 +96,7 @@ class Graph:
         pools = self._pools(job)
         run = uuid.uuid4().hex
         watchdog = Watchdog(
-            (AlignStage.name, InvertStage.name),
+            (AlignStage.name, InvertStage.name) if isinstance(job, Job) else (EditStage.name,),
             lambda: _told(run),
             lambda: pools.homeless(self._cluster.offers()),
         )
@@ -110,40 +116,53 @@ class Graph:
                 self._cluster.stop()
                 raise
 
-    def _pools(self, job: Job) -> Pools:
+    def _pools(self, job: Job | EditJob) -> Pools:
         offers = self._cluster.offers()
         if self._cluster.is_local:
             pools = local_pools(offers[0], self._workers, job.device, job.threads)
         else:
             pools = cluster_pools(offers, self._workers, job.device)
+        if isinstance(job, EditJob):
+            pools = pools.without_alignment()
         if pools.note and pools.note != self._noted:
             self._noted = pools.note
             self._listener.noted(pools.note)
         return pools
 
 
-def _dataset(job: Job, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
+def _dataset(job: Job | EditJob, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
     images = sum(unit.images for unit in units)
-    together = _together(job, images / len(units))
     # Actors' restarts and retries have no other place to be said yet.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-    return (
-        ray.data.from_blocks([seal(unit.name, unit) for unit in units])
-        .map_batches(
-            _AlignStageActor,
-            fn_constructor_args=(job, run, min(pools.align.threads or 1, images)),
-            batch_size=None,
-            # A second call keeps the processes busy while the first puts its unit into the store.
-            compute=_strategy(pools.align, 2, len(units)),
-            **_asking(pools.align, _near_no_gpu if pools.invert.gpus else None),
-        )
-        .map_batches(
-            _InvertStageActor,
-            fn_constructor_args=(job, run, pools.invert.threads),
-            batch_size=1,
-            compute=_strategy(pools.invert, together, len(units)),
-            **_asking(pools.invert),
-        )
+    envelopes = ray.data.from_blocks([seal(unit.name, unit) for unit in units])
+    if isinstance(job, EditJob):
+        actor: type[_ComputeActor] = _EditStageActor
+        together = _EDITED_TOGETHER
+    else:
+        actor = _InvertStageActor
+        together = _together(job, images / len(units))
+        envelopes = _aligned(envelopes, job, units, pools, run)
+    return envelopes.map_batches(
+        actor,
+        fn_constructor_args=(job, run, pools.invert.threads),
+        batch_size=1,
+        compute=_strategy(pools.invert, together, len(units)),
+        **_asking(pools.invert),
+    )
+
+
+def _aligned(envelopes: Any, job: Job, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
+    pool = pools.align
+    if pool is None:
+        raise ValueError("an inversion has no actors to align")
+    images = sum(unit.images for unit in units)
+    return envelopes.map_batches(
+        _AlignStageActor,
+        fn_constructor_args=(job, run, min(pool.threads or 1, images)),
+        batch_size=None,
+        # A second call keeps the processes busy while the first puts its unit into the store.
+        compute=_strategy(pool, 2, len(units)),
+        **_asking(pool, _near_no_gpu if pools.invert.gpus else None),
     )
 
 
@@ -207,20 +226,31 @@ class _AlignStageActor:
             return seal(ref.name, self._stage(ref))
 
 
-class _InvertStageActor:
-    """Inversion as Ray calls it."""
+class _ComputeActor:
+    """The last stage as Ray calls it."""
 
-    def __init__(self, job: Job, run: str, threads: int | None) -> None:
-        self._heart = _heart(run, InvertStage.name)
+    kind: ClassVar[type[ComputeStage[Any, Any]]]
+
+    def __init__(self, job: Job | EditJob, run: str, threads: int | None) -> None:
+        self._heart = _heart(run, self.kind.name)
         with self._heart.at_work():
-            self._stage = InvertStage(job, threads, self._heart.stepped)
+            self._stage = self.kind(job, threads, self._heart.stepped)
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
         with self._heart.at_work():
-            aligned = opened(envelope)
-            if isinstance(aligned, Receipt):
+            unit = opened(envelope)
+            if isinstance(unit, Receipt):
                 return envelope
-            return seal(aligned.unit, self._stage(aligned))
+            receipt = self._stage(unit)
+            return seal(receipt.unit, receipt)
+
+
+class _InvertStageActor(_ComputeActor):
+    kind = InvertStage
+
+
+class _EditStageActor(_ComputeActor):
+    kind = EditStage
 
 
 def _heart(run: str, stage: str) -> Heart:

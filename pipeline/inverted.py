@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pipeline.aligner import AlignedUnit, Crop, Reject
 from pipeline.datasets import encode
-from pipeline.ledger import MetricSums
 from pipeline.rows import Batch, metric_sums, tables
 from pipeline.settings import ResolvedSettings
+from pipeline.sink import EncodedUnit
 from restyle_core.errors import RejectReason
-
-
-@dataclass(frozen=True, eq=False)
-class InvertedUnit:
-    """A unit's rows, encoded.
-
-    Attributes:
-        unit: the unit's name.
-        images: number of inputs.
-        faces: rows in ``latents``.
-        rejects: inputs without a row, by reason.
-        files: Parquet bytes and number of rows by dataset; none without rows.
-        metrics: sums of each metric.
-        seconds: wall time by stage.
-    """
-
-    unit: str
-    images: int
-    faces: int
-    rejects: dict[str, int]
-    files: dict[str, tuple[bytes, int]]
-    metrics: dict[str, MetricSums]
-    seconds: dict[str, float]
 
 
 def encoded(
@@ -42,7 +19,7 @@ def encoded(
     settings: ResolvedSettings,
     latent_shape: tuple[int, int],
     seconds: dict[str, float],
-) -> InvertedUnit:
+) -> EncodedUnit:
     """A unit as it is to be written.
 
     Args:
@@ -57,7 +34,7 @@ def encoded(
         for dataset, table in tables(aligned, batches, settings, latent_shape).items()
     }
     reasons = [str(reject.reason) for reject in aligned.rejects]
-    return InvertedUnit(
+    return EncodedUnit(
         unit=aligned.unit,
         images=aligned.images,
         faces=len(aligned.crops),
@@ -68,7 +45,7 @@ def encoded(
     )
 
 
-def given_up(aligned: AlignedUnit, settings: ResolvedSettings, message: str) -> InvertedUnit:
+def given_up(aligned: AlignedUnit, settings: ResolvedSettings, message: str) -> EncodedUnit:
     """A unit that nobody survives inverting: each input that gave crops is rejected.
 
     Args:

@@ -18,10 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.aligner import AlignedUnit, Crop
-from pipeline.inverted import InvertedUnit, encoded
+from pipeline.inverted import encoded
 from pipeline.micro_batches import MicroBatches
 from pipeline.rows import IMAGE_FORMAT, Batch, FloatArray
 from pipeline.settings import ResolvedSettings
+from pipeline.sink import EncodedUnit
 from restyle_core.bootstrapping import check_compatible, invert_bootstrapped
 from restyle_core.errors import FatalError
 from restyle_core.inversion import Inversion, invert
@@ -77,7 +78,12 @@ class Inverter:
         self._batches = MicroBatches(self._invert, self.batch_size)
         self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
 
-    def __call__(self, aligned: AlignedUnit) -> InvertedUnit:
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self.model.device)
+
+    def __call__(self, aligned: AlignedUnit) -> EncodedUnit:
         """Invert one unit; its rows come in the order of its inputs.
 
         Raises:

@@ -82,19 +82,23 @@ class Pools:
     """The actors of a run.
 
     Attributes:
-        align: of alignment.
-        invert: of inversion.
+        align: of alignment; None where nothing is aligned.
+        invert: of inversion, or of whatever else computes.
         note: what a person should know about them; mostly nothing.
     """
 
-    align: Pool
+    align: Pool | None
     invert: Pool
     note: str = ""
+
+    def without_alignment(self) -> Pools:
+        """For a job that has none."""
+        return Pools(None, self.invert)
 
     def homeless(self, nodes: Sequence[Offer]) -> str:
         """Which stage no node has room for, as a sentence; empty when there is none."""
         for stage, pool in (("alignment", self.align), ("inversion", self.invert)):
-            if not any(pool.fits(node) for node in nodes):
+            if pool is not None and not any(pool.fits(node) for node in nodes):
                 return f"{stage} needs {pool.wants()}, which no node of the cluster offers"
         return ""
 

@@ -102,7 +102,7 @@ def job_of(request: Request, prepared: Preparation, device: str) -> Job:
         crop=crop,
         device=device,
         batch_size=request.batch_size,
-        threads=_threads(),
+        threads=threads_here(),
         bootstrap=request.settings.bootstrap,
     )
 
@@ -122,7 +122,7 @@ def _bootstrap(spec: str | None, model: ModelIdentity) -> tuple[str, str] | None
     return first.name, first.fingerprint
 
 
-def _threads() -> int:
+def threads_here() -> int:
     """Cores that this process may use, or what the user set for numerical libraries."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))

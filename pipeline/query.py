@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import edit_settings, ledger
+from pipeline import ledger
 from pipeline.current import Current, read_current
 from pipeline.datasets import DATASETS, schema
 from pipeline.edit_rows import FOLDER as EDITS
+from pipeline.edit_settings import find_settings
 from pipeline.storage import open_storage
 from pipeline.table_source import table_source
 from restyle_core.errors import FatalError, RestyleError, SpecError
@@ -66,9 +67,9 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
     """
     connection = _connect()
     storage = open_storage(out)
-    if any(name == edit_settings.NAME for name in storage.sizes(ledger.FOLDER)):
+    if find_settings(storage) is not None:
         with _explained(""):
-            files = [name for name in storage.sizes(EDITS) if name.endswith(".parquet")]
+            files = [each.name for set_ in ledger.read_file_sets(storage) for each in set_.files]
             if not files:
                 raise SpecError(f"{storage.uri} holds no edits yet")
             connection.register(EDITS, table_source(out, files))

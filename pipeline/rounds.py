@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from pipeline import ledger
+from pipeline.edit_job import EditJob
 from pipeline.job import Job, Receipt, failure
 from pipeline.ledger import UnitRecord
 from pipeline.lock import DriverLock
 from pipeline.manifest import UnitRef
-from pipeline.recorder import Recorder
 from pipeline.request import Listener, Progress
 from pipeline.storage import Storage
 from restyle_core.errors import FatalError, RestyleError
 
-Execute = Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]
+J = TypeVar("J", Job, EditJob)
+
+Execute = Callable[[J, Sequence[UnitRef]], Iterator[Receipt]]
 """Runs units, in any order, and tells what became of them; units may be left out."""
 
 ATTEMPTS = 3
@@ -29,13 +32,25 @@ _RATE_FROM = 32
 _BACK_OFF = (1.0, 4.0)
 
 
+class Account(Protocol):
+    """Is kept up to date while a run goes on.
+
+    Attributes:
+        device: where it computes.
+        progress: how far it is.
+    """
+
+    device: str
+    progress: Progress
+
+
 class Rounds:
     """Runs what is pending.
 
     Args:
         storage: the output.
         pending: by name; what is done is taken out.
-        record: is kept up to date with progress and device.
+        account: of the run.
         lock: of this driver.
         listener: is told about progress.
         max_reject_rate: share of rejects at which the run stops.
@@ -45,20 +60,20 @@ class Rounds:
         self,
         storage: Storage,
         pending: dict[str, UnitRef],
-        record: Recorder,
+        account: Account,
         lock: DriverLock,
         listener: Listener,
         max_reject_rate: float,
     ) -> None:
         self._storage = storage
         self._pending = pending
-        self._record = record
+        self._account = account
         self._lock = lock
         self._listener = listener
         self._max_reject_rate = max_reject_rate
         self._computing_since = time.perf_counter()
 
-    def run(self, execute: Execute, job: Job) -> None:
+    def run(self, execute: Execute[J], job: J) -> None:
         """Run all pending units, until :data:`ATTEMPTS` rounds in a row have achieved nothing.
 
         Raises:
@@ -87,7 +102,7 @@ class Rounds:
             "command again to retry the rest"
         )
 
-    def _round(self, execute: Execute, job: Job) -> dict[str, Receipt]:
+    def _round(self, execute: Execute[J], job: J) -> dict[str, Receipt]:
         """Run what is pending once; the receipts of units that failed."""
         failures: dict[str, Receipt] = {}
         try:
@@ -97,7 +112,7 @@ class Rounds:
                 if receipt.record is None:
                     failures[receipt.unit] = receipt
                 else:
-                    self._record.device = receipt.device
+                    self._account.device = receipt.device
                     self._advance(receipt.record)
         except RestyleError:
             raise
@@ -117,7 +132,7 @@ class Rounds:
         self._lock.check()
         if self._pending.pop(record.unit, None) is None:
             return
-        before = self._record.progress
+        before = self._account.progress
         if not before.done:
             # The time that workers took to start says nothing about the time that is left.
             working = time.perf_counter() - sum(record.seconds.values())
@@ -133,11 +148,11 @@ class Rounds:
         self._check_rejects()
 
     def _advance_to(self, progress: Progress) -> None:
-        self._record.progress = progress
+        self._account.progress = progress
         self._listener.advanced(progress)
 
     def _check_rejects(self) -> None:
-        progress = self._record.progress
+        progress = self._account.progress
         done, rejects = progress.done, progress.rejects
         limit = self._max_reject_rate
         if rejects > limit * done and (done >= _RATE_FROM or done == progress.total):

@@ -10,6 +10,7 @@ from pipeline import attempts, ledger
 from pipeline.compaction import settle
 from pipeline.datasets import DATASETS
 from pipeline.input_plan import InputPlan, plan_input
+from pipeline.job import Job
 from pipeline.known import Known
 from pipeline.lock import DriverLock, driver_lock
 from pipeline.manifest import UnitRef, plan_names
@@ -27,7 +28,7 @@ from pipeline.summary import Summary, summarise
 from pipeline.superseded import drop_superseded_rejects
 from restyle_core.errors import FatalError, RestyleError
 
-Engine = Callable[[], AbstractContextManager[Execute]]
+Engine = Callable[[], AbstractContextManager[Execute[Job]]]
 Plan = Callable[[Storage, Known, Listener, Callable[[], None]], Planned]
 """Adds units to a manifest; calls its last argument before it writes anything."""
 
@@ -97,7 +98,7 @@ def conduct(
             raise
 
 
-def _ray(workers: Workers, listener: Listener) -> AbstractContextManager[Execute]:
+def _ray(workers: Workers, listener: Listener) -> AbstractContextManager[Execute[Job]]:
     # Here, because a run with nothing to do need not wait for Ray's import.
     from pipeline.cluster import ray_engine
 
@@ -173,7 +174,7 @@ class _Run:
         self._storage.delete(FAILURES)
         self._save("running")
 
-    def execute(self, execute: Execute) -> None:
+    def execute(self, execute: Execute[Job]) -> None:
         """Run all pending units.
 
         Raises:

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from dataclasses import dataclass
 
-from pipeline.inverted import InvertedUnit
-from pipeline.ledger import UnitRecord, WrittenFile, commit
+from pipeline.ledger import MetricSums, UnitRecord, WrittenFile, commit
 from pipeline.storage import Storage
 from restyle_core.errors import FatalError, RestyleError
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedUnit:
+    """A unit's rows, ready to be written.
+
+    Attributes:
+        unit: the unit's name.
+        images: number of inputs.
+        faces: how many were found in them.
+        rejects: inputs without a row, by reason.
+        files: Parquet bytes and number of rows by dataset; none without rows.
+        metrics: sums of each metric.
+        seconds: wall time by stage.
+    """
+
+    unit: str
+    images: int
+    faces: int
+    rejects: dict[str, int]
+    files: dict[str, tuple[bytes, int]]
+    metrics: dict[str, MetricSums]
+    seconds: dict[str, float]
 
 
 def file_name(dataset: str, unit: str, fingerprint: str, generation: int = 0) -> str:
@@ -27,12 +50,12 @@ def file_name(dataset: str, unit: str, fingerprint: str, generation: int = 0) ->
     return f"{dataset}/part-{unit}-{fingerprint[:8]}{suffix}.parquet"
 
 
-def write_unit(storage: Storage, inverted: InvertedUnit, fingerprint: str) -> UnitRecord:
+def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> UnitRecord:
     """Write a unit's files and commit it.
 
     Args:
         storage: the output.
-        inverted: the unit's encoded tables.
+        encoded: the unit's tables.
         fingerprint: of the run's settings.
 
     Returns:
@@ -44,20 +67,20 @@ def write_unit(storage: Storage, inverted: InvertedUnit, fingerprint: str) -> Un
     """
     files = []
     try:
-        for dataset, (data, rows) in inverted.files.items():
-            name = file_name(dataset, inverted.unit, fingerprint)
+        for dataset, (data, rows) in encoded.files.items():
+            name = file_name(dataset, encoded.unit, fingerprint)
             storage.write(name, data)
             digest = hashlib.sha256(data).hexdigest()
             files.append(WrittenFile(name=name, rows=rows, size=len(data), sha256=digest))
         record = UnitRecord(
-            unit=inverted.unit,
+            unit=encoded.unit,
             fingerprint=fingerprint,
-            images=inverted.images,
-            faces=inverted.faces,
-            rejects=inverted.rejects,
+            images=encoded.images,
+            faces=encoded.faces,
+            rejects=encoded.rejects,
             files=tuple(files),
-            metrics=inverted.metrics,
-            seconds=inverted.seconds,
+            metrics=encoded.metrics,
+            seconds=encoded.seconds,
         )
         commit(storage, record)
     except FatalError:

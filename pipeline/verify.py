@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +19,20 @@ from pipeline.datasets import (
 )
 from pipeline.known import read_revisions
 from pipeline.ledger import Entries, FileSet, WrittenFile
-from pipeline.manifest import PlanReader, Unit, UnitRef, read_units
-from pipeline.parquet_files import parquet_of
+from pipeline.manifest import PlanReader, Unit, read_units
 from pipeline.settings import ResolvedSettings
 from pipeline.sink import file_name
 from pipeline.status import settings_of
 from pipeline.storage import Storage, open_storage
 from pipeline.superseded import superseded_by
-from restyle_core.errors import RestyleError
+from pipeline.verdict import (
+    Verdict,
+    columns,
+    read_keys,
+    repeated,
+    stray_problems,
+    unit_list_problems,
+)
 
 Key = tuple[str, int, int]
 """Image, revision and number of the face."""
@@ -39,27 +41,6 @@ Tables = dict[str, pa.Table]
 """Key columns by dataset."""
 
 _KEYS = ("image_id", "revision", "face", "step", "steps")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What :func:`verify` found.
-
-    Attributes:
-        problems: one line each; the output is sound when there are none.
-        units: units that were read.
-        images: their inputs, without rejects that were tried again since.
-        faces: rows in their ``latents``.
-        rejects: rows in their ``rejects``.
-        size: bytes that were read.
-    """
-
-    problems: list[str]
-    units: int
-    images: int
-    faces: int
-    rejects: int
-    size: int
 
 
 def verify(out: str) -> Verdict:
@@ -79,7 +60,7 @@ def verify(out: str) -> Verdict:
     units = {unit.name: unit for unit in listed}
     problems = [
         *_manifest_problems(storage),
-        *_unit_list_problems(listed, done),
+        *unit_list_problems(listed, done),
         *_leftover_problems(entries),
     ]
     superseded = superseded_by(storage, done)
@@ -107,7 +88,7 @@ def verify(out: str) -> Verdict:
         faces += files.faces
         rejects += sum(sum(each.rejects.values()) for each in files.units)
         size += sum(file.size for file in files.files)
-    problems += _stray_problems(storage, named)
+    problems += stray_problems(storage, DATASETS, named)
     return Verdict(problems, count, images, faces, rejects, size)
 
 
@@ -128,18 +109,6 @@ def _manifest_problems(storage: Storage) -> Iterator[str]:
         )
 
 
-def _unit_list_problems(units: Sequence[UnitRef], done: set[str]) -> Iterator[str]:
-    for name, times in Counter(unit.name for unit in units).items():
-        if times > 1:
-            yield f"unit {name} stands {times} times in the manifest"
-    for name in sorted(done - {unit.name for unit in units}):
-        yield f"unit {name} is in the ledger but not in the manifest"
-    pending = [unit for unit in units if unit.name not in done]
-    if pending:
-        images = sum(unit.images for unit in pending)
-        yield (f"{images} inputs in {len(pending)} units are not done; run the same command again")
-
-
 def _leftover_problems(entries: Entries) -> Iterator[str]:
     if entries.outdated or entries.replaced:
         yield (
@@ -147,13 +116,6 @@ def _leftover_problems(entries: Entries) -> Iterator[str]:
             "compaction that was stopped before it removed them, so readers of the folders see "
             "rows twice; run restyle compact, or any run, to finish"
         )
-
-
-def _stray_problems(storage: Storage, named: set[str]) -> Iterator[str]:
-    for dataset in DATASETS:
-        for name in storage.sizes(dataset):
-            if name not in named:
-                yield f"{storage.shown(name)} belongs to no unit of this output"
 
 
 def _set_problems(
@@ -181,39 +143,10 @@ def _set_problems(
 
 
 def _read(storage: Storage, settings: ResolvedSettings, file: WrittenFile) -> pa.Table | str:
-    """A file's key columns, every row having been read; or what is wrong with the file."""
-    where = storage.shown(file.name)
-    try:
-        data = storage.read(file.name)
-    except FileNotFoundError:
-        return f"{where} is missing"
-    except RestyleError as error:
-        return str(error)
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        return f"{where} is not what was committed (checksum)"
-    try:
-        parquet = parquet_of(data)
-        found = parquet.schema_arrow
-        expected = schema(file.name.partition("/")[0], settings, latent_shape(found))
-        if not found.equals(expected, check_metadata=False):
-            return f"{where} has other columns than this version writes"
-        names = [name for name in _KEYS if name in found.names]
-        keys = found.empty_table().select(names)
-        for index in range(parquet.num_row_groups):
-            rows = parquet.read_row_group(index, use_threads=False)
-            if "latent" in found.names and not _is_finite(rows):
-                return f"{where} holds latents that are not finite"
-            keys = pa.concat_tables([keys, rows.select(names)])
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return f"{where} cannot be read: {' '.join(str(error).split())}"
-    if keys.num_rows != file.rows:
-        return f"{where} has {keys.num_rows} rows instead of {file.rows}"
-    return keys
-
-
-def _is_finite(rows: pa.Table) -> bool:
-    values = rows.column("latent").combine_chunks().flatten().to_numpy()
-    return bool(np.isfinite(values).all())
+    dataset = file.name.partition("/")[0]
+    return read_keys(
+        storage, file, lambda found: schema(dataset, settings, latent_shape(found)), _KEYS
+    )
 
 
 def _row_problems(
@@ -231,8 +164,8 @@ def _row_problems(
     found = inverted | set(rejected)
     # The reject of an input of which a later revision is done may be there or not.
     dropped = (planned - found) & superseded
-    yield from _repeated("(image_id, revision, face)", faces, LATENTS)
-    yield from _repeated("(image_id, revision)", rejected, REJECTS)
+    yield from repeated("(image_id, revision, face)", faces, LATENTS)
+    yield from repeated("(image_id, revision)", rejected, REJECTS)
     for image_id, revision in sorted(inverted & set(rejected)):
         yield f"input {image_id} (revision {revision}) stands in both latents and rejects"
     for image_id, revision in sorted(planned - found - dropped):
@@ -258,7 +191,7 @@ def _row_problems(
 def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
     latents = tables.get(LATENTS)
     names = ("image_id", "revision", "face", "steps")
-    faces = [] if latents is None else list(_columns(latents, *names))
+    faces = [] if latents is None else list(columns(latents, *names))
     fewest = settings.steps if settings.tolerance is None else 1
     if not all(fewest <= taken <= settings.steps for *_, taken in faces):
         yield f"{LATENTS} holds faces that took another number of steps than was asked for"
@@ -276,30 +209,20 @@ def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
             yield f"{dataset} does not hold each face's steps once"
 
 
-def _repeated(what: str, values: Iterable[object], dataset: str) -> Iterator[str]:
-    for value, times in Counter(values).items():
-        if times > 1:
-            yield f"{what} {value} stands {times} times in {dataset}"
-
-
 def _inputs(table: pa.Table | None) -> list[tuple[str, int]]:
-    return [] if table is None else list(_columns(table, "image_id", "revision"))
+    return [] if table is None else list(columns(table, "image_id", "revision"))
 
 
 def _keys(table: pa.Table | None) -> list[Key]:
-    return [] if table is None else list(_columns(table, "image_id", "revision", "face"))
+    return [] if table is None else list(columns(table, "image_id", "revision", "face"))
 
 
 def _step_keys(table: pa.Table | None) -> list[tuple[str, int, int, int]]:
     if table is None:
         return []
-    return sorted(_columns(table, "image_id", "revision", "face", "step"))
+    return sorted(columns(table, "image_id", "revision", "face", "step"))
 
 
 def _hex(image_id: bytes) -> str:
     # numpy takes zeros at the end of bytes for padding.
     return image_id.ljust(16, b"\0").hex()
-
-
-def _columns(table: pa.Table, *names: str) -> Iterator[Any]:
-    return zip(*(table.column(name).to_pylist() for name in names), strict=True)

@@ -125,6 +125,31 @@ class Direction:
             raise SpecError(f"direction {about.name!r} has length {length:g}")
         return cls(about, (values / length).astype(np.float32))
 
+    def styles(self, shape: tuple[int, int], layers: Sequence[int] | None = None) -> list[int]:
+        """The styles that it moves in latents of a shape.
+
+        Args:
+            shape: number of styles and their length.
+            layers: others than those that it is meant for.
+
+        Raises:
+            SpecError: it does not fit such latents.
+        """
+        n_styles, style_dim = shape
+        layers = self.about.layers if layers is None else layers
+        if layers and max(layers) >= n_styles:
+            raise SpecError(
+                f"layers {show_layers(layers)} of direction {self.name!r}: "
+                f"the latents have {n_styles} styles, 0-{n_styles - 1}"
+            )
+        vector = self.vector
+        if vector.shape[-1] != style_dim or (vector.ndim == 2 and len(vector) != n_styles):
+            raise SpecError(
+                f"direction {self.name!r} is for {list(vector.shape)}, "
+                f"the latents have {n_styles} styles of {style_dim}"
+            )
+        return list(range(n_styles) if layers is None else layers)
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``NAME.safetensors`` into a folder, whole or not at all.
 

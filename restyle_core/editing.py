@@ -37,19 +37,8 @@ def apply(
         SpecError: the direction or the layers do not fit the latents.
     """
     _, n_styles, style_dim = latents.shape
-    chosen = direction.about.layers if layers is None else layers
-    rows = list(range(n_styles) if chosen is None else chosen)
-    if rows and max(rows) >= n_styles:
-        raise SpecError(
-            f"layers {show_layers(rows)} of direction {direction.name!r}: "
-            f"the latents have {n_styles} styles, 0-{n_styles - 1}"
-        )
+    rows = direction.styles((n_styles, style_dim), layers)
     vector = torch.from_numpy(direction.vector).to(latents.device, torch.float32)
-    if vector.shape[-1] != style_dim or (vector.ndim == 2 and len(vector) != n_styles):
-        raise SpecError(
-            f"direction {direction.name!r} is for {list(vector.shape)}, "
-            f"the latents have {n_styles} styles of {style_dim}"
-        )
     step = vector.expand(n_styles, -1) * direction.about.scale
     amount = torch.as_tensor(strength, dtype=torch.float32, device=latents.device)
     edited = latents.float().clone()

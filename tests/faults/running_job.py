@@ -20,13 +20,14 @@ from PIL import Image
 from pipeline.verify import verify
 from tests.command import start
 
-Kind = Literal["child", "align", "invert"]
+Kind = Literal["child", "align", "invert", "edit"]
 
 # What stands in the command lines of processes; the workers' are set by Ray.
 _MARKS: dict[Kind, str] = {
     "child": "pipeline.isolation_child",
     "align": "AlignStage",
     "invert": "InvertStage",
+    "edit": "EditStage",
 }
 
 PATIENCE = 300.0
@@ -34,10 +35,10 @@ PATIENCE = 300.0
 
 
 class RunningJob:
-    """``restyle invert`` in a process of its own. Used as a context, which ends it.
+    """``restyle invert`` or ``edit`` in a process of its own. Used as a context, which ends it.
 
     Args:
-        command: its arguments; ``--out`` is among them.
+        command: its arguments; ``--out`` or ``--to`` is among them.
         cluster: finds the processes of the cluster that it runs on; its own descendants when None.
         env: variables to set beside those of this process.
     """
@@ -49,7 +50,8 @@ class RunningJob:
         env: dict[str, str] | None = None,
     ) -> None:
         arguments = list(command)
-        self.out = Path(str(arguments[arguments.index("--out") + 1]))
+        option = "--out" if "--out" in arguments else "--to"
+        self.out = Path(str(arguments[arguments.index(option) + 1]))
         self.process: subprocess.Popen[str] = start(*arguments, env=env)
         self._cluster = cluster or self._descendants
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.verify import verify
+from restyle_core.directions import About, Direction
 from tests.cluster_of_nodes import ClusterOfNodes, processes_of
 from tests.command import restyle, start
 
@@ -89,11 +90,26 @@ def test_a_cluster_does_the_work_and_alignment_goes_to_its_nodes(
     latents = pd.read_parquet(out / "latents", columns=["image_id"])
     assert latents.image_id.nunique() == len(latents) == IMAGES
     assert not list(out.glob("_ledger/try-*"))
+    edit_on(cluster, out, tmp_path)
     # The cluster goes on living, and nothing of the run does.
     for name, node in nodes.items():
         assert psutil.pid_exists(node.all_processes["raylet"][0].process.pid)
         remaining = [each for each in processes_of(node) if each.pid in seen[name]]
         assert psutil.wait_procs(remaining, timeout=PATIENCE)[1] == []
+
+
+def edit_on(cluster: ClusterOfNodes, out: Path, folder: Path) -> None:
+    """Edit what the cluster has inverted, on the cluster; the direction's file is not there."""
+    vector = np.random.default_rng(0).normal(size=32)
+    direction = Direction.of(vector, About(name="any", kind="sefa", scale=1)).save(folder)
+    edits = folder / "edits"
+    done = restyle(
+        *("edit", out, "--direction", direction, "--strength", "-1,1", "--to", edits),
+        *("--no-score", "--address", cluster.address, "--invert-actors", "1:2"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{IMAGES} faces, 2 edits each" in done.stdout
+    assert restyle("verify", edits).stdout.splitlines()[-1] == "clean"
 
 
 def test_a_run_without_a_place_ends_with_one_line(

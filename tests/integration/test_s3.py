@@ -8,16 +8,20 @@ from pathlib import Path
 
 import boto3
 import fsspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
+from PIL import Image
 
+from pipeline.query import query
 from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage
 from pipeline.sources import SourceReader, iter_images, remote_files
+from restyle_core.directions import About, Direction
 from tests.command import restyle
 from tests.pipeline.sources.tars import packed
 
@@ -87,10 +91,29 @@ def test_from_s3_to_s3(
     assert proof.returncode == 0, proof.stdout + proof.stderr
     again = restyle(*command, "--device", "cpu")
     assert "nothing to do" in again.stderr
+    edit_on_s3(out, tmp_path)
     client.delete_object(Bucket="results", Key="run one/" + next(iter_latents(objects)))
     broken = restyle("verify", out)
     assert broken.returncode == 1
     assert "is missing" in broken.stdout
+
+
+def edit_on_s3(out: str, folder: Path) -> None:
+    """Faces from the store, put back into photographs from the store, into the store."""
+    vector = np.random.default_rng(0).normal(size=32)
+    direction = Direction.of(vector, About(name="any", kind="sefa", scale=1)).save(folder)
+    edits = "s3://results/the edits"
+    command = ["edit", out, "--direction", direction, "--strength", "1", "--to", edits]
+    command += ["--no-score", "--paste-back", "--device", "cpu"]
+    result = restyle(*command)
+    assert result.returncode == 0, result.stderr
+    assert "2 faces, 1 edits each; 2 photographs in this run" in result.stdout
+    proof = restyle("verify", edits)
+    assert (proof.returncode, proof.stdout.splitlines()[-1]) == (0, "clean")
+    rows = query(edits, "select photo, photo_problem from edits").read_all().to_pylist()
+    assert [row["photo_problem"] for row in rows] == [None, None]
+    assert all(Image.open(io.BytesIO(row["photo"])).format == "PNG" for row in rows)
+    assert "0 photographs in this run" in restyle(*command).stdout
 
 
 def iter_latents(objects: dict[str, bytes]) -> Iterator[str]:

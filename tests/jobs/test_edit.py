@@ -51,7 +51,7 @@ def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -
     a, b = direction(tmp_path, "a"), direction(tmp_path, "bb")
     common = (out, "--direction", a, "--direction", b, "--no-score")
     said = run(*common, "--strength", "-1..1/3", "--to", tmp_path / "nine")
-    assert "2 faces, 9 edits each; 2 faces in this run" in said
+    assert "2 faces, 9 edits each; 2 photographs in this run" in said
     rows = [line.split()[:2] for line in said.splitlines()[2:]]
     assert rows[0] == ["-1", "-1"]
     assert rows[8] == ["+1", "+1"]
@@ -65,7 +65,7 @@ def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -
     assert moved.all()
     again = run(*common, "--strength", "-3", "--strength", "0,2", "--layers", "0-1", "--layers",
                 "all", "--to", tmp_path / "two")  # fmt: skip
-    assert "0 faces in this run" in again
+    assert "0 photographs in this run" in again
 
 
 @pytest.mark.parametrize(

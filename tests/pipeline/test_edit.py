@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
-import multiprocessing
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,10 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import edit_workers, editor
-from pipeline.edit import EditRequest, Move, edit
-from pipeline.edit_settings import read_settings
-from pipeline.edit_summary import summarise
+from pipeline import edit_plan, ledger
+from pipeline.compaction import compact
+from pipeline.edit import edit
+from pipeline.edit_request import EditRequest, Move
+from pipeline.edit_settings import find_settings
+from pipeline.edit_verify import verify_edits
+from pipeline.editor import Editor
 from pipeline.face_rows import Selection, select_keys
 from pipeline.query import query
 from pipeline.request import Interrupted, Listener, Request
@@ -30,7 +33,7 @@ from pipeline.storage import open_storage
 from restyle_core import Model, decode_image, load_model
 from restyle_core.attributes import measure
 from restyle_core.directions import About, Direction, find_direction
-from restyle_core.errors import FatalError, SpecError
+from restyle_core.errors import SpecError
 from restyle_core.paste_back import soft_mask
 from restyle_core.preprocessing import to_pictures
 from tests.inverted import NAMES
@@ -82,8 +85,15 @@ def smiles(inverted: Path, tmp_path_factory: pytest.TempPathFactory) -> EditRequ
         device="cpu",
     )
     outcome = edit(request)
-    assert (outcome.faces, outcome.total) == (3, 3)
+    assert (outcome.photographs, outcome.summary.faces) == (3, 3)
     return request
+
+
+def problems_of(request: EditRequest) -> list[str]:
+    storage = open_storage(request.to)
+    settings = find_settings(storage)
+    assert settings is not None
+    return verify_edits(storage, settings).problems
 
 
 def test_every_face_has_every_edit(smiles: EditRequest) -> None:
@@ -138,8 +148,9 @@ def test_edits_can_be_asked_in_sql(smiles: EditRequest) -> None:
 
 
 def test_the_summary_tells_what_the_rows_hold(smiles: EditRequest) -> None:
-    storage = open_storage(smiles.to)
-    summary = summarise(smiles.to, storage, read_settings(storage))
+    outcome = edit(smiles)
+    assert outcome.photographs == 0
+    summary = outcome.summary
     rows = rows_of(smiles)
     assert summary.faces == 3
     assert summary.without_photo == 0
@@ -147,7 +158,8 @@ def test_the_summary_tells_what_the_rows_hold(smiles: EditRequest) -> None:
     by_edit = rows.groupby("edit")
     np.testing.assert_allclose(summary.identity, by_edit["id_similarity"].mean(), rtol=1e-6)
     np.testing.assert_allclose(summary.changes["smile"], by_edit["smile_change"].mean(), atol=1e-6)
-    (steady,) = summary.steadiness
+    steady = summary.steadiness
+    assert steady is not None
     scores = rows["smile"].to_numpy().reshape(3, 3)
     rising = [(row[0] < row[1] < row[2]) for row in scores if np.isfinite(row).all()]
     assert (steady.attribute, steady.faces) == ("smile", len(rising))
@@ -180,74 +192,107 @@ def test_several_directions_give_every_combination(
     )
 
 
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of one face."""
+    monkeypatch.setattr(edit_plan, "_MOST_FACES", 1)
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_an_interrupted_edit_continues(
     request_of: Callable[..., EditRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(editor, "_MOST_FACES", 1)
     request = request_of(score=False)
-    made = editor.Editor.__call__
+    made = Editor.__call__
     calls = []
 
-    def second_is_interrupted(self: editor.Editor, faces: object) -> object:
+    def second_is_interrupted(self: Editor, *faces: object) -> object:
         calls.append(faces)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return made(self, faces)  # type: ignore[arg-type]
+        return made(self, *faces)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(editor.Editor, "__call__", second_is_interrupted)
-    with pytest.raises(Interrupted, match="after 1 of 3 faces"):
+    monkeypatch.setattr(Editor, "__call__", second_is_interrupted)
+    with pytest.raises(Interrupted, match="1 of 3 photographs are done"):
         edit(request)
     assert len(rows_of(request)) == 3
-    assert edit(request).faces == 2
-    assert edit(request).faces == 0
+    assert problems_of(request) == ["2 inputs in 2 units are not done; run the same command again"]
+    assert edit(request).photographs == 2
+    assert edit(request).photographs == 0
     assert len(calls) == 4
+    assert problems_of(request) == []
     rows = rows_of(request)
-    assert not rows.duplicated(["image_id", "revision", "face", "edit"]).any()
     whole = replace(request, to=f"{request.to}-whole")
     edit(whole)
     pd.testing.assert_frame_equal(rows, rows_of(whole))
 
 
-def test_processes_make_the_same_rows(
-    smiles: EditRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("one_by_one")
+def test_a_compaction_of_the_inversion_meanwhile_changes_nothing(
+    request_of: Callable[..., EditRequest],
+    inverted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(editor, "_MOST_FACES", 1)
-    outcome = edit(replace(smiles, to=str(tmp_path), workers=2))
-    assert outcome.faces == 3
-    assert len(list((tmp_path / "edits").glob("*.parquet"))) == 3
-    rows, alone = rows_of(replace(smiles, to=str(tmp_path))), rows_of(smiles)
-    latents = [np.stack(each.pop("latent")) for each in (rows, alone)]
-    np.testing.assert_allclose(*latents, atol=1e-5)
-    exact = ["image_id", "revision", "face", "source", "edit", "strength_smile", "photo_problem"]
-    pd.testing.assert_frame_equal(rows[exact], alone[exact])
-    np.testing.assert_allclose(rows["id_similarity"], alone["id_similarity"], atol=1e-3)
-    assert multiprocessing.active_children() == []
+    out = tmp_path / "out"
+    shutil.copytree(inverted / "out", out)
+    made = Editor.__call__
+
+    def compacted_first(self: Editor, *faces: object) -> object:
+        compact(str(out))
+        return made(self, *faces)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Editor, "__call__", compacted_first)
+    request = request_of(score=False, out=str(out))
+    edit(request)
+    assert problems_of(request) == []
+    assert rows_of(request)["edit"].tolist() == [0, 1, 2] * 3
 
 
-def test_what_goes_wrong_in_a_process_is_told(
-    smiles: EditRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(editor, "_MOST_FACES", 1)
-    request = replace(smiles, to=str(tmp_path), workers=2, score=False, paste_back="none")
-    with pytest.raises(SpecError, match="styles, 0-9"):
-        edit(replace(request, moves=(replace(SMILE, layers=(10,)),)))
-    made = edit_workers.EditWorkers.map
-
-    def one_is_killed(self: edit_workers.EditWorkers, lots: object) -> object:
-        self._processes[0].kill()
-        return made(self, lots)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(edit_workers.EditWorkers, "map", one_is_killed)
-    with pytest.raises(FatalError, match="has died"):
-        edit(replace(request, to=str(tmp_path / "other")))
-    assert multiprocessing.active_children() == []
+@pytest.mark.parametrize("damage", ["file", "row", "entry", "stray", "unit"])
+def test_verify_finds_what_is_wrong(request_of: Callable[..., EditRequest], damage: str) -> None:
+    request = request_of(score=False)
+    edit(request)
+    storage = open_storage(request.to)
+    (files,) = ledger.read_file_sets(storage)
+    (file,), (record,) = files.files, files.units
+    path = Path(request.to) / file.name
+    if damage == "file":
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        expected = "not what was committed"
+    elif damage == "row":
+        rows = pq.read_table(path, use_threads=False)
+        pq.write_table(rows.slice(0, rows.num_rows - 1), path)
+        data = path.read_bytes()
+        shorter = file.model_copy(
+            update={
+                "rows": rows.num_rows - 1,
+                "size": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
+        )
+        ledger.commit(storage, record.model_copy(update={"files": (shorter,)}))
+        expected = "does not have each of 3 edits once"
+    elif damage == "entry":
+        ledger.commit(storage, record.model_copy(update={"faces": 2}))
+        expected = "the ledger counts"
+    elif damage == "stray":
+        shutil.copy(path, path.with_name("part-other.parquet"))
+        expected = "belongs to no unit"
+    else:
+        ledger.remove(storage, files)
+        expected = "3 inputs in 1 units are not done"
+    (problem,) = problems_of(request)
+    assert expected in problem
 
 
 def test_what_was_selected_first_is_not_done_twice(request_of: Callable[..., EditRequest]) -> None:
     request = request_of(score=False)
-    assert edit(replace(request, selection=Selection("*hat*"))).faces == 1
-    assert edit(replace(request, selection=Selection(limit=1))).total == 1
-    edit(request)
+    assert edit(replace(request, selection=Selection("*hat*"))).photographs == 1
+    asked = [edit(replace(request, selection=Selection(limit=limit))) for limit in (1, 2, 3)]
+    # One of these was asked for before.
+    assert sorted(each.photographs for each in asked) == [0, 1, 1]
+    assert problems_of(request) == []
     assert rows_of(request)["edit"].tolist() == [0, 1, 2] * 3
     with pytest.raises(SpecError, match="no face that was asked for"):
         edit(replace(request, selection=Selection("*cat*")))

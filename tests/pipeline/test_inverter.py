@@ -15,8 +15,8 @@ import pytest
 
 from pipeline import inverter as module
 from pipeline.aligner import AlignedUnit, Crop
-from pipeline.inverted import InvertedUnit
 from pipeline.inverter import Inverter
+from pipeline.sink import EncodedUnit
 from restyle_core.errors import FatalError
 from tests.pipeline.test_rows import settings
 
@@ -38,14 +38,14 @@ def unit(name: str) -> AlignedUnit:
     return AlignedUnit(name, SIZES[name], crops, [], 0.5)
 
 
-def frames(inverted: InvertedUnit) -> dict[str, pd.DataFrame]:
+def frames(inverted: EncodedUnit) -> dict[str, pd.DataFrame]:
     return {
         name: pq.read_table(io.BytesIO(data)).to_pandas()
         for name, (data, _) in inverted.files.items()
     }
 
 
-def assert_same(one: InvertedUnit, other: InvertedUnit) -> None:
+def assert_same(one: EncodedUnit, other: EncodedUnit) -> None:
     assert (one.unit, one.images, one.faces) == (other.unit, other.images, other.faces)
     found, expected = frames(one), frames(other)
     assert found.keys() == expected.keys()

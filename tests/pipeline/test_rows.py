@@ -15,9 +15,9 @@ from PIL import Image
 
 from pipeline.aligner import AlignedUnit, Crop, Reject
 from pipeline.datasets import LATENTS, RECONSTRUCTIONS, REJECTS, STEPS, latent_shape, schema
-from pipeline.inverted import InvertedUnit
 from pipeline.inverter import Inverter
 from pipeline.settings import ResolvedSettings
+from pipeline.sink import EncodedUnit
 from restyle_core.errors import RejectReason
 from restyle_core.inversion import invert
 from restyle_core.metric_names import DEFINITIONS
@@ -41,7 +41,7 @@ def unit(count: int) -> AlignedUnit:
     return AlignedUnit("u", len({crop.image_id for crop in crops}) + 1, crops, rejects, 0.5)
 
 
-def tables(inverted: InvertedUnit) -> dict:
+def tables(inverted: EncodedUnit) -> dict:
     return {name: pq.read_table(io.BytesIO(data)) for name, (data, _) in inverted.files.items()}
 
 
