@@ -17,7 +17,7 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Seconds = Annotated[float, typer.Option(min=0.02, help="How long each picture is shown.")]
-Moving = "A moving picture (.webp, .gif), a strip (.png) or rows with latents (.parquet)."
+Moving = "A moving picture (.webp, .gif, .mp4), a strip (.png) or rows with latents (.parquet)."
 
 _MOST_FRAMES = 1000
 
@@ -34,8 +34,9 @@ def interpolate(
 ) -> None:
     """Go from one face to another along a straight line between their latents."""
     from pipeline.picture_file import check_kind, write_pictures
+    from restyle_core.animation import FORMATS
 
-    check_kind(to, (".webp", ".gif", ".png", ".parquet"))
+    check_kind(to, (*FORMATS, ".png", ".parquet"))
 
     from pipeline.latent_pictures import LatentPictures
 

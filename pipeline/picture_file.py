@@ -14,8 +14,9 @@ from PIL import Image
 
 from pipeline.datasets import column, encode
 from pipeline.storage import open_storage
-from restyle_core.animation import FORMATS, animation_format, encode_animation, enlarged
+from restyle_core.animation import FORMATS, encode_animation, enlarged
 from restyle_core.errors import SpecError
+from restyle_core.video import check_video
 
 if TYPE_CHECKING:
     # Whoever only draws grids need not wait for torch.
@@ -28,13 +29,13 @@ def check_kind(to: str, kinds: Sequence[str]) -> str:
     """The suffix of a file that is to be written, before anything is computed for it.
 
     Raises:
-        SpecError: it is none of those that can be.
+        SpecError: it is none of those that can be, or needs a package that is not installed.
     """
     suffix = PurePath(to).suffix.lower()
     if suffix not in kinds:
-        if suffix in (".mp4", ".mov", ".avi", ".mkv"):
-            animation_format(to)
         raise SpecError(f"{to}: what can be written ends in {', '.join(kinds)}")
+    if suffix == ".mp4":
+        check_video(to)
     return suffix
 
 
@@ -53,7 +54,7 @@ def write_pictures(to: str, pictures: Pictures, seconds: float) -> None:
     """Write frames in the form that the file's name asks for.
 
     Args:
-        to: ends in ``.png``, ``.parquet``, ``.webp`` or ``.gif``.
+        to: ends in ``.png``, ``.parquet``, ``.webp``, ``.gif`` or ``.mp4``.
         pictures: the frames.
         seconds: that each is shown, where they move.
     """

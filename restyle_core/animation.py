@@ -1,37 +1,23 @@
-"""Frames as a moving picture: animated WebP or GIF, by Pillow alone."""
+"""Frames as a moving picture: animated WebP or GIF by Pillow alone, MP4 by PyAV."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from PIL import Image
 
-from restyle_core.errors import SpecError
+from restyle_core.video import encode_mp4
 
-FORMATS = {".webp": "WEBP", ".gif": "GIF"}
+FORMATS = {".webp": "WEBP", ".gif": "GIF", ".mp4": "MP4"}
+"""By the end of a file's name."""
+
 LEAST_SIDE = 256
 """Smaller frames are enlarged to this side, since viewers show them as they are."""
 
 
-def animation_format(name: str) -> str:
-    """Pillow's format for a file's name.
-
-    Raises:
-        SpecError: it ends otherwise than moving pictures do here.
-    """
-    suffix = PurePath(name).suffix.lower()
-    if suffix not in FORMATS:
-        raise SpecError(
-            f"{name}: moving pictures are written as {' or '.join(FORMATS)}; "
-            "ffmpeg makes a video of either"
-        )
-    return FORMATS[suffix]
-
-
 def encode_animation(frames: Sequence[Image.Image], durations: Sequence[float], kind: str) -> bytes:
-    """Encode frames that repeat for ever.
+    """Encode frames that repeat for ever, where the format can say so.
 
     Args:
         frames: RGB pictures of one size, at least one.
@@ -43,6 +29,8 @@ def encode_animation(frames: Sequence[Image.Image], durations: Sequence[float], 
     """
     first, *rest = [enlarged(frame) for frame in frames]
     milliseconds = [max(20, round(1000 * each)) for each in durations]
+    if kind == "MP4":
+        return encode_mp4([first, *rest], milliseconds)
     target = io.BytesIO()
     options = {"quality": 90, "method": 4} if kind == "WEBP" else {"disposal": 1}
     first.save(

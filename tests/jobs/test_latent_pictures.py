@@ -46,6 +46,9 @@ def test_every_command_writes_what_its_file_is_called(inverted: Path, tmp_path: 
     assert picture(moving).n_frames == 4
     run("animate", out, NAMES[0], "--direction", "smile", "--strength", "0..2/3", "--to", still)
     assert picture(still).n_frames == 4
+    film = tmp_path / "a.mp4"
+    run("animate", out, NAMES[0], "--to", film, *common)
+    assert film.read_bytes()[4:8] == b"ftyp"
 
 
 def test_the_table_and_the_plot(inverted: Path, tmp_path: Path) -> None:
@@ -63,7 +66,7 @@ def test_the_table_and_the_plot(inverted: Path, tmp_path: Path) -> None:
         (("interpolate", "OUT", "a", "b", "--to", "x.txt"), "ends in"),
         (("interpolate", "OUT", "a", "b", "--to", "x.png"), "no face 'a'"),
         (("mix", "OUT", "--content=a", "--style=b", "--layers", "z", "--to", "x.png"), "layers"),
-        (("animate", "OUT", "a", "--to", "x.mp4"), "ffmpeg"),
+        (("animate", "OUT", "a", "--to", "x.avi"), "ends in .webp, .gif, .mp4"),
         (("animate", "OUT", "a", "--to", "x.gif", "--strength", "z"), "strength"),
         (("animate", "OUT", "a", "--to", "x.gif", "--model", "faces64"), "leave --model out"),
         (("coarse-to-fine", "OUT", "--plot", "x.png"), "ends in .svg"),

@@ -152,5 +152,5 @@ def test_other_kinds_of_file_are_refused() -> None:
     assert check_kind("s3://b/x.WebP", (".webp", ".gif")) == ".webp"
     with pytest.raises(SpecError, match=r"ends in \.webp, \.gif"):
         check_kind("x.txt", (".webp", ".gif"))
-    with pytest.raises(SpecError, match="ffmpeg"):
+    with pytest.raises(SpecError, match=r"ends in \.webp, \.gif"):
         check_kind("x.mp4", (".webp", ".gif"))
