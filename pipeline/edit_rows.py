@@ -32,7 +32,8 @@ class EditedFaces:
         identity: [N, E]; NaN where it is not measured.
         scores: [N, E] by attribute; NaN where no face was found.
         before: [N] by attribute, of the face without any edit.
-        photos: N times E encoded photographs with the face put back, or None; empty unless asked.
+        photos: N times E encoded photographs with all their faces put back, or None where it is not
+            the photograph's first face; empty unless asked.
         problems: N reasons why a photograph is missing, or None; empty unless asked.
     """
 

@@ -96,25 +96,44 @@ class Editor:
         before: Sequence[Image.Image],
         edits: Sequence[Sequence[Image.Image]],
     ) -> tuple[list[list[bytes | None]], list[str | None]]:
-        """For each face its photographs, or why there are none."""
+        """For each face its photographs, or why there are none.
+
+        All faces of a photograph are put back into it, and the first of them has it.
+        """
         photos: list[list[bytes | None]] = []
         problems: list[str | None] = []
         if photographs is None:
             return photos, problems
+        photos = [[None] * len(edits) for _ in range(len(faces))]
+        problems = [None] * len(faces)
+        of_input: dict[tuple[str, int], list[int]] = {}
         for row, (image_id, revision, _) in enumerate(faces.keys):
-            original = before[row] if self._settings.paste_back == "change" else None
+            of_input.setdefault((image_id, revision), []).append(row)
+        for (image_id, revision), rows in of_input.items():
             try:
                 photo = photographs.read(image_id, revision)
             except (OSError, RejectError) as error:
-                photos.append([None] * len(edits))
-                problems.append(reason(error))
+                for row in rows:
+                    problems[row] = reason(error)
                 continue
-            pasted = [
-                paste_back(photo, each[row], faces.quads[row], original=original) for each in edits
-            ]
-            photos.append([_encoded(each) for each in pasted])
-            problems.append(None)
+            for edit, pictures in enumerate(edits):
+                photos[rows[0]][edit] = _encoded(self._joined(photo, faces, rows, before, pictures))
         return photos, problems
+
+    def _joined(
+        self,
+        photo: Image.Image,
+        faces: FaceRows,
+        rows: Sequence[int],
+        before: Sequence[Image.Image],
+        pictures: Sequence[Image.Image],
+    ) -> Image.Image:
+        """A photograph with one edit of all its faces."""
+        # The largest is the first, and in front of those that it overlaps.
+        for row in reversed(rows):
+            original = before[row] if self._settings.paste_back == "change" else None
+            photo = paste_back(photo, pictures[row], faces.quads[row], original=original)
+        return photo
 
 
 def _encoded(picture: Image.Image) -> bytes:

@@ -21,7 +21,7 @@ from pipeline import edit_plan, ledger
 from pipeline.compaction import compact
 from pipeline.edit import edit
 from pipeline.edit_request import EditRequest, Move
-from pipeline.edit_settings import find_settings
+from pipeline.edit_settings import PasteBack, find_settings
 from pipeline.edit_verify import verify_edits
 from pipeline.editor import Editor
 from pipeline.face_rows import Selection, select_keys
@@ -34,7 +34,7 @@ from restyle_core import Model, decode_image, load_model
 from restyle_core.attributes import measure
 from restyle_core.directions import About, Direction, find_direction
 from restyle_core.errors import SpecError
-from restyle_core.paste_back import soft_mask
+from restyle_core.paste_back import paste_back, soft_mask
 from restyle_core.preprocessing import to_pictures
 from tests.inverted import NAMES
 from tests.pipeline import in_process
@@ -135,6 +135,55 @@ def test_photographs_change_inside_the_quad_alone(smiles: EditRequest, inverted:
         changed = (np.asarray(pasted) != np.asarray(photo)).any(axis=-1)
         assert not changed[mask == 0].any()
         assert changed[mask == 1].mean() > 0.5
+
+
+@pytest.mark.parametrize("how", ["face", "change"])
+def test_all_faces_of_a_photograph_are_put_back(
+    friends: Path, tmp_path: Path, model: Model, how: PasteBack
+) -> None:
+    request = EditRequest(
+        out=str(friends / "out"), to=str(tmp_path), moves=(Move("smile", (-3.0, 3.0)),),
+        score=False, paste_back=how, device="cpu",
+    )  # fmt: skip
+    assert edit(request).photographs == 1
+    rows, before = rows_of(request), originals(request)
+    count = len(before)
+    assert count == 3
+    assert rows["photo"].notna().tolist() == [True] * 2 + [False] * 2 * (count - 1)
+    assert rows["photo_problem"].isna().all()
+    photo = decode_image((friends / "photos" / "three-at-the-window.jpg").read_bytes())
+    plain = to_pictures(model.synthesize(latents_of(before)))
+    masks = [soft_mask(quad, (0, 0, *photo.size)) > 0 for quad in quads_of(before)]
+    for number in range(2):
+        found = np.asarray(picture(rows["photo"][number]))
+        for face, quad in enumerate(quads_of(before)):
+            others = np.any([mask for each, mask in enumerate(masks) if each != face], axis=0)
+            edited = picture(rows["image"][2 * face + number])
+            alone = paste_back(
+                photo, edited, quad, original=plain[face] if how == "change" else None
+            )
+            assert (np.asarray(alone) != np.asarray(photo)).any()
+            np.testing.assert_array_equal(found[~others], np.asarray(alone)[~others])
+        nowhere = ~np.any(masks, axis=0)
+        np.testing.assert_array_equal(found[nowhere], np.asarray(photo)[nowhere])
+
+
+def quads_of(before: pd.DataFrame) -> np.ndarray:
+    return np.stack(before["quad"]).reshape(-1, 4, 2)
+
+
+@pytest.fixture(scope="module")
+def friends(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """A photograph with three faces, inverted."""
+    folder = tmp_path_factory.mktemp("friends")
+    (folder / "photos").mkdir()
+    shutil.copy(photos / "three-at-the-window.jpg", folder / "photos")
+    settings = InversionSettings(
+        model="faces64", steps=1, metrics=(), dtype="fp32", faces="all", reconstructions="none"
+    )
+    request = Request(str(folder / "photos"), str(folder / "out"), settings, device="cpu")
+    invert_images(request, Listener(), lambda: contextlib.nullcontext(in_process.run_units))
+    return folder
 
 
 def test_edits_can_be_asked_in_sql(smiles: EditRequest) -> None:
