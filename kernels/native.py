@@ -115,11 +115,13 @@ class Library:
         if self._on_device:
             with torch.cuda.device(device):
                 stream = torch.cuda.current_stream().cuda_stream
-                status = function(ctypes.byref(arguments), ctypes.c_void_p(stream))
+                status = self._functions.restyle_use_device(device.index)
+                status = status or function(ctypes.byref(arguments), ctypes.c_void_p(stream))
         else:
             status = function(ctypes.byref(arguments))
         if status:
-            raise KernelError(f"{name} failed with code {status}")
+            kind = "CUDA error" if self._on_device and status > 0 else "code"
+            raise KernelError(f"{name} failed with {kind} {status}")
 
 
 _lock = threading.Lock()

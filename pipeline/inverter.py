@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
 
 from pipeline.aligner import AlignedUnit, Crop
 from pipeline.inverted import encoded
@@ -27,10 +26,7 @@ from restyle_core.bootstrapping import check_compatible, invert_bootstrapped
 from restyle_core.errors import FatalError
 from restyle_core.inversion import Inversion, invert
 from restyle_core.model import Model, load_model
-
-# Faces per batch when the user does not say: about what fits beside the model in memory.
-_BATCH_PIXELS = 4 * 1024 * 1024
-_MAX_BATCH = 32
+from restyle_core.preprocessing import preprocess, to_bytes
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -73,7 +69,7 @@ class Inverter:
             self._first = load_model(bootstrap, dtype=settings.dtype, device=device)
             check_compatible(self._first, self.model)
         self._settings = settings
-        self.batch_size = batch_size or _default_batch_size(self.model)
+        self.batch_size = batch_size or self.model.batch_size
         self._computed = computed or (lambda: None)
         self._batches = MicroBatches(self._invert, self.batch_size)
         self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
@@ -134,6 +130,7 @@ class Inverter:
                 deltas=settings.save_steps != "none",
                 tolerance=settings.tolerance or 0.0,
                 batch_size=len(crops),
+                eight_bit=True,
             )
         except torch.OutOfMemoryError as error:
             raise FatalError(
@@ -170,9 +167,8 @@ class Inverter:
         """Images [B, h, w, 3]: what the encoder was given, and the reconstructions kept."""
         if result.reconstructions is None:
             return []
-        kept = result.reconstructions
-        inputs = _to_bytes(self.model.preprocess(pixels))
-        return [inputs, *(_to_bytes(kept[:, index]) for index in range(kept.shape[1]))]
+        inputs = to_bytes(preprocess(pixels, self.model.config.image_size))
+        return [inputs.numpy(), *(each.numpy() for each in result.reconstructions.unbind(1))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,18 +199,6 @@ def _batch(
         deltas=np.stack(deltas) if deltas else None,
         images=images,
     )
-
-
-def _default_batch_size(model: Model) -> int:
-    side: int = model.generator.config.size
-    return max(1, min(_MAX_BATCH, _BATCH_PIXELS // (side * side)))
-
-
-def _to_bytes(images: Tensor) -> Pixels:
-    """[B, 3, h, w] in [-1, 1] to [B, h, w, 3] uint8, as the published code saves images."""
-    scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    array: Pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
-    return array
 
 
 def _encode_images(images: Sequence[tuple[int, Pixels]]) -> list[tuple[int, bytes]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from restyle_core.errors import SpecError
 from restyle_core.inversion import Inversion, invert
 from restyle_core.model import Model
-from restyle_core.preprocessing import Images
+from restyle_core.preprocessing import Images, to_bytes
 
 
 def check_compatible(first: Model, model: Model) -> None:
@@ -66,17 +66,18 @@ def invert_bootstrapped(
         raise SpecError(f"steps is {steps}; the first is {first.config.name}'s, one more is needed")
     kept = options.get("reconstructions", "last")
     # The image is what the other model goes on from, so it is kept in any case.
-    began = invert(first, images, 1, **(options | {"reconstructions": "last"}))
+    began = invert(first, images, 1, **(options | {"reconstructions": "last", "eight_bit": False}))
     ended = invert(model, images, steps - 1, start=began, **options)
+    before = began.reconstructions
+    if before is not None and options.get("eight_bit"):
+        before = to_bytes(before)
     last_latents = options.get("latents", "all") == "last"
     return replace(
         ended,
         steps=1 + ended.steps,
         latents=ended.latents if last_latents else torch.cat([began.latents, ended.latents], 1),
         reconstructions=(
-            _joined(began.reconstructions, ended.reconstructions)
-            if kept == "all"
-            else ended.reconstructions
+            _joined(before, ended.reconstructions) if kept == "all" else ended.reconstructions
         ),
         metrics={
             name: torch.cat([began.metrics[name], values], 1)

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from restyle_core.errors import SpecError
 from restyle_core.model import Model
-from restyle_core.preprocessing import Images
+from restyle_core.preprocessing import Images, preprocess, to_bytes
 from restyle_core.refinement import Start, Step, refine
+from restyle_core.staging import Arrival, Staging
 
 Reconstructions = Literal["none", "last", "all"]
-
-_DEFAULT_BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,8 @@ class Inversion:
 
     Attributes:
         latents: [B, steps, n_styles, style_dim] float32, or [B, 1, ...] for the last step only.
-        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size.
+        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or
+            [B, steps or 1, H, W, 3] uint8.
         metrics: [B, steps] float32 for each metric's name, at the encoder's size.
         deltas: [B, steps] float32, mean absolute change against the image before.
         heatmaps: [B, steps, h, w] float32, the change of each pixel at the encoder's size.
@@ -73,6 +73,7 @@ def invert(
     start: Start | Inversion | None = None,
     tolerance: float = 0.0,
     batch_size: int | None = None,
+    eight_bit: bool = False,
 ) -> Inversion:
     """Invert images: find the latents whose images they are.
 
@@ -89,7 +90,8 @@ def invert(
             :class:`Inversion`, whose last step counts.
         tolerance: stop refining an image once a step changes its pixels by less than this on
             average; images are in [-1, 1], and 0 never stops.
-        batch_size: images in work at once; 8 when None.
+        batch_size: images in work at once; what suits the model and its device when None.
+        eight_bit: keep reconstructions as they are saved; on a GPU they are made so there.
 
     Returns:
         An :class:`Inversion` on the CPU.
@@ -106,19 +108,24 @@ def invert(
         count = len(images)
     except TypeError as error:
         raise SpecError(f"images is a {type(images).__name__}, not a batch") from error
-    size = _DEFAULT_BATCH if batch_size is None else batch_size
+    size = model.batch_size if batch_size is None else batch_size
     if count == 0 or size < 1:
         raise SpecError(f"{count} images in batches of {size}; both must be at least one")
     origin = None if start is None else _start(start, count)
-    keep = _Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps)
-    parts = []
+    keep = _Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps, eight_bit)
+    parts: list[dict[str, Tensor]] = []
+    kept: _Kept | None = None
     for first in range(0, count, size):
         rows = slice(first, first + size)
         part = None if origin is None else _Batch(origin.latents[rows], origin.image[rows])
-        x = model.preprocess(images[rows])
-        parts.append(
-            keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x, steps)
-        )
+        x = model.staging.upload(preprocess(images[rows], model.config.image_size))()
+        before = kept
+        kept = keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x)
+        # A GPU has this batch to do while the results of the one before are waited for.
+        if before is not None:
+            parts.append(before.complete(steps))
+    if kept is not None:
+        parts.append(kept.complete(steps))
     # Stacked outside of inference mode, so that results may take part in anything later.
     return keep.joined(parts)
 
@@ -143,17 +150,17 @@ class _Keep:
     metrics: tuple[str, ...]
     deltas: bool
     heatmaps: bool
+    eight_bit: bool
 
-    def collect(self, made: Iterator[Step], model: Model, x: Tensor, steps: int) -> _Kept:
-        """Everything to keep of a batch, on the CPU.
+    def collect(self, made: Iterator[Step], model: Model, x: Tensor) -> _Kept:
+        """Everything to keep of a batch, on its way to the CPU.
 
         Args:
             made: its steps.
             model: for the metrics.
             x: [B, 3, h, w], the images.
-            steps: how many there are at most.
         """
-        kept = _Kept(len(x))
+        kept = _Kept(len(x), model.staging)
         measure = self._measure(model, x)
         for step in made:
             if len(step.rows) < len(kept.rows):
@@ -164,7 +171,7 @@ class _Keep:
             if self.latents == "all":
                 kept.add("latents", step.latents)
             if self.reconstructions == "all":
-                kept.add("reconstructions", step.image)
+                kept.add("reconstructions", self._image(step.image))
             if self.deltas or self.heatmaps:
                 change = step.change()
                 if self.heatmaps:
@@ -176,24 +183,22 @@ class _Keep:
                 if self.latents == "last":
                     kept.finish("latents", step.latents, step.final)
                 if self.reconstructions == "last":
-                    kept.finish("reconstructions", step.image, step.final)
+                    kept.finish("reconstructions", self._image(step.image), step.final)
             # Nothing holds on to this step while the next one is made.
             del step
-        kept.fill(steps)
         return kept
+
+    def _image(self, image: Tensor) -> Tensor:
+        return to_bytes(image) if self.eight_bit else image
 
     def _measure(self, model: Model, x: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
         if not self.metrics:
             return lambda _: {}
-        against = model.metrics(self.metrics).against(x)
-        return lambda image: dict(against(image))
+        return model.metrics(self.metrics).against_there(x)
 
-    def joined(self, parts: Sequence[_Kept]) -> Inversion:
-        """Put batches and steps together."""
-        joined = {
-            name: torch.cat([torch.stack(part.series[name], dim=1) for part in parts])
-            for name in parts[0].series
-        }
+    def joined(self, parts: Sequence[dict[str, Tensor]]) -> Inversion:
+        """Put batches together, each a tensor [B, steps or 1, ...] for every name."""
+        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return Inversion(
             steps=joined["steps"][:, 0],
             latents=joined["latents"],
@@ -205,21 +210,23 @@ class _Keep:
 
 
 class _Kept:
-    """What is kept of a batch, on the CPU: for each name one tensor [B, ...], or one a step.
+    """What is kept of a batch: values of all images or of some, on their way to the CPU.
 
     Args:
         count: images in the batch.
+        staging: brings them.
 
     Attributes:
         rows: which images the values to come belong to.
-        series: what was kept.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, staging: Staging) -> None:
         self._count = count
+        self._staging = staging
+        self._series: dict[str, list[tuple[Tensor, Arrival]]] = {}
+        self._last: dict[str, list[tuple[Tensor, Arrival]]] = {}
         self._still: dict[str, float | None] = {}
         self.rows = torch.arange(count)
-        self.series: dict[str, list[Tensor]] = {}
 
     def add(self, name: str, value: Tensor, *, still: float | None = None) -> None:
         """Append a step's values.
@@ -229,13 +236,8 @@ class _Kept:
             value: [n, ...], of :attr:`rows`.
             still: of images that have stopped; None for what they had before.
         """
-        series = self.series.setdefault(name, [])
         self._still[name] = still
-        whole = value.cpu()
-        if len(self.rows) < self._count:
-            whole = self._unchanged(name)
-            whole[self.rows] = value.cpu()
-        series.append(whole)
+        self._series.setdefault(name, []).append((self.rows, self._staging.download(value)))
 
     def finish(self, name: str, value: Tensor, final: Tensor) -> None:
         """Set the only values of images for which no step follows.
@@ -245,20 +247,44 @@ class _Kept:
             value: [n, ...], of :attr:`rows`.
             final: [n] bool, for which of them.
         """
-        if name not in self.series and final.all():
-            self.series[name] = [value.cpu()]
-            return
-        if name not in self.series:
-            whole = torch.empty(self._count, *value.shape[1:], dtype=value.dtype)
-            self.series[name] = [whole]
-        self.series[name][0][self.rows[final]] = value[final.to(value.device)].cpu()
+        chosen = value if final.all() else value[final.to(value.device)]
+        coming = self._staging.download(chosen)
+        self._last.setdefault(name, []).append((self.rows[final], coming))
 
-    def fill(self, steps: int) -> None:
-        """Bring what grows with the steps to all of them, also when every image has stopped."""
-        for name in self._still:
-            while len(self.series[name]) < steps:
-                self.series[name].append(self._unchanged(name))
+    def complete(self, steps: int) -> dict[str, Tensor]:
+        """[B, steps or 1, ...] for each name, on the CPU.
 
-    def _unchanged(self, name: str) -> Tensor:
-        last, still = self.series[name][-1], self._still[name]
+        Args:
+            steps: to which series grow, also when every image has stopped before.
+        """
+        return {
+            **{name: torch.stack(self._grown(name, steps), dim=1) for name in self._series},
+            **{name: self._whole(arrivals)[:, None] for name, arrivals in self._last.items()},
+        }
+
+    def _grown(self, name: str, steps: int) -> list[Tensor]:
+        made: list[Tensor] = []
+        for rows, arrival in self._series[name]:
+            value = arrival()
+            if len(rows) < self._count:
+                # All images take the first step.
+                whole = self._unchanged(name, made[-1])
+                whole[rows] = value
+                value = whole
+            made.append(value)
+        while len(made) < steps:
+            made.append(self._unchanged(name, made[-1]))
+        return made
+
+    def _unchanged(self, name: str, last: Tensor) -> Tensor:
+        still = self._still[name]
         return last.clone() if still is None else torch.full_like(last, still)
+
+    def _whole(self, arrivals: Sequence[tuple[Tensor, Arrival]]) -> Tensor:
+        values = [arrival() for _, arrival in arrivals]
+        if len(values) == 1:
+            return values[0]
+        whole = torch.empty(self._count, *values[0].shape[1:], dtype=values[0].dtype)
+        for (rows, _), value in zip(arrivals, values, strict=True):
+            whole[rows] = value
+        return whole

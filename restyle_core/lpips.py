@@ -6,6 +6,7 @@ Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual M
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import torch
@@ -66,8 +67,7 @@ class LPIPS(nn.Module):
             raise ValueError(
                 f"LPIPS needs {MIN_SIDE} pixels a side, the images are {height}x{width}"
             )
-        # No buffers: converting the module must not round the normalisation.
-        shift, scale = images.new_tensor([_SHIFT, _SCALE], dtype=torch.float32)[..., None, None]
+        shift, scale = _normalisation(images.device)
         x = ((images.float() - shift) / scale).to(self.channel_weights[0].dtype)
         maps = []
         for index, conv in enumerate(self.convs):
@@ -121,6 +121,15 @@ def load_lpips(path: str | Path | None = None) -> LPIPS:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{file} does not hold the LPIPS weights: {reason}") from error
     return model
+
+
+@functools.cache
+def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
+    """ImageNet's means and deviations [3, 1, 1], brought to a device once."""
+    # No buffers: converting the module must not round them.
+    with torch.inference_mode(False):
+        shift, scale = torch.tensor([_SHIFT, _SCALE])[..., None, None].to(device)
+    return shift, scale
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -77,7 +77,6 @@ class MetricSet:
         """
         return self.against(target)(reconstruction)
 
-    @torch.no_grad()
     def against(self, target: Tensor) -> Measure:
         """Compute what depends on the target alone.
 
@@ -87,6 +86,12 @@ class MetricSet:
         Returns:
             A function from reconstructions of the target to the metrics, as :meth:`__call__`.
         """
+        measure = self.against_there(target)
+        return lambda images: {name: values.cpu() for name, values in measure(images).items()}
+
+    @torch.no_grad()
+    def against_there(self, target: Tensor) -> Measure:
+        """As :meth:`against`, with metrics that stay on the device, so that nobody waits for it."""
         target = target.to(self._device, torch.float32)
         prepared = {name: self._prepare(name, target) for name in self.names}
 
@@ -98,7 +103,7 @@ class MetricSet:
                     f"{tuple(target.shape)} must have one shape"
                 )
             images = reconstruction.to(self._device, torch.float32).clamp(-1, 1)
-            return {name: prepared[name](images).float().cpu() for name in self.names}
+            return {name: prepared[name](images).float() for name in self.names}
 
         return measure
 
@@ -115,7 +120,7 @@ class MetricSet:
             return lambda images: self._lpips.distance(self._lpips.features(images), features)
         framing = self._framing
         if framing is None:
-            return lambda images: torch.full((images.shape[0],), torch.nan)
+            return lambda images: images.new_full((images.shape[0],), torch.nan)
         embedding = self._embedder(chips_from_crops(target, framing))
         return lambda images: torch.cosine_similarity(
             self._embedder(chips_from_crops(images, framing)), embedding

@@ -18,6 +18,7 @@ from kernels.errors import KernelError
 from restyle_core import hardware
 from restyle_core.alignment import Framing
 from restyle_core.allocator import keep_freed_memory
+from restyle_core.batch_size import Footprint, cpu_batch, free_memory, gpu_batch, plain_cpu_batch
 from restyle_core.checkpoints import read_model
 from restyle_core.config import (
     MODEL_FILE,
@@ -41,11 +42,10 @@ from restyle_core.model_weights import (
 )
 from restyle_core.preprocessing import Images, preprocess
 from restyle_core.published import published_weights, read_pickle
+from restyle_core.staging import Staging
+from restyle_core.step_graphs import CudaRecorder, StepGraphs, Tensors, wanted
 from restyle_core.synthesis import PreparedSynthesis, prepare_synthesis
 
-# Values of the generator's largest activation that are in work at once. A megapixel image of the
-# published models has 33 million; several of them at once cost memory and save no time on a CPU.
-_ACTIVATION_BUDGET = {"cpu": 48_000_000, "cuda": 600_000_000}
 _LARGEST_CHUNK = 64
 
 
@@ -151,6 +151,7 @@ class Model:
         dtype: of activations.
         dtype_reason: the dtype and why, such as ``bf16: avx512_bf16``.
         kernels: the generator's operators and why, such as ``native: g++ 12.2.0``.
+        staging: brings batches to the device and results from it.
         fingerprint: SHA-256 in hex of the weights and of every setting that changes a latent;
             the same wherever the files lie and whatever they are called.
     """
@@ -167,6 +168,7 @@ class Model:
         self.encoder = prepare_encoder(parts.encoder, Target(self.device, self.dtype))
         self.latent_avg = parts.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
+        self.staging = Staging(self.device)
         self._metric_sets: dict[tuple[str, ...], MetricSet] = {}
         rows, size = self.config.output_rows, self.generator.config.size
         if rows is not None and rows[1] > size:
@@ -225,7 +227,10 @@ class Model:
         return residual
 
     def step(self, x: Tensor, current: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of refinement (2104.02699, section 3), which nothing makes wait for a GPU.
+        """One step of refinement (2104.02699, section 3).
+
+        On a GPU it is replayed from a recording where that may be, see
+        :mod:`restyle_core.step_graphs`, and in any case nothing of it waits for the GPU.
 
         Args:
             x: [B, 3, h, w] in [-1, 1], the images.
@@ -235,6 +240,20 @@ class Model:
         Returns:
             The new latents, their image [B, 3, H, W] float32, and that image pooled.
         """
+        graphs = self._graphs
+        made = (
+            self._step(x, current, latents)
+            if graphs is None
+            else graphs(self._step, x, current, latents)
+        )
+        latents, image, pooled = made
+        return latents, image, pooled
+
+    @functools.cached_property
+    def _graphs(self) -> StepGraphs | None:
+        return StepGraphs(CudaRecorder(self.device)) if wanted(self.device) else None
+
+    def _step(self, x: Tensor, current: Tensor, latents: Tensor) -> Tensors:
         latents = self.encode(x, current) + latents
         image = self.synthesize(latents)
         return latents, image, self.pool(image)
@@ -254,15 +273,29 @@ class Model:
         return images[0] if len(images) == 1 else torch.cat(images)
 
     @functools.cached_property
+    def batch_size(self) -> int:
+        """Images at once that suit the model and its device; on a GPU, the memory free just now."""
+        side = self.generator.config.size
+        if self.device.type != "cuda":
+            return cpu_batch(side)
+        return gpu_batch(side, self.footprint.bytes, free_memory(self.device))
+
+    @property
+    def footprint(self) -> Footprint:
+        """What one image takes while a step is computed."""
+        return Footprint(
+            self.generator.config,
+            self.config.image_size,
+            self.dtype,
+            plain=self._prepared is None,
+        )
+
+    @functools.cached_property
     def _chunk(self) -> int:
-        if self._prepared is not None and self.device.type == "cpu":
-            # It splits large activations itself.
-            return _LARGEST_CHUNK
-        widths = self.generator.config.widths
-        sides = [4 << level for level in range(len(widths))]
-        values = max(width * side * side for width, side in zip(widths, sides, strict=True))
-        budget = _ACTIVATION_BUDGET.get(self.device.type, _ACTIVATION_BUDGET["cpu"])
-        return max(1, budget // values)
+        if self.device.type == "cuda":
+            return self.batch_size
+        # Made ready for a CPU, it splits large activations itself.
+        return plain_cpu_batch(self.generator.config) if self._prepared is None else _LARGEST_CHUNK
 
     def _rows(self, images: Tensor) -> Tensor:
         rows = self.config.output_rows

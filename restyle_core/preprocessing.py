@@ -65,8 +65,20 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
     Returns:
         B RGB pictures.
     """
+    return [_picture(pixels) for pixels in to_bytes(images).cpu().numpy()]
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Generated images in eight bits, the way they are saved.
+
+    Args:
+        images: [..., 3, h, w], about [-1, 1]; what lies outside is clipped.
+
+    Returns:
+        [..., h, w, 3] uint8 on the same device, with the channels first in memory.
+    """
     scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return [_picture(pixels) for pixels in scaled.permute(0, 2, 3, 1).cpu().numpy()]
+    return scaled.movedim(-3, -1)
 
 
 def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:

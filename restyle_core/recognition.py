@@ -89,9 +89,8 @@ class FaceEmbedder(nn.Module):
             network's dtype.
         """
         # In float32 first: bfloat16 would round pixels and means to steps of a grey level.
-        mean = chips.new_tensor(_MEAN, dtype=torch.float32)[:, None, None]
         pixels = (chips.float() + 1) * 127.5
-        x = ((pixels - mean) / 256).to(self.stem.weight.dtype)
+        x = ((pixels - _mean(chips.device)) / 256).to(self.stem.weight.dtype)
         x = F.max_pool2d(F.relu(self.stem(x)), 3, 2)
         maps = []
         for level in self.levels:
@@ -189,14 +188,21 @@ def chips_from_crops(images: Tensor, framing: Framing = FFHQ) -> Tensor:
     top = (top - edge - framing.shift) / framing.scale
     side /= framing.scale
     with torch.inference_mode(False):
-        across = _resampling(width, left * width, side * width).to(images.device)
-        down = _resampling(height, top * height, side * height).to(images.device)
+        across = _resampling(width, left * width, side * width, images.device)
+        down = _resampling(height, top * height, side * height, images.device)
     with torch.autocast(images.device.type, enabled=False):
         return down @ images.float() @ across.T
 
 
 @functools.cache
-def _resampling(pixels: int, start: float, length: float) -> Tensor:
+def _mean(device: torch.device) -> Tensor:
+    """[3, 1, 1], brought to a device once."""
+    with torch.inference_mode(False):
+        return torch.tensor(_MEAN)[:, None, None].to(device)
+
+
+@functools.cache
+def _resampling(pixels: int, start: float, length: float, device: torch.device) -> Tensor:
     """A matrix [150, pixels] that resamples the interval [start, start + length) of a row.
 
     The filter is a triangle: bilinear when it enlarges, antialiased when it reduces.
@@ -212,4 +218,4 @@ def _resampling(pixels: int, start: float, length: float) -> Tensor:
     mirrored = np.minimum(mirrored, 2 * pixels - 1 - mirrored)
     matrix = np.zeros((CHIP_SIZE, pixels))
     np.add.at(matrix, (np.arange(CHIP_SIZE)[:, None], mirrored), weights)
-    return torch.from_numpy(matrix.astype(np.float32))
+    return torch.from_numpy(matrix.astype(np.float32)).to(device)

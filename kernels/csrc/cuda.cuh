@@ -24,9 +24,10 @@ constexpr int kWarp = 2;
 constexpr std::int64_t kBlocks = 3;
 #endif
 
-inline int blocks_for(std::int64_t count) {
-  const std::int64_t blocks = (count + kThreads - 1) / kThreads;
-  return static_cast<int>(blocks < kBlocks ? blocks : kBlocks);
+inline std::int64_t most_blocks(std::int64_t wanted) { return wanted < kBlocks ? wanted : kBlocks; }
+
+inline std::int64_t blocks_for(std::int64_t count) {
+  return most_blocks((count + kThreads - 1) / kThreads);
 }
 
 __device__ inline std::int64_t first_index() {

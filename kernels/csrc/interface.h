@@ -9,7 +9,7 @@
 namespace restyle {
 
 enum DType : std::int32_t { kFloat32 = 0, kBFloat16 = 1, kFloat64 = 2, kFloat16 = 3 };
-enum Status : std::int32_t { kDone = 0, kUnknownDType = -1 };
+enum Status : std::int32_t { kDone = 0, kUnknownDType = -1, kTooLarge = -2 };
 
 // y = upfirdn2d(x). Tensors are [batch, rows, columns, channels] in memory; a planar tensor is one
 // with a single channel and batch * channels images. `fir` is [vertical.taps, horizontal.taps] in

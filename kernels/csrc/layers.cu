@@ -23,29 +23,33 @@ __device__ void keep(const Layer& p, A value, std::int64_t image, std::int64_t p
   store(static_cast<T*>(p.y) + image * p.y_stride + pixel * p.channels + c, value);
 }
 
+// Blocks take rows, so that no thread divides by anything but the number of channels, in 32 bits:
+// divisions of 64 bits would take longer than reading memory does.
 template <typename T>
 __global__ void blur_layer(BlurLayer q) {
   using A = compute_t<T>;
   const Layer& p = q.layer;
   const A *down = static_cast<const A*>(q.vertical), *along = static_cast<const A*>(q.horizontal);
-  const std::int64_t width = p.columns + 1, pixels = p.rows * p.columns;
-  const std::int64_t count = p.batch * pixels * p.channels;
-  for (std::int64_t at = first_index(); at < count; at += stride()) {
-    const std::int64_t c = at % p.channels, pixel = at / p.channels % pixels;
-    const std::int64_t image = at / p.channels / pixels;
-    const std::int64_t row = pixel / p.columns, column = pixel % p.columns;
-    A seen[4];
-    for (int k = 0; k < 4; ++k) {
-      const std::int64_t from = column - 1 + k;
-      seen[k] = 0;
-      if (from < 0 || from >= width) continue;
-      const T* x = static_cast<const T*>(p.x) +
-                   ((image * (p.rows + 5) + row + 1) * width + from) * p.channels + c;
-      const std::int64_t next = width * p.channels;
-      seen[k] = four_taps(down, load(x), load(x + next), load(x + 2 * next), load(x + 3 * next));
+  const int channels = static_cast<int>(p.channels), columns = static_cast<int>(p.columns);
+  const int width = columns + 1, values = columns * channels;
+  const std::int64_t next = static_cast<std::int64_t>(width) * channels;
+  for (std::int64_t at = blockIdx.x; at < p.batch * p.rows; at += gridDim.x) {
+    const std::int64_t image = at / p.rows, row = at % p.rows;
+    const T* above = static_cast<const T*>(p.x) + (image * (p.rows + 5) + row + 1) * next;
+    for (int i = threadIdx.x; i < values; i += blockDim.x) {
+      const int column = i / channels, c = i % channels;
+      A seen[4];
+      for (int k = 0; k < 4; ++k) {
+        const int from = column - 1 + k;
+        seen[k] = 0;
+        if (from < 0 || from >= width) continue;
+        const T* x = above + static_cast<std::int64_t>(from) * channels + c;
+        seen[k] = four_taps(down, load(x), load(x + next), load(x + 2 * next), load(x + 3 * next));
+      }
+      const A smooth = four_taps(along, seen[0], seen[1], seen[2], seen[3]);
+      const std::int64_t pixel = row * columns + column;
+      keep<T>(p, layer_value(p, smooth, image, pixel, c), image, pixel, c);
     }
-    const A smooth = four_taps(along, seen[0], seen[1], seen[2], seen[3]);
-    keep<T>(p, layer_value(p, smooth, image, pixel, c), image, pixel, c);
   }
 }
 
@@ -66,53 +70,64 @@ __device__ A enlarged_skip(const ColourLayer& q, std::int64_t plane, std::int64_
   return sum;
 }
 
-// One warp per pixel: its threads share the channels and then add up the three colours.
+// Blocks take rows, and a warp a pixel of them: its threads share the channels and then add up the
+// three colours.
 template <typename T>
 __global__ void colour_layer(ColourLayer q) {
   using A = compute_t<T>;
   const Layer& p = q.layer;
-  const std::int64_t pixels = p.rows * p.columns, lane = threadIdx.x % kWarp;
-  for (std::int64_t at = first_index() / kWarp; at < p.batch * pixels; at += stride() / kWarp) {
-    const std::int64_t image = at / pixels, pixel = at % pixels;
-    const T* x = static_cast<const T*>(p.x) + at * p.channels;
-    const A* weight = static_cast<const A*>(q.weight) + image * 3 * p.channels;
-    A sums[3] = {0, 0, 0};
-    for (std::int64_t c = lane; c < p.channels; c += kWarp) {
-      const A value = layer_value(p, static_cast<A>(load(x + c)), image, pixel, c);
-      keep<T>(p, value, image, pixel, c);
-      for (int k = 0; k < 3; ++k) sums[k] += value * weight[k * p.channels + c];
-    }
-    for (int k = 0; k < 3; ++k)
-      for (int offset = kWarp / 2; offset > 0; offset /= 2)
-        sums[k] += __shfl_down_sync(0xffffffffu, sums[k], offset);
-    if (lane != 0) continue;
-    const std::int64_t row = p.first + pixel / p.columns, column = pixel % p.columns;
-    for (int k = 0; k < 3; ++k) {
-      const std::int64_t plane = image * 3 + k;
-      A value = sums[k] + static_cast<const A*>(q.colour_bias)[k];
-      if (q.skip != nullptr) value += enlarged_skip<A>(q, plane, row, column);
-      static_cast<A*>(q.image)[(plane * q.height + row) * p.columns + column] = value;
+  const int channels = static_cast<int>(p.channels), columns = static_cast<int>(p.columns);
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
+  for (std::int64_t at = blockIdx.x; at < p.batch * p.rows; at += gridDim.x) {
+    const std::int64_t image = at / p.rows, row = at % p.rows;
+    const A* weight = static_cast<const A*>(q.weight) + image * 3 * channels;
+    for (int column = warp; column < columns; column += warps) {
+      const std::int64_t pixel = row * columns + column;
+      const T* x = static_cast<const T*>(p.x) + (at * columns + column) * channels;
+      A sums[3] = {0, 0, 0};
+      for (int c = lane; c < channels; c += kWarp) {
+        const A value = layer_value(p, static_cast<A>(load(x + c)), image, pixel, c);
+        keep<T>(p, value, image, pixel, c);
+        for (int k = 0; k < 3; ++k) sums[k] += value * weight[k * channels + c];
+      }
+      for (int k = 0; k < 3; ++k)
+        for (int offset = kWarp / 2; offset > 0; offset /= 2)
+          sums[k] += __shfl_down_sync(0xffffffffu, sums[k], offset);
+      if (lane != 0) continue;
+      for (int k = 0; k < 3; ++k) {
+        const std::int64_t plane = image * 3 + k;
+        A value = sums[k] + static_cast<const A*>(q.colour_bias)[k];
+        if (q.skip != nullptr) value += enlarged_skip<A>(q, plane, p.first + row, column);
+        static_cast<A*>(q.image)[(plane * q.height + p.first + row) * columns + column] = value;
+      }
     }
   }
+}
+
+// Rows of no more values than an int counts.
+bool fits(const Layer& p) {
+  return p.channels <= INT32_MAX / (p.columns + kThreads);
 }
 
 }  // namespace
 
 RESTYLE_EXPORT std::int32_t restyle_blur_layer(const BlurLayer* q, cudaStream_t stream) {
   const Layer& p = q->layer;
-  const std::int64_t count = p.batch * p.rows * p.columns * p.channels;
-  if (count == 0) return kDone;
+  const std::int64_t rows = p.batch * p.rows;
+  if (rows == 0) return kDone;
+  if (!fits(p)) return kTooLarge;
   return with_dtype(p.dtype, [&](auto type) {
-    launch(blur_layer<decltype(type)>, blocks_for(count), stream, *q);
+    launch(blur_layer<decltype(type)>, most_blocks(rows), stream, *q);
   });
 }
 
 RESTYLE_EXPORT std::int32_t restyle_colour_layer(const ColourLayer* q, cudaStream_t stream) {
   const Layer& p = q->layer;
-  const std::int64_t count = p.batch * p.rows * p.columns * kWarp;
-  if (count == 0) return kDone;
+  const std::int64_t rows = p.batch * p.rows;
+  if (rows == 0) return kDone;
+  if (!fits(p)) return kTooLarge;
   return with_dtype(p.dtype, [&](auto type) {
-    launch(colour_layer<decltype(type)>, blocks_for(count), stream, *q);
+    launch(colour_layer<decltype(type)>, most_blocks(rows), stream, *q);
   });
 }
 

@@ -135,6 +135,12 @@ __global__ void sum_of(const A* values, std::int64_t count, A* total) {
 
 }  // namespace
 
+// Which GPU the calling thread's next calls are for. This library has a CUDA runtime of its own,
+// whatever its version, and torch's need not tell it.
+RESTYLE_EXPORT std::int32_t restyle_use_device(std::int32_t device) {
+  return static_cast<std::int32_t>(cudaSetDevice(device));
+}
+
 RESTYLE_EXPORT std::int32_t restyle_upfirdn(const Upfirdn* p, cudaStream_t stream) {
   const std::int64_t count = p->batch * p->vertical.out * p->horizontal.out * p->channels;
   if (count == 0) return kDone;

@@ -11,6 +11,7 @@ from torch import Tensor
 from restyle_core import Model, load_model, refine
 from restyle_core.bootstrapping import check_compatible, invert_bootstrapped
 from restyle_core.errors import SpecError
+from restyle_core.preprocessing import to_bytes
 from tests.tiny_model import make_tiny_model
 
 
@@ -60,6 +61,9 @@ def test_only_what_was_asked_for_is_kept(photo: Model, toon: Model, images: Tens
     assert last.deltas is None
     nothing = invert_bootstrapped(photo, toon, images, 3, reconstructions="none")
     assert nothing.reconstructions is None
+    saved = invert_bootstrapped(photo, toon, images, 3, reconstructions="all", eight_bit=True)
+    assert everything.reconstructions is not None
+    torch.testing.assert_close(saved.reconstructions, to_bytes(everything.reconstructions))
 
 
 def test_models_that_do_not_go_together_are_refused(photo: Model, tmp_path: Path) -> None:

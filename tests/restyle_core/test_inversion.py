@@ -255,6 +255,19 @@ def test_eight_bit_images_and_floats_give_the_same(model: Model) -> None:
 # --- starts ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kept", ["last", "all"])
+def test_images_in_eight_bits_are_those_that_are_saved(model: Model, kept: Any) -> None:
+    x = pictures(3, (64, 64))
+    exact = invert(model, x, 2, reconstructions=kept, batch_size=2).reconstructions
+    saved = invert(model, x, 2, reconstructions=kept, batch_size=2, eight_bit=True).reconstructions
+    assert exact is not None
+    assert saved is not None
+    assert saved.dtype == torch.uint8
+    assert saved.shape == (*exact.shape[:2], 32, 32, 3)
+    grey = (exact.clamp(-1, 1) + 1) * 127.5
+    assert (saved.permute(0, 1, 4, 2, 3) - grey).abs().max() <= 0.501
+
+
 def test_going_on_equals_never_having_stopped(model: Model) -> None:
     x = pictures(3, (64, 64))
     whole = invert(model, x, 5, reconstructions="all")

@@ -13,9 +13,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kernels import native
-from restyle_core import synthesis
+from restyle_core import metrics, model, synthesis
+from restyle_core.alignment import FFHQ
 from restyle_core.config import EncoderKind
+from restyle_core.lpips import LPIPS
 from restyle_core.model import Model
+from restyle_core.recognition import FaceEmbedder
 from tests.restyle_core.fake_cuda import DEVICE, Watch, fake_model, moved, stand_in
 
 
@@ -29,6 +32,7 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Its values decide, and fake tensors have none.
     monkeypatch.setattr(synthesis, "_separated", lambda _: (torch.zeros(4), torch.zeros(4)))
     monkeypatch.setattr(torch.nn.Module, "to", moved)
+    monkeypatch.setattr(model, "free_memory", lambda _: 64 << 30)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
 
@@ -68,8 +72,11 @@ def stepped(model: Model, batch: int) -> Watch:
 def test_a_step_never_leaves_the_gpu(
     kind: EncoderKind, size: int, side: int, dtype: torch.dtype
 ) -> None:
-    watch = stepped(fake_model(kind, size, side, dtype), 3)
+    faked = fake_model(kind, size, side, dtype)
+    watch = stepped(faked, 3)
     assert watch.strange == []
+    # What a batch is sized by is more than what was alive at once, and not much more.
+    assert watch.peak / 3 < faked.footprint.bytes < 2 * watch.peak / 3
     assert {"restyle.blur_layer.default", "restyle.colour_layer.default"} <= watch.called
 
 
@@ -78,6 +85,25 @@ def test_nor_does_one_without_compiled_operators(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(native, "library", lambda *_: None)
     monkeypatch.setattr(native, "library_for", lambda *_: None)
     monkeypatch.setattr(native, "describe", lambda *_: "reference: for a test")
-    watch = stepped(fake_model(EncoderKind.BACKBONE, 256, 256, torch.bfloat16), 2)
+    faked = fake_model(EncoderKind.BACKBONE, 256, 256, torch.bfloat16)
+    watch = stepped(faked, 2)
     assert watch.strange == []
     assert "restyle.noise_bias_act.default" in watch.called
+
+
+@pytest.mark.usefixtures("_fake")
+def test_metrics_are_left_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "load_lpips", LPIPS)
+    monkeypatch.setattr(metrics, "load_face_embedder", FaceEmbedder)
+    monkeypatch.setattr(metrics.copy, "deepcopy", lambda network: network)
+    names = metrics.METRICS
+    x = torch.empty(2, 3, 64, 64, device=DEVICE)
+    measure = metrics.MetricSet(names, framing=FFHQ, device=DEVICE).against_there(x)
+    # What is brought to the GPU once is there by then.
+    measure(x)
+    with Watch() as watch:
+        measured = measure(x)
+    assert watch.strange == []
+    assert {name: (each.shape, each.device) for name, each in measured.items()} == dict.fromkeys(
+        names, (torch.Size([2]), DEVICE)
+    )
