@@ -105,16 +105,22 @@ class Chaos:
             # The job must not end before the kills do, however fast the machine is, and must get
             # on between them, however slow it is.
             least, most = (number - _AHEAD) * per_kill, number * per_kill
-            (kind,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            kind = self._draw()
             while self._is_early(pause, least, most) or self._victim(kind) is None:
-                # While a job starts there is nothing of some kinds to be killed.
+                # While a job starts there is nothing of some kinds to be killed, and once
+                # everything is read ahead there never is again.
                 if self._is_complete():
                     return False
+                if len(self.ledger.written) > most:
+                    kind = self._draw()
                 time.sleep(0.05)
             self._kill(kind)
         while not self._is_complete():
             time.sleep(0.2)
         return True
+
+    def _draw(self) -> str:
+        return self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
 
     def _is_early(self, pause: float, least: float, most: float) -> bool:
         done = len(self.ledger.written)
