@@ -38,11 +38,12 @@ def seal(unit: str, payload: object) -> pa.Table:
 
     pickled = pickle.dumps(payload, protocol=5, buffer_callback=stays)
     ends = np.cumsum([0, *(view.nbytes for view in raw)], dtype=np.int64)
-    joined = pa.allocate_buffer(int(ends[-1]))
-    target = memoryview(joined).cast("B")
+    # Arrow's own allocator gives buffers of this size back, and fresh pages cost more than copies.
+    joined = np.empty(ends[-1], np.uint8)
+    target = joined.data
     for view, start, end in zip(raw, ends[:-1], ends[1:], strict=True):
         target[start:end] = view
-    parts = [None, pa.py_buffer(ends), joined]
+    parts = [None, pa.py_buffer(ends), pa.py_buffer(joined)]
     values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(raw), parts)
     buffers = pa.LargeListArray.from_arrays([0, len(raw)], values, type=_BUFFERS)
     payloads = pa.LargeBinaryArray.from_buffers(

@@ -57,6 +57,10 @@ _USUAL_BATCH = 32
 # In an editing actor: one is computed while another is read or written.
 _EDITED_TOGETHER = 2
 
+# Units in work at the same time in an alignment actor: its processes are to be busy while others
+# are put into the store. Where only sizes change, that takes as long as the work.
+_ALIGNED, _SQUASHED = 2, 4
+
 _HEARTS = b"restyle"
 
 
@@ -160,16 +164,17 @@ def _aligned(envelopes: Any, job: Job, units: Sequence[UnitRef], pools: Pools, r
         _AlignStageActor,
         fn_constructor_args=(job, run, min(pool.threads or 1, images)),
         batch_size=None,
-        # A second call keeps the processes busy while the first puts its unit into the store.
-        compute=_strategy(pool, 2, len(units)),
+        compute=_strategy(pool, _ALIGNED if job.crop.align else _SQUASHED, len(units)),
         **_asking(pool, _near_no_gpu if pools.invert.gpus else None),
     )
 
 
 def _together(job: Job, images: float) -> int:
-    """Units that an inversion actor works at: two batches full, and one that is written."""
+    """Units that an inversion actor works at: two batches full, one that is written, and one that
+    comes.
+    """
     batch = job.batch_size or _USUAL_BATCH
-    return min(_MOST_TOGETHER, 1 + math.ceil(2 * batch / images))
+    return min(_MOST_TOGETHER, 2 + math.ceil(2 * batch / images))
 
 
 def _strategy(pool: Pool, together: int, units: int) -> ray.data.ActorPoolStrategy:

@@ -238,9 +238,8 @@ class _Child:
             self._answer()
             self.was_ready = True
         self._area.current = 0
-        self._connection.send_bytes(len(group).to_bytes(8))
-        for file in group:
-            self._connection.send_bytes(file)
+        # In one message: each would wake the child, which would wait for the next.
+        self._connection.send_bytes(pickle.dumps(group, protocol=5))
         return self._area.take(self._answer())
 
     def _answer(self) -> Answer:

@@ -20,7 +20,11 @@ from PIL import Image
 
 from pipeline.cut_outs import CropSettings, CutOut, cut_out
 from pipeline.isolation import Answer, SharedArea
+from restyle_core.allocator import keep_freed_memory
 from restyle_core.errors import FatalError, RejectError
+
+# Bytes that stay with this process between two files.
+_KEPT = 64 * 2**20
 
 
 def serve(connection: Connection, memory: int) -> None:
@@ -31,14 +35,14 @@ def serve(connection: Connection, memory: int) -> None:
         memory: descriptor of the memory that is shared with it.
     """
     settings: CropSettings = pickle.loads(connection.recv_bytes())  # noqa: S301 (our own parent)
+    keep_freed_memory(_KEPT)
     area = SharedArea(memory, settings.size)
     os.close(memory)
     connection.send_bytes(pickle.dumps(_prepare(settings)))
     _limit_memory(settings.memory_limit)
     while True:
         try:
-            count = int.from_bytes(connection.recv_bytes())
-            files = [connection.recv_bytes() for _ in range(count)]
+            files: list[bytes] = pickle.loads(connection.recv_bytes())  # noqa: S301 (the same)
         except EOFError:
             return
         try:

@@ -17,6 +17,7 @@ from pipeline.job import Job, Receipt, failure
 from pipeline.manifest import PlanReader, UnitRef
 from pipeline.sink import EncodedUnit, write_unit
 from pipeline.storage import open_storage
+from restyle_core.allocator import keep_freed_memory
 from restyle_core.errors import RestyleError, TransientError
 
 Stepped = Callable[[], None]
@@ -38,6 +39,7 @@ class AlignStage:
     name = "align"
 
     def __init__(self, job: Job, processes: int) -> None:
+        keep_freed_memory()
         self._aligner = Aligner(job.source, job.crop, processes)
         self._plans = PlanReader(open_storage(job.out))
 

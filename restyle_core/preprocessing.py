@@ -86,7 +86,8 @@ def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
 
 def _from_bytes(batch: npt.NDArray[np.uint8]) -> Tensor:
     """Image by image, each of which stays in the processor's cache from first to last, and in
-    this thread alone: others would wait for one another longer than this takes."""
+    this thread alone: others would wait for one another longer than this takes.
+    """
     count, height, width, channels = batch.shape
     scaled = np.empty((count, channels, height, width), np.float32)
     for image, pixels in zip(scaled, batch, strict=True):
