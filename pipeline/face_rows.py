@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import ledger
+from pipeline.current import read_current
 from pipeline.datasets import LATENTS, latent_shape
-from pipeline.ledger import FileSet, read_file_sets
+from pipeline.ledger import FileSet
 from pipeline.parquet_files import file_of, open_parquet
 from pipeline.storage import open_storage
 from restyle_core.errors import FatalError
@@ -77,49 +78,20 @@ def select_keys(out: str, selection: Selection) -> list[Key]:
     Raises:
         FatalError: a file is damaged.
     """
-    keys = [
-        key
-        for key, source in current_faces(out)
-        if selection.pattern is None or fnmatch.fnmatchcase(source, selection.pattern)
-    ]
-    return keys[: selection.limit]
-
-
-def current_faces(out: str) -> Iterator[tuple[Key, str]]:
-    """Key and source of every face that stands now.
-
-    Raises:
-        FatalError: a file is damaged.
-    """
-    found: list[tuple[Key, str]] = []
-    newest: dict[str, int] = {}
-    for table in _tables(out, _COLUMNS[:4], 1 << 16):
-        columns = [table.column(name).to_pylist() for name in _COLUMNS[:4]]
-        for image_id, revision, face, source in zip(*columns, strict=True):
-            newest[image_id] = max(revision, newest.get(image_id, 0))
-            found.append(((image_id, revision, face), source))
-    yield from (each for each in found if newest[each[0][0]] == each[0][1])
-
-
-def read_faces(out: str, wanted: set[Key], most: int) -> Iterator[FaceRows]:
-    """The rows of these keys, at most ``most`` at a time.
-
-    Raises:
-        FatalError: a file is damaged.
-    """
-    waiting: list[FaceRows] = []
-    for table in _tables(out, _COLUMNS, max(most, 64)):
-        rows = _rows(table)
-        rows = rows.take([row for row, key in enumerate(rows.keys) if key in wanted])
-        for start in range(0, len(rows), most):
-            waiting.append(rows.take(range(start, min(start + most, len(rows)))))
-            if sum(map(len, waiting)) >= most:
-                joined = _joined(waiting)
-                yield joined.take(range(most))
-                left = joined.take(range(most, len(joined)))
-                waiting = [left] if len(left) else []
-    if waiting:
-        yield _joined(waiting)
+    current = read_current(out)
+    found: list[Key] = []
+    for file in current.files(LATENTS):
+        with open_parquet(out, file.name) as parquet, _readable(out, file.name):
+            rows = parquet.read(columns=_COLUMNS[:4], use_threads=False)
+        rows = rows.filter(current.stands(rows))
+        found += [
+            key
+            for key, source in zip(_keys(rows), rows.column("source").to_pylist(), strict=True)
+            if selection.pattern is None or fnmatch.fnmatchcase(source, selection.pattern)
+        ]
+        if selection.limit is not None and len(found) >= selection.limit:
+            break
+    return found[: selection.limit]
 
 
 class UnitFaces:
@@ -133,6 +105,24 @@ class UnitFaces:
         self._out = out
         self._storage = open_storage(out)
         self._packed: dict[str, FileSet] = {}
+        self._known: tuple[str, set[Key]] = ("", set())
+
+    def keys(self, unit: str) -> set[Key]:
+        """All faces of a unit, and of those that it was merged with.
+
+        The file that was asked for last is not read again.
+
+        Raises:
+            FatalError: a file is damaged.
+        """
+        name = self._file_of(unit)
+        if name is None:
+            return set()
+        if self._known[0] != name:
+            with open_parquet(self._out, name) as parquet, _readable(self._out, name):
+                keys = _keys(parquet.read(columns=_COLUMNS[:3], use_threads=False))
+            self._known = (name, set(keys))
+        return self._known[1]
 
     def read(self, unit: str, inputs: set[tuple[str, int]]) -> FaceRows:
         """The faces of some inputs, in the order in which they stand.
@@ -144,14 +134,12 @@ class UnitFaces:
         Raises:
             FatalError: a file is damaged, or does not hold them.
         """
-        files = self._files_of(unit)
-        named = file_of(files, LATENTS) if files is not None else None
+        name = self._file_of(unit)
         parts: list[FaceRows] = []
-        if named is not None:
-            with open_parquet(self._out, named[0]) as parquet, _readable(self._out, named[0]):
-                keys = parquet.read(columns=_COLUMNS[:2], use_threads=False)
-                columns = (keys.column(name).to_pylist() for name in _COLUMNS[:2])
-                wanted = np.array([key in inputs for key in zip(*columns, strict=True)], np.bool_)
+        if name is not None:
+            with open_parquet(self._out, name) as parquet, _readable(self._out, name):
+                keys = _keys(parquet.read(columns=_COLUMNS[:3], use_threads=False))
+                wanted = np.array([key[:2] in inputs for key in keys], np.bool_)
                 start = 0
                 for group in range(parquet.num_row_groups):
                     end = start + parquet.metadata.row_group(group).num_rows
@@ -163,10 +151,15 @@ class UnitFaces:
         found = {key[:2] for part in parts for key in part.keys}
         if found != inputs:
             raise FatalError(
-                f"{self._storage.uri} holds {len(found)} of {len(inputs)} photographs of its unit "
-                f"{unit} that were planned; restore it, or choose another --to"
+                f"{self._storage.uri} has faces of {len(found)} instead of {len(inputs)} "
+                f"photographs of its unit {unit} that were planned; restore it"
             )
         return _joined(parts)
+
+    def _file_of(self, unit: str) -> str | None:
+        files = self._files_of(unit)
+        named = None if files is None else file_of(files, LATENTS)
+        return None if named is None else named[0]
 
     def _files_of(self, unit: str) -> FileSet | None:
         if unit not in self._packed:
@@ -191,29 +184,20 @@ def _readable(out: str, name: str) -> Iterator[None]:
         ) from error
 
 
-def _tables(out: str, columns: list[str], rows: int) -> Iterator[pa.Table]:
-    for files in read_file_sets(open_storage(out)):
-        named = file_of(files, LATENTS)
-        if named is None:
-            continue
-        with open_parquet(out, named[0]) as parquet, _readable(out, named[0]):
-            schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
-            for batch in parquet.iter_batches(rows, columns=columns, use_threads=False):
-                # Batches leave out what the file's fields say of themselves.
-                yield pa.Table.from_batches([batch]).cast(schema)
-
-
 def _rows(table: pa.Table) -> FaceRows:
     shape = latent_shape(table.schema)
     latents = table.column("latent").combine_chunks().flatten().to_numpy()
     quads = table.column("quad").combine_chunks().flatten().to_numpy()
-    names = (table.column(name).to_pylist() for name in _COLUMNS[:3])
     return FaceRows(
-        list(zip(*names, strict=True)),
+        _keys(table),
         table.column("source").to_pylist(),
         latents.reshape(-1, *shape),
         quads.reshape(-1, 4, 2),
     )
+
+
+def _keys(table: pa.Table) -> list[Key]:
+    return list(zip(*(table.column(name).to_pylist() for name in _COLUMNS[:3]), strict=True))
 
 
 def _joined(parts: Sequence[FaceRows]) -> FaceRows:

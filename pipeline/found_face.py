@@ -1,25 +1,42 @@
-"""One face of an output, as a person names it."""
+"""One face of an output, as a person names it: found in the manifest, without scanning latents."""
 
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from pipeline.face_rows import FaceRows, Key, current_faces, read_faces
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import ledger
+from pipeline.face_rows import FaceRows, UnitFaces
+from pipeline.manifest import PlanFile, damaged, read_plans
+from pipeline.storage import Storage, open_storage
+from pipeline.superseded import newest_revisions
 from restyle_core.errors import SpecError
 
 _SHOWN = 5
+_COLUMNS = ["unit", "image_id", "revision", "source"]
+_NO_MATCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """An input that may be meant."""
+
+    unit: str
+    image_id: str
+    revision: int
+    source: str
 
 
 def find_face(out: str, text: str) -> FaceRows:
-    """The row of the one face that is meant; see :func:`find_key`."""
-    (rows,) = read_faces(out, {find_key(out, text)}, 1)
-    return rows
-
-
-def find_key(out: str, text: str) -> Key:
-    """What names the one face that is meant. No latent is read.
+    """The row of the one face that is meant.
 
     Args:
         out: the output, a path or any fsspec URI.
@@ -31,33 +48,95 @@ def find_key(out: str, text: str) -> Key:
         SpecError: there is no such face, or there are several; the message names some.
         FatalError: a file is damaged.
     """
-    faces = list(current_faces(out))
+    search = _Search(out)
     named, mark, number = text.rpartition("#")
-    found = _best(faces, text, 0)
+    found, face = search.best(text, 0), 0
     # A name may itself end like the number of a face.
     if not found and mark and re.fullmatch(r"\d{1,4}", number):
-        found = _best(faces, named, int(number))
+        face = int(number)
+        found = search.best(named, face)
     if not found:
         raise SpecError(f"{out} has no face {text!r}; give a photograph's name, or * and its end")
     if len(found) > 1:
-        shown = ", ".join(sorted(source for _, source in found)[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        shown = ", ".join(sorted(each.source for each in found[:_SHOWN]))
+        more = " and others" if len(found) > _SHOWN else ""
         raise SpecError(f"{text!r} may be any of {shown}{more}; name one")
-    return found[0][0]
+    return search.row(found[0], face)
 
 
-def _best(faces: Sequence[tuple[Key, str]], name: str, number: int) -> list[tuple[Key, str]]:
-    """The faces of this number whose photographs match best: by their whole names, if any does."""
-    ranked = [(_rank(name, key, source), (key, source)) for key, source in faces]
-    ranked = [(rank, face) for rank, face in ranked if rank and face[0][2] == number]
-    best = min((rank for rank, _ in ranked), default=0)
-    return [face for rank, face in ranked if rank == best]
+class _Search:
+    """Looks through an output: through its manifest first, then into the units that may be meant.
+
+    Args:
+        out: a path or any fsspec URI.
+    """
+
+    def __init__(self, out: str) -> None:
+        self._storage = open_storage(out)
+        self._done = ledger.committed(self._storage)
+        self._newest = newest_revisions(self._storage, self._done)
+        self._faces = UnitFaces(out)
+
+    def best(self, name: str, face: int) -> list[_Input]:
+        """Inputs that match a name best and have a face of this number: all, or a few too many.
+
+        Those whose whole names match are better than those of which the last part does, and these
+        than what matches a pattern.
+        """
+        by_rank: dict[int, list[_Input]] = {}
+        for rank, each in self._matching(name):
+            by_rank.setdefault(rank, []).append(each)
+        for rank in sorted(by_rank):
+            with_face = (each for each in by_rank[rank] if self._has(each, face))
+            found = list(itertools.islice(with_face, _SHOWN + 1))
+            if found:
+                return found
+        return []
+
+    def row(self, found: _Input, face: int) -> FaceRows:
+        """The row of one face."""
+        rows = self._faces.read(found.unit, {(found.image_id, found.revision)})
+        return rows.take([number for number, key in enumerate(rows.keys) if key[2] == face])
+
+    def _matching(self, name: str) -> Iterator[tuple[int, _Input]]:
+        for file in read_plans(self._storage):
+            table = _read(self._storage, file)
+            ranks = _ranks(table, name)
+            rows = np.flatnonzero(ranks < _NO_MATCH)
+            for rank, row in zip(ranks[rows], table.take(rows).to_pylist(), strict=True):
+                each = _Input(**row)
+                if each.unit in self._done and self._stands(each):
+                    yield int(rank), each
+
+    def _stands(self, each: _Input) -> bool:
+        return self._newest.get(each.image_id, each.revision) == each.revision
+
+    def _has(self, each: _Input, face: int) -> bool:
+        return (each.image_id, each.revision, face) in self._faces.keys(each.unit)
 
 
-def _rank(name: str, key: Key, source: str) -> int:
-    last = re.split(r"/|::", source)[-1]
-    if name in (key[0], source):
-        return 1
-    if name == last:
-        return 2
-    return 3 if any(fnmatch.fnmatchcase(each, name) for each in (source, last)) else 0
+def _ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    """How well each input's name matches, the best first; :data:`_NO_MATCH` where it does not."""
+    sources = table.column("source")
+    ranks = np.full(table.num_rows, _NO_MATCH)
+    if any(sign in name for sign in "*?["):
+        matches = re.compile(fnmatch.translate(name)).match
+        hits = [bool(matches(each) or matches(_last(each))) for each in sources.to_pylist()]
+        ranks[hits] = 3
+    if "/" not in name and "::" not in name:
+        for before in ("/", "::"):
+            ranks[np.asarray(pc.ends_with(sources, pattern=before + name))] = 2
+    whole = pc.or_(pc.equal(sources, name), pc.equal(table.column("image_id"), name))
+    ranks[np.asarray(whole)] = 1
+    return ranks
+
+
+def _last(source: str) -> str:
+    return re.split(r"/|::", source)[-1]
+
+
+def _read(storage: Storage, file: PlanFile) -> pa.Table:
+    try:
+        return file.parquet.read(columns=_COLUMNS, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(storage, file.name, error) from error

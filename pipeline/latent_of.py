@@ -8,12 +8,12 @@ import numpy as np
 
 from pipeline.current import Current
 from pipeline.datasets import LATENTS
-from pipeline.found_face import find_key
+from pipeline.found_face import find_face
 from pipeline.latent_file import open_latents
 from pipeline.latent_pages import FloatArray
 from pipeline.parquet_files import file_of
 from pipeline.run_record import spec_of
-from pipeline.view.faces import Place, read_faces
+from pipeline.view.faces import Place
 from restyle_core.errors import FatalError, RejectError, SpecError
 
 
@@ -40,7 +40,7 @@ def latent_of(current: Current, what: str, model: str | None = None) -> FloatArr
     Args:
         current: the run.
         what: a ``.npy`` file with a latent; else a face of the run, as
-            :func:`pipeline.found_face.find_key` takes it; else an image file, which is inverted.
+            :func:`pipeline.found_face.find_face` takes it; else an image file, which is inverted.
         model: to invert an image with; the run's own when None.
 
     Returns:
@@ -54,13 +54,12 @@ def latent_of(current: Current, what: str, model: str | None = None) -> FloatArr
     if path.suffix == ".npy":
         return _loaded(path)
     try:
-        key = find_key(current.out, what)
+        found: FloatArray = find_face(current.out, what).latents[0]
+        return found
     except SpecError:
         if not path.is_file():
             raise
         return _inverted(current, path, model)
-    faces = read_faces(current)
-    return stored_latent(current, faces.place(faces.number_of(key)))
 
 
 def _loaded(path: Path) -> FloatArray:

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from pipeline.current import Current
 from pipeline.datasets import LATENTS
-from pipeline.face_rows import Key
 from pipeline.ledger import FileSet
 from pipeline.parquet_files import columns_of, file_of, open_parquet
 from restyle_core.metric_names import METRICS
@@ -123,14 +122,6 @@ class FaceTable:
             row["revision"],
             row["face"],
         )
-
-    def number_of(self, key: Key) -> int:
-        """The number of a face that is one of these."""
-        image_id, _, face = key
-        is_meant = pc.and_(
-            pc.equal(self.rows["image_id"], image_id), pc.equal(self.rows["face"], face)
-        )
-        return int(np.flatnonzero(np.asarray(is_meant))[0])
 
     def row(self, number: int) -> dict[str, Any]:
         """Key and source of a face."""
