@@ -40,6 +40,7 @@ from pipeline.request import Interrupted, Listener, Progress, Workers
 from pipeline.rounds import FAILURES, Execute, Rounds
 from pipeline.run_record import read_run, spec_of
 from pipeline.storage import Storage, open_storage
+from pipeline.workplace import Workplace
 from restyle_core.attributes import SCORERS
 from restyle_core.directions import Direction, directions_of
 from restyle_core.errors import SpecError
@@ -54,8 +55,10 @@ Engine = Callable[[], AbstractContextManager[Execute[EditJob]]]
 class _Account:
     """As :class:`pipeline.rounds.Account`."""
 
-    device: str
     progress: Progress = field(default_factory=lambda: Progress(0, 0, 0, 0.0))
+
+    def computed_at(self, workplace: Workplace) -> None:
+        """Nothing is recorded of it."""
 
 
 def edit(
@@ -79,7 +82,7 @@ def edit(
     job = _job_of(request, current, listener)
     target = open_storage(request.to)
     target.check_writable()
-    account = _Account(job.device)
+    account = _Account()
     with driver_lock(target, listener) as lock:
         try:
             pending = _planned(request.selection, current, target, job)

@@ -20,6 +20,7 @@ from pipeline.photographs import Photographs
 from pipeline.sink import EncodedUnit
 from pipeline.sources import SourceReader
 from pipeline.storage import open_storage
+from pipeline.workplace import Workplace
 from restyle_core.model import load_model
 
 
@@ -50,9 +51,9 @@ class UnitEditor:
         self._guard = threading.Lock()
 
     @property
-    def device(self) -> str:
-        """Where it computes."""
-        return str(self._model.device)
+    def workplace(self) -> Workplace:
+        """Where and how it computes."""
+        return Workplace.of(self._model)
 
     def __call__(self, ref: UnitRef) -> EncodedUnit:
         """Edit one unit; its rows come in the order of the inversion's.

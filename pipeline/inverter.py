@@ -22,6 +22,7 @@ from pipeline.micro_batches import MicroBatches
 from pipeline.rows import IMAGE_FORMAT, Batch, FloatArray
 from pipeline.settings import ResolvedSettings
 from pipeline.sink import EncodedUnit
+from pipeline.workplace import Workplace
 from restyle_core.bootstrapping import check_compatible, invert_bootstrapped
 from restyle_core.errors import FatalError
 from restyle_core.inversion import Inversion, invert
@@ -75,9 +76,9 @@ class Inverter:
         self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
 
     @property
-    def device(self) -> str:
-        """Where it computes."""
-        return str(self.model.device)
+    def workplace(self) -> Workplace:
+        """Where and how it computes by now."""
+        return Workplace.of(self.model, self.batch_size)
 
     def __call__(self, aligned: AlignedUnit) -> EncodedUnit:
         """Invert one unit; its rows come in the order of its inputs.
@@ -114,7 +115,24 @@ class Inverter:
         self._encoders.shutdown()
 
     def _invert(self, crops: Sequence[Crop]) -> list[_Face]:
-        """A batch, in the one thread that computes."""
+        """A batch, in the one thread that computes; in parts where a GPU has not the memory.
+
+        Raises:
+            FatalError: it has not even that for one face.
+        """
+        faces = self._computed_together(crops)
+        if faces is not None:
+            return faces
+        if len(crops) == 1:
+            raise FatalError(f"one face does not fit into the free memory of {self.model.device}")
+        # Batches to come are no larger, whatever else has taken the memory.
+        self.batch_size = self._batches.size = (len(crops) + 1) // 2
+        torch.cuda.empty_cache()
+        parts = (crops[: self.batch_size], crops[self.batch_size :])
+        return [face for part in parts for face in self._invert(part)]
+
+    def _computed_together(self, crops: Sequence[Crop]) -> list[_Face] | None:
+        """A batch; None where a GPU has not the memory for it."""
         started = time.perf_counter()
         # It holds for the thread that calls it.
         torch.set_num_threads(self._threads)
@@ -132,11 +150,9 @@ class Inverter:
                 batch_size=len(crops),
                 eight_bit=True,
             )
-        except torch.OutOfMemoryError as error:
-            raise FatalError(
-                f"{len(crops)} faces at once do not fit into the memory of the GPU; give a "
-                "smaller --batch-size"
-            ) from error
+        except torch.OutOfMemoryError:
+            # What it was at is let go when this returns, and not while the error is held.
+            return None
         faces = list(self._faces(pixels, result, time.perf_counter() - started))
         self._computed()
         return faces

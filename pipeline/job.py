@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.ledger import UnitRecord
 from pipeline.settings import ResolvedSettings
+from pipeline.workplace import Workplace
 from restyle_core.errors import FatalError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Receipt:
         error: why it is not, in one line.
         fatal: no unit will fare better.
         trace: the whole story of the error.
-        device: where it was computed.
+        workplace: where and how it was computed, unless it failed.
     """
 
     unit: str
@@ -59,7 +60,7 @@ class Receipt:
     error: str = ""
     fatal: bool = False
     trace: str = ""
-    device: str = ""
+    workplace: Workplace | None = None
 
 
 def failure(unit: str, error: Exception, *, fatal: bool = False) -> Receipt:

@@ -22,6 +22,9 @@ class MicroBatches(Generic[Item, Result]):
         compute: makes one result of each item; only ever called by one thread, the same one.
         size: most items in a batch.
         ahead: results that may wait to be taken before nothing more is computed.
+
+    Attributes:
+        size: most items in a batch from now on.
     """
 
     def __init__(
@@ -31,7 +34,7 @@ class MicroBatches(Generic[Item, Result]):
         ahead: int | None = None,
     ) -> None:
         self._compute = compute
-        self._size = size
+        self.size = size
         self._ahead = 2 * size if ahead is None else ahead
         self._changed = threading.Condition()
         self._waiting: deque[_Order[Item, Result]] = deque()
@@ -98,7 +101,7 @@ class MicroBatches(Generic[Item, Result]):
             if self._closed:
                 return None
             parts: list[_Part[Item, Result]] = []
-            room = self._size
+            room = self.size
             while room and self._waiting:
                 order = self._waiting[0]
                 items = order.items[order.begun : order.begun + room]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 
 from pipeline.planner import Planned
 from pipeline.preparation import Preparation
@@ -26,6 +27,7 @@ from pipeline.run_record import (
 )
 from pipeline.storage import absolute_path
 from pipeline.summary import Summary
+from pipeline.workplace import Workplace
 from restyle_core.config import embedded_models, find_model
 from restyle_core.errors import RestyleError
 
@@ -36,6 +38,7 @@ class Recorder:
     Attributes:
         device: where it computes; filled in when that is known.
         kernels: by which operators; the same.
+        workplaces: of the workers, as they said.
         planned: what planning came to; the same.
         progress: how far it is.
     """
@@ -43,6 +46,7 @@ class Recorder:
     def __init__(self, request: Request, prepared: Preparation, command: Command) -> None:
         self.device = request.device
         self.kernels = ""
+        self.workplaces: list[Workplace] = []
         self.planned = Planned()
         self.progress = Progress(0, 0, 0, 0.0)
         self._request = request
@@ -56,6 +60,14 @@ class Recorder:
     def seconds(self) -> float:
         """Wall time since the run began."""
         return time.perf_counter() - self._began
+
+    def computed_at(self, workplace: Workplace) -> None:
+        """A unit was computed there."""
+        if workplace in self.workplaces:
+            return
+        self.workplaces.append(workplace)
+        self.device = _different(each.device for each in self.workplaces)
+        self.kernels = _different(each.kernels for each in self.workplaces)
 
     def save(self, state: State, summary: Summary, error: str | None = None) -> None:
         """Write both records as things stand."""
@@ -99,6 +111,7 @@ class Recorder:
             dtype=settings.dtype,
             dtype_reason=prepared.dtype_reason,
             kernels=self.kernels,
+            workers=self.workplaces,
             steps=settings.steps,
             reconstructions=settings.reconstructions,
             metrics=list(settings.metrics),
@@ -124,6 +137,10 @@ class Recorder:
             images_per_second=round(done / seconds, 3) if done else None,
             stages=summary.seconds,
         )
+
+
+def _different(values: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(values))
 
 
 def _full(spec: str) -> str:

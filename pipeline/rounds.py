@@ -14,6 +14,7 @@ from pipeline.lock import DriverLock
 from pipeline.manifest import UnitRef
 from pipeline.request import Listener, Progress
 from pipeline.storage import Storage
+from pipeline.workplace import Workplace
 from restyle_core.errors import FatalError, RestyleError
 
 J = TypeVar("J", Job, EditJob)
@@ -36,12 +37,13 @@ class Account(Protocol):
     """Is kept up to date while a run goes on.
 
     Attributes:
-        device: where it computes.
         progress: how far it is.
     """
 
-    device: str
     progress: Progress
+
+    def computed_at(self, workplace: Workplace) -> None:
+        """A unit was computed there."""
 
 
 class Rounds:
@@ -112,7 +114,8 @@ class Rounds:
                 if receipt.record is None:
                     failures[receipt.unit] = receipt
                 else:
-                    self._account.device = receipt.device
+                    if receipt.workplace is not None:
+                        self._account.computed_at(receipt.workplace)
                     self._advance(receipt.record)
         except RestyleError:
             raise

@@ -20,6 +20,7 @@ from pipeline.request import InputFormat, Request
 from pipeline.settings import ResolvedSettings
 from pipeline.storage import Storage, shown_uri
 from pipeline.summary import Summary
+from pipeline.workplace import Workplace
 
 NAME = "run.json"
 
@@ -125,6 +126,7 @@ class RunRecord(BaseModel):
         dtype: what it was computed in.
         dtype_reason: why.
         kernels: by which of the generator's operators, and why.
+        workers: where and how the workers of the run computed, each way once.
         steps: refinement steps.
         reconstructions: which were kept.
         metrics: which were measured.
@@ -152,6 +154,7 @@ class RunRecord(BaseModel):
     dtype: str
     dtype_reason: str
     kernels: str = ""
+    workers: list[Workplace] = []
     steps: int
     reconstructions: str
     metrics: list[str]

@@ -17,6 +17,7 @@ from pipeline.job import Job, Receipt, failure
 from pipeline.manifest import PlanReader, UnitRef
 from pipeline.sink import EncodedUnit, write_unit
 from pipeline.storage import open_storage
+from pipeline.workplace import Workplace
 from restyle_core.allocator import keep_freed_memory
 from restyle_core.errors import RestyleError, TransientError
 
@@ -59,8 +60,8 @@ class Computation(Protocol[V]):
     """What makes a unit's rows, with a model in memory. Several threads may call it."""
 
     @property
-    def device(self) -> str:
-        """Where it computes."""
+    def workplace(self) -> Workplace:
+        """Where and how it computes by now."""
 
     def __call__(self, unit: V, /) -> EncodedUnit:
         """All rows of a unit."""
@@ -105,7 +106,7 @@ class ComputeStage(ABC, Generic[J, U]):
                 # Ray repeats a unit when its receipt was lost, with its worker or its worker's
                 # node. Whoever wrote the files again and died of it would belie the entry.
                 self._attempts.end(name)
-                return Receipt(name, record, device=self._compute.device)
+                return Receipt(name, record, workplace=self._compute.workplace)
             failed = self._attempts.failed(name)
             with self._admission.admitted(alone=failed >= ALONE_FROM):
                 return self._try(name, unit, failed)
@@ -143,7 +144,7 @@ class ComputeStage(ABC, Generic[J, U]):
                 self._attempts.take_back(name, failed)
             raise
         self._attempts.end(name)
-        return Receipt(name, record, device=self._compute.device)
+        return Receipt(name, record, workplace=self._compute.workplace)
 
 
 class InvertStage(ComputeStage[Job, AlignedUnit]):

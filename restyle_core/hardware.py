@@ -83,14 +83,14 @@ def choose_dtype(dtype: str, device: torch.device) -> tuple[torch.dtype, str]:
         SpecError: an unknown name, or bfloat16 on a GPU that has none.
     """
     if dtype == "bf16" and device.type == "cuda" and _bf16_support(device) is None:
-        raise SpecError(f"{_cuda_name(device)} does not multiply bfloat16; use --dtype fp32")
+        raise SpecError(f"{gpu_name(device)} does not multiply bfloat16; use --dtype fp32")
     if dtype in DTYPES:
         return DTYPES[dtype], f"{dtype}: asked for"
     if dtype != "auto":
         raise SpecError(f"dtype {dtype!r} is unknown; use auto, {' or '.join(DTYPES)}")
     support = _bf16_support(device)
     if support is None:
-        where = "this cpu" if device.type == "cpu" else _cuda_name(device)
+        where = "this cpu" if device.type == "cpu" else gpu_name(device)
         return torch.float32, f"fp32: no bf16 instructions on {where}"
     return torch.bfloat16, f"bf16: {support}"
 
@@ -98,12 +98,13 @@ def choose_dtype(dtype: str, device: torch.device) -> tuple[torch.dtype, str]:
 def _bf16_support(device: torch.device) -> str | None:
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device) >= _CUDA_BF16
-        return _cuda_name(device) if capable else None
+        return gpu_name(device) if capable else None
     capabilities = torch.cpu.get_capabilities()
     return next((name for name in _CPU_BF16 if capabilities.get(name)), None)
 
 
-def _cuda_name(device: torch.device) -> str:
+def gpu_name(device: torch.device) -> str:
+    """As the driver calls it."""
     return torch.cuda.get_device_name(device)
 
 

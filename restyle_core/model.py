@@ -187,6 +187,18 @@ class Model:
         return self.generator.config.style_dim
 
     @property
+    def gpu_name(self) -> str:
+        """Of the GPU that this computes on; empty for a CPU."""
+        return hardware.gpu_name(self.device) if self.device.type == "cuda" else ""
+
+    @property
+    def graph_problem(self) -> str:
+        """Why steps on a GPU are not replayed from recordings; empty where they are."""
+        if self.device.type != "cuda":
+            return ""
+        return self._graphs.problem if self._graphs else "switched off"
+
+    @property
     def iterative(self) -> bool:
         """Whether the encoder refines, as opposed to working in a single pass."""
         return self.encoder.in_channels == 6

@@ -65,7 +65,7 @@ def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
             except FatalError as error:
                 yield Receipt(unit.name, error=str(error), fatal=True)
             else:
-                yield Receipt(unit.name, record, device="cpu")
+                yield Receipt(unit.name, record, workplace=invert.workplace)
     finally:
         align.close()
         invert.close()

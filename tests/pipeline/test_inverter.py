@@ -99,7 +99,36 @@ def test_units_that_share_batches_are_as_if_alone(
     assert len(set(batches[1])) > 1
 
 
-def test_too_many_faces_for_a_gpu_are_the_users_matter(
+@pytest.mark.parametrize(
+    ("fit", "tried", "left"), [(4, [4, 1], 4), (1, [4, 2, 1, 1, 2, 1, 1, 1], 1)]
+)
+def test_a_batch_that_a_gpu_has_no_memory_for_is_computed_in_parts(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, fit: int, tried: list[int], left: int
+) -> None:
+    sizes = []
+    original = module.invert
+
+    def small(model: Any, images: Any, **options: Any) -> Any:
+        sizes.append(len(images))
+        if len(images) > fit:
+            raise module.torch.OutOfMemoryError("CUDA out of memory")
+        return original(model, images, **options)
+
+    whole = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
+    expected = whole(unit("a"))
+    whole.close()
+    monkeypatch.setattr(module, "invert", small)
+    inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
+    assert inverter.workplace.batch_size == 4
+    assert_same(inverter(unit("a")), expected)
+    assert sizes == tried
+    assert inverter.workplace.batch_size == left
+    assert_same(inverter(unit("a")), expected)
+    assert max(sizes[len(tried) :]) == left
+    inverter.close()
+
+
+def test_a_face_that_a_gpu_has_no_memory_for_ends_the_run(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_large(*_: object, **__: object) -> None:
@@ -107,7 +136,7 @@ def test_too_many_faces_for_a_gpu_are_the_users_matter(
 
     monkeypatch.setattr(module, "invert", too_large)
     inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
-    with pytest.raises(FatalError, match=r"4 faces at once .* --batch-size"):
+    with pytest.raises(FatalError, match="one face does not fit into the free memory of cpu"):
         inverter(unit("a"))
     inverter.close()
 

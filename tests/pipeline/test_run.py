@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
@@ -24,6 +25,7 @@ from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.status import read_status
 from pipeline.verify import verify
+from pipeline.workplace import Workplace
 from restyle_core.errors import CheckpointError, FatalError, SpecError
 from restyle_core.model import load_model
 from tests.pipeline import in_process
@@ -122,6 +124,15 @@ def test_a_run_accounts_for_every_input(request_of: Callable[..., Request], tmp_
     assert (record["steps"], record["reconstructions"], record["metrics"]) == (2, "last", ["l2"])
     assert (record["dtype"], record["device"]) == ("fp32", "cpu")
     assert record["kernels"].startswith("native: ")
+    (worker,) = record["workers"]
+    assert worker == {
+        "device": "cpu",
+        "gpu": "",
+        "dtype": "float32",
+        "kernels": record["kernels"],
+        "batch_size": 32,
+        "graphs": "",
+    }
     assert record["versions"]["torch"].startswith("2.")
     assert record["settings"]["model_fingerprint"] == record["model"]["fingerprint"]
     steps = pd.read_parquet(tmp_path / "out" / "steps")
@@ -225,6 +236,20 @@ def test_an_interrupted_run_continues(request_of: Callable[..., Request], tmp_pa
     assert "14 inputs in 2 units are not done" in problem
     assert run(request_of())[0].images == 14
     assert verify(str(tmp_path / "out")).problems == []
+
+
+def test_workers_say_for_themselves_how_they_computed(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    def elsewhere(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+        for number, receipt in enumerate(in_process.run_units(job, units)):
+            at = Workplace("cuda", "H100" if number else "A100", "float32", "native: nvcc", 16)
+            yield dataclasses.replace(receipt, workplace=at)
+
+    run(request_of(), elsewhere)
+    record = json.loads((tmp_path / "out" / "run.json").read_bytes())
+    assert [worker["gpu"] for worker in record["workers"]] == ["A100", "H100"]
+    assert (record["device"], record["kernels"]) == ("cuda", "native: nvcc")
 
 
 def test_units_that_fail_are_tried_again_and_then_given_up(
