@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 Rows = npt.NDArray[np.int64]
 
@@ -21,8 +23,8 @@ class Interval:
 
     Attributes:
         value: of the images as they are.
-        low: the 2.5th percentile.
-        high: the 97.5th percentile.
+        low: the 2.5th percentile; NaN where some resample has no such figure.
+        high: the 97.5th percentile; NaN likewise.
     """
 
     value: float
@@ -31,6 +33,8 @@ class Interval:
 
     def show(self, format_spec: str = "+.4f") -> str:
         """``-0.0034 (-0.0036 to -0.0032)``, every number by the same format."""
+        if math.isnan(self.low):
+            return f"{self.value:{format_spec}} (none)"
         return f"{self.value:{format_spec}} ({self.low:{format_spec}} to {self.high:{format_spec}})"
 
 
@@ -46,13 +50,16 @@ def over_images(count: int, statistic: Callable[[Rows], float], seed: int = 0) -
         seed: of the resampling.
     """
     rows = np.arange(count)
-    found = bootstrap(
-        (rows,),
-        statistic,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    with warnings.catch_warnings():
+        # NaN says it.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap(
+            (rows,),
+            statistic,
+            n_resamples=RESAMPLES,
+            confidence_level=LEVEL,
+            vectorized=False,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     return Interval(float(statistic(rows)), float(found.low), float(found.high))

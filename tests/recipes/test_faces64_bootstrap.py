@@ -39,3 +39,5 @@ def test_differences_are_paired_and_relative_to_the_second() -> None:
 def test_an_interval_is_shown_by_one_format() -> None:
     found = over_images(5, lambda rows: 1.0)
     assert found.show("+.1f") == "+1.0 (+1.0 to +1.0)"
+    sometimes = over_images(5, lambda rows: 1.0 if len(set(rows)) > 3 else float("nan"))
+    assert sometimes.show("+.1f") == "+1.0 (none)"

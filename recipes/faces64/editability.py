@@ -1,0 +1,157 @@
+"""Which of two encoders' latents take an edit better: identity kept at equal change.
+
+Both invert the same held-out photographs and are edited along one direction at several strengths.
+An edit of one strength changes two encoders' pictures by different amounts, so that identities at
+equal strengths say nothing; they are read where both have changed the attribute by the same.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from recipes.faces64.bootstrap import Rows, over_images
+from recipes.faces64.features import embeddings
+from restyle_core.attributes import measure
+from restyle_core.directions import Direction, find_direction
+from restyle_core.editing import apply, parse_strengths
+from restyle_core.inversion import invert
+from restyle_core.model import load_model
+from restyle_core.preprocessing import to_pictures
+from restyle_core.training.crops import CropSet
+
+Floats = npt.NDArray[np.float64]
+
+IDENTITIES = {"reconstruction": "its own reconstruction", "photograph": "the photograph"}
+"""What an edited picture's identity is compared with."""
+
+_BATCH = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """What edits of several strengths did to N photographs.
+
+    Attributes:
+        strengths: [S], ascending; one of them is 0.
+        scores: [N, S] of the attribute; NaN where dlib found no face.
+        kept: by name of :data:`IDENTITIES` [N, S], similarity of the embeddings.
+    """
+
+    strengths: Floats
+    scores: Floats
+    kept: dict[str, Floats]
+
+    def reached(self, change: float, rows: Rows) -> float:
+        """At which strength the mean score of some photographs has changed by so much; or NaN.
+
+        Args:
+            change: above or below that of strength 0.
+            rows: which photographs.
+        """
+        means = self.scores[rows].mean(axis=0)
+        means -= means[self.strengths == 0]
+        # np.interp takes what it looks up in ascending order.
+        return float(
+            np.interp(change, np.maximum.accumulate(means), self.strengths, np.nan, np.nan)
+        )
+
+    def kept_at(self, change: float, name: str, rows: Rows) -> float:
+        """Their mean identity at that strength."""
+        means = self.kept[name][rows].mean(axis=0)
+        return float(np.interp(self.reached(change, rows), self.strengths, means))
+
+
+def edit(model: str, held: Tensor, direction: Direction, strengths: Floats) -> Edits:
+    """Invert and edit photographs, and measure the pictures.
+
+    Args:
+        model: with its encoder.
+        held: [N, S, S, 3] uint8, aligned.
+        direction: its name is that of the attribute to score.
+        strengths: ascending, with 0.
+    """
+    loaded = load_model(model, dtype="fp32", device="cpu")
+    inverted = invert(loaded, held, 5 if loaded.iterative else 1, latents="last", batch_size=_BATCH)
+    latents, photographs = inverted.latents[:, -1], loaded.preprocess(held)
+    against = {
+        "reconstruction": _directions(inverted.image),
+        "photograph": _directions(photographs),
+    }
+    kept: dict[str, list[Floats]] = {name: [] for name in IDENTITIES}
+    pictures: list[Image.Image] = []
+    for strength in strengths:
+        with torch.inference_mode():
+            images = loaded.synthesize(apply(latents, direction, float(strength)))
+        pictures += to_pictures(images)
+        edited = _directions(images)
+        for name, target in against.items():
+            kept[name].append((edited * target).sum(axis=1))
+    scores = scores_of(pictures, direction.name).reshape(len(strengths), -1).T
+    return Edits(strengths, scores, {name: np.stack(each, axis=1) for name, each in kept.items()})
+
+
+def _directions(images: Tensor) -> Floats:
+    """Embeddings [N, 128] at length 1 of aligned images [N, 3, S, S], clamped as when saved."""
+    found = embeddings(images.clamp(-1, 1))
+    unit: Floats = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return unit
+
+
+def scores_of(pictures: list[Image.Image], attribute: str, processes: int = 2) -> Floats:
+    """[N], NaN where dlib finds no face."""
+    parts = [pictures[first : first + _BATCH] for first in range(0, len(pictures), _BATCH)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return np.concatenate([part[attribute] for part in pool.imap(measure, parts)]).astype(float)
+
+
+def main(
+    first: str = typer.Argument("faces64:restyle-e4e"),
+    second: str = typer.Argument("faces64:restyle-psp"),
+    held_out: Path = typer.Option(help="Crops that no training saw."),
+    direction: str = typer.Option("smile", help="One that landmarks can score: smile, pose."),
+    changes: str = typer.Option("-0.2,-0.1,0.1,0.2", help="Of the score, to compare at."),
+    strengths: str = typer.Option("-3..3/9", help="To edit with; 0 is among them."),
+    images: int = 200,
+) -> None:
+    """Identity kept by two encoders' edits where both have changed an attribute equally.
+
+    The intervals are bootstrapped over the photographs whose face dlib finds in every edit of both;
+    in each resample the strengths are found anew.
+    """
+    held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
+    amounts = np.array(sorted(parse_strengths(strengths)))
+    chosen = find_direction(direction, first)
+    both = [edit(model, held, chosen, amounts) for model in (first, second)]
+    found = np.flatnonzero(np.isfinite(np.concatenate([each.scores for each in both], 1)).all(1))
+    table = Table(
+        title=f"{direction}: {first} against {second}, {len(found)} of {len(held)} photographs"
+    )
+    for name in ("change", "strengths", "compared with", "first", "second", "difference"):
+        table.add_column(name, justify="right")
+    for change in map(float, changes.split(",")):
+        at = [each.reached(change, found) for each in both]
+        for name, label in IDENTITIES.items():
+
+            def gain(rows: Rows, change: float = change, name: str = name) -> float:
+                a, b = (each.kept_at(change, name, found[rows]) for each in both)
+                return a - b
+
+            means = [f"{each.kept_at(change, name, found):.4f}" for each in both]
+            difference = over_images(len(found), gain).show()
+            table.add_row(f"{change:+}", f"{at[0]:.2f}, {at[1]:.2f}", label, *means, difference)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
