@@ -20,7 +20,7 @@ from tests.pipeline import in_process
 IMAGES = 64
 """In units of eight: eight units."""
 
-STRENGTHS = np.linspace(-3, 3, 32)
+STRENGTHS = np.linspace(-3, 3, 48)
 STYLES = slice(1, 4)
 
 
@@ -40,7 +40,7 @@ def test_any_kill_then_the_same_command_then_verify(tmp_path: Path, tiny_model: 
     direction = Direction.of(vector, About(name="any", kind="sefa", scale=2, layers=(1, 2, 3)))
     command = [
         *("edit", out, "--to", edits, "--direction", direction.save(tmp_path)),
-        *("--strength=-3..3/32", "--no-score", "--device", "cpu", "--invert-actors", "1:2"),
+        *("--strength=-3..3/48", "--no-score", "--device", "cpu", "--invert-actors", "1:2"),
     ]
 
     # The driver, as soon as a unit is committed; its workers end with it.
@@ -62,7 +62,7 @@ def test_any_kill_then_the_same_command_then_verify(tmp_path: Path, tiny_model: 
             worker.kill()
         code, printed, error = job.end()
     assert code == 0, error
-    assert f"{IMAGES} faces, 32 edits each" in printed
+    assert f"{IMAGES} faces, 48 edits each" in printed
     done = entries(edits)
     assert len(done) == IMAGES // 8
     assert {name: done[name] for name in first} == first
