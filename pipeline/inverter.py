@@ -184,7 +184,8 @@ class Inverter:
         if result.reconstructions is None:
             return []
         inputs = to_bytes(preprocess(pixels, self.model.config.image_size))
-        return [inputs.numpy(), *(each.numpy() for each in result.reconstructions.unbind(1))]
+        stacks = (inputs, *result.reconstructions.unbind(1))
+        return [stack.permute(0, 2, 3, 1).numpy() for stack in stacks]
 
 
 @dataclass(frozen=True, eq=False)

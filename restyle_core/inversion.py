@@ -27,8 +27,7 @@ class Inversion:
 
     Attributes:
         latents: [B, steps, n_styles, style_dim] float32, or [B, 1, ...] for the last step only.
-        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or
-            [B, steps or 1, H, W, 3] uint8.
+        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or uint8.
         metrics: [B, steps] float32 for each metric's name, at the encoder's size.
         deltas: [B, steps] float32, mean absolute change against the image before.
         heatmaps: [B, steps, h, w] float32, the change of each pixel at the encoder's size.
@@ -91,7 +90,7 @@ def invert(
         tolerance: stop refining an image once a step changes its pixels by less than this on
             average; images are in [-1, 1], and 0 never stops.
         batch_size: images in work at once; what suits the model and its device when None.
-        eight_bit: keep reconstructions as they are saved; on a GPU they are made so there.
+        eight_bit: keep reconstructions in uint8, as they are saved.
 
     Returns:
         An :class:`Inversion` on the CPU.

@@ -64,7 +64,7 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
     Returns:
         B RGB pictures.
     """
-    return [_picture(pixels) for pixels in to_bytes(images).cpu().numpy()]
+    return [_picture(pixels) for pixels in to_bytes(images).cpu().permute(0, 2, 3, 1).numpy()]
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -74,10 +74,9 @@ def to_bytes(images: Tensor) -> Tensor:
         images: [..., 3, h, w], about [-1, 1]; what lies outside is clipped.
 
     Returns:
-        [..., h, w, 3] uint8 on the same device, with the channels first in memory.
+        The same shape in uint8, on the same device.
     """
-    scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return scaled.movedim(-3, -1)
+    return images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
 
 
 def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:

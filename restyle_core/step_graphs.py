@@ -103,11 +103,15 @@ class CudaRecorder:
                 function(*places)
             current.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            # Other threads may go on using the GPU meanwhile.
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
-            ):
-                outputs = function(*places)
+            try:
+                # Other threads may go on using the GPU meanwhile.
+                with torch.cuda.graph(
+                    graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
+                ):
+                    outputs = function(*places)
+            finally:
+                # Torch leaves this thread in the other stream when a recording fails.
+                torch.cuda.set_stream(current)
 
         def replay() -> None:
             with torch.cuda.device(self._device):

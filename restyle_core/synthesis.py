@@ -180,11 +180,14 @@ class _Convolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, in, rows + 2, W] -> [B, out, rows, W]; transposed [B, out, 2 rows + 5, 2 W + 1]."""
+        y: Tensor
         if not self._packed:
             if self._transposed:
-                return F.conv_transpose2d(x, self._weight, stride=2)
-            return F.conv2d(x, self._weight, padding=(0, 1))
-        y: Tensor
+                y = F.conv_transpose2d(x, self._weight, stride=2)
+            else:
+                y = F.conv2d(x, self._weight, padding=(0, 1))
+            # As cuDNN gives it; a GPU without cuDNN does not, and what comes next knows no strides.
+            return y.contiguous(memory_format=torch.channels_last)
         if self._transposed:
             y = torch.ops.mkldnn._convolution_transpose_pointwise(
                 x, self._weight, None, [0, 0], [0, 0], [2, 2], [1, 1], 1, "none", [], ""

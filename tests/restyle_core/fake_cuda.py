@@ -84,12 +84,26 @@ def fake_model(kind: EncoderKind, size: int, image_size: int, dtype: torch.dtype
     return Model(parts, hardware.Placement(DEVICE, dtype, "for a test"))
 
 
+def _readable(func: Any, args: Sequence[Any]) -> bool:
+    """Whether the kernels of inference, which know no strides, read what they are given."""
+    if str(func) not in ("restyle.blur_layer.default", "restyle.colour_layer.default"):
+        return True
+    x, y, *rest = args
+    rows = y is None or y.stride()[1:] == (1, y.shape[3] * y.shape[1], y.shape[1])
+    return (
+        bool(x.is_contiguous(memory_format=torch.channels_last))
+        and rows
+        and all(each.is_contiguous() for each in rest if isinstance(each, Tensor))
+    )
+
+
 class Watch(TorchDispatchMode):
     """What is called, what stood in the way of a GPU, and how much memory was alive at once.
 
     Attributes:
         called: names of the operators.
-        strange: calls that would make a GPU wait, or that compute elsewhere.
+        strange: calls that would make a GPU wait, that compute elsewhere, or read what is not
+            where they look for it.
         peak: most bytes of tensors made since this began that lived at the same time.
     """
 
@@ -110,7 +124,8 @@ class Watch(TorchDispatchMode):
         made = [each for each in tree_leaves(result) if isinstance(each, Tensor)]
         # A number may be a CPU's: it goes with the call.
         elsewhere = [each for each in (*given, *made) if each.device != DEVICE and each.ndim]
-        if elsewhere or "_local_scalar_dense" in str(func) or "mkldnn" in str(func):
+        waits = "_local_scalar_dense" in str(func) or "mkldnn" in str(func)
+        if elsewhere or waits or not _readable(func, args):
             self.strange.append(f"{func} of {[str(each.device) for each in (*given, *made)]}")
         for each in made:
             self._count(each)

@@ -263,9 +263,8 @@ def test_images_in_eight_bits_are_those_that_are_saved(model: Model, kept: Any) 
     assert exact is not None
     assert saved is not None
     assert saved.dtype == torch.uint8
-    assert saved.shape == (*exact.shape[:2], 32, 32, 3)
     grey = (exact.clamp(-1, 1) + 1) * 127.5
-    assert (saved.permute(0, 1, 4, 2, 3) - grey).abs().max() <= 0.501
+    assert (saved - grey).abs().max() <= 0.501
 
 
 def test_going_on_equals_never_having_stopped(model: Model) -> None:
