@@ -31,7 +31,7 @@ from pipeline.edit_summary import summarise
 from pipeline.face_rows import Selection
 from pipeline.job import Receipt
 from pipeline.lock import driver_lock
-from pipeline.manifest import UnitRef, read_units
+from pipeline.manifest import UnitRef, plan_names, read_units
 from pipeline.model_identity import ModelIdentity, identify
 from pipeline.parquet_files import open_parquet
 from pipeline.placement import PLAIN, choose, operators
@@ -81,6 +81,10 @@ def edit(
     current = read_current(request.out)
     job = _job_of(request, current, listener)
     target = open_storage(request.to)
+    if ledger.read_settings(target) is not None or (
+        find_settings(target) is None and plan_names(target)
+    ):
+        raise SpecError(f"{target.uri} holds an inversion; choose another --to")
     target.check_writable()
     account = _Account()
     with driver_lock(target, listener) as lock:
@@ -105,19 +109,19 @@ def _planned(
     selection: Selection, current: Current, target: Storage, job: EditJob
 ) -> dict[str, UnitRef]:
     """Bring the manifest of the edits up to date; what is to be done."""
-    earlier = find_settings(target)
-    if earlier is not None:
+    earlier, done = find_settings(target), ledger.committed(target)
+    if earlier is not None and (done or target.sizes(FOLDER)):
         check_same(target, job.settings, earlier)
 
     def bind() -> None:
-        if earlier is None:
+        if earlier != job.settings:
             write_settings(target, job.settings)
 
     shape = _latent_shape(current)
     most = faces_together(shape[0], len(job.settings.combinations))
     if not EditPlanner(current, target, most, bind).plan(selection):
         raise SpecError(f"{current.storage.uri} holds no face that was asked for")
-    done = ledger.committed(target)
+    bind()
     return {unit.name: unit for unit in read_units(target) if unit.name not in done}
 
 

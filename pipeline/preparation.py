@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline import ledger
 from pipeline.datasets import DATASETS
+from pipeline.edit_settings import find_settings
 from pipeline.job import Job
 from pipeline.model_identity import ModelIdentity, identify
 from pipeline.placement import choose
@@ -51,6 +52,8 @@ def prepare(request: Request) -> Preparation:
         FatalError: something cannot be read.
     """
     storage = open_storage(request.out)
+    if find_settings(storage) is not None:
+        raise SpecError(f"{storage.uri} holds edits; choose another --out")
     model = identify(request.settings.model)
     earlier = ledger.read_settings(storage)
     committed = ledger.committed(storage)

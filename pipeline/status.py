@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline import ledger
+from pipeline.edit_settings import find_settings
 from pipeline.manifest import read_units
 from pipeline.report import NAME as REPORT
 from pipeline.run_record import RunRecord, read_run
@@ -52,9 +53,13 @@ def settings_of(storage: Storage) -> ResolvedSettings:
     """The settings of an output that must exist.
 
     Raises:
-        SpecError: there is no output at this place.
+        SpecError: there is no output at this place, or one of edits.
     """
     settings = ledger.read_settings(storage)
+    if settings is None and find_settings(storage) is not None:
+        raise SpecError(
+            f"{storage.uri} holds edits, which restyle status, verify and query take; correct OUT"
+        )
     if settings is None and (units := read_units(storage)):
         images = sum(unit.images for unit in units)
         raise SpecError(

@@ -33,7 +33,7 @@ from pipeline.storage import open_storage
 from restyle_core import Model, decode_image, load_model
 from restyle_core.attributes import measure
 from restyle_core.directions import About, Direction, find_direction
-from restyle_core.errors import SpecError
+from restyle_core.errors import FatalError, SpecError
 from restyle_core.paste_back import paste_back, soft_mask
 from restyle_core.preprocessing import to_pictures
 from tests.inverted import NAMES
@@ -372,6 +372,54 @@ def test_other_settings_are_refused(
     with pytest.raises(SpecError, match=words):
         edit(request)
     assert {path: path.read_bytes() for path in Path(smiles.to).rglob("*.parquet")} == before
+
+
+def test_edits_and_inversions_do_not_mix(smiles: EditRequest, inverted: Path) -> None:
+    def files() -> dict[Path, int]:
+        roots = (inverted / "out", Path(smiles.to))
+        return {path: path.stat().st_mtime_ns for root in roots for path in root.rglob("*")}
+
+    before = files()
+    with pytest.raises(SpecError, match="holds an inversion; choose another --to"):
+        edit(replace(smiles, to=smiles.out))
+    with pytest.raises(SpecError, match="holds edits; choose another --out"):
+        invert_images(Request(str(inverted / "photos"), smiles.to, InversionSettings()))
+    for command in (compact, lambda out: edit(replace(smiles, out=out))):
+        with pytest.raises(
+            SpecError, match="holds edits, which restyle status, verify and query take"
+        ):
+            command(smiles.to)
+    assert files() == before
+
+
+def test_latents_that_are_gone_meanwhile_are_told_in_a_line(
+    request_of: Callable[..., EditRequest],
+    inverted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(inverted / "out", out)
+    request = request_of(score=False, out=str(out))
+
+    def interrupted(self: Editor, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as planned_only:
+        planned_only.setattr(Editor, "__call__", interrupted)
+        with pytest.raises(Interrupted):
+            edit(request)
+    (path,) = (out / "latents").iterdir()
+    whole = path.read_bytes()
+    path.unlink()
+    with pytest.raises(FatalError, match=r"cannot read .*latents/part-.*restyle verify"):
+        edit(request)
+    path.write_bytes(whole)
+    # Nothing depends on the settings yet, so that they may still be others.
+    edit(replace(request, truncation=0.5))
+    assert problems_of(request) == []
+    with pytest.raises(SpecError, match=r"other settings \(truncation\)"):
+        edit(request)
 
 
 def test_a_photograph_that_is_gone_or_changed_is_told(inverted: Path, tmp_path: Path) -> None:
