@@ -66,6 +66,13 @@ def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -
     again = run(*common, "--strength", "-3", "--strength", "0,2", "--layers", "0-1", "--layers",
                 "all", "--to", tmp_path / "two")  # fmt: skip
     assert "0 photographs in this run" in again
+    state = CliRunner().invoke(app, ["status", str(tmp_path / "two")]).stdout
+    assert "2 of 2 accounted for" in state
+    assert "2 faces, 2 edits each" in state
+    # The same table as at the end of the run.
+    assert state.splitlines()[-3:] == again.splitlines()[-3:]
+    proof = CliRunner().invoke(app, ["verify", str(tmp_path / "two")])
+    assert (proof.exit_code, proof.stdout.splitlines()[-1]) == (0, "clean")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,8 @@ def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -
         (["--strength", "1..2"], "strength '1..2'"),
         (["--strength", "1", "--strength", "2"], "--strength is given 2 times for 1 directions"),
         (["--layers", "x"], "layers 'x'"),
+        (["--invert-actors", "3:1"], "--invert-actors: should be MIN:MAX"),
+        (["--device", "tpu"], "--device: should be auto"),
         ([], "/no/such holds no output"),
     ],
 )
