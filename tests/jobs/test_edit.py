@@ -68,7 +68,7 @@ def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -
     assert "0 photographs in this run" in again
     state = CliRunner().invoke(app, ["status", str(tmp_path / "two")]).stdout
     assert "2 of 2 accounted for" in state
-    assert "2 faces, 2 edits each" in state
+    assert "faces       2, 2 edits each" in state
     # The same table as at the end of the run.
     assert state.splitlines()[-3:] == again.splitlines()[-3:]
     proof = CliRunner().invoke(app, ["verify", str(tmp_path / "two")])
