@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import io
 import os
 import time
@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +19,18 @@ from PIL import Image
 
 from pipeline.aligner import AlignedUnit, Crop
 from pipeline.inverted import encoded
-from pipeline.micro_batches import MicroBatches
+from pipeline.micro_batches import Made, MicroBatches
 from pipeline.rows import IMAGE_FORMAT, Batch, FloatArray
 from pipeline.settings import ResolvedSettings
 from pipeline.sink import EncodedUnit
 from pipeline.workplace import Workplace
 from restyle_core.bootstrapping import check_compatible, invert_bootstrapped
 from restyle_core.errors import FatalError
-from restyle_core.inversion import Inversion, invert
+from restyle_core.inversion import Inversion, Keep, begin_batch
 from restyle_core.model import Model, load_model
 from restyle_core.preprocessing import preprocess, to_bytes
+
+T = TypeVar("T")
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -72,6 +75,7 @@ class Inverter:
         self._settings = settings
         self.batch_size = batch_size or self.model.batch_size
         self._computed = computed or (lambda: None)
+        self._defers = self.model.device.type == "cuda"
         self._batches = MicroBatches(self._invert, self.batch_size)
         self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
 
@@ -114,53 +118,60 @@ class Inverter:
         self._batches.close()
         self._encoders.shutdown()
 
-    def _invert(self, crops: Sequence[Crop]) -> list[_Face]:
-        """A batch, in the one thread that computes; in parts where a GPU has not the memory.
+    def _invert(self, crops: Sequence[Crop]) -> Made[_Face]:
+        """A batch, in the one thread that computes; on a GPU it is only begun."""
+        started = time.perf_counter()
+        # It holds for the thread that calls it.
+        torch.set_num_threads(self._threads)
+        pixels = np.stack([crop.pixels for crop in crops])
+        result = _fitting(lambda: self._begun(pixels))
+        if result is None:
+            return self._parts(crops)
+        begun = time.perf_counter() - started
+
+        def finish() -> Sequence[_Face]:
+            started = time.perf_counter() - begun
+            inversion = _fitting(result)
+            if inversion is None:
+                return self._parts(crops)
+            faces = list(self._faces(pixels, inversion, time.perf_counter() - started))
+            self._computed()
+            return faces
+
+        return finish if self._defers else finish()
+
+    def _parts(self, crops: Sequence[Crop]) -> list[_Face]:
+        """A batch that a GPU has not the memory for, in two.
 
         Raises:
             FatalError: it has not even that for one face.
         """
-        faces = self._computed_together(crops)
-        if faces is not None:
-            return faces
         if len(crops) == 1:
             raise FatalError(f"one face does not fit into the free memory of {self.model.device}")
         # Batches to come are no larger, whatever else has taken the memory.
         self.batch_size = self._batches.size = (len(crops) + 1) // 2
         torch.cuda.empty_cache()
-        parts = (crops[: self.batch_size], crops[self.batch_size :])
-        return [face for part in parts for face in self._invert(part)]
-
-    def _computed_together(self, crops: Sequence[Crop]) -> list[_Face] | None:
-        """A batch; None where a GPU has not the memory for it."""
-        started = time.perf_counter()
-        # It holds for the thread that calls it.
-        torch.set_num_threads(self._threads)
-        settings = self._settings
-        pixels = np.stack([crop.pixels for crop in crops])
-        try:
-            result = self._computation()(
-                pixels,
-                steps=settings.steps,
-                reconstructions=settings.reconstructions,
-                latents="all" if settings.save_steps == "latents" else "last",
-                metrics=settings.metrics,
-                deltas=settings.save_steps != "none",
-                tolerance=settings.tolerance or 0.0,
-                batch_size=len(crops),
-                eight_bit=True,
-            )
-        except torch.OutOfMemoryError:
-            # What it was at is let go when this returns, and not while the error is held.
-            return None
-        faces = list(self._faces(pixels, result, time.perf_counter() - started))
-        self._computed()
+        faces: list[_Face] = []
+        for part in (crops[: self.batch_size], crops[self.batch_size :]):
+            made = self._invert(part)
+            faces += made() if callable(made) else made
         return faces
 
-    def _computation(self) -> Callable[..., Inversion]:
+    def _begun(self, pixels: Pixels) -> Callable[[], Inversion]:
+        settings = self._settings
+        keep = Keep(
+            reconstructions=settings.reconstructions,
+            latents="all" if settings.save_steps == "latents" else "last",
+            metrics=settings.metrics,
+            deltas=settings.save_steps != "none",
+            eight_bit=True,
+        )
+        tolerance = settings.tolerance or 0.0
         if self._first is None:
-            return functools.partial(invert, self.model)
-        return functools.partial(invert_bootstrapped, self._first, self.model)
+            return begin_batch(self.model, pixels, settings.steps, keep, tolerance)
+        options = {**dataclasses.asdict(keep), "tolerance": tolerance, "batch_size": len(pixels)}
+        inversion = invert_bootstrapped(self._first, self.model, pixels, settings.steps, **options)
+        return lambda: inversion
 
     def _faces(self, pixels: Pixels, result: Inversion, seconds: float) -> Iterator[_Face]:
         latents = result.latents.float().cpu().numpy()
@@ -186,6 +197,15 @@ class Inverter:
         inputs = to_bytes(preprocess(pixels, self.model.config.image_size))
         stacks = (inputs, *result.reconstructions.unbind(1))
         return [stack.permute(0, 2, 3, 1).numpy() for stack in stacks]
+
+
+def _fitting(make: Callable[[], T]) -> T | None:
+    """What is made; None where a GPU has not the memory for it."""
+    try:
+        return make()
+    except torch.OutOfMemoryError:
+        # What it was at is let go when this returns, and not while the error is held.
+        return None
 
 
 @dataclass(frozen=True, eq=False)

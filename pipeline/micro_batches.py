@@ -14,12 +14,17 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Made = Sequence[Result] | Callable[[], Sequence[Result]]
+"""One result of each item, or what waits for them and gives them, where a GPU is still at work."""
+
 
 class MicroBatches(Generic[Item, Result]):
     """Joins what several threads want computed.
 
     Args:
-        compute: makes one result of each item; only ever called by one thread, the same one.
+        compute: makes one result of each item, or begins to; only ever called by one thread, the
+            same one, which waits for what was begun once it has begun the next batch, if there is
+            one.
         size: most items in a batch.
         ahead: results that may wait to be taken before nothing more is computed.
 
@@ -29,7 +34,7 @@ class MicroBatches(Generic[Item, Result]):
 
     def __init__(
         self,
-        compute: Callable[[Sequence[Item]], Sequence[Result]],
+        compute: Callable[[Sequence[Item]], Made[Result]],
         size: int,
         ahead: int | None = None,
     ) -> None:
@@ -89,17 +94,30 @@ class MicroBatches(Generic[Item, Result]):
             self._changed.notify_all()
 
     def _run(self) -> None:
-        while (parts := self._next()) is not None:
-            self._settle(parts)
+        begun: _Begun[Item, Result] | None = None
+        while (parts := self._next(wait=begun is None)) is not None:
+            after = self._begin(parts)
+            # A GPU has this batch to do while the results of the one before are fetched.
+            if begun is not None:
+                self._settle(*begun)
+            begun = after
 
-    def _next(self) -> list[_Part[Item, Result]] | None:
-        """The parts of the next batch, oldest order first; None at the end."""
+    def _next(self, *, wait: bool) -> list[_Part[Item, Result]] | None:
+        """The parts of the next batch, oldest order first; none if there is none; None at the end.
+
+        Args:
+            wait: until there is one.
+        """
+
+        def ready() -> bool:
+            return bool(self._waiting) and self._untaken < self._ahead
+
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or (self._waiting and self._untaken < self._ahead)
-            )
+            self._changed.wait_for(lambda: self._closed or not wait or ready())
             if self._closed:
                 return None
+            if not ready():
+                return []
             parts: list[_Part[Item, Result]] = []
             room = self.size
             while room and self._waiting:
@@ -112,32 +130,45 @@ class MicroBatches(Generic[Item, Result]):
                     self._waiting.popleft()
             return [(order, items) for order, items in parts if items]
 
-    def _settle(self, parts: Sequence[_Part[Item, Result]]) -> None:
+    def _begin(self, parts: Sequence[_Part[Item, Result]]) -> _Begun[Item, Result] | None:
+        """Compute a batch; what is left to do if it was only begun."""
         items = [item for _, part in parts for item in part]
-        if not items:
-            return
+        return self._settle(parts, lambda: self._compute(items)) if items else None
+
+    def _settle(
+        self, parts: Sequence[_Part[Item, Result]], make: Callable[[], Made[Result]]
+    ) -> _Begun[Item, Result] | None:
         try:
-            results = iter(self._compute(items))
+            made = make()
         except Exception as error:
-            if len(parts) > 1:
-                # One caller's items must not cost the others theirs.
-                for each in parts:
-                    self._settle([each])
-                return
-            with self._changed:
-                order = parts[0][0]
-                order.error = error
-                # Nothing of it is wanted any more.
-                if order in self._waiting:
-                    self._waiting.remove(order)
-                self._changed.notify_all()
-            return
+            self._failed(parts, error)
+            return None
+        if callable(made):
+            return parts, made
+        results = iter(made)
         with self._changed:
             for order, part in parts:
-                made = [next(results) for _ in part]
+                taken = [next(results) for _ in part]
                 if not order.abandoned:
-                    order.results.extend(made)
-                    self._untaken += len(made)
+                    order.results.extend(taken)
+                    self._untaken += len(taken)
+            self._changed.notify_all()
+        return None
+
+    def _failed(self, parts: Sequence[_Part[Item, Result]], error: Exception) -> None:
+        if len(parts) > 1:
+            # One caller's items must not cost the others theirs.
+            for each in parts:
+                begun = self._begin([each])
+                if begun is not None:
+                    self._settle(*begun)
+            return
+        with self._changed:
+            order = parts[0][0]
+            order.error = error
+            # Nothing of it is wanted any more.
+            if order in self._waiting:
+                self._waiting.remove(order)
             self._changed.notify_all()
 
 
@@ -153,3 +184,4 @@ class _Order(Generic[Item, Result]):
 
 
 _Part = tuple[_Order[Item, Result], Sequence[Item]]
+_Begun = tuple[Sequence[_Part[Item, Result]], Callable[[], Made[Result]]]

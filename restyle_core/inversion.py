@@ -111,7 +111,7 @@ def invert(
     if count == 0 or size < 1:
         raise SpecError(f"{count} images in batches of {size}; both must be at least one")
     origin = None if start is None else _start(start, count)
-    keep = _Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps, eight_bit)
+    keep = Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps, eight_bit)
     parts: list[dict[str, Tensor]] = []
     kept: _Kept | None = None
     for first in range(0, count, size):
@@ -129,6 +129,26 @@ def invert(
     return keep.joined(parts)
 
 
+def begin_batch(
+    model: Model, images: Images, steps: int, keep: Keep, tolerance: float = 0.0
+) -> Callable[[], Inversion]:
+    """Invert images in one batch, as :func:`invert`, without waiting for a GPU to be done with it.
+
+    Args:
+        model: from :func:`restyle_core.load_model`.
+        images: as for :func:`invert`.
+        steps: of refinement.
+        keep: what of them.
+        tolerance: as for :func:`invert`; with one, a GPU is waited for after every step.
+
+    Returns:
+        Waits for the result. On a CPU it is there.
+    """
+    x = model.staging.upload(preprocess(images, model.config.image_size))()
+    kept = keep.collect(refine(model, x, steps, tolerance=tolerance), model, x)
+    return lambda: keep.joined([kept.complete(steps)])
+
+
 def _start(start: Start | Inversion, count: int) -> _Batch:
     latents = start.latents[:, -1] if isinstance(start, Inversion) else start.latents
     batch = _Batch(latents, start.image)
@@ -141,15 +161,15 @@ def _start(start: Start | Inversion, count: int) -> _Batch:
 
 
 @dataclass(frozen=True)
-class _Keep:
-    """Which parts of each step an inversion keeps."""
+class Keep:
+    """Which parts of each step an inversion keeps; fields as the arguments of :func:`invert`."""
 
-    reconstructions: Reconstructions
-    latents: Literal["last", "all"]
-    metrics: tuple[str, ...]
-    deltas: bool
-    heatmaps: bool
-    eight_bit: bool
+    reconstructions: Reconstructions = "last"
+    latents: Literal["last", "all"] = "all"
+    metrics: tuple[str, ...] = ()
+    deltas: bool = False
+    heatmaps: bool = False
+    eight_bit: bool = False
 
     def collect(self, made: Iterator[Step], model: Model, x: Tensor) -> _Kept:
         """Everything to keep of a batch, on its way to the CPU.

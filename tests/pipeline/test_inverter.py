@@ -62,8 +62,9 @@ def assert_same(one: EncodedUnit, other: EncodedUnit) -> None:
                 assert list(values) == list(wanted), column
 
 
+@pytest.mark.parametrize("defers", [False, True], ids=["cpu", "gpu"])
 def test_units_that_share_batches_are_as_if_alone(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, defers: bool
 ) -> None:
     alone = Inverter(str(tiny_model), settings(), device="cpu", batch_size=1, threads=1)
     expected = {name: alone(unit(name)) for name in SIZES}
@@ -81,6 +82,7 @@ def test_units_that_share_batches_are_as_if_alone(
 
     monkeypatch.setattr(Inverter, "_invert", spy)
     shared = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
+    shared._defers = defers
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(shared, unit("a"))
         assert begun.wait(60)
@@ -106,18 +108,18 @@ def test_a_batch_that_a_gpu_has_no_memory_for_is_computed_in_parts(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, fit: int, tried: list[int], left: int
 ) -> None:
     sizes = []
-    original = module.invert
+    original = module.begin_batch
 
-    def small(model: Any, images: Any, **options: Any) -> Any:
+    def small(model: Any, images: Any, *options: Any) -> Any:
         sizes.append(len(images))
         if len(images) > fit:
             raise module.torch.OutOfMemoryError("CUDA out of memory")
-        return original(model, images, **options)
+        return original(model, images, *options)
 
     whole = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
     expected = whole(unit("a"))
     whole.close()
-    monkeypatch.setattr(module, "invert", small)
+    monkeypatch.setattr(module, "begin_batch", small)
     inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
     assert inverter.workplace.batch_size == 4
     assert_same(inverter(unit("a")), expected)
@@ -134,7 +136,7 @@ def test_a_face_that_a_gpu_has_no_memory_for_ends_the_run(
     def too_large(*_: object, **__: object) -> None:
         raise module.torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(module, "invert", too_large)
+    monkeypatch.setattr(module, "begin_batch", too_large)
     inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
     with pytest.raises(FatalError, match="one face does not fit into the free memory of cpu"):
         inverter(unit("a"))

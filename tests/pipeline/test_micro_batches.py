@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -172,3 +172,59 @@ def test_closing_tells_who_waits() -> None:
             waits.result(PATIENCE)
     with pytest.raises(RuntimeError, match="closed"):
         next(batches([1]))
+
+
+class Beginner(Doubler):
+    """Only begins, and doubles when it is asked for the results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+
+    def __call__(self, items: Sequence[int]) -> Callable[[], list[int]]:  # type: ignore[override]
+        results = super().__call__([abs(item) for item in items])
+        self.done.append(f"begun {list(items)}")
+
+        def finish() -> list[int]:
+            self.done.append(f"ended {list(items)}")
+            if any(item < 0 for item in items):
+                raise ValueError(f"negative: {list(items)}")
+            return results
+
+        return finish
+
+
+def test_what_was_only_begun_is_ended_once_the_next_batch_is_begun_or_there_is_none() -> None:
+    compute = Beginner()
+    batches = MicroBatches(compute, 2, ahead=100)
+    with ThreadPoolExecutor(2) as pool:
+        results = hand_in(batches, pool, [1, 2, 3, 4, 5], [6])
+    assert results == [[2, 4, 6, 8, 10], [12]]
+    assert compute.done == [
+        "begun [1, 2]",
+        "begun [3, 4]",
+        "ended [1, 2]",
+        "begun [5, 6]",
+        "ended [3, 4]",
+        "ended [5, 6]",
+    ]
+    assert list(batches([7])) == [14]
+    batches.close()
+
+
+def test_what_fails_at_its_end_costs_the_others_of_its_batch_nothing() -> None:
+    compute = Beginner()
+    batches = MicroBatches(compute, 4, ahead=100)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(lambda: list(batches([1])))]
+        assert compute.begun.wait(PATIENCE)
+        for order in ([2, 3], [-4]):
+            futures.append(pool.submit(lambda order=order: list(batches(order))))  # type: ignore[misc]
+        with batches._changed:
+            assert batches._changed.wait_for(lambda: waiting(batches) == 3, PATIENCE)
+        compute.gate.set()
+        assert futures[0].result(PATIENCE) == [2]
+        assert futures[1].result(PATIENCE) == [4, 6]
+        with pytest.raises(ValueError, match=r"negative: \[-4\]"):
+            futures[2].result(PATIENCE)
+    batches.close()
