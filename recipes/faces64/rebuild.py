@@ -77,6 +77,22 @@ def _find_directions(work: Path, model: Path) -> None:
         _run("jobs.cli", "directions", *fit)
 
 
+def _measure(out: Path, names: list[str], held: tuple[object, ...], crops: Path) -> None:
+    """Print what stands in the model's card."""
+    _run("recipes.faces64.measure", "generator", out, *held, "--crops", crops)
+    _run("recipes.faces64.artifacts", out, *held, "--crops", crops)
+    for name in names:
+        steps = 5 if name.startswith("restyle") else 1
+        _run("recipes.faces64.measure", "encoder", f"{out}:{name}", *held, "--steps", steps)
+    for pair in ENCODERS:
+        _run("recipes.faces64.measure", "compare", *(f"{out}:{name}" for name in pair), *held)
+    both = (f"{out}:restyle-e4e", f"{out}:restyle-psp")
+    pose = ("--direction", "pose", "--strengths=-2..2/9", "--changes=-0.3,-0.2,0.2,0.3")
+    for options in ((), pose):
+        _run("recipes.faces64.editability", *both, *held, *options)
+    _run("recipes.faces64.directions", out, *held)
+
+
 def main(
     work: Path = typer.Argument(help="Folder for data and runs; about 2 GB."),
     out: Path = typer.Argument(help="Model directory to write; must not exist."),
@@ -97,13 +113,7 @@ def main(
     encoders = [f"--encoder={name}={work / 'runs' / name}" for name in names]
     _run("recipes.faces64.assemble", generator, out, *encoders)
     _find_directions(work, out)
-    held, crops = work / "data" / "held.npz", work / "data" / "part0.npz"
-    _run("recipes.faces64.measure", "generator", out, "--held-out", held, "--crops", crops)
-    for name in names:
-        steps = 5 if name.startswith("restyle") else 1
-        model = f"{out}:{name}"
-        _run("recipes.faces64.measure", "encoder", model, "--held-out", held, "--steps", steps)
-    _run("recipes.faces64.directions", out, "--held-out", held)
+    _measure(out, names, ("--held-out", work / "data" / "held.npz"), work / "data" / "part0.npz")
 
 
 if __name__ == "__main__":
