@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from restyle_core.config import (
@@ -149,7 +149,8 @@ def _save(state: State, path: Path, half: bool, latent_avg: Tensor | None = None
     tensors = {key: _stored(tensor, half, key) for key, tensor in state.items()}
     if latent_avg is not None:
         tensors[_AVERAGE_KEY] = latent_avg.float().contiguous()
-    save_file(tensors, path)
+    # Not by save_file, whose files nobody else may read.
+    path.write_bytes(save(tensors))
     return file_sha256(path)
 
 
