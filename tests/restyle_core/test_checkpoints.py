@@ -8,6 +8,7 @@ import decimal
 import json
 import os
 import pathlib
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -405,16 +406,22 @@ def test_nothing_is_overwritten_and_nothing_half_written(published: Path, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 
-def test_a_full_disk_leaves_nothing(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> str:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("restyle_core.checkpoints.save_file", full)
-    with pytest.raises(FatalError, match="No space left on device"):
-        convert(published, tmp_path / "model")
+def test_a_full_disk_leaves_nothing(published: Path, tmp_path: Path) -> None:
+    # To the program a limit of the size of files is a disk without room.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(FatalError, match="File too large"):
+            convert(published, tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
+
+
+def test_others_may_read_the_weights(converted: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in converted.iterdir()}
+    assert len(modes) > 1
+    assert set(modes.values()) == {modes["model.json"]}
 
 
 def test_an_exchanged_file_is_refused(converted: Path) -> None:
