@@ -17,13 +17,16 @@ from pipeline.isolation import GROUP, CropSettings, IsolatedCutter, Outcome
 from pipeline.manifest import Unit
 from pipeline.source_image import SourceImage
 from pipeline.sources import MAX_FILE_BYTES, SourceReader
+from pipeline.sources.local_files import FILE
 from restyle_core.errors import RejectError, RejectReason
 
 READ_AHEAD = 128 * 2**20
 """Bytes of files that may wait for a process; a single larger file is read nevertheless."""
 
-# Groups that are read at once or wait: enough to hide an object store's latency.
+# Groups that are read at once or wait: enough to hide an object store's latency. Files of this
+# machine have none, and more threads would only wait for one another.
 _READERS = 32
+_LOCAL_READERS = 4
 
 # Files go to a process in groups of at most so many bytes, since a group is decoded in sequence.
 _GROUP_BYTES = 2**20
@@ -108,6 +111,7 @@ class Aligner:
             cutter.start()
             self._cutters.put(cutter)
         self._threads = ThreadPoolExecutor(processes + _READERS, thread_name_prefix="align")
+        self._local_threads = ThreadPoolExecutor(processes + _LOCAL_READERS, "align-local")
 
     def __call__(self, unit: Unit) -> AlignedUnit:
         """Align one unit.
@@ -123,7 +127,9 @@ class Aligner:
         # among all processes.
         most = 1 if self._settings.align else len(unit.images) // (4 * self._processes)
         groups = _groups(unit.images, min(max(most, 1), GROUP))
-        for outcomes in self._threads.map(self._align, groups):
+        is_local = all(image.uri.startswith(FILE) for image in unit.images)
+        threads = self._local_threads if is_local else self._threads
+        for outcomes in threads.map(self._align, groups):
             for outcome in outcomes:
                 if isinstance(outcome, Reject):
                     rejects.append(outcome)
@@ -135,6 +141,7 @@ class Aligner:
     def close(self) -> None:
         """End the processes."""
         self._threads.shutdown()
+        self._local_threads.shutdown()
         while not self._cutters.empty():
             self._cutters.get().close()
 

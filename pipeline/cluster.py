@@ -28,6 +28,9 @@ os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # Alignment shares the cores with inversion, whose idle threads would otherwise spin on them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# One heap for all threads of a process. A worker has many before it could ask for that itself, and
+# the heaps of theirs give large blocks back at once: see restyle_core.allocator.
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 # Not behind everything else that runs on this machine; 15 by default.
 os.environ.setdefault("RAY_worker_niceness", "0")
 # Warns of arguments that a restarted actor may lose; they live as long as this process.
@@ -39,7 +42,7 @@ import ray._private.services
 from pipeline.lean_ray import few_services
 
 # What workers on other machines find in their environment too.
-_PASSED_ON = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "OMP_WAIT_POLICY")
+_PASSED_ON = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "OMP_WAIT_POLICY", "MALLOC_ARENA_MAX")
 _PASSED_ON_PREFIX = "RESTYLE_"
 
 _ANSWER_SECONDS = 10.0

@@ -245,5 +245,7 @@ def _encode_images(images: Sequence[tuple[int, Pixels]]) -> list[tuple[int, byte
 def _encode_image(pixels: Pixels) -> bytes:
     target = io.BytesIO()
     # Reconstructions come with their channels first in memory.
-    Image.fromarray(np.ascontiguousarray(pixels)).save(target, IMAGE_FORMAT)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    # 6% more bytes than at the usual level, in less than half the time.
+    picture.save(target, IMAGE_FORMAT, compress_level=4)
     return target.getvalue()
