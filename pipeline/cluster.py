@@ -26,8 +26,10 @@ from restyle_core.errors import FatalError, SpecError
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Alignment shares the cores with inversion, whose idle threads would otherwise spin on them.
+# Alignment shares the cores with inversion, whose idle threads would otherwise spin on them for
+# long; as long as the pauses between two operators, or each of these would wake a thread.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 # One heap for all threads of a process. A worker has many before it could ask for that itself, and
 # the heaps of theirs give large blocks back at once: see restyle_core.allocator.
 os.environ.setdefault("MALLOC_ARENA_MAX", "1")
@@ -42,11 +44,20 @@ import ray._private.services
 from pipeline.lean_ray import few_services
 
 # What workers on other machines find in their environment too.
-_PASSED_ON = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "OMP_WAIT_POLICY", "MALLOC_ARENA_MAX")
+_PASSED_ON = (
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "MALLOC_ARENA_MAX",
+)
 _PASSED_ON_PREFIX = "RESTYLE_"
 
 _ANSWER_SECONDS = 10.0
-_OBJECT_STORE_BYTES = 512 * 2**20
+
+# Ray Data uses half of it, and a unit of 256 crops takes 50 MB: with less than the most, units are
+# held back while cores are idle. Linux gives shared memory up to half of what the machine has.
+_LEAST_STORE, _MOST_STORE = 512 * 2**20, 2 * 2**30
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (only asked for its size)
 
 # Short, because the paths of Unix sockets inside may have no more than 107 characters.
 _FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
@@ -155,11 +166,17 @@ class Cluster:
                     include_dashboard=False,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
+                    object_store_memory=_store_bytes(),
                     _temp_dir=self._folder,
                 )
         except Exception as error:
             raise FatalError(f"Ray does not start: {one_line(error)}") from error
+
+
+def _store_bytes() -> int:
+    """An eighth of a usual machine's memory, within bounds."""
+    free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else 0
+    return min(max(free // 4, _LEAST_STORE), _MOST_STORE)
 
 
 def living_nodes() -> list[dict[str, Any]]:

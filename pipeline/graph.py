@@ -15,6 +15,7 @@ ended by the watchdog.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import logging
 import math
@@ -224,6 +225,7 @@ class _AlignStageActor:
         self._heart = _heart(run, AlignStage.name)
         with self._heart.at_work():
             self._stage = AlignStage(job, processes)
+        gc.freeze()
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
         with self._heart.at_work():
@@ -240,6 +242,8 @@ class _ComputeActor:
         self._heart = _heart(run, self.kind.name)
         with self._heart.at_work():
             self._stage = self.kind(job, threads, self._heart.stepped)
+        # A unit's objects make the collector run; torch's need not be looked through each time.
+        gc.freeze()
 
     def __call__(self, envelope: pa.Table) -> pa.Table:
         with self._heart.at_work():

@@ -6,9 +6,8 @@ import dataclasses
 import io
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -93,15 +92,10 @@ class Inverter:
         started = time.perf_counter()
         faces: list[_Face] = []
         images: list[list[tuple[int, bytes]]] = []
-        encoding: deque[Future[list[tuple[int, bytes]]]] = deque()
         for face in self._batches(aligned.crops):
             faces.append(face)
-            encoding.append(self._encoders.submit(_encode_images, face.images))
-            # Pictures that wait are large; the computing thread waits for whoever falls behind.
-            while len(encoding) > 2 * self._threads:
-                images.append(encoding.popleft().result())
+            images.append(face.images.result())
         computed = time.perf_counter()
-        images += [future.result() for future in encoding]
         computing = sum(face.seconds for face in faces)
         unit = encoded(
             aligned,
@@ -135,6 +129,9 @@ class Inverter:
             if inversion is None:
                 return self._parts(crops)
             faces = list(self._faces(pixels, inversion, time.perf_counter() - started))
+            if not self._defers:
+                # Beside the next batch they would hold its threads up, one of which waits for all.
+                wait([face.images for face in faces])
             self._computed()
             return faces
 
@@ -181,12 +178,13 @@ class Inverter:
         for index, taken in enumerate(result.steps.tolist()):
             # Step 0, the last one, or all that were taken.
             numbers = [0, taken] if len(stacks) == 2 else range(taken + 1)
+            images = [(step, stack[index]) for step, stack in zip(numbers, stacks, strict=False)]
             yield _Face(
                 steps=taken,
                 latents=latents[index],
                 metrics={name: values[index] for name, values in metrics.items()},
                 deltas=None if deltas is None else deltas[index],
-                images=[(step, stack[index]) for step, stack in zip(numbers, stacks, strict=False)],
+                images=self._encoders.submit(_encode_images, images) if images else _NO_IMAGES,
                 seconds=seconds / len(pixels),
             )
 
@@ -210,14 +208,18 @@ def _fitting(make: Callable[[], T]) -> T | None:
 
 @dataclass(frozen=True, eq=False)
 class _Face:
-    """What is kept of one face, its images not yet encoded; fields as in :class:`Batch`."""
+    """What is kept of one face, its images on their way; fields as in :class:`Batch`."""
 
     steps: int
     latents: FloatArray
     metrics: dict[str, FloatArray]
     deltas: FloatArray | None
-    images: list[tuple[int, Pixels]]
+    images: Future[list[tuple[int, bytes]]]
     seconds: float
+
+
+_NO_IMAGES: Future[list[tuple[int, bytes]]] = Future()
+_NO_IMAGES.set_result([])
 
 
 def _batch(

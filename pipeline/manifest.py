@@ -282,5 +282,5 @@ def damaged(storage: Storage, name: str, error: Exception) -> FatalError:
     """What to raise when a file of the manifest cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return FatalError(
-        f"{storage.shown(name)} is damaged ({reason}); restore it or choose another --out"
+        f"{storage.shown(name)} is damaged ({reason}); restore it or choose another output"
     )

@@ -33,7 +33,7 @@ def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
         size: height and width.
 
     Returns:
-        [B, 3, height, width] float32 in [-1, 1].
+        [B, 3, height, width] float32 in [-1, 1]; channels_last where the images were bytes.
 
     Raises:
         SpecError: another shape, dtype or range.
@@ -87,13 +87,13 @@ def _from_bytes(batch: npt.NDArray[np.uint8]) -> Tensor:
     """Image by image, each of which stays in the processor's cache from first to last, and in
     this thread alone: others would wait for one another longer than this takes.
     """
-    count, height, width, channels = batch.shape
-    scaled = np.empty((count, channels, height, width), np.float32)
+    scaled = np.empty(batch.shape, np.float32)
     for image, pixels in zip(scaled, batch, strict=True):
-        image[:] = pixels.transpose(2, 0, 1)
+        image[:] = pixels
         image /= np.float32(127.5)
         image -= 1
-    return torch.from_numpy(scaled)
+    # The channels stay innermost, where convolutions want them.
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2)
 
 
 def _from_pictures(pictures: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:

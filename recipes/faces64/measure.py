@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from pipeline.picture_file import grid
 from recipes.faces64.bootstrap import Interval, Rows, over_images
 from recipes.faces64.features import Features, embeddings, pooled_features
 from recipes.faces64.teacher import PHOTO_SIZE
@@ -26,6 +27,7 @@ from restyle_core.generator import Generator
 from restyle_core.inversion import invert
 from restyle_core.metrics import METRICS
 from restyle_core.model import load_model
+from restyle_core.preprocessing import to_pictures
 from restyle_core.training.crops import CropSet
 from restyle_core.training.encoder import delta_norm
 from restyle_core.training.generator import load_trained_generator
@@ -159,6 +161,31 @@ def compare_encoders(
         means = (f"{each[name].mean():.4f}" for each in (a, b))
         table.add_row(name, *means, absolute.show(), relative.show("+.1f"))
     Console(width=160).print(table)
+
+
+@app.command("show")
+def show_steps(
+    target: Path = typer.Argument(help="The picture to write."),
+    held_out: Path = typer.Option(help="Crops that no training saw."),
+    crops: str = typer.Option(help="Their numbers, with commas."),
+    model: str = "faces64:restyle-psp",
+    baseline: str = "faces64:single-pass-psp",
+    steps: int = 5,
+) -> None:
+    """A column for each crop: the crop, what each step makes of it, and the single pass."""
+    chosen = torch.tensor([int(number) for number in crops.split(",")])
+    held = CropSet.load([held_out]).images[chosen].permute(0, 2, 3, 1)
+    loaded = load_model(model, device="cpu")
+    refined = invert(loaded, held, steps, reconstructions="all").reconstructions
+    if refined is None:
+        raise AssertionError("all reconstructions were asked for")
+    once = invert(load_model(baseline, device="cpu"), held, 1).image
+    rows = [
+        [Image.fromarray(pixels) for pixels in held.numpy()],
+        *(to_pictures(refined[:, step]) for step in range(steps)),
+        to_pictures(once),
+    ]
+    grid(rows).save(target, quality=90)
 
 
 def last_metrics(
