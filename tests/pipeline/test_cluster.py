@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,3 +53,19 @@ def test_somebody_elses_connection_is_left_alone(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SpecError, match="connected to a Ray cluster already"):
         cluster.Cluster(None).start()
     cluster.Cluster("auto").start()
+
+
+@pytest.mark.parametrize(
+    ("free", "store"),
+    [(64 * 2**20, 512 * 2**20), (6 * 2**30, 1536 * 2**20), (100 * 2**30, 2 * 2**30)],
+)
+def test_the_store_fits_into_the_shared_memory(
+    free: int, store: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert cluster._store_bytes() == store
+
+
+def test_the_store_without_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_SHARED_MEMORY", tmp_path / "none")
+    assert cluster._store_bytes() == 512 * 2**20

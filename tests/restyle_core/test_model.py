@@ -264,6 +264,7 @@ def test_eight_bit_images_at_the_right_size_are_only_scaled() -> None:
     for images in (pixels, torch.from_numpy(pixels), pictures):
         batch = preprocess(images, (16, 24))
         assert batch.dtype == torch.float32
+        assert batch.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(batch, expected, atol=1e-6, rtol=0)
     assert torch.equal(preprocess(expected, (16, 24)), expected)
 
