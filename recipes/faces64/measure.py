@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from pipeline.picture_file import grid
 from recipes.faces64.bootstrap import Interval, Rows, over_images
 from recipes.faces64.features import Features, embeddings, pooled_features
 from recipes.faces64.teacher import PHOTO_SIZE
@@ -27,7 +26,7 @@ from restyle_core.generator import Generator
 from restyle_core.inversion import invert
 from restyle_core.metrics import METRICS
 from restyle_core.model import load_model
-from restyle_core.preprocessing import to_pictures
+from restyle_core.preprocessing import to_bytes
 from restyle_core.training.crops import CropSet
 from restyle_core.training.encoder import delta_norm
 from restyle_core.training.generator import load_trained_generator
@@ -180,12 +179,11 @@ def show_steps(
     if refined is None:
         raise AssertionError("all reconstructions were asked for")
     once = invert(load_model(baseline, device="cpu"), held, 1).image
-    rows = [
-        [Image.fromarray(pixels) for pixels in held.numpy()],
-        *(to_pictures(refined[:, step]) for step in range(steps)),
-        to_pictures(once),
-    ]
-    grid(rows).save(target, quality=90)
+    made = [*(to_bytes(images) for images in refined.unbind(1)), to_bytes(once)]
+    rows = torch.stack([held, *(images.permute(0, 2, 3, 1) for images in made)])
+    pixels = rows.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1).numpy()
+    sheet = Image.fromarray(pixels)
+    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.BICUBIC).save(target)
 
 
 def last_metrics(
