@@ -86,6 +86,17 @@ class ColourLayer(ctypes.Structure):
     ]
 
 
+class Winograd(ctypes.Structure):
+    """Arguments of ``restyle_winograd``."""
+
+    _fields_ = [
+        ("dtype", _i32),
+        *((name, _pointer) for name in ("x", "y", "weight", "bias", "slope", "padding")),
+        *((name, _i64) for name in ("batch", "in_", "out", "panel", "rows", "columns")),
+        *((name, _i64) for name in ("above", "x_stride")),
+    ]
+
+
 class Library:
     """A loaded library.
 

@@ -13,7 +13,7 @@ so on the CPU all weights are brought into oneDNN's layout once instead of at ev
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_core.backbones import IRSE50, IRSEUnit, ResNetBlock, SqueezeExcite
-from restyle_core.convolution import Convolution, Geometry, Target
+from restyle_core.convolution import Convolution, Geometry, Layer, Target, minimal
 from restyle_core.encoders import (
     HEAD_SLOPE,
     Encoder,
@@ -32,8 +32,6 @@ from restyle_core.encoders import (
 )
 from restyle_core.progressive import styles_from_deltas
 from restyle_core.small_encoder import SmallBackboneEncoder
-
-Layer = Callable[[Tensor], Tensor]
 
 # What the layers of a sequence are, which torch's types do not say.
 _ConvNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
@@ -47,22 +45,46 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return factor, norm.bias - norm.get_buffer("running_mean") * factor
 
 
-def _conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, target: Target) -> Convolution:
-    """A convolution without bias, followed by a batch norm."""
+def _conv_norm(
+    conv: nn.Conv2d, norm: nn.BatchNorm2d, target: Target, slope: float | Tensor | None = None
+) -> Convolution:
+    """A convolution without bias, a batch norm, and a leaky ReLU if a slope is given."""
     factor, shift = _affine(norm)
     geometry = Geometry(conv.stride[0], int(conv.padding[0]))
-    return Convolution(conv.weight * factor[:, None, None, None], shift, geometry, target)
+    return Convolution(conv.weight * factor[:, None, None, None], shift, geometry, target, slope)
+
+
+def _norm_conv(
+    norm: nn.BatchNorm2d, conv: nn.Conv2d, prelu: nn.PReLU, target: Target
+) -> Layer:
+    """A batch norm, a 3x3 convolution with padding 1 and without bias, and a PReLU."""
+    factor, shift = _affine(norm)
+    # What each tap makes of the shift: [out, 3, 3].
+    taps = torch.einsum("oikl,i->okl", conv.weight, shift)
+    weight, bias = conv.weight * factor[:, None, None], taps.sum(dim=(1, 2))
+    filters = target.filters(weight) if bool(factor.all()) else None
+    if filters is not None:
+        # Padding that the norm makes zero.
+        return minimal(filters, bias, prelu.weight, -shift / factor)
+    return _NormConv(weight, bias, taps, target.put(prelu.weight), target)
 
 
 class _NormConv:
-    """A batch norm, followed by a 3x3 convolution with padding 1 and without bias."""
+    """The same where padding is always zero, for what is behind the norm.
 
-    def __init__(self, norm: nn.BatchNorm2d, conv: nn.Conv2d, target: Target) -> None:
-        factor, shift = _affine(norm)
-        # What each tap makes of the shift: [out, 3, 3].
-        taps = torch.einsum("oikl,i->okl", conv.weight, shift)
-        weight = conv.weight * factor[:, None, None]
-        self._conv = Convolution(weight, taps.sum(dim=(1, 2)), Geometry(), target)
+    Args:
+        weight: [out, in, 3, 3], scaled.
+        bias: [out], the sum of the taps.
+        taps: [out, 3, 3] what each adds.
+        slopes: [out] of the PReLU.
+        target: where it runs.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, taps: Tensor, slopes: Tensor, target: Target
+    ) -> None:
+        self._conv = Convolution(weight, bias, Geometry(), target)
+        self._slopes = slopes
         rows, columns = taps.sum(dim=2), taps.sum(dim=1)
         self._rows = [(at, target.put(rows[:, at, None])) for at in (0, -1)]
         self._columns = [(at, target.put(columns[:, at, None])) for at in (0, -1)]
@@ -79,7 +101,7 @@ class _NormConv:
             y[:, :, :, at] -= shift
         for row, column, shift in self._corners:
             y[:, :, row, column] += shift
-        return y
+        return F.prelu(y, self._slopes)
 
 
 class _Excite:
@@ -98,8 +120,7 @@ class _Excite:
 class _IRSEUnit:
     def __init__(self, unit: IRSEUnit, target: Target) -> None:
         norm, conv1, prelu, conv2, norm2, excite = cast(_Residual, tuple(unit.res_layer))
-        self._conv1 = _NormConv(norm, conv1, target)
-        self._slopes = target.put(prelu.weight)
+        self._conv1 = _norm_conv(norm, conv1, prelu, target)
         self._conv2 = _conv_norm(conv2, norm2, target)
         self._excite = _Excite(excite, target)
         self._stride = conv2.stride[0]
@@ -109,7 +130,7 @@ class _IRSEUnit:
             self._shortcut = _conv_norm(conv, norm, target)
 
     def __call__(self, x: Tensor) -> Tensor:
-        residual = self._conv2(F.prelu(self._conv1(x), self._slopes))
+        residual = self._conv2(self._conv1(x))
         if self._shortcut is not None:
             x = self._shortcut(x)
         elif self._stride > 1:
@@ -119,7 +140,7 @@ class _IRSEUnit:
 
 class _ResNetBlock:
     def __init__(self, block: ResNetBlock, target: Target) -> None:
-        self._conv1 = _conv_norm(block.conv1, block.bn1, target)
+        self._conv1 = _conv_norm(block.conv1, block.bn1, target, slope=0.0)
         self._conv2 = _conv_norm(block.conv2, block.bn2, target)
         self._shortcut: Layer | None = None
         if block.downsample is not None:
@@ -127,7 +148,7 @@ class _ResNetBlock:
             self._shortcut = _conv_norm(conv, norm, target)
 
     def __call__(self, x: Tensor) -> Tensor:
-        residual = self._conv2(F.relu_(self._conv1(x)))
+        residual = self._conv2(self._conv1(x))
         return F.relu_(residual.add_(x if self._shortcut is None else self._shortcut(x)))
 
 
@@ -166,8 +187,7 @@ def _stem(encoder: StyleEncoder, target: Target) -> Layer:
         else (encoder.conv1, encoder.bn1, encoder.relu)
     )
     conv, norm, prelu = cast(_Stem, parts)
-    folded, slopes = _conv_norm(conv, norm, target), target.put(prelu.weight)
-    return lambda x: F.prelu(folded(x), slopes)
+    return _conv_norm(conv, norm, target, prelu.weight)
 
 
 def _unit(unit: nn.Module, target: Target) -> Layer:

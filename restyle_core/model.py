@@ -164,8 +164,9 @@ class Model:
         self.dtype_reason = placement.dtype_reason
         self.generator = parts.generator.to(self.device)
         self.generator.dtype, self.generator.impl = self.dtype, impl
-        self.kernels, self._prepared = _prepare(self.generator, Target(self.device, self.dtype))
-        self.encoder = prepare_encoder(parts.encoder, Target(self.device, self.dtype))
+        target = Target(self.device, self.dtype, impl)
+        self.kernels, self._prepared = _prepare(self.generator, target)
+        self.encoder = prepare_encoder(parts.encoder, target)
         self.latent_avg = parts.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
         self.staging = Staging(self.device)

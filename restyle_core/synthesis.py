@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels import native
+from kernels import native, winograd
 from kernels.layers import Colour, Epilogue, blur_layer, colour_layer
 from kernels.reference import DEMODULATION_EPSILON
 from restyle_core.convolution import Target
@@ -165,6 +165,9 @@ class _Convolution:
 
     def __init__(self, weight: Tensor, target: Target, *, transposed: bool) -> None:
         self._transposed = transposed
+        self._filters = None if transposed else target.filters(weight)
+        if self._filters is not None:
+            return
         self._packed = target.packs
         weight = target.put(weight.transpose(0, 1) if transposed else weight)
         if not self._packed:
@@ -180,6 +183,8 @@ class _Convolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, in, rows + 2, W] -> [B, out, rows, W]; transposed [B, out, 2 rows + 5, 2 W + 1]."""
+        if self._filters is not None:
+            return winograd.convolve(x, self._filters, above=0)
         y: Tensor
         if not self._packed:
             if self._transposed:

@@ -92,4 +92,21 @@ struct ColourLayer {
   std::int64_t height;
 };
 
+// A 3x3 convolution with stride 1 and a padding of one column to the left and right, channels last.
+// `x` is [batch, rows + 2 - 2 above, columns, in], image b is b * x_stride values further on; `above`
+// rows of padding, 0 or 1, are above and below. `y` is [batch, rows, columns, out]. `weight` is
+// [out / panel, 16, in / t, panel, t], transformed, where t values are as wide as a float; `in` is a
+// multiple of 16, `panel` is 32 or 64. The others are float32 and may be null: `bias` and the leaky
+// ReLU's `slope` are [out], `padding` [in] has the values outside, which are 0 else.
+struct Winograd {
+  std::int32_t dtype;
+  const void* x;
+  void* y;
+  const void* weight;
+  const void* bias;
+  const void* slope;
+  const void* padding;
+  std::int64_t batch, in, out, panel, rows, columns, above, x_stride;
+};
+
 }  // namespace restyle

@@ -1,0 +1,184 @@
+"""3x3 convolutions with fewer multiplications, where the processor gains by that.
+
+F(2x2, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016,
+section 4): with input tiles d of 4x4 and filters g,
+
+    ``Y = A^T [(G g G^T) * (B^T d B)] A``
+
+gives 2x2 outputs by 16 multiplications instead of 36. The filters are transformed once, here; the
+rest is in ``csrc/winograd.cpp``. Inference only.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels import native
+from kernels.choice import Impl
+from kernels.errors import KernelError
+
+_FILTER = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
+"""G, of the paper's equation 8."""
+
+# Channels in a vector register, and the outputs that are computed together, best first.
+_LANES = 16
+_PANELS = (64, 32)
+
+
+@dataclass(frozen=True, eq=False)
+class Filters:
+    """A convolution's weight, transformed and rounded.
+
+    Attributes:
+        packed: as csrc/interface.h describes it.
+        in_channels: a multiple of 16.
+        out_channels: a multiple of ``panel``.
+        panel: 64 or 32.
+    """
+
+    packed: Tensor
+    in_channels: int
+    out_channels: int
+    panel: int
+
+
+def transform(weight: Tensor, dtype: torch.dtype, impl: Impl = "auto") -> Filters | None:
+    """Make a weight ready.
+
+    Args:
+        weight: [out, in, k, k].
+        dtype: of activations.
+        impl: see :data:`kernels.choice.Impl`.
+
+    Returns:
+        None where :func:`convolve` does not fit, or is no faster than what torch has.
+    """
+    out, into = weight.shape[:2]
+    panel = next((width for width in _PANELS if out % width == 0), None)
+    fits = weight.shape[2:] == (3, 3) and into % _LANES == 0 and panel is not None
+    if not fits or panel is None or weight.device.type != "cpu" or not _pays(dtype, impl):
+        return None
+    # Rounded once: from float64, the transform itself adds nothing.
+    matrix = torch.tensor(_FILTER, dtype=torch.float64)
+    elements = torch.einsum("ak,oikl,bl->aboi", matrix, weight.detach().double(), matrix)
+    together = 4 // dtype.itemsize
+    packed = elements.reshape(16, out // panel, panel, into // together, together)
+    packed = packed.permute(1, 0, 3, 2, 4).to(dtype).contiguous()
+    return Filters(packed, into, out, panel)
+
+
+def convolve(
+    x: Tensor,
+    filters: Filters,
+    *,
+    above: int = 1,
+    bias: Tensor | None = None,
+    slope: Tensor | None = None,
+    padding: Tensor | None = None,
+) -> Tensor:
+    """A 3x3 convolution with stride 1, and a leaky ReLU.
+
+    Args:
+        x: [B, in, H, W], best in channels_last, in the filters' dtype; images may lie apart.
+        filters: of :func:`transform`.
+        above: rows of padding above and below, 1 or 0; to the left and right there is one column.
+        bias: [out] float32.
+        slope: [out] float32 of the leaky ReLU, one for each channel; None for none.
+        padding: [in] float32 values of the padding; None for zeros.
+
+    Returns:
+        [B, out, H - 2 + 2 * above, W], channels last.
+    """
+    y: Tensor = torch.ops.restyle.winograd(
+        x, filters.packed, bias, slope, padding, filters.out_channels, above
+    )
+    return y
+
+
+def _pays(dtype: torch.dtype, impl: Impl) -> bool:
+    """Whether there are compiled operators for it, and nothing faster."""
+    # Matrix units multiply so fast that the transforms would take longer than what they save.
+    if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
+        return False
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    library = native.library("cpu", impl)
+    return library is not None and _computes(library, dtype)
+
+
+@functools.cache
+def _computes(library: native.Library, dtype: torch.dtype) -> bool:
+    """Whether the library was compiled for a processor that has the instructions."""
+    # No images at all.
+    nothing = native.Winograd(dtype=native.code_of(dtype), panel=_PANELS[0], in_=_LANES)
+    try:
+        library.call("restyle_winograd", nothing, torch.device("cpu"))
+    except KernelError:
+        return False
+    return True
+
+
+# --- as a torch operator -----------------------------------------------------------------------
+
+torch.library.define(
+    "restyle::winograd",
+    "(Tensor x, Tensor packed, Tensor? bias, Tensor? slope, Tensor? padding, int out, int above)"
+    " -> Tensor",
+)
+
+
+@torch.library.impl("restyle::winograd", "CPU")
+def _winograd(
+    x: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    slope: Tensor | None,
+    padding: Tensor | None,
+    out: int,
+    above: int,
+) -> Tensor:
+    batch, into, height, columns = x.shape
+    if x.stride()[1:] != (1, columns * into, into):
+        x = x.contiguous(memory_format=torch.channels_last)
+    y = _winograd_shape(x, packed, bias, slope, padding, out, above)
+    library = native.library("cpu", "native")
+    assert library is not None  # noqa: S101 - there are no filters without it
+    arguments = native.Winograd(
+        dtype=native.code_of(x.dtype),
+        x=x.data_ptr(),
+        y=y.data_ptr(),
+        weight=packed.data_ptr(),
+        bias=None if bias is None else bias.data_ptr(),
+        slope=None if slope is None else slope.data_ptr(),
+        padding=None if padding is None else padding.data_ptr(),
+        batch=batch,
+        in_=into,
+        out=out,
+        panel=packed.shape[3],
+        rows=y.shape[2],
+        columns=columns,
+        above=above,
+        x_stride=x.stride(0),
+    )
+    library.call("restyle_winograd", arguments, x.device)
+    return y
+
+
+@torch.library.register_fake("restyle::winograd")
+def _winograd_shape(
+    x: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    slope: Tensor | None,
+    padding: Tensor | None,
+    out: int,
+    above: int,
+) -> Tensor:
+    del packed, bias, slope, padding
+    batch, _, height, columns = x.shape
+    shape = (batch, out, height - 2 + 2 * above, columns)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
