@@ -92,7 +92,8 @@ class Winograd(ctypes.Structure):
     _fields_ = [
         ("dtype", _i32),
         *((name, _pointer) for name in ("x", "y", "weight", "bias", "slope", "padding")),
-        *((name, _i64) for name in ("batch", "in_", "out", "panel", "rows", "columns")),
+        *((name, _i64) for name in ("doubles", "batch", "in_", "out", "panel")),
+        *((name, _i64) for name in ("rows", "columns", "y_rows", "y_columns")),
         *((name, _i64) for name in ("above", "x_stride")),
     ]
 

@@ -1,12 +1,14 @@
 """3x3 convolutions with fewer multiplications, where the processor gains by that.
 
-F(2x2, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016,
-section 4): with input tiles d of 4x4 and filters g,
+Winograd's minimal filtering, as Lavin and Gray apply it in "Fast Algorithms for Convolutional
+Neural Networks" (CVPR 2016, section 4): with tiles d of the input and filters g,
 
     ``Y = A^T [(G g G^T) * (B^T d B)] A``
 
-gives 2x2 outputs by 16 multiplications instead of 36. The filters are transformed once, here; the
-rest is in ``csrc/winograd.cpp``. Inference only.
+F(2x2, 3x3) gives 2x2 outputs by 16 multiplications instead of 36. The transposed convolution that
+doubles the size is four filters in one, of 2x2, 2x1, 1x2 and 1x1 taps; F(2x2, 2x2) and its like give
+4x4 outputs by 25 multiplications instead of 36. The filters are transformed once, here; the rest is
+in ``csrc/winograd.cpp``. Inference only.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from kernels import native
 from kernels.choice import Impl
 from kernels.errors import KernelError
 
-_FILTER = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
+_PLAIN = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 """G, of the paper's equation 8."""
+
+_DOUBLING = ((0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 1.0, 0.0))
+"""G of four outputs in a row: the first and the third see the outer taps, the others the middle."""
 
 # Channels in a vector register, and the outputs that are computed together, best first.
 _LANES = 16
@@ -35,40 +40,40 @@ class Filters:
 
     Attributes:
         packed: as csrc/interface.h describes it.
-        in_channels: a multiple of 16.
-        out_channels: a multiple of ``panel``.
-        panel: 64 or 32.
+        out_channels: of the convolution.
+        doubles: it is the transposed convolution.
     """
 
     packed: Tensor
-    in_channels: int
     out_channels: int
-    panel: int
+    doubles: bool
 
 
-def transform(weight: Tensor, dtype: torch.dtype, impl: Impl = "auto") -> Filters | None:
+def transform(
+    weight: Tensor, dtype: torch.dtype, impl: Impl = "auto", *, doubles: bool = False
+) -> Filters | None:
     """Make a weight ready.
 
     Args:
         weight: [out, in, k, k].
         dtype: of activations.
         impl: see :data:`kernels.choice.Impl`.
+        doubles: for the transposed convolution with stride 2 and without padding.
 
     Returns:
         None where :func:`convolve` does not fit, or is no faster than what torch has.
     """
     out, into = weight.shape[:2]
     panel = next((width for width in _PANELS if out % width == 0), None)
-    fits = weight.shape[2:] == (3, 3) and into % _LANES == 0 and panel is not None
-    if not fits or panel is None or weight.device.type != "cpu" or not _pays(dtype, impl):
+    if panel is None or into % _LANES or weight.shape[2:] != (3, 3) or not _pays(dtype, impl):
         return None
-    # Rounded once: from float64, the transform itself adds nothing.
-    matrix = torch.tensor(_FILTER, dtype=torch.float64)
-    elements = torch.einsum("ak,oikl,bl->aboi", matrix, weight.detach().double(), matrix)
+    matrix = torch.tensor(_DOUBLING if doubles else _PLAIN, dtype=torch.float64)
+    # Rounded once: in float64 the transform itself adds nothing.
+    exact = weight.detach().cpu().double()
+    products = torch.einsum("ak,oikl,bl->aboi", matrix, exact, matrix).flatten(0, 1)
     together = 4 // dtype.itemsize
-    packed = elements.reshape(16, out // panel, panel, into // together, together)
-    packed = packed.permute(1, 0, 3, 2, 4).to(dtype).contiguous()
-    return Filters(packed, into, out, panel)
+    packed = products.reshape(-1, out // panel, panel, into // together, together)
+    return Filters(packed.permute(1, 0, 3, 2, 4).to(dtype).contiguous(), out, doubles)
 
 
 def convolve(
@@ -80,21 +85,23 @@ def convolve(
     slope: Tensor | None = None,
     padding: Tensor | None = None,
 ) -> Tensor:
-    """A 3x3 convolution with stride 1, and a leaky ReLU.
+    """A 3x3 convolution, and a leaky ReLU.
 
     Args:
         x: [B, in, H, W], best in channels_last, in the filters' dtype; images may lie apart.
         filters: of :func:`transform`.
         above: rows of padding above and below, 1 or 0; to the left and right there is one column.
+            Without a meaning where it doubles.
         bias: [out] float32.
         slope: [out] float32 of the leaky ReLU, one for each channel; None for none.
         padding: [in] float32 values of the padding; None for zeros.
 
     Returns:
-        [B, out, H - 2 + 2 * above, W], channels last.
+        [B, out, H - 2 + 2 * above, W]; [B, out, 2 * H + 1, 2 * W + 1] where it doubles. Channels
+        last.
     """
     y: Tensor = torch.ops.restyle.winograd(
-        x, filters.packed, bias, slope, padding, filters.out_channels, above
+        x, filters.packed, bias, slope, padding, filters.out_channels, above, filters.doubles
     )
     return y
 
@@ -104,9 +111,7 @@ def _pays(dtype: torch.dtype, impl: Impl) -> bool:
     # Matrix units multiply so fast that the transforms would take longer than what they save.
     if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
         return False
-    if dtype not in (torch.float32, torch.bfloat16):
-        return False
-    library = native.library("cpu", impl)
+    library = native.library("cpu", impl) if dtype in (torch.float32, torch.bfloat16) else None
     return library is not None and _computes(library, dtype)
 
 
@@ -126,8 +131,8 @@ def _computes(library: native.Library, dtype: torch.dtype) -> bool:
 
 torch.library.define(
     "restyle::winograd",
-    "(Tensor x, Tensor packed, Tensor? bias, Tensor? slope, Tensor? padding, int out, int above)"
-    " -> Tensor",
+    "(Tensor x, Tensor packed, Tensor? bias, Tensor? slope, Tensor? padding, "
+    "int out, int above, bool doubles) -> Tensor",
 )
 
 
@@ -140,11 +145,12 @@ def _winograd(
     padding: Tensor | None,
     out: int,
     above: int,
+    doubles: bool,
 ) -> Tensor:
-    batch, into, height, columns = x.shape
+    batch, into, rows, columns = x.shape
     if x.stride()[1:] != (1, columns * into, into):
         x = x.contiguous(memory_format=torch.channels_last)
-    y = _winograd_shape(x, packed, bias, slope, padding, out, above)
+    y = _winograd_shape(x, packed, bias, slope, padding, out, above, doubles)
     library = native.library("cpu", "native")
     assert library is not None  # noqa: S101 - there are no filters without it
     arguments = native.Winograd(
@@ -155,20 +161,22 @@ def _winograd(
         bias=None if bias is None else bias.data_ptr(),
         slope=None if slope is None else slope.data_ptr(),
         padding=None if padding is None else padding.data_ptr(),
+        doubles=doubles,
         batch=batch,
         in_=into,
         out=out,
         panel=packed.shape[3],
-        rows=y.shape[2],
+        rows=rows,
         columns=columns,
-        above=above,
+        y_rows=y.shape[2],
+        y_columns=y.shape[3],
+        above=1 if doubles else above,
         x_stride=x.stride(0),
     )
     library.call("restyle_winograd", arguments, x.device)
     return y
 
 
-@torch.library.register_fake("restyle::winograd")
 def _winograd_shape(
     x: Tensor,
     packed: Tensor,
@@ -177,8 +185,14 @@ def _winograd_shape(
     padding: Tensor | None,
     out: int,
     above: int,
+    doubles: bool,
 ) -> Tensor:
     del packed, bias, slope, padding
-    batch, _, height, columns = x.shape
-    shape = (batch, out, height - 2 + 2 * above, columns)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    batch, _, rows, columns = x.shape
+    size = (2 * rows + 1, 2 * columns + 1) if doubles else (rows - 2 + 2 * above, columns)
+    return torch.empty(
+        (batch, out, *size), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+    )
+
+
+torch.library.register_fake("restyle::winograd", _winograd_shape)

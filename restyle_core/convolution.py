@@ -36,10 +36,11 @@ class Target:
         """A copy there."""
         return tensor.detach().to(self.device, self.dtype, copy=True)
 
-    def filters(self, weight: Tensor) -> winograd.Filters | None:
-        """What convolves with fewer multiplications; None where that does not pay."""
-        on_cpu = self.device.type == "cpu"
-        return winograd.transform(weight, self.dtype, self.impl) if on_cpu else None
+    def filters(self, weight: Tensor, *, doubles: bool = False) -> winograd.Filters | None:
+        """See :func:`kernels.winograd.transform`; None where that does not pay."""
+        if self.device.type != "cpu":
+            return None
+        return winograd.transform(weight, self.dtype, self.impl, doubles=doubles)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Convolution:
         target: Target,
         slope: float | Tensor | None = None,
     ) -> None:
+        self._layer: Layer
         filters = target.filters(weight) if geometry == Geometry() else None
         if filters is not None:
             slopes = None if slope is None else torch.as_tensor(slope).expand(len(weight))
@@ -78,7 +80,8 @@ class Convolution:
         weight = target.put(weight)
         bias = None if bias is None else target.put(bias)
         slope = target.put(slope) if isinstance(slope, Tensor) else slope
-        self._layer = (_packed if target.packs else _plain)(weight, bias, geometry, slope)
+        form = _Packed if target.packs else _plain
+        self._layer = form(weight, bias, geometry, slope)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
@@ -92,27 +95,39 @@ def minimal(
     padding: Tensor | None = None,
 ) -> Layer:
     """With fewer multiplications; see :func:`kernels.winograd.convolve`."""
-    vectors = {"bias": bias, "slope": slopes, "padding": padding}
-    exact = {
-        name: None if vector is None else vector.detach().to(torch.float32, copy=True).contiguous()
-        for name, vector in vectors.items()
-    }
-    return lambda x: winograd.convolve(x, filters, **exact)
+    exact = [
+        None if vector is None else vector.detach().to(torch.float32, copy=True).contiguous()
+        for vector in (bias, slopes, padding)
+    ]
+    return lambda x: winograd.convolve(
+        x, filters, bias=exact[0], slope=exact[1], padding=exact[2]
+    )
 
 
-def _packed(
-    weight: Tensor, bias: Tensor | None, geometry: Geometry, slope: float | Tensor | None
-) -> Layer:
+class _Packed:
     """With the weight in oneDNN's layout."""
-    moves = ([geometry.padding] * 2, [geometry.stride] * 2, [1, 1], geometry.groups)
-    weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *moves)
-    after = ("leaky_relu", [slope], "") if isinstance(slope, float) else ("none", [], "")
 
-    def layer(x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *moves, *after)
-        return F.prelu(y, slope) if isinstance(slope, Tensor) else y
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, geometry: Geometry, slope: float | Tensor | None
+    ) -> None:
+        self._weight, self._bias, self._slope = weight, bias, slope
+        stride, padding = [geometry.stride] * 2, [geometry.padding] * 2
+        self._moves = (padding, stride, [1, 1], geometry.groups)
+        self._after = ("leaky_relu", [slope], "") if isinstance(slope, float) else ("none", [], "")
+        self._ready = False
 
-    return layer
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self._ready:
+            # It depends on the size. In a layout that oneDNN did not want it is reordered in every
+            # call, which takes thirty times as long as some of the 1x1 convolutions.
+            self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight, *self._moves, [1, *x.shape[1:]]
+            )
+            self._ready = True
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self._bias, *self._moves, *self._after
+        )
+        return F.prelu(y, self._slope) if isinstance(self._slope, Tensor) else y
 
 
 def _plain(

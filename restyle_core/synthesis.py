@@ -165,7 +165,7 @@ class _Convolution:
 
     def __init__(self, weight: Tensor, target: Target, *, transposed: bool) -> None:
         self._transposed = transposed
-        self._filters = None if transposed else target.filters(weight)
+        self._filters = target.filters(weight, doubles=transposed)
         if self._filters is not None:
             return
         self._packed = target.packs

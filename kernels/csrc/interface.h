@@ -92,12 +92,14 @@ struct ColourLayer {
   std::int64_t height;
 };
 
-// A 3x3 convolution with stride 1 and a padding of one column to the left and right, channels last.
-// `x` is [batch, rows + 2 - 2 above, columns, in], image b is b * x_stride values further on; `above`
-// rows of padding, 0 or 1, are above and below. `y` is [batch, rows, columns, out]. `weight` is
-// [out / panel, 16, in / t, panel, t], transformed, where t values are as wide as a float; `in` is a
-// multiple of 16, `panel` is 32 or 64. The others are float32 and may be null: `bias` and the leaky
-// ReLU's `slope` are [out], `padding` [in] has the values outside, which are 0 else.
+// A 3x3 convolution, channels last. `x` is [batch, rows, columns, in], image b is b * x_stride
+// values further on; `y` is [batch, y_rows, y_columns, out]. The stride is 1, with one column of
+// padding to the left and right, `above` rows, 0 or 1, above and below; or, if it `doubles`, it is
+// the transposed convolution with stride 2, which has 2 rows + 1 and 2 columns + 1, `above` is 1.
+// `weight` is [out / panel, products, in / t, panel, t], of transformed filters, where t values are
+// as wide as a float and products are 16, or 25 if it doubles; `in` is a multiple of 16, `panel` is
+// 32 or 64. The others are float32 and may be null: `bias` and the leaky ReLU's `slope` are [out],
+// `padding` [in] has the values outside, which are 0 else.
 struct Winograd {
   std::int32_t dtype;
   const void* x;
@@ -106,7 +108,7 @@ struct Winograd {
   const void* bias;
   const void* slope;
   const void* padding;
-  std::int64_t batch, in, out, panel, rows, columns, above, x_stride;
+  std::int64_t doubles, batch, in, out, panel, rows, columns, y_rows, y_columns, above, x_stride;
 };
 
 }  // namespace restyle

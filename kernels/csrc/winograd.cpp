@@ -1,10 +1,10 @@
-// 3x3 convolutions by minimal filtering, F(2x2, 3x3) of Lavin and Gray, "Fast Algorithms for
-// Convolutional Neural Networks" (CVPR 2016): 16 products give 2x2 outputs, which take 36 otherwise.
+// Convolutions by minimal filtering: Winograd's algorithms, as Lavin and Gray apply them in "Fast
+// Algorithms for Convolutional Neural Networks" (CVPR 2016).
 //
-// A tile is 4x4 inputs, of which neighbours share two rows or columns, and the 2x2 outputs that they
-// give. The sixteen elements of transformed tiles are sixteen matrices [tiles, in]; each is multiplied
-// by one of [in, out], and the sixteen products are transformed back. This is done for as many tiles
-// at once as the second level of cache holds, so that each activation is read and written once.
+// Every tile of inputs gives a tile of outputs. Elements of the transformed input tiles are matrices
+// [tiles, in]; each is multiplied by one of [in, out], which is made of the filters, and the products
+// are transformed back. This is done for as many tiles at once as the second level of cache holds,
+// so that each activation is read and written once.
 #include "cpu.h"
 
 #ifdef __AVX512F__
@@ -21,7 +21,6 @@ namespace {
 
 typedef float Lanes __attribute__((vector_size(64)));
 constexpr std::int64_t kLanes = 16;
-constexpr std::int64_t kElements = 16;
 
 inline Lanes lanes(const float* p) { return (Lanes)_mm512_loadu_ps(p); }
 inline void put(float* p, Lanes v) { _mm512_storeu_ps(p, (__m512)v); }
@@ -103,76 +102,130 @@ class Scratch {
   std::unique_ptr<T, Free> memory_;
 };
 
-// Tiles of all images, row by row.
-struct Tiles {
-  std::int64_t across, down, count;
-  explicit Tiles(const Winograd& p)
-      : across((p.columns + 1) / 2), down((p.rows + 1) / 2), count(p.batch * across * down) {}
-};
+// The algorithms, along one axis. Tiles of both begin two inputs apart, one input before the place
+// that they belong to.
 
-// `count` matrices of `rows` rows, one after another. A line between them keeps values of the same
-// place from falling into the same set of the cache.
-template <typename T>
-std::int64_t distance(std::int64_t rows, std::int64_t width) {
-  return rows * width + 64 / static_cast<std::int64_t>(sizeof(T));
-}
+// F(2, 3): two outputs of a filter of three taps. Four multiplications instead of six.
+struct Plain {
+  static constexpr int kInputs = 4, kElements = 4, kProducts = 4, kOutputs = 2;
+  static constexpr int kElementOf[kProducts] = {0, 1, 2, 3};
 
-// The four rows of one column, transformed downwards; columns outside hold the padding.
-template <typename T>
-struct Columns {
-  const T* rows[4];
-  const float* padding;
-  std::int64_t columns, channels;
-
-  Lanes outside(std::int64_t channel) const {
-    return padding == nullptr ? Lanes{} : lanes(padding + channel);
-  }
-
-  void transform(std::int64_t column, std::int64_t channel, Lanes* to) const {
-    const bool inside = column >= 0 && column < columns;
-    Lanes x[4];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r)
-      x[r] = inside && rows[r] != nullptr ? lanes(rows[r] + column * channels + channel)
-                                          : outside(channel);
+  static void elements(const Lanes* x, Lanes* to) {
     to[0] = x[0] - x[2];
     to[1] = x[1] + x[2];
     to[2] = x[2] - x[1];
     to[3] = x[1] - x[3];
   }
+  static void outputs(const Lanes* product, Lanes* to) {
+    to[0] = product[0] + product[1] + product[2];
+    to[1] = product[1] - product[2] - product[3];
+  }
 };
 
+// Four outputs of the transposed convolution that doubles the size: output 2 i + k has tap k of
+// input i. Even ones are F(2, 2), odd ones see one tap. Five multiplications instead of six.
+struct Doubling {
+  static constexpr int kInputs = 3, kElements = 4, kProducts = 5, kOutputs = 4;
+  // Of the taps 2, 0 and 2, 0, 1 and 1.
+  static constexpr int kElementOf[kProducts] = {0, 1, 2, 1, 3};
+
+  static void elements(const Lanes* x, Lanes* to) {
+    to[0] = x[0] - x[1];
+    to[1] = x[1];
+    to[2] = x[2] - x[1];
+    to[3] = x[2];
+  }
+  static void outputs(const Lanes* product, Lanes* to) {
+    to[0] = product[0] + product[1];
+    to[1] = product[3];
+    to[2] = product[1] + product[2];
+    to[3] = product[4];
+  }
+};
+
+// Tiles of all images, row by row.
+template <typename Axis>
+struct Tiles {
+  std::int64_t across, down, count;
+
+  explicit Tiles(const Winograd& p)
+      : across((p.y_columns + Axis::kOutputs - 1) / Axis::kOutputs),
+        down((p.y_rows + Axis::kOutputs - 1) / Axis::kOutputs),
+        count(p.batch * across * down) {}
+  std::int64_t column(std::int64_t tile) const { return tile % across; }
+  std::int64_t row(std::int64_t tile) const { return tile / across % down; }
+  std::int64_t image(std::int64_t tile) const { return tile / across / down; }
+};
+
+// How far apart matrices of [rows, width] lie. A line between them keeps values of the same place
+// from falling into the same set of the cache.
 template <typename T>
-void transform_in(const Winograd& p, const Tiles& tiles, std::int64_t first, std::int64_t count,
-                  std::int64_t apart, T* v) {
-  const std::int64_t height = p.rows + 2 - 2 * p.above;
-  for (std::int64_t t = 0; t < count;) {
-    const std::int64_t at = first + t, left = at % tiles.across;
-    // As many as lie in one row of tiles.
-    const std::int64_t run = std::min(count - t, tiles.across - left);
-    const T* image =
-        static_cast<const T*>(p.x) + at / tiles.across / tiles.down * p.x_stride;
-    Columns<T> columns{{}, static_cast<const float*>(p.padding), p.columns, p.in};
-    for (int r = 0; r < 4; ++r) {
-      const std::int64_t row = at / tiles.across % tiles.down * 2 + r - p.above;
-      columns.rows[r] = row < 0 || row >= height ? nullptr : image + row * p.columns * p.in;
+std::int64_t distance(std::int64_t rows, std::int64_t width) {
+  return rows * width + 64 / static_cast<std::int64_t>(sizeof(T));
+}
+
+// One row of tiles: its columns, transformed downwards. What lies outside is padding.
+template <typename T, typename Axis>
+struct Columns {
+  const T* rows[Axis::kInputs];
+  const float* padding;
+  std::int64_t columns, channels;
+
+  Columns(const Winograd& p, std::int64_t image, std::int64_t tile_row)
+      : padding(static_cast<const float*>(p.padding)), columns(p.columns), channels(p.in) {
+    const T* x = static_cast<const T*>(p.x) + image * p.x_stride;
+    for (int r = 0; r < Axis::kInputs; ++r) {
+      const std::int64_t row = 2 * tile_row + r - p.above;
+      rows[r] = row < 0 || row >= p.rows ? nullptr : x + row * p.columns * p.in;
     }
-    for (std::int64_t c = 0; c < p.in; c += kLanes) {
-      Lanes d[4][4];
-      columns.transform(2 * left - 1, c, d[2]);
-      columns.transform(2 * left, c, d[3]);
-      for (std::int64_t j = 0; j < run; ++j) {
+  }
+
+  void transform(std::int64_t column, std::int64_t channel, Lanes* to) const {
+    const bool inside = column >= 0 && column < columns;
+    Lanes x[Axis::kInputs];
 #pragma GCC unroll 4
-        for (int r = 0; r < 4; ++r) d[0][r] = d[2][r], d[1][r] = d[3][r];
-        columns.transform(2 * (left + j) + 1, c, d[2]);
-        columns.transform(2 * (left + j) + 2, c, d[3]);
+    for (int r = 0; r < Axis::kInputs; ++r) {
+      if (inside && rows[r] != nullptr) {
+        x[r] = lanes(rows[r] + column * channels + channel);
+      } else {
+        x[r] = padding == nullptr ? Lanes{} : lanes(padding + channel);
+      }
+    }
+    Axis::elements(x, to);
+  }
+};
+
+// Elements of `count` tiles from `first` on, in matrices that lie `apart`.
+template <typename T, typename Axis>
+void transform_in(const Winograd& p, const Tiles<Axis>& tiles, std::int64_t first,
+                  std::int64_t count, std::int64_t apart, T* v) {
+  constexpr int inputs = Axis::kInputs, elements = Axis::kElements;
+  for (std::int64_t t = 0; t < count;) {
+    const std::int64_t left = tiles.column(first + t);
+    const std::int64_t run = std::min(count - t, tiles.across - left);
+    const Columns<T, Axis> columns(p, tiles.image(first + t), tiles.row(first + t));
+    for (std::int64_t c = 0; c < p.in; c += kLanes) {
+      Lanes d[inputs][elements];
+#pragma GCC unroll 4
+      for (int k = 2; k < inputs; ++k) columns.transform(2 * left - 3 + k, c, d[k]);
+      for (std::int64_t j = 0; j < run; ++j) {
+        // Two columns further: the others are there.
+#pragma GCC unroll 4
+        for (int k = 0; k < inputs - 2; ++k)
+#pragma GCC unroll 4
+          for (int r = 0; r < elements; ++r) d[k][r] = d[k + 2][r];
+#pragma GCC unroll 4
+        for (int k = inputs - 2; k < inputs; ++k)
+          columns.transform(2 * (left + j) - 1 + k, c, d[k]);
         T* to = v + (t + j) * p.in + c;
 #pragma GCC unroll 4
-        for (int r = 0; r < 4; ++r, to += 4 * apart) {
-          put(to, d[0][r] - d[2][r]);
-          put(to + apart, d[1][r] + d[2][r]);
-          put(to + 2 * apart, d[2][r] - d[1][r]);
-          put(to + 3 * apart, d[1][r] - d[3][r]);
+        for (int r = 0; r < elements; ++r, to += elements * apart) {
+          Lanes row[inputs], element[elements];
+#pragma GCC unroll 4
+          for (int k = 0; k < inputs; ++k) row[k] = d[k][r];
+          Axis::elements(row, element);
+#pragma GCC unroll 4
+          for (int k = 0; k < elements; ++k) put(to + k * apart, element[k]);
         }
       }
     }
@@ -180,43 +233,48 @@ void transform_in(const Winograd& p, const Tiles& tiles, std::int64_t first, std
   }
 }
 
-// Sums of the products of `width` output channels from `begin` on: bias and leaky ReLU follow.
-template <typename T>
-void transform_out(const Winograd& p, const Tiles& tiles, std::int64_t first, std::int64_t count,
-                   std::int64_t apart, const float* m, std::int64_t begin, std::int64_t width) {
+// Sums of the products of `width` output channels from `begin` on; bias and leaky ReLU follow.
+template <typename T, typename Axis>
+void transform_out(const Winograd& p, const Tiles<Axis>& tiles, std::int64_t first,
+                   std::int64_t count, std::int64_t apart, const float* m, std::int64_t begin,
+                   std::int64_t width) {
+  constexpr int products = Axis::kProducts, outputs = Axis::kOutputs;
   const float* biases = static_cast<const float*>(p.bias);
   const float* slopes = static_cast<const float*>(p.slope);
   for (std::int64_t t = 0; t < count; ++t) {
-    const std::int64_t at = first + t, column = at % tiles.across * 2;
-    const std::int64_t row = at / tiles.across % tiles.down * 2;
-    const std::int64_t image = at / tiles.across / tiles.down;
-    T* y = static_cast<T*>(p.y) + ((image * p.rows + row) * p.columns + column) * p.out + begin;
-    // The last tiles of an odd size hang over.
-    const bool right = column + 1 < p.columns, below = row + 1 < p.rows;
+    const std::int64_t column = tiles.column(first + t) * outputs;
+    const std::int64_t row = tiles.row(first + t) * outputs;
+    T* y = static_cast<T*>(p.y) + begin +
+           ((tiles.image(first + t) * p.y_rows + row) * p.y_columns + column) * p.out;
+    // The last tiles hang over.
+    const std::int64_t below = std::min<std::int64_t>(outputs, p.y_rows - row);
+    const std::int64_t right = std::min<std::int64_t>(outputs, p.y_columns - column);
     for (std::int64_t c = 0; c < width; c += kLanes) {
       const float* from = m + t * width + c;
-      Lanes sums[2][4];
+      Lanes sums[outputs][products];
+#pragma GCC unroll 5
+      for (int k = 0; k < products; ++k) {
+        Lanes product[products], sum[outputs];
+#pragma GCC unroll 5
+        for (int r = 0; r < products; ++r) product[r] = lanes(from + (products * r + k) * apart);
+        Axis::outputs(product, sum);
 #pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        const Lanes one = lanes(from + k * apart), two = lanes(from + (4 + k) * apart),
-                    three = lanes(from + (8 + k) * apart), four = lanes(from + (12 + k) * apart);
-        sums[0][k] = one + two + three;
-        sums[1][k] = two - three - four;
+        for (int r = 0; r < outputs; ++r) sums[r][k] = sum[r];
       }
       const Lanes bias = biases == nullptr ? Lanes{} : lanes(biases + begin + c);
-      const auto finish = [&](T* to, Lanes value) {
-        value += bias;
-        put(to, slopes == nullptr
-                    ? value
-                    : (value > 0 ? value : value * lanes(slopes + begin + c)));
-      };
-      T* to = y + c;
-      finish(to, sums[0][0] + sums[0][1] + sums[0][2]);
-      if (right) finish(to + p.out, sums[0][1] - sums[0][2] - sums[0][3]);
-      if (!below) continue;
-      to += p.columns * p.out;
-      finish(to, sums[1][0] + sums[1][1] + sums[1][2]);
-      if (right) finish(to + p.out, sums[1][1] - sums[1][2] - sums[1][3]);
+      const Lanes slope = slopes == nullptr ? Lanes{} + 1 : lanes(slopes + begin + c);
+#pragma GCC unroll 4
+      for (int r = 0; r < outputs; ++r) {
+        if (r >= below) break;
+        Lanes output[outputs];
+        Axis::outputs(sums[r], output);
+#pragma GCC unroll 4
+        for (int k = 0; k < outputs; ++k) {
+          const Lanes value = output[k] + bias;
+          if (k < right)
+            put(y + (r * p.y_columns + k) * p.out + c, value > 0 ? value : value * slope);
+        }
+      }
     }
   }
 }
@@ -226,13 +284,14 @@ constexpr std::int64_t kBytes = 1 << 19;
 constexpr std::int64_t kMostTiles = 48;
 
 // The output channels are in panels of kVectors vectors.
-template <typename T, int kVectors>
+template <typename T, typename Axis, int kVectors>
 void convolve(const Winograd& p) {
   constexpr std::int64_t width = kVectors * kLanes;
-  const Tiles tiles(p);
+  constexpr std::int64_t elements = Axis::kElements, products = Axis::kProducts;
+  const Tiles<Axis> tiles(p);
   const std::int64_t panels = p.out / width;
-  const std::int64_t fitting = kBytes / static_cast<std::int64_t>(kElements * p.in * sizeof(T));
-  const std::int64_t most = std::min(kMostTiles, std::max<std::int64_t>(12, fitting));
+  const std::int64_t tile = elements * elements * p.in * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t most = std::min(kMostTiles, std::max<std::int64_t>(12, kBytes / tile));
 #pragma omp parallel
   {
     const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
@@ -246,32 +305,40 @@ void convolve(const Winograd& p) {
     const std::int64_t blocks = (end - begin + most - 1) / most;
     const std::int64_t rows = blocks ? (end - begin + blocks - 1) / blocks : 0;
     const std::int64_t v_apart = distance<T>(rows, p.in), m_apart = distance<float>(rows, width);
-    const Scratch<T> v(kElements * v_apart);
-    const Scratch<float> m(kElements * m_apart);
+    const Scratch<T> v(elements * elements * v_apart);
+    const Scratch<float> m(products * products * m_apart);
     for (std::int64_t at = begin; at < end; at += rows) {
       const std::int64_t count = std::min(rows, end - at);
       transform_in<T>(p, tiles, at, count, v_apart, v.data());
       for (std::int64_t panel = first_panel; panel < last_panel; ++panel) {
-        const T* weight = static_cast<const T*>(p.weight) + panel * kElements * p.in * width;
-        for (std::int64_t k = 0; k < kElements; ++k)
-          multiply<T, kVectors>(v.data() + k * v_apart, count, p.in, weight + k * p.in * width,
+        const T* weight = static_cast<const T*>(p.weight) + panel * products * products * p.in * width;
+        for (std::int64_t k = 0; k < products * products; ++k) {
+          const std::int64_t element =
+              Axis::kElementOf[k / products] * elements + Axis::kElementOf[k % products];
+          multiply<T, kVectors>(v.data() + element * v_apart, count, p.in, weight + k * p.in * width,
                                 m.data() + k * m_apart);
+        }
         transform_out<T>(p, tiles, at, count, m_apart, m.data(), panel * width, width);
       }
     }
   }
 }
 
-template <typename T>
-std::int32_t with_panels(const Winograd& p) {
+template <typename T, typename Axis>
+std::int32_t in_panels(const Winograd& p) {
   if (p.panel == 4 * kLanes) {
-    convolve<T, 4>(p);
+    convolve<T, Axis, 4>(p);
   } else if (p.panel == 2 * kLanes) {
-    convolve<T, 2>(p);
+    convolve<T, Axis, 2>(p);
   } else {
     return kTooLarge;
   }
   return kDone;
+}
+
+template <typename T>
+std::int32_t along_axes(const Winograd& p) {
+  return p.doubles ? in_panels<T, Doubling>(p) : in_panels<T, Plain>(p);
 }
 
 }  // namespace
@@ -282,10 +349,10 @@ namespace restyle {
 
 RESTYLE_EXPORT std::int32_t restyle_winograd(const Winograd* p) {
 #ifdef __AVX512F__
-  if (p->dtype == kFloat32) return with_panels<float>(*p);
+  if (p->dtype == kFloat32) return along_axes<float>(*p);
 #endif
 #ifdef __AVX512BF16__
-  if (p->dtype == kBFloat16) return with_panels<bf16>(*p);
+  if (p->dtype == kBFloat16) return along_axes<bf16>(*p);
 #endif
   return kUnknownDType;
 }
