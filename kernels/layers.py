@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kernels import native, reference
+from kernels import native, reference, winograd
+from kernels.winograd import Filters
 
 CHANNELS_LAST = torch.channels_last
 
@@ -94,6 +95,26 @@ def colour_layer(
     )
 
 
+def colour_convolution(
+    x: Tensor, filters: Filters, y: Tensor | None, image: Tensor, epilogue: Epilogue, colour: Colour
+) -> None:
+    """A whole layer: convolve and do what :func:`colour_layer` does, without storing the former.
+
+    Args:
+        x: [B, in, H + 2, W] channels last; the first and the last row are zero.
+        filters: of the convolution, which does not double.
+        y: [B, C, H, W], written; rows of a channels-last tensor. None where it is not needed.
+        image: [B, 3, H, W] contiguous float32, written.
+        epilogue: of the layer.
+        colour: what goes into the image.
+    """
+    e, c = epilogue, colour
+    vectors = (e.demodulation, e.noise, e.strength, e.bias, e.style)
+    torch.ops.restyle.colour_convolution(
+        x, filters.packed, y, image, *vectors, c.weight, c.bias, c.vertical, c.horizontal, c.skip
+    )
+
+
 def reference_blur_layer(
     x: Tensor, first: int, epilogue: Epilogue, taps: tuple[Tensor, Tensor]
 ) -> Tensor:
@@ -132,10 +153,14 @@ _TAPS = "Tensor vertical, Tensor horizontal"
 torch.library.define(
     "restyle::blur_layer", f"(Tensor x, Tensor(a!) y, {_VECTORS}, {_TAPS}, int first) -> ()"
 )
+_IMAGE = f"Tensor weight, Tensor colour_bias, {_TAPS}, Tensor? skip"
 torch.library.define(
     "restyle::colour_layer",
-    f"(Tensor x, Tensor(a!)? y, Tensor(b!) image, {_VECTORS}, "
-    f"Tensor weight, Tensor colour_bias, {_TAPS}, Tensor? skip, int first) -> ()",
+    f"(Tensor x, Tensor(a!)? y, Tensor(b!) image, {_VECTORS}, {_IMAGE}, int first) -> ()",
+)
+torch.library.define(
+    "restyle::colour_convolution",
+    f"(Tensor x, Tensor packed, Tensor(a!)? y, Tensor(b!) image, {_VECTORS}, {_IMAGE}) -> ()",
 )
 
 
@@ -192,25 +217,47 @@ def _colour_layer(
         if y is not None:
             y.copy_(rows)
         return
-    arguments = native.ColourLayer(
-        layer=_arguments(x, y, first, epilogue, x.shape[3]),
-        weight=weight.data_ptr(),
-        colour_bias=colour_bias.data_ptr(),
-        skip=None if skip is None else skip.data_ptr(),
-        vertical=vertical.data_ptr(),
-        horizontal=horizontal.data_ptr(),
-        image=image.data_ptr(),
-        height=image.shape[2],
-    )
+    colour = Colour(weight, colour_bias, vertical, horizontal, skip)
+    arguments = _colour_arguments(_arguments(x, y, first, epilogue, x.shape[3]), image, colour)
     library.call("restyle_colour_layer", arguments, x.device)
+
+
+@torch.library.impl("restyle::colour_convolution", "CPU")
+def _colour_convolution(
+    x: Tensor,
+    packed: Tensor,
+    y: Tensor | None,
+    image: Tensor,
+    demodulation: Tensor,
+    noise: Tensor,
+    strength: Tensor,
+    bias: Tensor,
+    style: Tensor | None,
+    weight: Tensor,
+    colour_bias: Tensor,
+    vertical: Tensor,
+    horizontal: Tensor,
+    skip: Tensor | None,
+) -> None:
+    epilogue = Epilogue(demodulation, noise, strength, bias, style)
+    colour = Colour(weight, colour_bias, vertical, horizontal, skip)
+    batch, channels = demodulation.shape
+    height, columns = image.shape[2:]
+    layer = _arguments(x, y, 0, epilogue, columns)
+    layer.channels, layer.rows = channels, height
+    convolution = winograd.arguments(x, packed, channels, (height, columns), above=0)
+    arguments = native.ColourConvolution(
+        convolution=convolution, colour=_colour_arguments(layer, image, colour)
+    )
+    winograd.compiled().call("restyle_colour_convolution", arguments, x.device)
 
 
 def _writes_only(*arguments: object) -> None:
     """The shape function of operators that return nothing."""
 
 
-for _name in ("restyle::blur_layer", "restyle::colour_layer"):
-    torch.library.register_fake(_name, _writes_only)
+for _name in ("blur_layer", "colour_layer", "colour_convolution"):
+    torch.library.register_fake(f"restyle::{_name}", _writes_only)
 
 
 def _arguments(
@@ -232,4 +279,17 @@ def _arguments(
         rows=rows,
         columns=columns,
         y_stride=0 if y is None else y.stride(0),
+    )
+
+
+def _colour_arguments(layer: native.Layer, image: Tensor, colour: Colour) -> native.ColourLayer:
+    return native.ColourLayer(
+        layer=layer,
+        weight=colour.weight.data_ptr(),
+        colour_bias=colour.bias.data_ptr(),
+        skip=None if colour.skip is None else colour.skip.data_ptr(),
+        vertical=colour.vertical.data_ptr(),
+        horizontal=colour.horizontal.data_ptr(),
+        image=image.data_ptr(),
+        height=image.shape[2],
     )

@@ -98,6 +98,12 @@ class Winograd(ctypes.Structure):
     ]
 
 
+class ColourConvolution(ctypes.Structure):
+    """Arguments of ``restyle_colour_convolution``."""
+
+    _fields_ = [("convolution", Winograd), ("colour", ColourLayer)]
+
+
 class Library:
     """A loaded library.
 

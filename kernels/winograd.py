@@ -127,6 +127,43 @@ def _computes(library: native.Library, dtype: torch.dtype) -> bool:
     return True
 
 
+def compiled() -> native.Library:
+    """The library that made the filters."""
+    library = native.library("cpu", "native")
+    assert library is not None  # noqa: S101 - there are no filters without it
+    return library
+
+
+def arguments(
+    x: Tensor, packed: Tensor, out: int, size: tuple[int, int], above: int
+) -> native.Winograd:
+    """What a call needs, without the optional ones and where the result goes.
+
+    Args:
+        x: [B, in, H, W] channels last; images may lie apart.
+        packed: see :class:`Filters`.
+        out: channels of the result.
+        size: height and width of the result.
+        above: see :func:`convolve`.
+    """
+    batch, into, rows, columns = x.shape
+    return native.Winograd(
+        dtype=native.code_of(x.dtype),
+        x=x.data_ptr(),
+        weight=packed.data_ptr(),
+        batch=batch,
+        in_=into,
+        out=out,
+        panel=packed.shape[3],
+        rows=rows,
+        columns=columns,
+        y_rows=size[0],
+        y_columns=size[1],
+        above=above,
+        x_stride=x.stride(0),
+    )
+
+
 # --- as a torch operator -----------------------------------------------------------------------
 
 torch.library.define(
@@ -147,33 +184,16 @@ def _winograd(
     above: int,
     doubles: bool,
 ) -> Tensor:
-    batch, into, rows, columns = x.shape
+    into, columns = x.shape[1], x.shape[3]
     if x.stride()[1:] != (1, columns * into, into):
         x = x.contiguous(memory_format=torch.channels_last)
     y = _winograd_shape(x, packed, bias, slope, padding, out, above, doubles)
-    library = native.library("cpu", "native")
-    assert library is not None  # noqa: S101 - there are no filters without it
-    arguments = native.Winograd(
-        dtype=native.code_of(x.dtype),
-        x=x.data_ptr(),
-        y=y.data_ptr(),
-        weight=packed.data_ptr(),
-        bias=None if bias is None else bias.data_ptr(),
-        slope=None if slope is None else slope.data_ptr(),
-        padding=None if padding is None else padding.data_ptr(),
-        doubles=doubles,
-        batch=batch,
-        in_=into,
-        out=out,
-        panel=packed.shape[3],
-        rows=rows,
-        columns=columns,
-        y_rows=y.shape[2],
-        y_columns=y.shape[3],
-        above=1 if doubles else above,
-        x_stride=x.stride(0),
-    )
-    library.call("restyle_winograd", arguments, x.device)
+    call = arguments(x, packed, out, (y.shape[2], y.shape[3]), 1 if doubles else above)
+    call.doubles, call.y = doubles, y.data_ptr()
+    call.bias = None if bias is None else bias.data_ptr()
+    call.slope = None if slope is None else slope.data_ptr()
+    call.padding = None if padding is None else padding.data_ptr()
+    compiled().call("restyle_winograd", call, x.device)
     return y
 
 

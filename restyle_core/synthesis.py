@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import native, winograd
-from kernels.layers import Colour, Epilogue, blur_layer, colour_layer
+from kernels.layers import Colour, Epilogue, blur_layer, colour_convolution, colour_layer
 from kernels.reference import DEMODULATION_EPSILON
+from kernels.winograd import Filters
 from restyle_core.convolution import Target
 from restyle_core.generator import EqualizedLinear, Generator, StyledConv, ToRGB
 
@@ -31,6 +32,9 @@ _STRIP = 4 << 20
 _TALL_STRIP = 8 << 20
 # Bytes of a convolution's output up to which images go through together.
 _TOGETHER = 16 << 20
+# Side of layers whose convolution and what follows it are one operator. In smaller ones the weights
+# are larger than the activations, and threads share those only in a convolution on its own.
+_WHOLE = 32
 
 
 def prepare_synthesis(generator: Generator, target: Target) -> PreparedSynthesis | None:
@@ -135,6 +139,11 @@ class _Styled:
         """[B, style_dim] -> [B, in]."""
         return _affine(self._modulation, latent)
 
+    @property
+    def filters(self) -> Filters | None:
+        """See :attr:`_Convolution.filters`."""
+        return self._convolution.filters
+
     def convolve(self, rows: Tensor) -> Tensor:
         """Rows with their neighbours, already scaled by the style."""
         return self._convolution(rows)
@@ -161,12 +170,16 @@ class _ToColour:
 
 
 class _Convolution:
-    """A 3x3 convolution of rows that have their neighbours with them, or its transpose."""
+    """A 3x3 convolution of rows that have their neighbours with them, or its transpose.
+
+    Attributes:
+        filters: of the weight, where fewer multiplications pay.
+    """
 
     def __init__(self, weight: Tensor, target: Target, *, transposed: bool) -> None:
         self._transposed = transposed
-        self._filters = target.filters(weight, doubles=transposed)
-        if self._filters is not None:
+        self.filters = target.filters(weight, doubles=transposed)
+        if self.filters is not None:
             return
         self._packed = target.packs
         weight = target.put(weight.transpose(0, 1) if transposed else weight)
@@ -183,8 +196,8 @@ class _Convolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, in, rows + 2, W] -> [B, out, rows, W]; transposed [B, out, 2 rows + 5, 2 W + 1]."""
-        if self._filters is not None:
-            return winograd.convolve(x, self._filters, above=0)
+        if self.filters is not None:
+            return winograd.convolve(x, self.filters, above=0)
         y: Tensor
         if not self._packed:
             if self._transposed:
@@ -245,6 +258,11 @@ class _Block:
         colour = self.to_colour.colour(latents[:, 2], image)
         larger = image.new_empty((batch, 3, side, side))
         y = None if after is None else _buffer(batch, self.flat.out_channels, side, self.target)
+        filters = self.flat.filters
+        if filters is not None and side >= _WHOLE:
+            rows = None if y is None else y[:, :, 1:-1]
+            colour_convolution(middle, filters, rows, larger, epilogue, colour)
+            return x if y is None else y, larger
         for first, end in self._strips(batch, side, _STRIP):
             flat = self.flat.convolve(middle[:, :, first : end + 2])
             rows = None if y is None else y[:, :, first + 1 : end + 1]

@@ -111,4 +111,11 @@ struct Winograd {
   std::int64_t doubles, batch, in, out, panel, rows, columns, y_rows, y_columns, above, x_stride;
 };
 
+// A convolution that is a ColourLayer's, for all of its rows, with `in`, `out`, `weight` and `x` of
+// the first; of the second all but `x`, which is never stored.
+struct ColourConvolution {
+  Winograd convolution;
+  ColourLayer colour;
+};
+
 }  // namespace restyle

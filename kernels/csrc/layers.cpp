@@ -1,8 +1,9 @@
 // What follows a convolution in inference, channels last: each activation is read once, in float,
 // and written once, scaled as the next convolution wants it.
+#include <array>
 #include <type_traits>
 
-#include "cpu.h"
+#include "winograd.h"
 
 namespace restyle {
 namespace {
@@ -138,6 +139,25 @@ void enlarge_row(const A* skip, std::int64_t height, std::int64_t columns, const
   }
 }
 
+// One row of an image, before what its layer adds: bias and the enlarged image of the layers below.
+// Returns where it is, for three colours; `buffer` holds columns / 2 + 2 values.
+template <typename A>
+std::array<A*, 3> colours_below(const ColourLayer& q, std::int64_t image, std::int64_t row,
+                                A* buffer) {
+  const std::int64_t columns = q.layer.columns, below = (q.height / 2) * (columns / 2);
+  std::array<A*, 3> colours;
+  for (std::int64_t k = 0; k < 3; ++k) {
+    const std::int64_t plane = image * 3 + k;
+    colours[k] = static_cast<A*>(q.image) + (plane * q.height + row) * columns;
+    std::fill(colours[k], colours[k] + columns, static_cast<const A*>(q.colour_bias)[k]);
+    if (q.skip != nullptr)
+      enlarge_row(static_cast<const A*>(q.skip) + plane * below, q.height, columns,
+                  static_cast<const A*>(q.vertical), static_cast<const A*>(q.horizontal), row,
+                  buffer, colours[k]);
+  }
+  return colours;
+}
+
 // Values that are converted to float at once.
 constexpr std::int64_t kConverted = 2048;
 
@@ -169,7 +189,7 @@ void colour_pixels(const RowFactors<A>& f, std::int64_t begin, std::int64_t end,
 }
 
 template <std::int64_t kChannels, bool kKeep, typename T, typename A>
-void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight, A* const* colours) {
+void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight, const std::array<A*, 3>& colours) {
   if constexpr (std::is_same_v<T, A>) {
     colour_pixels<kChannels, kKeep>(f, 0, f.columns, x, y, weight, colours[0], colours[1],
                                     colours[2]);
@@ -188,12 +208,105 @@ void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight, A* co
 }
 
 template <bool kKeep, typename T, typename A>
-void colour_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight, A* const* colours) {
+void colour_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight, const std::array<A*, 3>& colours) {
   const auto row = f.channels == 32   ? colour_row<32, kKeep, T, A>
                    : f.channels == 64 ? colour_row<64, kKeep, T, A>
                                       : colour_row<0, kKeep, T, A>;
   row(f, x, y, weight, colours);
 }
+
+#ifdef __AVX512F__
+// Sums of the lanes of 16 vectors. Every step halves them: what two vectors hold goes into one.
+template <int kHalf>
+void add_lanes(Lanes* v) {
+  typedef std::int32_t Places __attribute__((vector_size(64)));
+  Places lower, upper;
+  for (int i = 0; i < kLanes; ++i) {
+    // Runs of kHalf, of which every other one is lower; the second vector's come last.
+    const int in_both = i / kHalf * 2 * kHalf + i % kHalf;
+    lower[i] = in_both;
+    upper[i] = in_both + kHalf;
+  }
+  for (int i = 0; i < kHalf; ++i)
+    v[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], lower) +
+           __builtin_shuffle(v[2 * i], v[2 * i + 1], upper);
+  if constexpr (kHalf > 1) add_lanes<kHalf / 2>(v);
+}
+
+// The epilogue of a 2x2 tile, its storing, and its colours.
+template <typename T>
+class Coloured {
+ public:
+  // Colours are sums over all channels.
+  static constexpr bool kAnyPanel = false;
+
+  Coloured(const ColourLayer& q, const LayerFactors<float>& f) : q_(q), f_(f) {}
+
+  void tile(std::int64_t image, std::int64_t row, std::int64_t column, std::int64_t below,
+            std::int64_t right) {
+    const Layer& p = q_.layer;
+    image_ = image;
+    at_ = row * p.columns + column;
+    below_ = below;
+    right_ = right;
+    y_ = p.y == nullptr ? nullptr
+                        : static_cast<T*>(p.y) + image * p.y_stride + at_ * p.channels;
+    const float* noise = static_cast<const float*>(p.noise) + at_;
+    for (int r = 0; r < 2; ++r)
+      for (int k = 0; k < 2; ++k)
+        noise_[r][k] = r < below && k < right ? noise[r * p.columns + k] * f_.strength : 0.0f;
+    for (Lanes& sum : sums_) sum = Lanes{};
+  }
+  void channels(std::int64_t c) {
+    const std::int64_t channels = q_.layer.channels, place = image_ * channels + c;
+    c_ = c;
+    factor_ = lanes(f_.factor.data() + place);
+    bias_ = lanes(f_.bias.data() + c);
+    style_ = lanes(f_.style.data() + place);
+    const float* weight = static_cast<const float*>(q_.weight) + 3 * image_ * channels + c;
+    for (int k = 0; k < 3; ++k) weight_[k] = lanes(weight + k * channels);
+  }
+  void value(int row, int column, Lanes value, bool inside) {
+    value = value * factor_ + (bias_ + noise_[row][column]);
+    value = value > 0 ? value : value * float(kSlope);
+    for (int k = 0; k < 3; ++k) sums_[4 * k + 2 * row + column] += value * weight_[k];
+    if (y_ != nullptr && inside)
+      put(y_ + (row * q_.layer.columns + column) * q_.layer.channels + c_, value * style_);
+  }
+  void end() {
+    add_lanes<8>(sums_);
+    const std::int64_t plane = q_.height * q_.layer.columns;
+    float* image = static_cast<float*>(q_.image) + 3 * image_ * plane + at_;
+    for (int k = 0; k < 3; ++k)
+      for (int r = 0; r < 2; ++r)
+        for (int j = 0; j < 2; ++j)
+          if (r < below_ && j < right_)
+            image[k * plane + r * q_.layer.columns + j] += sums_[0][4 * k + 2 * r + j];
+  }
+
+ private:
+  const ColourLayer& q_;
+  const LayerFactors<float>& f_;
+  std::int64_t image_ = 0, at_ = 0, below_ = 0, right_ = 0, c_ = 0;
+  T* y_ = nullptr;
+  float noise_[2][2];
+  // Three colours of four pixels; the rest is filled up.
+  Lanes sums_[kLanes], factor_, bias_, style_, weight_[3];
+};
+
+template <typename T>
+std::int32_t colour_convolution(const ColourConvolution& q) {
+  const Layer& p = q.colour.layer;
+  const LayerFactors<float> f(p);
+  const std::int64_t rows = p.batch * p.rows;
+  in_parallel(rows, rows * p.columns, [&](std::int64_t from, std::int64_t to) {
+    std::vector<float> buffer(p.columns / 2 + 2);
+    for (std::int64_t at = from; at < to; ++at)
+      colours_below(q.colour, at / p.rows, at % p.rows, buffer.data());
+  });
+  return in_panels<T, Plain>(q.convolution, Coloured<T>(q.colour, f));
+}
+#endif
 
 template <typename T>
 void colour_layer(const ColourLayer& q) {
@@ -201,8 +314,6 @@ void colour_layer(const ColourLayer& q) {
   const Layer& p = q.layer;
   const LayerFactors<A> f(p);
   const std::int64_t channels = p.channels, columns = p.columns, rows = p.batch * p.rows;
-  const A* colour_bias = static_cast<const A*>(q.colour_bias);
-  const A *down = static_cast<const A*>(q.vertical), *along = static_cast<const A*>(q.horizontal);
   in_parallel(rows, rows * columns * channels, [&](std::int64_t from, std::int64_t to) {
     std::vector<A> buffer(columns / 2 + 2);
     for (std::int64_t at = from; at < to; ++at) {
@@ -212,15 +323,7 @@ void colour_layer(const ColourLayer& q) {
                             : static_cast<T*>(p.y) + image * p.y_stride + row * columns * channels;
       const RowFactors<A> row_factors = f.row(p, image, row);
       const A* weight = static_cast<const A*>(q.weight) + image * 3 * channels;
-      A* colours[3];
-      for (std::int64_t k = 0; k < 3; ++k) {
-        const std::int64_t plane = image * 3 + k;
-        colours[k] = static_cast<A*>(q.image) + (plane * q.height + place) * columns;
-        std::fill(colours[k], colours[k] + columns, colour_bias[k]);
-        if (q.skip != nullptr)
-          enlarge_row(static_cast<const A*>(q.skip) + plane * (q.height / 2) * (columns / 2),
-                      q.height, columns, down, along, place, buffer.data(), colours[k]);
-      }
+      const std::array<A*, 3> colours = colours_below(q, image, place, buffer.data());
       if (y == nullptr) {
         colour_row_of<false>(row_factors, x, y, weight, colours);
       } else {
@@ -234,6 +337,16 @@ void colour_layer(const ColourLayer& q) {
 
 RESTYLE_EXPORT std::int32_t restyle_blur_layer(const BlurLayer* q) {
   return with_dtype(q->layer.dtype, [&](auto type) { blur_layer<decltype(type)>(*q); });
+}
+
+RESTYLE_EXPORT std::int32_t restyle_colour_convolution(const ColourConvolution* q) {
+#ifdef __AVX512F__
+  if (q->convolution.dtype == kFloat32) return colour_convolution<float>(*q);
+#endif
+#ifdef __AVX512BF16__
+  if (q->convolution.dtype == kBFloat16) return colour_convolution<bf16>(*q);
+#endif
+  return kUnknownDType;
 }
 
 RESTYLE_EXPORT std::int32_t restyle_colour_layer(const ColourLayer* q) {
