@@ -44,6 +44,8 @@ struct LayerFactors {
 
 // Filtered values of a few columns stay in the first two levels of cache.
 constexpr std::int64_t kTile = 8192;
+// Channels that are filtered together: a line of the cache in bf16.
+constexpr std::int64_t kBlurred = 32;
 
 // The four rows that an output row sees, filtered downwards, for columns [begin, end) of x; where
 // there is no column, zeros.
@@ -90,6 +92,52 @@ auto filter_along_of(std::int64_t channels) {
                           : filter_along<0, A>;
 }
 
+#ifdef __AVX512F__
+// A whole row, if its channels fill vectors: a pixel's columns stay in registers.
+template <typename T>
+void blur_row(const RowFactors<float>& f, const T* x, const float* down, const float* along,
+              T* y) {
+  constexpr int kWide = kBlurred / kLanes;
+  const std::int64_t width = f.columns + 1, row = width * f.channels;
+  // What one pass over the channels leaves of the rows is in the first level of cache for the next.
+  const std::int64_t block = std::max<std::int64_t>(8, kTile / 2 / f.channels);
+  for (std::int64_t begin = 0; begin < f.columns; begin += block) {
+    const std::int64_t end = std::min(begin + block, f.columns);
+    for (std::int64_t c = 0; c < f.channels; c += kBlurred) {
+      Lanes v[kWide][4], factor[kWide], bias[kWide], style[kWide];
+      // One column, filtered downwards.
+      const auto filter = [&](std::int64_t column, int at) {
+        const T* from = x + column * f.channels + c;
+        for (int k = 0; k < kWide; ++k, from += kLanes)
+          v[k][at] = column < 0 || column >= width
+                         ? Lanes{}
+                         : down[3] * lanes(from) + down[2] * lanes(from + row) +
+                               down[1] * lanes(from + 2 * row) + down[0] * lanes(from + 3 * row);
+      };
+      for (int k = 0; k < kWide; ++k) {
+        factor[k] = lanes(f.factor + c + k * kLanes);
+        bias[k] = lanes(f.bias + c + k * kLanes);
+        style[k] = lanes(f.style + c + k * kLanes);
+      }
+      for (int at = 1; at < 4; ++at) filter(begin - 2 + at, at);
+      for (std::int64_t column = begin; column < end; ++column) {
+        for (int k = 0; k < kWide; ++k)
+          for (int at = 0; at < 3; ++at) v[k][at] = v[k][at + 1];
+        filter(column + 2, 3);
+        const float noise = f.noise[column] * f.strength;
+        for (int k = 0; k < kWide; ++k) {
+          const Lanes smooth = along[3] * v[k][0] + along[2] * v[k][1] + along[1] * v[k][2] +
+                               along[0] * v[k][3];
+          const Lanes value = smooth * factor[k] + (bias[k] + noise);
+          put(y + column * f.channels + c + k * kLanes,
+              (value > 0 ? value : value * float(kSlope)) * style[k]);
+        }
+      }
+    }
+  }
+}
+#endif
+
 template <typename T>
 void blur_layer(const BlurLayer& q) {
   using A = compute_t<T>;
@@ -107,6 +155,14 @@ void blur_layer(const BlurLayer& q) {
                    (image * (p.rows + 5) + row + 1) * width * channels;
       T* y = static_cast<T*>(p.y) + image * p.y_stride + row * p.columns * channels;
       const RowFactors<A> row_factors = f.row(p, image, row);
+#ifdef __AVX512F__
+      if constexpr (kHasLanes<T>) {
+        if (channels % kBlurred == 0) {
+          blur_row(row_factors, x, down, along, y);
+          continue;
+        }
+      }
+#endif
       for (std::int64_t begin = 0; begin < p.columns; begin += tile) {
         const std::int64_t end = std::min(begin + tile, p.columns);
         filter_down(x, width, channels, down, begin - 1, end + 2, filtered.data());

@@ -45,6 +45,14 @@ inline Lanes multiplied(Lanes sum, Lanes a, Lanes b, bf16) {
 }
 #endif
 
+// Whether vectors of T are read and written here.
+template <typename T>
+constexpr bool kHasLanes = std::is_same_v<T, float>;
+#ifdef __AVX512BF16__
+template <>
+constexpr bool kHasLanes<bf16> = true;
+#endif
+
 // Values of T in a lane: products of that many channels are added by one instruction.
 template <typename T>
 constexpr std::int64_t kTogether = sizeof(float) / sizeof(T);
