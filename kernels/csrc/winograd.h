@@ -286,7 +286,7 @@ void transform_out(const Winograd& p, const Tiles<Axis>& tiles, std::int64_t fir
 
 // Half of the second level of cache for what is multiplied, and as many tiles as gain from it.
 constexpr std::int64_t kBytes = 1 << 19;
-constexpr std::int64_t kMostTiles = 48;
+constexpr std::int64_t kMostTiles = 24;
 
 // The output channels are in panels of kVectors vectors. `finish` is copied for every thread.
 template <typename T, typename Axis, int kVectors, typename Finish>
