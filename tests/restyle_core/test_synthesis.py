@@ -16,12 +16,13 @@ from tests.restyle_core import plain
 from tests.restyle_core.fabricate import Fabricator
 
 CPU = torch.device("cpu")
-WIDTHS = (12, 20, 16, 8)
+# Of the second, convolutions may be computed with fewer multiplications.
+WIDTHS = ((12, 20, 16, 8), (32, 96, 64, 32))
 
 
-@pytest.fixture(scope="module")
-def state() -> plain.State:
-    return Fabricator(0).generator(32, style_dim=24, mapping=3, widths=WIDTHS)
+@pytest.fixture(scope="module", params=WIDTHS)
+def state(request: pytest.FixtureRequest) -> plain.State:
+    return Fabricator(0).generator(32, style_dim=24, mapping=3, widths=request.param)
 
 
 @pytest.fixture
