@@ -241,8 +241,7 @@ def _colour_convolution(
 ) -> None:
     epilogue = Epilogue(demodulation, noise, strength, bias, style)
     colour = Colour(weight, colour_bias, vertical, horizontal, skip)
-    batch, channels = demodulation.shape
-    height, columns = image.shape[2:]
+    channels, (height, columns) = demodulation.shape[1], image.shape[2:]
     layer = _arguments(x, y, 0, epilogue, columns)
     layer.channels, layer.rows = channels, height
     convolution = winograd.arguments(x, packed, channels, (height, columns), above=0)

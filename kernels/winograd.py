@@ -6,9 +6,9 @@ Neural Networks" (CVPR 2016, section 4): with tiles d of the input and filters g
     ``Y = A^T [(G g G^T) * (B^T d B)] A``
 
 F(2x2, 3x3) gives 2x2 outputs by 16 multiplications instead of 36. The transposed convolution that
-doubles the size is four filters in one, of 2x2, 2x1, 1x2 and 1x1 taps; F(2x2, 2x2) and its like give
-4x4 outputs by 25 multiplications instead of 36. The filters are transformed once, here; the rest is
-in ``csrc/winograd.cpp``. Inference only.
+doubles the size is four filters in one, of 2x2, 2x1, 1x2 and 1x1 taps; F(2x2, 2x2) and its like
+give 4x4 outputs by 25 multiplications instead of 36. The filters are transformed once, here; the
+rest is in ``csrc/winograd.h``. Inference only.
 """
 
 from __future__ import annotations

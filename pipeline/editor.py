@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.edit_rows import IMAGE_FORMAT, EditedFaces
+from pipeline.edit_rows import EditedFaces
 from pipeline.edit_settings import EditSettings
 from pipeline.face_rows import FaceRows
 from pipeline.photographs import Photographs, reason
+from pipeline.png import encode_png
 from restyle_core.attributes import measure
 from restyle_core.directions import Direction
 from restyle_core.editing import apply, truncate
@@ -137,6 +137,4 @@ class Editor:
 
 
 def _encoded(picture: Image.Image) -> bytes:
-    target = io.BytesIO()
-    picture.save(target, IMAGE_FORMAT)
-    return target.getvalue()
+    return encode_png(np.asarray(picture.convert("RGB")))

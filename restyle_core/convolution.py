@@ -99,9 +99,7 @@ def minimal(
         None if vector is None else vector.detach().to(torch.float32, copy=True).contiguous()
         for vector in (bias, slopes, padding)
     ]
-    return lambda x: winograd.convolve(
-        x, filters, bias=exact[0], slope=exact[1], padding=exact[2]
-    )
+    return lambda x: winograd.convolve(x, filters, bias=exact[0], slope=exact[1], padding=exact[2])
 
 
 class _Packed:

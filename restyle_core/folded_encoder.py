@@ -54,9 +54,7 @@ def _conv_norm(
     return Convolution(conv.weight * factor[:, None, None, None], shift, geometry, target, slope)
 
 
-def _norm_conv(
-    norm: nn.BatchNorm2d, conv: nn.Conv2d, prelu: nn.PReLU, target: Target
-) -> Layer:
+def _norm_conv(norm: nn.BatchNorm2d, conv: nn.Conv2d, prelu: nn.PReLU, target: Target) -> Layer:
     """A batch norm, a 3x3 convolution with padding 1 and without bias, and a PReLU."""
     factor, shift = _affine(norm)
     # What each tap makes of the shift: [out, 3, 3].

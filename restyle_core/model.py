@@ -322,8 +322,9 @@ class Model:
         if images.shape[2] % height or images.shape[3] % width:
             return F.adaptive_avg_pool2d(images, (height, width))
         # Whole rows first: three times as fast as torch's pooling on a CPU.
-        images = images.unflatten(2, (height, -1)).mean(dim=3)
-        return images.unflatten(3, (width, -1)).mean(dim=4)
+        count, channels, _, across = images.shape
+        rows = images.reshape(count, channels, height, -1, across).mean(dim=3)
+        return rows.reshape(count, channels, height, width, -1).mean(dim=4)
 
     def metrics(self, names: Iterable[str]) -> MetricSet:
         """Metrics for this domain; what they need is loaded once.

@@ -1,0 +1,47 @@
+"""Pictures as PNG, an order of magnitude faster than Pillow writes them.
+
+Pillow tries every filter on every row and compresses by zlib: 70 to 170 ms for a megapixel face,
+6% of what its inversion takes. One filter and ISA-L's compressor take 5 to 8 ms, and the file is as
+large (up to 10% larger where there is noise).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_EIGHT_BIT_RGB = (8, 2, 0, 0, 0)
+"""Bits, colour type, compression, filtering, no interlacing."""
+_UP = 2
+"""Each byte as its difference to the one above."""
+_LEVEL = 1
+
+
+def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A picture as a PNG file (https://www.w3.org/TR/png-3/).
+
+    Args:
+        pixels: [h, w, 3] uint8 RGB, neither side 0.
+    """
+    height, width, channels = pixels.shape
+    rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    filtered = np.empty((height, 1 + width * channels), np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    return _SIGNATURE + b"".join(
+        (
+            _chunk(b"IHDR", struct.pack(">2I5B", width, height, *_EIGHT_BIT_RGB)),
+            _chunk(b"IDAT", isal_zlib.compress(filtered, _LEVEL)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
