@@ -29,7 +29,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # Alignment shares the cores with inversion, whose idle threads would otherwise spin on them for
 # long; as long as the pauses between two operators, or each of these would wake a thread.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # One heap for all threads of a process. A worker has many before it could ask for that itself, and
 # the heaps of theirs give large blocks back at once: see restyle_core.allocator.
 os.environ.setdefault("MALLOC_ARENA_MAX", "1")

@@ -293,6 +293,8 @@ def _set_up() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = None
+    # A worker would ask once a second how much memory it has, which takes 35 ms with a large model.
+    context.memory_usage_poll_interval_s = None
     # A worker's death costs its unit a retry by the run, not the whole job.
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = _STILLBORN

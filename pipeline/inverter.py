@@ -64,18 +64,24 @@ class Inverter:
         bootstrap: str | None = None,
     ) -> None:
         self._threads = threads or os.cpu_count() or 1
-        torch.set_num_threads(self._threads)
-        self.model: Model = load_model(spec, dtype=settings.dtype, device=device)
-        self._first: Model | None = None
-        if bootstrap is not None:
-            self._first = load_model(bootstrap, dtype=settings.dtype, device=device)
-            check_compatible(self._first, self.model)
+        # OpenMP counts the threads of everyone who has computed. More of them than cores are put to
+        # sleep between any two operators; those of a thread that has ended do not count.
+        with ThreadPoolExecutor(1) as loader:
+            self.model: Model = loader.submit(self._load, spec, settings, device).result()
+            self._first: Model | None = None
+            if bootstrap is not None:
+                self._first = loader.submit(self._load, bootstrap, settings, device).result()
+                check_compatible(self._first, self.model)
         self._settings = settings
         self.batch_size = batch_size or self.model.batch_size
         self._computed = computed or (lambda: None)
         self._defers = self.model.device.type == "cuda"
         self._batches = MicroBatches(self._invert, self.batch_size)
         self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
+
+    def _load(self, spec: str, settings: ResolvedSettings, device: str) -> Model:
+        torch.set_num_threads(self._threads)
+        return load_model(spec, dtype=settings.dtype, device=device)
 
     @property
     def workplace(self) -> Workplace:

@@ -1,10 +1,10 @@
 // Convolutions by minimal filtering: Winograd's algorithms, as Lavin and Gray apply them in "Fast
 // Algorithms for Convolutional Neural Networks" (CVPR 2016).
 //
-// Every tile of inputs gives a tile of outputs. Elements of the transformed input tiles are matrices
-// [tiles, in]; each is multiplied by one of [in, out], which is made of the filters, and the products
-// are transformed back. This is done for as many tiles at once as the second level of cache holds,
-// so that each activation is read and written once.
+// Every tile of inputs gives a tile of outputs. Elements of the transformed input tiles are
+// matrices [tiles, in]; each is multiplied by one of [in, out], which is made of the filters, and
+// the products are transformed back. This is done for as many tiles at once as the second level of
+// cache holds, so that each activation is read and written once.
 //
 // What becomes of the outputs is the caller's: a `Finish` is told of a tile, then of some channels,
 // and gets their values in the tile's places, some of which may lie outside; and so on.
@@ -297,33 +297,35 @@ void convolve(const Winograd& p, const Finish& each) {
   const std::int64_t panels = p.out / width;
   const std::int64_t tile = elements * elements * p.in * static_cast<std::int64_t>(sizeof(T));
   const std::int64_t most = std::min(kMostTiles, std::max<std::int64_t>(12, kBytes / tile));
+  const std::int64_t threads = omp_get_max_threads();
+  // Small maps have large weights: threads then share those, and each transforms the tiles.
+  const bool share_panels = Finish::kAnyPanel && tiles.count < threads * most && panels >= threads;
+  const std::int64_t shares = share_panels ? threads : 1, equal = share_panels ? 1 : threads;
+  // As many blocks for every thread.
+  const std::int64_t blocks = (tiles.count + most * equal - 1) / (most * equal) * equal;
+  const std::int64_t rows = blocks ? (tiles.count + blocks - 1) / blocks : 0;
+  const std::int64_t v_apart = distance<T>(rows, p.in), m_apart = distance<float>(rows, width);
 #pragma omp parallel
   {
-    const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    const auto part = [&](std::int64_t count, std::int64_t i) { return count * i / threads; };
-    // Small maps have large weights: threads then share those, and each transforms all tiles.
-    const bool share_panels =
-        Finish::kAnyPanel && tiles.count < threads * most && panels >= threads;
-    const std::int64_t begin = share_panels ? 0 : part(tiles.count, thread);
-    const std::int64_t end = share_panels ? tiles.count : part(tiles.count, thread + 1);
-    const std::int64_t first_panel = share_panels ? part(panels, thread) : 0;
-    const std::int64_t last_panel = share_panels ? part(panels, thread + 1) : panels;
-    const std::int64_t blocks = (end - begin + most - 1) / most;
-    const std::int64_t rows = blocks ? (end - begin + blocks - 1) / blocks : 0;
-    const std::int64_t v_apart = distance<T>(rows, p.in), m_apart = distance<float>(rows, width);
     const Scratch<T> v(elements * elements * v_apart);
     const Scratch<float> m(products * products * m_apart);
     Finish finish = each;
-    for (std::int64_t at = begin; at < end; at += rows) {
-      const std::int64_t count = std::min(rows, end - at);
+    // Whoever is ready takes the next one, and nobody waits for a thread that was held up.
+#pragma omp for schedule(dynamic)
+    for (std::int64_t task = 0; task < blocks * shares; ++task) {
+      const std::int64_t at = task / shares * rows, share = task % shares;
+      const std::int64_t count = std::min(rows, tiles.count - at);
+      if (count <= 0) continue;
       transform_in<T>(p, tiles, at, count, v_apart, v.data());
-      for (std::int64_t panel = first_panel; panel < last_panel; ++panel) {
-        const T* weight = static_cast<const T*>(p.weight) + panel * products * products * p.in * width;
+      const std::int64_t end = panels * (share + 1) / shares;
+      for (std::int64_t panel = panels * share / shares; panel < end; ++panel) {
+        const T* weight =
+            static_cast<const T*>(p.weight) + panel * products * products * p.in * width;
         for (std::int64_t k = 0; k < products * products; ++k) {
           const std::int64_t element =
               Axis::kElementOf[k / products] * elements + Axis::kElementOf[k % products];
-          multiply<T, kVectors>(v.data() + element * v_apart, count, p.in, weight + k * p.in * width,
-                                m.data() + k * m_apart);
+          multiply<T, kVectors>(v.data() + element * v_apart, count, p.in,
+                                weight + k * p.in * width, m.data() + k * m_apart);
         }
         transform_out(p, tiles, at, count, m_apart, m.data(), panel * width, width, finish);
       }
