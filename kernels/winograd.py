@@ -67,13 +67,14 @@ def transform(
     panel = next((width for width in _PANELS if out % width == 0), None)
     if panel is None or into % _LANES or weight.shape[2:] != (3, 3) or not _pays(dtype, impl):
         return None
-    matrix = torch.tensor(_DOUBLING if doubles else _PLAIN, dtype=torch.float64)
-    # Rounded once: in float64 the transform itself adds nothing.
-    exact = weight.detach().cpu().double()
-    products = torch.einsum("ak,oikl,bl->aboi", matrix, exact, matrix).flatten(0, 1)
+    # Exact enough for what is rounded to ``dtype`` once.
+    wide = torch.float32 if dtype == torch.bfloat16 else torch.float64
+    matrix = torch.tensor(_DOUBLING if doubles else _PLAIN, dtype=wide)
+    exact = weight.detach().to("cpu", wide)
+    products = torch.einsum("ak,oikl,bl->aboi", matrix, exact, matrix).to(dtype).flatten(0, 1)
     together = 4 // dtype.itemsize
     packed = products.reshape(-1, out // panel, panel, into // together, together)
-    return Filters(packed.permute(1, 0, 3, 2, 4).to(dtype).contiguous(), out, doubles)
+    return Filters(packed.permute(1, 0, 3, 2, 4).contiguous(), out, doubles)
 
 
 def convolve(

@@ -60,8 +60,8 @@ def _norm_conv(norm: nn.BatchNorm2d, conv: nn.Conv2d, prelu: nn.PReLU, target: T
     # What each tap makes of the shift: [out, 3, 3].
     taps = torch.einsum("oikl,i->okl", conv.weight, shift)
     weight, bias = conv.weight * factor[:, None, None], taps.sum(dim=(1, 2))
-    filters = target.filters(weight) if bool(factor.all()) else None
-    if filters is not None:
+    filters = target.filters(weight)
+    if filters is not None and bool(factor.all()):
         # Padding that the norm makes zero.
         return minimal(filters, bias, prelu.weight, -shift / factor)
     return _NormConv(weight, bias, taps, target.put(prelu.weight), target)
