@@ -51,6 +51,17 @@ def test_agrees_with_the_plain_formulas(kind: EncoderKind, size: tuple[int, int]
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_norm_may_leave_nothing_of_a_channel_but_its_shift() -> None:
+    kind = EncoderKind.BACKBONE
+    encoder, state = tiny(kind)
+    for weights in (state, encoder.state_dict()):
+        weights["body.2.res_layer.0.weight"][5] = 0
+    x = spread(kind, (64, 64))
+    with torch.inference_mode():
+        expected = plain.encode(state, x, kind, TINY["depths"])
+        torch.testing.assert_close(folded(encoder)(x), expected, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", [EncoderKind.PROGRESSIVE_BACKBONE, EncoderKind.ENCODER4EDITING])
 def test_without_onednn_the_result_is_the_same(
     kind: EncoderKind, monkeypatch: pytest.MonkeyPatch
