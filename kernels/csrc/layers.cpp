@@ -275,17 +275,18 @@ void colour_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight, co
 // Sums of the lanes of 16 vectors. Every step halves them: what two vectors hold goes into one.
 template <int kHalf>
 void add_lanes(Lanes* v) {
-  typedef std::int32_t Places __attribute__((vector_size(64)));
-  Places lower, upper;
+  alignas(64) std::int32_t lower[kLanes], upper[kLanes];
   for (int i = 0; i < kLanes; ++i) {
     // Runs of kHalf, of which every other one is lower; the second vector's come last.
-    const int in_both = i / kHalf * 2 * kHalf + i % kHalf;
-    lower[i] = in_both;
-    upper[i] = in_both + kHalf;
+    lower[i] = i / kHalf * 2 * kHalf + i % kHalf;
+    upper[i] = lower[i] + kHalf;
   }
-  for (int i = 0; i < kHalf; ++i)
-    v[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], lower) +
-           __builtin_shuffle(v[2 * i], v[2 * i + 1], upper);
+  const __m512i low = _mm512_load_si512(lower), high = _mm512_load_si512(upper);
+  for (int i = 0; i < kHalf; ++i) {
+    const __m512 first = (__m512)v[2 * i], second = (__m512)v[2 * i + 1];
+    v[i] = (Lanes)_mm512_permutex2var_ps(first, low, second) +
+           (Lanes)_mm512_permutex2var_ps(first, high, second);
+  }
   if constexpr (kHalf > 1) add_lanes<kHalf / 2>(v);
 }
 
