@@ -6,6 +6,7 @@ averaged before each update, so any number of processes makes the updates that o
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Mapping
 
@@ -35,6 +36,8 @@ class Processes:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("gloo")
+            # Threads that outlive the interpreter abort it, now and then.
+            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), count)
 
     def check(self, parts: Mapping[str, int]) -> None:
