@@ -209,15 +209,14 @@ def _colour_layer(
     first: int,
 ) -> None:
     epilogue = Epilogue(demodulation, noise, strength, bias, style)
+    colour = Colour(weight, colour_bias, vertical, horizontal, skip)
     library = native.library_for(x, "auto")
     if library is None:
-        colour = Colour(weight, colour_bias, vertical, horizontal, skip)
         rows, colours = reference_colour_layer(x, first, epilogue, colour)
         image[:, :, first : first + x.shape[2]] = colours
         if y is not None:
             y.copy_(rows)
         return
-    colour = Colour(weight, colour_bias, vertical, horizontal, skip)
     arguments = _colour_arguments(_arguments(x, y, first, epilogue, x.shape[3]), image, colour)
     library.call("restyle_colour_layer", arguments, x.device)
 

@@ -86,8 +86,8 @@ RESTYLE_INLINE std::int64_t source(const Axis& axis, std::int64_t o, std::int64_
 }
 
 // Four taps of a convolution, the first of which belongs to the last value.
-template <typename A>
-RESTYLE_INLINE A four_taps(const A* taps, A a, A b, A c, A d) {
+template <typename Tap, typename A>
+RESTYLE_INLINE A four_taps(const Tap* taps, A a, A b, A c, A d) {
   return taps[3] * a + taps[2] * b + taps[1] * c + taps[0] * d;
 }
 

@@ -111,8 +111,8 @@ void blur_row(const RowFactors<float>& f, const T* x, const float* down, const f
         for (int k = 0; k < kWide; ++k, from += kLanes)
           v[k][at] = column < 0 || column >= width
                          ? Lanes{}
-                         : down[3] * lanes(from) + down[2] * lanes(from + row) +
-                               down[1] * lanes(from + 2 * row) + down[0] * lanes(from + 3 * row);
+                         : four_taps(down, lanes(from), lanes(from + row), lanes(from + 2 * row),
+                                     lanes(from + 3 * row));
       };
       for (int k = 0; k < kWide; ++k) {
         factor[k] = lanes(f.factor + c + k * kLanes);
@@ -126,11 +126,9 @@ void blur_row(const RowFactors<float>& f, const T* x, const float* down, const f
         filter(column + 2, 3);
         const float noise = f.noise[column] * f.strength;
         for (int k = 0; k < kWide; ++k) {
-          const Lanes smooth = along[3] * v[k][0] + along[2] * v[k][1] + along[1] * v[k][2] +
-                               along[0] * v[k][3];
-          const Lanes value = smooth * factor[k] + (bias[k] + noise);
+          const Lanes smooth = four_taps(along, v[k][0], v[k][1], v[k][2], v[k][3]);
           put(y + column * f.channels + c + k * kLanes,
-              (value > 0 ? value : value * float(kSlope)) * style[k]);
+              styled_lanes(smooth, factor[k], bias[k] + noise) * style[k]);
         }
       }
     }
@@ -245,7 +243,8 @@ void colour_pixels(const RowFactors<A>& f, std::int64_t begin, std::int64_t end,
 }
 
 template <std::int64_t kChannels, bool kKeep, typename T, typename A>
-void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight, const std::array<A*, 3>& colours) {
+void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight,
+                const std::array<A*, 3>& colours) {
   if constexpr (std::is_same_v<T, A>) {
     colour_pixels<kChannels, kKeep>(f, 0, f.columns, x, y, weight, colours[0], colours[1],
                                     colours[2]);
@@ -264,7 +263,8 @@ void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight, const
 }
 
 template <bool kKeep, typename T, typename A>
-void colour_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight, const std::array<A*, 3>& colours) {
+void colour_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight,
+                   const std::array<A*, 3>& colours) {
   const auto row = f.channels == 32   ? colour_row<32, kKeep, T, A>
                    : f.channels == 64 ? colour_row<64, kKeep, T, A>
                                       : colour_row<0, kKeep, T, A>;
@@ -324,8 +324,7 @@ class Coloured {
     for (int k = 0; k < 3; ++k) weight_[k] = lanes(weight + k * channels);
   }
   void value(int row, int column, Lanes value, bool inside) {
-    value = value * factor_ + (bias_ + noise_[row][column]);
-    value = value > 0 ? value : value * float(kSlope);
+    value = styled_lanes(value, factor_, bias_ + noise_[row][column]);
     for (int k = 0; k < 3; ++k) sums_[4 * k + 2 * row + column] += value * weight_[k];
     if (y_ != nullptr && inside)
       put(y_ + (row * q_.layer.columns + column) * q_.layer.channels + c_, value * style_);

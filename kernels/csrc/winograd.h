@@ -45,6 +45,12 @@ inline Lanes multiplied(Lanes sum, Lanes a, Lanes b, bf16) {
 }
 #endif
 
+// As arithmetic.h has it, of vectors.
+inline Lanes styled_lanes(Lanes x, Lanes factor, Lanes offset) {
+  const Lanes value = x * factor + offset;
+  return value > 0 ? value : value * float(kSlope);
+}
+
 // Whether vectors of T are read and written here.
 template <typename T>
 constexpr bool kHasLanes = std::is_same_v<T, float>;

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kernels import winograd
-from kernels.layers import Colour, Epilogue, colour_convolution, reference_colour_layer
+from kernels.layers import Colour, colour_convolution, reference_colour_layer
 from kernels.winograd import Filters
-
-LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
-"""Largest error against float64, relative to the largest value."""
+from tests.kernels.test_layers import LIMITS, close, epilogue
 
 CHANNELS_LAST = torch.channels_last
 
@@ -46,11 +44,6 @@ def filters(weight: Tensor, dtype: torch.dtype, *, doubles: bool = False) -> Fil
     found = winograd.transform(weight, dtype, "native", doubles=doubles)
     assert found is not None
     return found
-
-
-def close(ours: Tensor, exact: Tensor, limit: float) -> None:
-    assert ours.shape == exact.shape
-    assert (ours.double() - exact).abs().max() <= limit * exact.abs().max()
 
 
 @draws
@@ -155,13 +148,7 @@ def test_colour_convolution(
     x = torch.randn(batch, into, height + 2, columns).to(dtype)
     x[:, :, 0] = x[:, :, -1] = 0
     x = x.contiguous(memory_format=CHANNELS_LAST)
-    after = Epilogue(
-        demodulation=torch.rand(batch, out) + 0.1,
-        noise=torch.randn(1, 1, height, columns),
-        strength=torch.randn(1),
-        bias=torch.randn(out),
-        style=torch.randn(batch, out) if scaled else None,
-    )
+    after = epilogue(batch, out, (height, columns), scaled)
     skip = torch.randn(batch, 3, height // 2, columns // 2) if skipped else None
     taps = (torch.randn(4), torch.randn(4))
     colour = Colour(torch.randn(batch, 3, out), torch.randn(3), *taps, skip)
