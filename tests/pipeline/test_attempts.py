@@ -45,52 +45,49 @@ def test_sweeping_keeps_what_is_pending(tmp_path: Path) -> None:
 
 
 class Room:
-    """Counts who is inside at the same time."""
+    """Knows who is inside at the same time."""
 
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
-        self.lock = threading.Lock()
+        self.changed = threading.Condition()
         self.inside: list[str] = []
         self.seen: list[tuple[str, ...]] = []
 
     def visit(self, name: str, until: threading.Event, *, alone: bool = False) -> None:
         with self.admission.admitted(alone=alone):
-            with self.lock:
+            with self.changed:
                 self.inside.append(name)
                 self.seen.append(tuple(self.inside))
+                self.changed.notify_all()
             assert until.wait(PATIENCE)
-            with self.lock:
+            with self.changed:
                 self.inside.remove(name)
+
+    def wait_for(self, *names: str) -> None:
+        """Wait until these are inside, in any order, and no one else."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: sorted(self.inside) == sorted(names), PATIENCE)
 
 
 def test_one_that_wants_to_be_alone_is_and_is_not_starved() -> None:
     admission = Admission()
     room = Room(admission)
     first, rest = threading.Event(), threading.Event()
-
-    def wait_until(alone: int, inside: int) -> None:
-        with admission._changed:
-            assert admission._changed.wait_for(
-                lambda: (admission._alone, admission._inside) == (alone, inside), PATIENCE
-            )
-
     with ThreadPoolExecutor(5) as pool:
         visits = [pool.submit(room.visit, name, first) for name in ("a", "b")]
-        with admission._changed:
-            while admission._inside < 2:
-                admission._changed.wait(0.01)
+        room.wait_for("a", "b")
         visits.append(pool.submit(room.visit, "alone", rest, alone=True))
         with admission._changed:
+            # Who begins to wait tells no one.
             while not admission._alone:
                 admission._changed.wait(0.01)
         # Comes later, and must wait for the one that waits.
         visits.append(pool.submit(room.visit, "c", rest))
         first.set()
-        wait_until(alone=1, inside=1)
+        room.wait_for("alone")
         rest.set()
         for visit in visits:
             visit.result(PATIENCE)
-    assert max(len(seen) for seen in room.seen[:2]) == 2
     assert room.seen[2:] == [("alone",), ("c",)]
 
 
