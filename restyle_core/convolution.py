@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
@@ -113,19 +114,25 @@ class _Packed:
         self._moves = (padding, stride, [1, 1], geometry.groups)
         self._after = ("leaky_relu", [slope], "") if isinstance(slope, float) else ("none", [], "")
         self._ready = False
+        self._packing = Lock()
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not self._ready:
-            # It depends on the size. In a layout that oneDNN did not want it is reordered in every
-            # call, which takes thirty times as long as some of the 1x1 convolutions.
-            self._weight = torch.ops.mkldnn._reorder_convolution_weight(
-                self._weight, *self._moves, [1, *x.shape[1:]]
-            )
-            self._ready = True
+        # Several threads compute with the same weights.
+        with self._packing:
+            if not self._ready:
+                self._pack([1, *x.shape[1:]])
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self._weight, self._bias, *self._moves, *self._after
         )
         return F.prelu(y, self._slope) if isinstance(self._slope, Tensor) else y
+
+    def _pack(self, size: list[int]) -> None:
+        # It depends on the size. In a layout that oneDNN did not want it is reordered in every
+        # call, which takes thirty times as long as some of the 1x1 convolutions.
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+            self._weight, *self._moves, size
+        )
+        self._ready = True
 
 
 def _plain(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restyle_core.errors import SpecError
+from restyle_core.lanes import side_by_side
 from restyle_core.model import Model
 from restyle_core.preprocessing import Images, preprocess, to_bytes
 from restyle_core.refinement import Start, Step, refine
@@ -57,6 +58,9 @@ class Inversion:
 class _Batch:
     latents: Tensor
     image: Tensor
+
+    def part(self, rows: slice) -> _Batch:
+        return _Batch(self.latents[rows], self.image[rows])
 
 
 def invert(
@@ -112,21 +116,18 @@ def invert(
         raise SpecError(f"{count} images in batches of {size}; both must be at least one")
     origin = None if start is None else _start(start, count)
     keep = Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps, eight_bit)
-    parts: list[dict[str, Tensor]] = []
-    kept: _Kept | None = None
+    done: list[dict[str, Tensor]] = []
+    begun: list[_Kept] = []
     for first in range(0, count, size):
         rows = slice(first, first + size)
-        part = None if origin is None else _Batch(origin.latents[rows], origin.image[rows])
-        x = model.staging.upload(preprocess(images[rows], model.config.image_size))()
-        before = kept
-        kept = keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x)
+        part = None if origin is None else origin.part(rows)
+        before = begun
+        begun = _begin(model, images[rows], steps, keep, tolerance, part)
         # A GPU has this batch to do while the results of the one before are waited for.
-        if before is not None:
-            parts.append(before.complete(steps))
-    if kept is not None:
-        parts.append(kept.complete(steps))
+        done += [kept.complete(steps) for kept in before]
+    done += [kept.complete(steps) for kept in begun]
     # Stacked outside of inference mode, so that results may take part in anything later.
-    return keep.joined(parts)
+    return keep.joined(done)
 
 
 def begin_batch(
@@ -144,9 +145,30 @@ def begin_batch(
     Returns:
         Waits for the result. On a CPU it is there.
     """
-    x = model.staging.upload(preprocess(images, model.config.image_size))()
-    kept = keep.collect(refine(model, x, steps, tolerance=tolerance), model, x)
-    return lambda: keep.joined([kept.complete(steps)])
+    begun = _begin(model, images, steps, keep, tolerance)
+    return lambda: keep.joined([kept.complete(steps) for kept in begun])
+
+
+def _begin(
+    model: Model,
+    images: Images,
+    steps: int,
+    keep: Keep,
+    tolerance: float,
+    start: _Batch | None = None,
+) -> list[_Kept]:
+    """Refine a batch; what is kept of its images, one part after another."""
+    # What all parts need is made once, before there are several that would make it.
+    model.metrics(keep.metrics)
+    if start is None:
+        _ = model.average_image
+
+    def refined(rows: slice) -> _Kept:
+        x = model.staging.upload(preprocess(images[rows], model.config.image_size))()
+        part = None if start is None else start.part(rows)
+        return keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x)
+
+    return side_by_side(refined, len(images), model.device)
 
 
 def _start(start: Start | Inversion, count: int) -> _Batch:
