@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restyle_core.errors import SpecError
-from restyle_core.lanes import side_by_side
+from restyle_core.lanes import lanes, side_by_side
 from restyle_core.model import Model
 from restyle_core.preprocessing import Images, preprocess, to_bytes
 from restyle_core.refinement import Start, Step, refine
@@ -168,7 +168,9 @@ def _begin(
         part = None if start is None else start.part(rows)
         return keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x)
 
-    return side_by_side(refined, len(images), model.device)
+    on_cpu = model.device.type == "cpu"
+    parts = lanes(len(images), model.generator.config.size) if on_cpu else 1
+    return side_by_side(refined, len(images), parts)
 
 
 def _start(start: Start | Inversion, count: int) -> _Batch:

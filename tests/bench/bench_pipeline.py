@@ -111,7 +111,8 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
-    parser.add_argument("--count", type=int, default=8)
+    # A worker's first batch takes longer, once.
+    parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--steps", type=int, default=5)
