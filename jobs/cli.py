@@ -32,7 +32,7 @@ from jobs.submit import submit
 from jobs.toonify import toonify
 from jobs.train import app as train
 from jobs.view import view
-from pipeline.request import Interrupted
+from pipeline.listener import Interrupted
 from restyle_core.errors import RestyleError
 
 FATAL = 2

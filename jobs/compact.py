@@ -25,7 +25,7 @@ def compact(
     from rich.console import Console
 
     from pipeline.compaction import compact as merge
-    from pipeline.request import Listener
+    from pipeline.listener import Listener
 
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from pipeline.request import InputFormat, InputOptions, Request, Workers
+from pipeline.request import Request, Workers
 from pipeline.settings import (
     MAX_STEPS,
     MAX_TOLERANCE,
@@ -21,6 +21,7 @@ from pipeline.settings import (
     Reconstructions,
     SaveSteps,
 )
+from pipeline.sources.options import InputFormat, InputOptions
 from pipeline.storage import shown_uri
 from restyle_core.errors import SpecError
 from restyle_core.metric_names import METRICS, check_metrics

@@ -17,8 +17,8 @@ from typer.models import OptionInfo
 
 from jobs.job_spec import JobSpec, WorkersSection
 from jobs.spec_file import read_spec
-from pipeline.request import InputFormat
 from pipeline.settings import FacePolicy, Reconstructions, SaveSteps
+from pipeline.sources.options import InputFormat
 
 _RENAMED = {
     ("input", "source"): "INPUT",

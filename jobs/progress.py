@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from pipeline.request import Listener, Progress
+from pipeline.listener import Listener, Progress
 
 # Seconds between lines when nobody watches a terminal.
 _LINE_EVERY = 10.0

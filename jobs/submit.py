@@ -169,7 +169,7 @@ def _stop(server: JobServer, job: SubmittedJob) -> None:
 
 
 def _follow(server: JobServer, submission: str, again: str) -> None:
-    from pipeline.request import Interrupted
+    from pipeline.listener import Interrupted
 
     try:
         job = _watch(server, submission, lambda text: typer.echo(text, nl=False))

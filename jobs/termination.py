@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from jobs.progress import ProgressDisplay
-from pipeline.request import Progress
+from pipeline.listener import Progress
 
 
 class EndableDisplay(ProgressDisplay):

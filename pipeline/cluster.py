@@ -17,9 +17,10 @@ from typing import Any
 
 from pipeline.edit_job import EditJob
 from pipeline.job import Job, Receipt, one_line
+from pipeline.listener import Listener
 from pipeline.manifest import UnitRef
 from pipeline.pools import ALIGN, Offer
-from pipeline.request import Listener, Workers
+from pipeline.request import Workers
 from restyle_core.errors import FatalError, SpecError
 
 # Before Ray is imported, which looks at some of them then.

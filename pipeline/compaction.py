@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from pipeline import ledger
 from pipeline.datasets import DATASETS, GROUP_BYTES, RECONSTRUCTIONS, parquet_options
 from pipeline.ledger import FileSet, WrittenFile
+from pipeline.listener import Listener
 from pipeline.lock import driver_lock
 from pipeline.parquet_files import file_of, parquet_of
-from pipeline.request import Listener
 from pipeline.sink import file_name
 from pipeline.status import settings_of
 from pipeline.storage import Storage, open_storage

@@ -30,13 +30,14 @@ from pipeline.edit_settings import (
 from pipeline.edit_summary import summarise
 from pipeline.face_rows import Selection
 from pipeline.job import Receipt
+from pipeline.listener import Interrupted, Listener, Progress
 from pipeline.lock import driver_lock
 from pipeline.manifest import UnitRef, plan_names, read_units
 from pipeline.model_identity import ModelIdentity, identify
 from pipeline.parquet_files import open_parquet
 from pipeline.placement import PLAIN, choose, operators
 from pipeline.preparation import threads_here
-from pipeline.request import Interrupted, Listener, Progress, Workers
+from pipeline.request import Workers
 from pipeline.rounds import FAILURES, Execute, Rounds
 from pipeline.run_record import read_run, spec_of
 from pipeline.storage import Storage, open_storage

@@ -36,10 +36,11 @@ from pipeline.edit_job import EditJob
 from pipeline.envelope import opened, seal
 from pipeline.job import Job, Receipt
 from pipeline.lean_ray import few_actors
+from pipeline.listener import Listener
 from pipeline.manifest import UnitRef
 from pipeline.pools import Pool, Pools, cluster_pools, local_pools
 from pipeline.receipts import Receipts
-from pipeline.request import Listener, Workers
+from pipeline.request import Workers
 from pipeline.stages import AlignStage, ComputeStage, EditStage, InvertStage
 from pipeline.storage import open_storage
 from pipeline.watchdog import Heart, Stalled, Watchdog

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from pipeline import ledger
 from pipeline.known import Known
+from pipeline.listener import Listener
 from pipeline.lock import driver_lock
 from pipeline.manifest import Origin, plan_names
 from pipeline.planner import Planned, Planner
-from pipeline.request import InputOptions, Listener
 from pipeline.sources import iter_images
+from pipeline.sources.options import InputOptions
 from pipeline.storage import Storage, absolute_path, local_path, open_storage, shown_uri
 from restyle_core.errors import SpecError
 

@@ -25,7 +25,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.request import Listener
+from pipeline.listener import Listener
 from pipeline.storage import Storage
 from restyle_core.errors import FatalError, RestyleError, SpecError
 

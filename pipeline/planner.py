@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.known import Known
+from pipeline.listener import Listener
 from pipeline.manifest import (
     MAX_UNIT,
     PART_UNITS,
@@ -24,7 +25,6 @@ from pipeline.manifest import (
     read_plans,
     write_plan,
 )
-from pipeline.request import Listener
 from pipeline.source_image import SourceImage
 from pipeline.storage import Storage
 from restyle_core.errors import SpecError

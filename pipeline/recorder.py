@@ -6,9 +6,10 @@ import contextlib
 import time
 from collections.abc import Iterable
 
+from pipeline.listener import Progress
 from pipeline.planner import Planned
 from pipeline.preparation import Preparation
-from pipeline.request import Progress, Request
+from pipeline.request import Request
 from pipeline.run_record import (
     NAME,
     Command,

@@ -1,29 +1,12 @@
-"""What a run is asked, and what it tells while it runs and at its end."""
+"""What a run is asked, and what it tells at its end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from pipeline.settings import InversionSettings
+from pipeline.sources.options import InputOptions
 from pipeline.summary import Summary
-
-InputFormat = Literal["auto", "files", "tar", "parquet", "list"]
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """How ``INPUT`` is to be read.
-
-    Attributes:
-        format: ``files`` takes every file for an image, ``tar`` and ``parquet`` for a shard of
-            images, ``list`` for a list of URIs; ``auto`` goes by the names of the files.
-        column: of Parquet and CSV: the one that holds image bytes or URIs; None for the only one
-            that can.
-    """
-
-    format: InputFormat = "auto"
-    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,23 +56,6 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        done: inputs accounted for in this run.
-        total: inputs that were pending when it began.
-        rejects: inputs rejected in this run.
-        seconds: since the workers were asked to start.
-    """
-
-    done: int
-    total: int
-    rejects: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What a run came to.
 
@@ -104,20 +70,3 @@ class Outcome:
     images: int
     seconds: float
     report: str
-
-
-class Interrupted(Exception):  # noqa: N818 (no error: the user asked for it)
-    """Ctrl-C. ``str()`` says how far the run came and how to go on."""
-
-
-class Listener:
-    """Is told what happens; does nothing by itself."""
-
-    def noted(self, line: str) -> None:
-        """Something worth a line."""
-
-    def listed(self, inputs: int) -> None:
-        """So many inputs have been found by now; called every few thousand."""
-
-    def advanced(self, progress: Progress) -> None:
-        """The workers are about to start, or a unit was committed."""

@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from pipeline import ledger
 from pipeline.datasets import REJECTS
 from pipeline.known import Known
+from pipeline.listener import Listener
 from pipeline.manifest import Origin, images_of, read_plans
 from pipeline.parquet_files import parquet_of
 from pipeline.planner import Planned, Planner
-from pipeline.request import Listener, Outcome, Request, Workers
+from pipeline.request import Outcome, Request, Workers
 from pipeline.run import Engine, conduct
 from pipeline.run_record import RunRecord, read_run
 from pipeline.settings import InversionSettings, ResolvedSettings

@@ -10,9 +10,9 @@ from pipeline import ledger
 from pipeline.edit_job import EditJob
 from pipeline.job import Job, Receipt, failure
 from pipeline.ledger import UnitRecord
+from pipeline.listener import Listener, Progress
 from pipeline.lock import DriverLock
 from pipeline.manifest import UnitRef
-from pipeline.request import Listener, Progress
 from pipeline.storage import Storage
 from pipeline.workplace import Workplace
 from restyle_core.errors import FatalError, RestyleError

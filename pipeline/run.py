@@ -12,6 +12,7 @@ from pipeline.datasets import DATASETS
 from pipeline.input_plan import InputPlan, plan_input
 from pipeline.job import Job
 from pipeline.known import Known
+from pipeline.listener import Interrupted, Listener
 from pipeline.lock import DriverLock, driver_lock
 from pipeline.manifest import UnitRef, plan_names
 from pipeline.placement import PLAIN, choose, operators
@@ -20,7 +21,7 @@ from pipeline.preparation import Preparation, job_of, prepare
 from pipeline.recorder import Recorder
 from pipeline.report import NAME as REPORT
 from pipeline.report import write_report
-from pipeline.request import Interrupted, Listener, Outcome, Request, Workers
+from pipeline.request import Outcome, Request, Workers
 from pipeline.rounds import FAILURES, Execute, Rounds, plural
 from pipeline.run_record import NAME, Command, State, read_run
 from pipeline.storage import Storage

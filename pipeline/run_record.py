@@ -16,8 +16,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.ledger import FOLDER
-from pipeline.request import InputFormat, Request
+from pipeline.request import Request
 from pipeline.settings import ResolvedSettings
+from pipeline.sources.options import InputFormat
 from pipeline.storage import Storage, shown_uri
 from pipeline.summary import Summary
 from pipeline.workplace import Workplace

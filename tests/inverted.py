@@ -12,7 +12,8 @@ NAMES = ("smile.jpg", "blue hat.jpg", "terrace.jpg")
 
 def make_inverted(folder: Path, photos: Path) -> Path:
     """Invert copies of the photographs in ``folder/photos`` into ``folder/out``, without Ray."""
-    from pipeline.request import Listener, Request
+    from pipeline.listener import Listener
+    from pipeline.request import Request
     from pipeline.run import invert_images
     from pipeline.settings import InversionSettings
     from tests.pipeline import in_process

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage
 from pipeline.sources.list_entries import EntryReader
 from pipeline.sources.local_files import FILE, list_local
+from pipeline.sources.options import InputOptions
 from pipeline.sources.parquet_columns import (
     choose_column,
     described,

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage, image_id
+from pipeline.sources.options import InputOptions
 from pipeline.sources.ranged_file import RangedFile, Stream
 from restyle_core.errors import RejectError, RejectReason, SpecError
 

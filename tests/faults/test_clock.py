@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from pipeline import lock as locks
+from pipeline.listener import Listener
 from pipeline.lock import driver_lock
-from pipeline.request import Listener, Request
+from pipeline.request import Request
 from pipeline.retries import retrying
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings

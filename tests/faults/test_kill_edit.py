@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from pipeline.request import Listener, Request
+from pipeline.listener import Listener
+from pipeline.request import Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from restyle_core.directions import About, Direction

@@ -13,8 +13,9 @@ from PIL import Image
 from s3fs import S3FileSystem
 
 from pipeline.compaction import compact
+from pipeline.listener import Listener
 from pipeline.lock import driver_lock
-from pipeline.request import Listener, Request
+from pipeline.request import Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.storage import Storage, open_storage

@@ -18,9 +18,9 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from pipeline.query import query
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage
 from pipeline.sources import SourceReader, iter_images, remote_files
+from pipeline.sources.options import InputOptions
 from restyle_core.directions import About, Direction
 from tests.command import restyle
 from tests.pipeline.sources.tars import packed

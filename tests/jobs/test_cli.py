@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.progress import describe, duration
-from pipeline.request import Progress
+from pipeline.listener import Progress
 from tests.command import ROOT, restyle
 
 HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")

@@ -12,7 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from pipeline.request import Listener, Request
+from pipeline.listener import Listener
+from pipeline.request import Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from restyle_core.directions import About, Direction

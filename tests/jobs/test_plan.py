@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from jobs.progress import ProgressDisplay
-from pipeline.request import Progress
+from pipeline.listener import Progress
 from tests.command import ROOT, restyle
 
 # Runs a command in this process and prints what it imported.

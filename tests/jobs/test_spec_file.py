@@ -12,8 +12,9 @@ import pytest
 from jobs.job_spec import JobSpec
 from jobs.options import NAMES
 from jobs.spec_file import example, read_spec
-from pipeline.request import InputOptions, Request, Workers
+from pipeline.request import Request, Workers
 from pipeline.settings import InversionSettings
+from pipeline.sources.options import InputOptions
 from restyle_core.errors import SpecError
 
 FULL = """

@@ -8,7 +8,7 @@ import pytest
 
 from jobs import submit as module
 from jobs.submit import submission_prefix, submit
-from pipeline.request import Interrupted
+from pipeline.listener import Interrupted
 from restyle_core.errors import FatalError, SpecError
 from tests.jobs.fake_job_server import FakeJobServer, job_server
 

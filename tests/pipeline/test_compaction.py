@@ -15,9 +15,10 @@ from PIL import Image
 from pipeline import compaction, ledger
 from pipeline.compaction import choose, compact, settle
 from pipeline.ledger import FileSet, UnitRecord, WrittenFile
+from pipeline.listener import Listener
 from pipeline.lock import driver_lock
 from pipeline.report import write_report
-from pipeline.request import Listener, Request
+from pipeline.request import Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.status import read_status

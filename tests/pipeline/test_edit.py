@@ -25,8 +25,9 @@ from pipeline.edit_settings import PasteBack, find_settings
 from pipeline.edit_verify import verify_edits
 from pipeline.editor import Editor
 from pipeline.face_rows import Selection, select_keys
+from pipeline.listener import Interrupted, Listener
 from pipeline.query import query
-from pipeline.request import Interrupted, Listener, Request
+from pipeline.request import Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.storage import open_storage

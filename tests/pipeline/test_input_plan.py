@@ -15,13 +15,15 @@ from PIL import Image
 from pipeline import input_plan
 from pipeline.input_plan import InputPlan, PlanOutcome, plan_only
 from pipeline.known import Known
+from pipeline.listener import Interrupted, Listener
 from pipeline.lock import driver_lock
 from pipeline.manifest import read_units
-from pipeline.request import InputOptions, Interrupted, Listener, Request
+from pipeline.request import Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.source_image import SourceImage
 from pipeline.sources import catalog
+from pipeline.sources.options import InputOptions
 from pipeline.storage import open_storage
 from pipeline.verify import verify
 from restyle_core.errors import SpecError, TransientError

@@ -21,8 +21,8 @@ from pipeline.isolation import (
     cut_out,
 )
 from pipeline.manifest import Unit
-from pipeline.request import InputOptions
 from pipeline.sources import SourceImage, iter_images
+from pipeline.sources.options import InputOptions
 from restyle_core.alignment import align_faces
 from restyle_core.errors import FatalError, RejectError, RejectReason
 from restyle_core.images import decode_image

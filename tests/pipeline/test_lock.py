@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import lock as locks
+from pipeline.listener import Listener
 from pipeline.lock import Claim, DriverLock, driver_lock
-from pipeline.request import Listener
 from pipeline.storage import Storage, open_storage
 from restyle_core.errors import FatalError, SpecError
 

@@ -15,9 +15,9 @@ import pytest
 
 from pipeline import planner as planner_module
 from pipeline.known import Known
+from pipeline.listener import Listener
 from pipeline.manifest import MAX_UNIT, PART_UNITS, Origin, PlanReader, UnitRef, read_units
 from pipeline.planner import Planned, Planner, unit_size
-from pipeline.request import Listener
 from pipeline.source_image import SourceImage, image_id
 from pipeline.storage import Storage, open_storage
 from restyle_core.errors import SpecError

@@ -17,10 +17,11 @@ from PIL import Image
 
 from pipeline import rounds
 from pipeline.job import Job, Receipt
+from pipeline.listener import Interrupted, Listener, Progress
 from pipeline.lock import DriverLock
 from pipeline.manifest import UnitRef
 from pipeline.model_identity import identify
-from pipeline.request import Interrupted, Listener, Outcome, Progress, Request
+from pipeline.request import Outcome, Request
 from pipeline.run import invert_images
 from pipeline.settings import InversionSettings
 from pipeline.status import read_status

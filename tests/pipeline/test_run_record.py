@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.request import InputOptions, Request, Workers
+from pipeline.request import Request, Workers
 from pipeline.run_record import (
     Asked,
     Counts,
@@ -19,6 +19,7 @@ from pipeline.run_record import (
     run_name,
 )
 from pipeline.settings import InversionSettings, resolve
+from pipeline.sources.options import InputOptions
 from pipeline.storage import Storage, open_storage
 
 

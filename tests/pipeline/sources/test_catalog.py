@@ -9,9 +9,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage
 from pipeline.sources import BATCH, SourceReader, catalog, iter_images, text_lists
+from pipeline.sources.options import InputOptions
 from restyle_core.errors import FatalError, SpecError
 from tests.pipeline.sources.tars import packed
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage
 from pipeline.sources import SourceReader, iter_images
+from pipeline.sources.options import InputOptions
 from pipeline.sources.shown_names import lasting_part, printable, without_secrets
 from restyle_core.errors import SpecError
 from tests.pipeline.sources.tars import packed

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage
 from pipeline.sources import SourceReader, iter_images, parquet_columns, parquet_rows
+from pipeline.sources.options import InputOptions
 from restyle_core.errors import RejectError, RejectReason, SpecError
 
 IMAGES = [b"%05d" % at * 40 for at in range(700)]

@@ -12,9 +12,9 @@ import boto3
 import fsspec
 import pytest
 
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage, image_id
 from pipeline.sources import SourceReader, iter_images, reader
+from pipeline.sources.options import InputOptions
 from restyle_core.errors import RejectError, RejectReason, TransientError
 from tests.pipeline.sources.tars import packed
 from tests.s3_server import FaultyProxy, every, faulty_s3, first

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.request import InputOptions
 from pipeline.source_image import SourceImage
 from pipeline.sources import SourceReader, iter_images
+from pipeline.sources.options import InputOptions
 from pipeline.sources.tar_shard import image_extensions
 from restyle_core.errors import RejectError, RejectReason, SpecError
 from tests.pipeline.sources.tars import header, odd, packed
