@@ -12,28 +12,28 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from jobs.bench import bench
-from jobs.coarse_to_fine import coarse_to_fine
-from jobs.compact import compact
-from jobs.convert import convert
-from jobs.directions import app as directions
-from jobs.edit import edit
-from jobs.inspection import status, verify
-from jobs.invert import invert
-from jobs.kernels import app as kernels
-from jobs.latent_pictures import animate, interpolate, mix
-from jobs.plan import plan
-from jobs.query import query
-from jobs.retry_rejects import retry_rejects
-from jobs.runs import runs
-from jobs.similar import similar
-from jobs.spec import app as spec
-from jobs.submit import submit
-from jobs.toonify import toonify
-from jobs.train import app as train
-from jobs.view import view
-from pipeline.listener import Interrupted
-from restyle_core.errors import RestyleError
+from restyle.core.errors import RestyleError
+from restyle.jobs.commands.edit.directions import app as directions
+from restyle.jobs.commands.edit.edit import edit
+from restyle.jobs.commands.edit.latent_pictures import animate, interpolate, mix
+from restyle.jobs.commands.invert.invert import invert
+from restyle.jobs.commands.invert.plan import plan
+from restyle.jobs.commands.invert.retry_rejects import retry_rejects
+from restyle.jobs.commands.invert.toonify import toonify
+from restyle.jobs.commands.look.coarse_to_fine import coarse_to_fine
+from restyle.jobs.commands.look.inspection import status, verify
+from restyle.jobs.commands.look.query import query
+from restyle.jobs.commands.look.runs import runs
+from restyle.jobs.commands.look.similar import similar
+from restyle.jobs.commands.look.view import view
+from restyle.jobs.commands.operate.bench import bench
+from restyle.jobs.commands.operate.compact import compact
+from restyle.jobs.commands.operate.kernels import app as kernels
+from restyle.jobs.commands.operate.spec import app as spec
+from restyle.jobs.commands.operate.submit import submit
+from restyle.jobs.commands.train.convert import convert
+from restyle.jobs.commands.train.train import app as train
+from restyle.pipeline.listener import Interrupted
 
 FATAL = 2
 INTERRUPTED = 130

@@ -24,8 +24,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kernels.errors import KernelError
-from kernels.toolchain import SOURCES, Toolchain
+from restyle.kernels.errors import KernelError
+from restyle.kernels.toolchain import SOURCES, Toolchain
 
 _LIBRARY = "library.so"
 _LOCK = "build.lock"

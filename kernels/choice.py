@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from kernels.build import ensure_built
-from kernels.errors import KernelError
-from kernels.toolchain import find
+from restyle.kernels.build import ensure_built
+from restyle.kernels.errors import KernelError
+from restyle.kernels.toolchain import find
 
 Impl = Literal["auto", "native", "reference"]
 """``native``: compiled, or an error; ``reference``: plain PyTorch; ``auto``: whichever works."""

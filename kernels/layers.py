@@ -1,8 +1,9 @@
 """What follows the generator's convolutions in inference, each in one pass over the activations.
 
 These operators write into buffers of their callers, a few rows at a time, and have no gradients;
-:mod:`restyle_core.synthesis` is built of them. Their plain definitions are here, too: they are
-compositions of :mod:`kernels.reference`, and what runs where there is no compiler.
+:mod:`restyle.core.inference.synthesis` is built of them. Their plain definitions are here, too:
+they are
+compositions of :mod:`restyle.kernels.reference`, and what runs where there is no compiler.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kernels import native, reference, winograd
-from kernels.winograd import Filters
+from restyle.kernels import native, reference, winograd
+from restyle.kernels.winograd import Filters
 
 CHANNELS_LAST = torch.channels_last
 

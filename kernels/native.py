@@ -9,9 +9,9 @@ import warnings
 import torch
 from torch import Tensor
 
-from kernels import build, toolchain
-from kernels.choice import Impl, resolved
-from kernels.errors import KernelError, KernelWarning
+from restyle.kernels import build, toolchain
+from restyle.kernels.choice import Impl, resolved
+from restyle.kernels.errors import KernelError, KernelWarning
 
 _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2, torch.float16: 3}
 _DTYPES = {"cpu": {torch.float32, torch.bfloat16, torch.float64}, "cuda": set(_CODES)}

@@ -3,7 +3,7 @@
 They have shape functions, so that ``torch.compile`` and ``torch.export`` see through them, and
 gradients of every order. Which implementation runs is decided when they run: an exported graph
 works on a machine without a compiler, too. What they compute is defined in
-:mod:`kernels.reference`.
+:mod:`restyle.kernels.reference`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import choice, native, reference
-from kernels.choice import Impl
+from restyle.kernels import choice, native, reference
+from restyle.kernels.choice import Impl
 
 
 def upfirdn2d(
@@ -27,7 +27,7 @@ def upfirdn2d(
     padding: Sequence[int] = (0, 0, 0, 0),
     impl: Impl = "auto",
 ) -> Tensor:
-    """See :func:`kernels.reference.upfirdn2d`; differentiable in ``x``."""
+    """See :func:`restyle.kernels.reference.upfirdn2d`; differentiable in ``x``."""
     if choice.resolved(impl) == "reference":
         return reference.upfirdn2d(x, fir, up=up, down=down, padding=padding)
     y: Tensor = _upfirdn2d(x, fir, up, down, list(padding), impl)
@@ -35,14 +35,14 @@ def upfirdn2d(
 
 
 def upsample2d(x: Tensor, fir: Tensor, *, impl: Impl = "auto") -> Tensor:
-    """See :func:`kernels.reference.upsample2d`; differentiable in ``x``."""
+    """See :func:`restyle.kernels.reference.upsample2d`; differentiable in ``x``."""
     return upfirdn2d(x, fir, up=2, padding=(2, 1, 2, 1), impl=impl)
 
 
 def modulated_upconv2d(
     x: Tensor, weight: Tensor, style: Tensor, fir: Tensor, *, impl: Impl = "auto"
 ) -> Tensor:
-    """See :func:`kernels.reference.modulated_upconv2d`; differentiable in all but ``fir``.
+    """See :func:`restyle.kernels.reference.modulated_upconv2d`; differentiable in all but ``fir``.
 
     A transposed convolution and the filter one after the other, which takes a quarter of the
     multiplications of both folded into one, and is faster where the filter is compiled.
@@ -63,7 +63,7 @@ def noise_bias_act(
     *,
     impl: Impl = "auto",
 ) -> Tensor:
-    """See :func:`kernels.reference.noise_bias_act`; differentiable in all but ``noise``."""
+    """See :func:`restyle.kernels.reference.noise_bias_act`; differentiable in all but ``noise``."""
     if choice.resolved(impl) == "reference":
         return reference.noise_bias_act(x, demodulation, noise, noise_weight, bias)
     y: Tensor = _noise_bias_act(x, demodulation, noise, noise_weight, bias, impl)

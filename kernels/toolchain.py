@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kernels.errors import KernelError
+from restyle.kernels.errors import KernelError
 
 Target = Literal["cpu", "cuda"]
 

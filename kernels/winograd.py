@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kernels import native
-from kernels.choice import Impl
-from kernels.errors import KernelError
+from restyle.kernels import native
+from restyle.kernels.choice import Impl
+from restyle.kernels.errors import KernelError
 
 _PLAIN = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 """G, of the paper's equation 8."""
@@ -57,7 +57,7 @@ def transform(
     Args:
         weight: [out, in, k, k].
         dtype: of activations.
-        impl: see :data:`kernels.choice.Impl`.
+        impl: see :data:`restyle.kernels.choice.Impl`.
         doubles: for the transposed convolution with stride 2 and without padding.
 
     Returns:

@@ -2,7 +2,7 @@
 
 ::
 
-    from pipeline import read_latents
+    from restyle.pipeline import read_latents
 
     rows, w = read_latents("OUT", where="id_similarity > 0.6")
 
@@ -15,11 +15,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.latents import read_latents
+    from restyle.pipeline.results.latents import read_latents
 
 __all__ = ["read_latents"]
 
-_HOMES = {"read_latents": "latents"}
+_HOMES = {"read_latents": "results.latents"}
 
 
 def __getattr__(name: str) -> object:

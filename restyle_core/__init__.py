@@ -2,7 +2,9 @@
 
 ::
 
-    from restyle_core import load_model, align_faces, invert
+    from restyle.core import load_model
+    from restyle.core import align_faces
+    from restyle.core import invert
 
     model = load_model("faces64")
     result = invert(model, images, steps=5)
@@ -16,14 +18,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from restyle_core.alignment import Face, Framing, align_faces
-    from restyle_core.checkpoints import convert
-    from restyle_core.config import ModelConfig
-    from restyle_core.errors import RestyleError
-    from restyle_core.images import decode_image
-    from restyle_core.inversion import Inversion, invert
-    from restyle_core.model import Model, load_model
-    from restyle_core.refinement import Step, refine
+    from restyle.core.checkpoints.directory import convert
+    from restyle.core.errors import RestyleError
+    from restyle.core.faces.alignment import Face, Framing, align_faces
+    from restyle.core.imaging.decoding import decode_image
+    from restyle.core.inference.inversion import Inversion, invert
+    from restyle.core.inference.model import Model, load_model
+    from restyle.core.inference.refinement import Step, refine
+    from restyle.core.networks.config import ModelConfig
 
 __all__ = [
     "Face",
@@ -42,19 +44,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Face": "alignment",
-    "Framing": "alignment",
-    "Inversion": "inversion",
-    "Model": "model",
-    "ModelConfig": "config",
+    "Face": "faces.alignment",
+    "Framing": "faces.alignment",
+    "Inversion": "inference.inversion",
+    "Model": "inference.model",
+    "ModelConfig": "networks.config",
     "RestyleError": "errors",
-    "Step": "refinement",
-    "align_faces": "alignment",
-    "convert": "checkpoints",
-    "decode_image": "images",
-    "invert": "inversion",
-    "load_model": "model",
-    "refine": "refinement",
+    "Step": "inference.refinement",
+    "align_faces": "faces.alignment",
+    "convert": "checkpoints.directory",
+    "decode_image": "imaging.decoding",
+    "invert": "inference.inversion",
+    "load_model": "inference.model",
+    "refine": "inference.refinement",
 }
 
 

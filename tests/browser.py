@@ -15,8 +15,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from pipeline.view.run import ViewedRun
-from pipeline.view.server import ViewServer
+from restyle.pipeline.viewer.run import ViewedRun
+from restyle.pipeline.viewer.server import ViewServer
 
 WAIT = 60
 """Seconds; only a broken page takes as long, a loaded machine may take some."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def start(*arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start the command at the head of a process group, as a shell would."""
     return subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", *map(str, arguments)],
+        [sys.executable, "-m", "restyle.jobs.cli", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200", **(env or {})},
         stdout=subprocess.PIPE,

@@ -24,9 +24,9 @@ KILLS_ONCE = b"once"
 _SITE = """
 import sys
 
-if "pipeline.isolation_child" in sys.orig_argv:
+if "restyle.pipeline.decoding.child" in sys.orig_argv:
     import ctypes, os, resource, signal, time
-    from restyle_core import images
+    from restyle.core.imaging import decoding as images
 
     open_image, alarm, limit = images._open, signal.alarm, resource.setrlimit
 

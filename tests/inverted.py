@@ -12,10 +12,10 @@ NAMES = ("smile.jpg", "blue hat.jpg", "terrace.jpg")
 
 def make_inverted(folder: Path, photos: Path) -> Path:
     """Invert copies of the photographs in ``folder/photos`` into ``folder/out``, without Ray."""
-    from pipeline.listener import Listener
-    from pipeline.request import Request
-    from pipeline.run import invert_images
-    from pipeline.settings import InversionSettings
+    from restyle.pipeline.execution.request import Request
+    from restyle.pipeline.inversion.run import invert_images
+    from restyle.pipeline.ledger.settings import InversionSettings
+    from restyle.pipeline.listener import Listener
     from tests.pipeline import in_process
 
     (folder / "photos").mkdir()

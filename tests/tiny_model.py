@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from restyle_core.checkpoints import save_model
-from restyle_core.config import Domain, EncoderKind
-from restyle_core.generator import Generator, GeneratorConfig
-from restyle_core.model_weights import EncoderWeights, ModelWeights
-from restyle_core.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
+from restyle.core.checkpoints.directory import save_model
+from restyle.core.checkpoints.weights import EncoderWeights, ModelWeights
+from restyle.core.networks.config import Domain, EncoderKind
+from restyle.core.networks.generator import Generator, GeneratorConfig
+from restyle.core.networks.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
 
 
 def make_tiny_model(directory: Path, *, align: bool = True, seed: int = 0) -> Path:

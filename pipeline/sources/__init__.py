@@ -5,10 +5,10 @@ The files are found by ``local_files`` and ``remote_files``. What is in them is 
 ``catalog`` puts these together, and ``reader`` reads what was found.
 """
 
-from pipeline.source_image import SourceImage, image_id
-from pipeline.sources.catalog import BATCH, iter_images
-from pipeline.sources.output_names import OUTPUT_NAMES
-from pipeline.sources.reader import MAX_FILE_BYTES, SourceReader
+from restyle.pipeline.sources.catalog import BATCH, iter_images
+from restyle.pipeline.sources.output_names import OUTPUT_NAMES
+from restyle.pipeline.sources.reader import MAX_FILE_BYTES, SourceReader
+from restyle.pipeline.sources.source_image import SourceImage, image_id
 
 __all__ = [
     "BATCH",

@@ -8,23 +8,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from pipeline.source_image import SourceImage
-from pipeline.sources.list_entries import EntryReader
-from pipeline.sources.local_files import FILE, list_local
-from pipeline.sources.options import InputOptions
-from pipeline.sources.parquet_columns import (
+from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.pipeline.sources.formats.parquet_columns import (
     choose_column,
     described,
     open_parquet_file,
     parquet_entries,
     parquet_images,
 )
-from pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
-from pipeline.sources.remote_files import full_uri, list_remote
-from pipeline.sources.tar_shard import tar_images
-from pipeline.sources.text_lists import text_entries
-from pipeline.storage import absolute_path, local_path, shown_uri, storage_errors
-from restyle_core.errors import RejectError, RejectReason, SpecError
+from restyle.pipeline.sources.formats.tar_shard import tar_images
+from restyle.pipeline.sources.formats.text_lists import text_entries
+from restyle.pipeline.sources.list_entries import EntryReader
+from restyle.pipeline.sources.local_files import FILE, list_local
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
+from restyle.pipeline.sources.remote_files import full_uri, list_remote
+from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.filesystem import absolute_path, local_path, shown_uri, storage_errors
 
 BATCH = 4096
 """Most files of their own in a batch."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import posixpath
 
-from pipeline.source_image import SourceImage, image_id
-from pipeline.sources.local_files import FILE, local_image
-from pipeline.sources.shown_names import lasting_part, printable, without_secrets
-from pipeline.storage import absolute_path
-from restyle_core.errors import RejectReason, SpecError
+from restyle.core.errors import RejectReason, SpecError
+from restyle.pipeline.sources.local_files import FILE, local_image
+from restyle.pipeline.sources.shown_names import lasting_part, printable, without_secrets
+from restyle.pipeline.sources.source_image import SourceImage, image_id
+from restyle.pipeline.storage.filesystem import absolute_path
 
 _LOCAL = ("file", "local")
 _SPELLINGS = {"s3a": "s3", "gcs": "gs"}

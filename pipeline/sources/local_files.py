@@ -7,11 +7,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.source_image import SourceImage, image_id
-from pipeline.sources.output_names import Barred
-from pipeline.sources.patterns import before_magic, has_magic, local_matches
-from pipeline.sources.shown_names import printable
-from pipeline.storage import absolute_path, local_path
+from restyle.pipeline.sources.output_names import Barred
+from restyle.pipeline.sources.patterns import before_magic, has_magic, local_matches
+from restyle.pipeline.sources.shown_names import printable
+from restyle.pipeline.sources.source_image import SourceImage, image_id
+from restyle.pipeline.storage.filesystem import absolute_path, local_path
 
 FILE = b"file://"
 """What the URI of a local file begins with."""

@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pipeline.retries import retrying
-from pipeline.source_image import SourceImage
-from pipeline.sources.local_files import FILE
-from pipeline.sources.remote_files import size_and_version
-from pipeline.storage import open_filesystem, storage_errors
+from restyle.pipeline.sources.local_files import FILE
+from restyle.pipeline.sources.remote_files import size_and_version
+from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.filesystem import open_filesystem, storage_errors
+from restyle.pipeline.storage.retries import retrying
 
 T = TypeVar("T")
 

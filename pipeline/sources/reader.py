@@ -8,12 +8,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
-from pipeline.source_image import SourceImage
-from pipeline.sources.local_files import FILE
-from pipeline.sources.parquet_rows import ParquetRows
-from pipeline.sources.ranged_file import Stores, asked, open_ranged
-from pipeline.storage import local_path
-from restyle_core.errors import RejectError, RejectReason, TransientError
+from restyle.core.errors import RejectError, RejectReason, TransientError
+from restyle.pipeline.sources.formats.parquet_rows import ParquetRows
+from restyle.pipeline.sources.local_files import FILE
+from restyle.pipeline.sources.ranged_file import Stores, asked, open_ranged
+from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.filesystem import local_path
 
 MAX_FILE_BYTES = 512 * 2**20
 """Larger files are rejected unread: no photograph is that large."""

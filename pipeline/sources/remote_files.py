@@ -9,13 +9,13 @@ from typing import Any
 
 from fsspec.utils import glob_translate
 
-from pipeline.retries import retrying
-from pipeline.source_image import SourceImage, image_id
-from pipeline.sources.output_names import Barred
-from pipeline.sources.patterns import before_magic, has_magic
-from pipeline.sources.shown_names import printable, without_secrets
-from pipeline.storage import local_path, open_filesystem, storage_errors
-from restyle_core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.sources.output_names import Barred
+from restyle.pipeline.sources.patterns import before_magic, has_magic
+from restyle.pipeline.sources.shown_names import printable, without_secrets
+from restyle.pipeline.sources.source_image import SourceImage, image_id
+from restyle.pipeline.storage.filesystem import local_path, open_filesystem, storage_errors
+from restyle.pipeline.storage.retries import retrying
 
 _S3 = "s3"
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from recipes.faces64.features import pooled_features
 from recipes.faces64.measure import load_generator, sample
-from restyle_core.training.crops import CropSet
+from restyle.core.training.crops import CropSet
 
 Scores = dict[str, npt.NDArray[np.float64]]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import typer
 
 from recipes.faces64.teacher import FRAMING, STORED_SIZE
-from restyle_core.checkpoints import read_model, save_model
-from restyle_core.config import MODEL_FILE, Domain, read_config
-from restyle_core.model_weights import EncoderWeights, ModelWeights
-from restyle_core.training.encoder_spec import EncoderSpec
-from restyle_core.training.journal import Journal
+from restyle.core.checkpoints.directory import read_model, save_model
+from restyle.core.checkpoints.weights import EncoderWeights, ModelWeights
+from restyle.core.networks.config import MODEL_FILE, Domain, read_config
+from restyle.core.training.encoders.spec import EncoderSpec
+from restyle.core.training.journal import Journal
 
 DEFAULT = "restyle-psp"
 

@@ -12,13 +12,13 @@ import typer
 
 from recipes.faces64.labels import label, read_ages
 from recipes.faces64.second_age import SecondAges
-from restyle_core.attributes import SCORERS
-from restyle_core.directions import directions_of, read_direction
-from restyle_core.editing import apply
-from restyle_core.inversion import invert
-from restyle_core.model import load_model
-from restyle_core.preprocessing import to_pictures
-from restyle_core.training.crops import CropSet
+from restyle.core.editing.attributes import SCORERS
+from restyle.core.editing.directions import directions_of, read_direction
+from restyle.core.editing.strengths import apply
+from restyle.core.imaging.preprocessing import to_pictures
+from restyle.core.inference.inversion import invert
+from restyle.core.inference.model import load_model
+from restyle.core.training.crops import CropSet
 
 _BATCH = 50
 

@@ -22,13 +22,13 @@ from torch import Tensor
 
 from recipes.faces64.bootstrap import Rows, over_images
 from recipes.faces64.features import embeddings
-from restyle_core.attributes import measure
-from restyle_core.directions import Direction, find_direction
-from restyle_core.editing import apply, parse_strengths
-from restyle_core.inversion import invert
-from restyle_core.model import load_model
-from restyle_core.preprocessing import to_pictures
-from restyle_core.training.crops import CropSet
+from restyle.core.editing.attributes import measure
+from restyle.core.editing.directions import Direction, find_direction
+from restyle.core.editing.strengths import apply, parse_strengths
+from restyle.core.imaging.preprocessing import to_pictures
+from restyle.core.inference.inversion import invert
+from restyle.core.inference.model import load_model
+from restyle.core.training.crops import CropSet
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from recipes.faces64.teacher import FRAMING
-from restyle_core.lpips import load_lpips
-from restyle_core.recognition import chips_from_crops, load_face_embedder
+from restyle.core.faces.recognition import chips_from_crops, load_face_embedder
+from restyle.core.metrics.lpips import load_lpips
 
 Features = npt.NDArray[np.float64]
 

@@ -21,9 +21,9 @@ import torch
 import typer
 from PIL import Image
 
-from restyle_core.attributes import SCORERS, enlarged
-from restyle_core.landmarks import FloatArray, find_landmarks
-from restyle_core.model import load_model
+from restyle.core.editing.attributes import SCORERS, enlarged
+from restyle.core.faces.landmarks import FloatArray, find_landmarks
+from restyle.core.inference.model import load_model
 
 CHIP_SIZE, CHIP_PADDING = 64, 0.2
 _MEAN = np.array((122.782, 117.001, 104.298), dtype=np.float32)

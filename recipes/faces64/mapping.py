@@ -21,9 +21,9 @@ import typer
 from torch import Tensor, nn
 
 from recipes.faces64.measure import faces_found, load_generator
-from restyle_core.generator import Generator, MappingLayer
-from restyle_core.training.journal import Journal
-from restyle_core.training.schedule import cosine_decay
+from restyle.core.networks.generator import Generator, MappingLayer
+from restyle.core.training.journal import Journal
+from restyle.core.training.schedule import cosine_decay
 
 MARGIN = 1.5
 """The logit that the w of a moved z should have."""

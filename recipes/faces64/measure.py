@@ -19,17 +19,17 @@ from torch import Tensor
 from recipes.faces64.bootstrap import Interval, Rows, over_images
 from recipes.faces64.features import Features, embeddings, pooled_features
 from recipes.faces64.teacher import PHOTO_SIZE
-from restyle_core import hardware
-from restyle_core.alignment import find_landmarks
-from restyle_core.frechet import frechet_distance
-from restyle_core.generator import Generator
-from restyle_core.inversion import invert
-from restyle_core.metrics import METRICS
-from restyle_core.model import load_model
-from restyle_core.preprocessing import to_bytes
-from restyle_core.training.crops import CropSet
-from restyle_core.training.encoder import delta_norm
-from restyle_core.training.generator import load_trained_generator
+from restyle.core.devices import hardware
+from restyle.core.faces.alignment import find_landmarks
+from restyle.core.imaging.preprocessing import to_bytes
+from restyle.core.inference.inversion import invert
+from restyle.core.inference.model import load_model
+from restyle.core.metrics.frechet import frechet_distance
+from restyle.core.metrics.measures import METRICS
+from restyle.core.networks.generator import Generator
+from restyle.core.training.crops import CropSet
+from restyle.core.training.encoders.trainer import delta_norm
+from restyle.core.training.generators.distillation import load_trained_generator
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 _BATCH = 50

@@ -54,7 +54,12 @@ def _train_encoders(work: Path, names: tuple[str, ...]) -> None:
     processes = []
     for name in names:
         command = _python(
-            "jobs.cli", "train", "encoder", work / f"{name}.toml", "--out", work / "runs" / name
+            "restyle.jobs.cli",
+            "train",
+            "encoder",
+            work / f"{name}.toml",
+            "--out",
+            work / "runs" / name,
         )
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         processes.append(subprocess.Popen(command, env=environment))  # noqa: S603
@@ -74,7 +79,7 @@ def _find_directions(work: Path, model: Path) -> None:
         subprocess.run(_python(*labels), check=True, env=environment)  # noqa: S603
     for name in DIRECTIONS:
         fit = ("fit", labelled, "--score", name, "--model", model, "--to", model / "directions")
-        _run("jobs.cli", "directions", *fit)
+        _run("restyle.jobs.cli", "directions", *fit)
 
 
 def _measure(out: Path, names: list[str], held: tuple[object, ...], crops: Path) -> None:
@@ -104,7 +109,7 @@ def main(
     _make_crops(work / "data")
     generator = work / "runs" / "generator"
     student = work / "runs" / "student"
-    _run("jobs.cli", "train", "generator", work / "generator.toml", "--out", student)
+    _run("restyle.jobs.cli", "train", "generator", work / "generator.toml", "--out", student)
     if not (generator / "checkpoint.pt").exists():
         _run("recipes.faces64.mapping", student, generator)
     for pair in ENCODERS:

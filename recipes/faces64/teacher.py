@@ -21,7 +21,13 @@ import typer
 from PIL import Image
 from torch import Tensor, nn
 
-from restyle_core.alignment import Framing, crop_quad, face_quad, find_landmarks, outside_fraction
+from restyle.core.faces.alignment import (
+    Framing,
+    crop_quad,
+    face_quad,
+    find_landmarks,
+    outside_fraction,
+)
 
 FRAMING = Framing(scale=0.7, shift=0.02)
 """The teacher's images are framed tightly: the full FFHQ quad would lie outside of most."""

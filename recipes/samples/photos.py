@@ -21,8 +21,8 @@ from recipes.faces64.teacher import Z_DIM, load_teacher, sample_photos
 from recipes.samples import rejects
 from recipes.samples.catalogue import PHOTOS, Draw, Photo
 from recipes.samples.paint import Person
-from restyle_core.alignment import find_landmarks
-from restyle_core.images import decode_image
+from restyle.core.faces.alignment import find_landmarks
+from restyle.core.imaging.decoding import decode_image
 
 FIRST_SEED = 500_000
 """Training data is drawn from far lower seeds, so that no sample was seen in training."""

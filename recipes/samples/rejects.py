@@ -10,8 +10,8 @@ from PIL import Image
 
 from recipes.samples import scenes
 from recipes.samples.paint import Person, enlarge
-from restyle_core.errors import RejectError, RejectReason
-from restyle_core.images import MAX_PIXELS, decode_image
+from restyle.core.errors import RejectError, RejectReason
+from restyle.core.imaging.decoding import MAX_PIXELS, decode_image
 
 EXPECTED: dict[str, RejectReason | None] = {
     "empty.jpg": RejectReason.EMPTY,

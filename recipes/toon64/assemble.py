@@ -7,10 +7,10 @@ from pathlib import Path
 import typer
 
 from recipes.faces64.teacher import FRAMING, STORED_SIZE
-from restyle_core.checkpoints import read_model, save_model
-from restyle_core.config import Domain, EncoderKind, embedded_models
-from restyle_core.model_weights import EncoderWeights, ModelWeights
-from restyle_core.training.journal import Journal
+from restyle.core.checkpoints.directory import read_model, save_model
+from restyle.core.checkpoints.weights import EncoderWeights, ModelWeights
+from restyle.core.networks.config import Domain, EncoderKind, embedded_models
+from restyle.core.training.journal import Journal
 
 ENCODER = "restyle-psp"
 _MAPPING = "style."

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from recipes.toon64.drawing import Features, draw_features, face_mask
-from restyle_core.landmarks import fit_landmarks
+from restyle.core.faces.landmarks import fit_landmarks
 
 Floats = npt.NDArray[np.float32]
 

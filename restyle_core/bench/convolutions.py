@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_core.bench.timing import Clock, timed
-from restyle_core.config import EncoderKind
-from restyle_core.convolution import Convolution, Geometry, Target
-from restyle_core.encoders import encoder_from_state
-from restyle_core.generator import GeneratorConfig
+from restyle.core.bench.timing import Clock, timed
+from restyle.core.networks.config import EncoderKind
+from restyle.core.networks.convolution import Convolution, Geometry, Target
+from restyle.core.networks.encoders import encoder_from_state
+from restyle.core.networks.generator import GeneratorConfig
 
 # Channels and side of layers that keep the processor busy.
 _BUSY = ((128, 64), (256, 32), (256, 64), (512, 32))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_core.config import ModelConfig
+from restyle.core.networks.config import ModelConfig
 
 
 class GroupedReference:

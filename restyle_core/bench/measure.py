@@ -10,21 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restyle_core.bench.convolutions import (
+from restyle.core.bench.convolutions import (
     Layer,
     bare_seconds,
     encoder_layers,
     generator_layers,
     peak_flops,
 )
-from restyle_core.bench.grouped import GroupedReference
-from restyle_core.bench.timing import Clock, Timing, timed
-from restyle_core.checkpoints import read_model
-from restyle_core.convolution import Target
-from restyle_core.hardware import choose_device
-from restyle_core.inversion import invert
-from restyle_core.model import Model, load_model
-from restyle_core.model_weights import assemble_encoder, assemble_generator, generator_shape
+from restyle.core.bench.grouped import GroupedReference
+from restyle.core.bench.timing import Clock, Timing, timed
+from restyle.core.checkpoints.directory import read_model
+from restyle.core.checkpoints.weights import assemble_encoder, assemble_generator, generator_shape
+from restyle.core.devices.hardware import choose_device
+from restyle.core.inference.inversion import invert
+from restyle.core.inference.model import Model, load_model
+from restyle.core.networks.convolution import Target
 
 STAGES = ("encoder", "synthesis", "loop")
 FAST, PLAIN = "fast", "plain"
@@ -41,7 +41,7 @@ class Plan:
         repeats: measurements of everything.
         reference: measure the plain implementation too.
         device: ``auto``, ``cpu``, ``cuda``.
-        cpu_time: count the processor's time, see :class:`~restyle_core.bench.timing.Clock`.
+        cpu_time: count the processor's time, see :class:`~restyle.core.bench.timing.Clock`.
     """
 
     dtypes: Sequence[str] = ("fp32", "bf16")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from restyle_core.checkpoints import save_model
-from restyle_core.config import Domain, EncoderKind
-from restyle_core.encoders import StyleEncoder, build_encoder
-from restyle_core.errors import SpecError
-from restyle_core.generator import Generator, GeneratorConfig, StyledConv
-from restyle_core.model_weights import EncoderWeights, ModelWeights
+from restyle.core.checkpoints.directory import save_model
+from restyle.core.checkpoints.weights import EncoderWeights, ModelWeights
+from restyle.core.errors import SpecError
+from restyle.core.networks.config import Domain, EncoderKind
+from restyle.core.networks.encoders import StyleEncoder, build_encoder
+from restyle.core.networks.generator import Generator, GeneratorConfig, StyledConv
 
 _ENCODER = "random"
 _RESIDUAL = 0.2

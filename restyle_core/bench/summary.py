@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from restyle_core.bench.measure import FAST, PLAIN, Finding, Row
+from restyle.core.bench.measure import FAST, PLAIN, Finding, Row
 
 
 def summary(findings: Sequence[Finding]) -> list[str]:

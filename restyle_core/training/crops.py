@@ -12,8 +12,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from restyle_core.errors import RejectError, SpecError
-from restyle_core.images import decode_image
+from restyle.core.errors import RejectError, SpecError
+from restyle.core.imaging.decoding import decode_image
 
 _ARRAYS = ("images", "z", "latents", "targets")
 

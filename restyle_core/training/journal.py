@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from restyle_core.errors import CheckpointError, SpecError
-from restyle_core.training.event_file import EventFile
+from restyle.core.errors import CheckpointError, SpecError
+from restyle.core.training.event_file import EventFile
 
 
 class Journal:

@@ -11,10 +11,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from restyle_core.training.crops import CropSet
-from restyle_core.training.journal import Journal, crossed
-from restyle_core.training.processes import Processes
-from restyle_core.training.spec import Schedule, TrainingSpec
+from restyle.core.training.crops import CropSet
+from restyle.core.training.journal import Journal, crossed
+from restyle.core.training.processes import Processes
+from restyle.core.training.spec import Schedule, TrainingSpec
 
 
 @dataclass(frozen=True)

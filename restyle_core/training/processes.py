@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from restyle_core.errors import SpecError
+from restyle.core.errors import SpecError
 
 
 class Processes:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from restyle_core.config import embedded_models
-from restyle_core.errors import SpecError
+from restyle.core.errors import SpecError
+from restyle.core.networks.config import embedded_models
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]

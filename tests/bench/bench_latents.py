@@ -23,7 +23,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.compaction import compact
+from restyle.pipeline.accounting.compaction import compact
 from tests.pipeline.fabricated import Made, fabricate
 
 Cost = tuple[float, float, float]
@@ -38,7 +38,7 @@ import glob, os, resource, sys, time
 import duckdb
 import numpy as np
 import pandas
-from pipeline.latents import read_latents
+from restyle.pipeline.results.latents import read_latents
 started, used = time.perf_counter(), time.process_time()
 {body}
 print(
@@ -64,8 +64,8 @@ assert len(rows) == len(latents)
 """
 
 _SIMILAR = """
-from pipeline.current import read_current
-from pipeline.similar import nearest
+from restyle.pipeline.ledger.snapshot import read_current
+from restyle.pipeline.results.similar import nearest
 assert nearest(read_current(sys.argv[1]), np.zeros((18, 512), np.float32), 10).num_rows == 10
 """
 

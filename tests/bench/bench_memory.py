@@ -39,7 +39,7 @@ ROLES = {
     "isolation_child": "decoder",
     "AlignStage": "align actor",
     "InvertStage": "inversion actor",
-    "jobs.cli": "driver",
+    "restyle.jobs.cli": "driver",
 }
 
 
@@ -139,7 +139,7 @@ def main() -> None:
         command = ["invert", folder / "tars", "--out", folder / "out", "--model", model]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "jobs.cli", *map(str, command), *settings.split()],
+                [sys.executable, "-m", "restyle.jobs.cli", *map(str, command), *settings.split()],
                 cwd=ROOT,
                 stdout=log,
                 stderr=subprocess.STDOUT,

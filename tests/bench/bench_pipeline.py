@@ -3,7 +3,8 @@
 Run ``python -m tests.bench.bench_pipeline``. A model of the size of the published faces model, with
 made-up weights, inverts the same pre-aligned pictures twice by turns: ``restyle invert``, which
 lists, reads, decodes, writes Parquet and proves nothing lost; and a loop in one process that does
-nothing but call :func:`restyle_core.inversion.invert` on pixels that are in memory already, with
+nothing but call :func:`restyle.core.inference.inversion.invert` on pixels that are in memory
+already, with
 the same batch size, steps, metrics, precision and threads. What both keep of the results is the
 same as well. The pipeline's images/s are those of ``run.json``, from the first unit's start to the
 last unit's commit; the time of the whole command stands beside it.
@@ -54,7 +55,7 @@ def bare_loop(model: str, folder: Path, options: argparse.Namespace) -> float:
     """Images per second of nothing but inversion."""
     import torch
 
-    from restyle_core import invert, load_model
+    from restyle.core import invert, load_model
 
     torch.set_num_threads(options.threads)
     loaded = load_model(model, dtype=options.dtype, device=options.device)
@@ -83,7 +84,17 @@ def pipeline(
     started = time.perf_counter()
     subprocess.run(
         [
-            *(sys.executable, "-m", "jobs.cli", "invert", folder, "--out", out, "--model", model),
+            *(
+                sys.executable,
+                "-m",
+                "restyle.jobs.cli",
+                "invert",
+                folder,
+                "--out",
+                out,
+                "--model",
+                model,
+            ),
             *("--no-align", "--steps", str(options.steps), "--dtype", options.dtype),
             *("--batch-size", str(options.batch_size), "--device", options.device),
             *("--metrics", options.metrics or "none"),

@@ -30,15 +30,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import ledger
-from pipeline.datasets import REJECTS, encode, schema
-from pipeline.ledger import UnitRecord, WrittenFile, commit
-from pipeline.manifest import PlanReader, read_units
-from pipeline.preparation import prepare
-from pipeline.request import Request
-from pipeline.settings import InversionSettings
-from pipeline.sink import file_name
-from pipeline.storage import open_storage
+from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.preparation import prepare
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.commit import file_name
+from restyle.pipeline.ledger.datasets import REJECTS, encode, schema
+from restyle.pipeline.ledger.entries import UnitRecord, WrittenFile, commit
+from restyle.pipeline.ledger.manifest import PlanReader, read_units
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.storage.filesystem import open_storage
 
 ROOT = Path(__file__).resolve().parents[2]
 WANTED = {"plan": (60.0, 1024.0), "resume": (20.0, 1024.0)}
@@ -59,7 +59,7 @@ _MODEL = ("--model", "faces64", "--dtype", "fp32", "--device", "cpu")
 
 def measure(*words: str) -> tuple[float, float, float]:
     """Seconds by the clock, seconds of processor and MiB of a ``restyle`` command."""
-    command = [sys.executable, "-m", "jobs.cli", *words]
+    command = [sys.executable, "-m", "restyle.jobs.cli", *words]
     run = subprocess.run(
         [sys.executable, "-c", _MEASURE, *command], cwd=ROOT, capture_output=True, text=True
     )

@@ -57,7 +57,7 @@ def plain_loop(folder: Path, out: Path) -> float:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from restyle_core.images import decode_image
+    from restyle.core.imaging.decoding import decode_image
 
     out.mkdir(parents=True)
     files = sorted(folder.iterdir())
@@ -82,7 +82,17 @@ def plain_loop(folder: Path, out: Path) -> float:
 def pipeline(folder: Path, out: Path, model: Path) -> tuple[float, float]:
     """``restyle invert``: images per second of its stages, and of the whole command."""
     options = "--metrics none --reconstructions none --save-steps none --dtype fp32 --device cpu"
-    command = [sys.executable, "-m", "jobs.cli", "invert", folder, "--out", out, "--model", model]
+    command = [
+        sys.executable,
+        "-m",
+        "restyle.jobs.cli",
+        "invert",
+        folder,
+        "--out",
+        out,
+        "--model",
+        model,
+    ]
     started = time.perf_counter()
     subprocess.run(
         [*map(str, command), *options.split(), "--steps", "1"],
@@ -137,7 +147,7 @@ def compare(count: int, rounds: int) -> float:
 
 def reduced(rounds: int) -> None:
     """Print the second table: decoding in full and at a reduced scale, for a result of 256."""
-    from restyle_core.images import decode_image, decode_resized
+    from restyle.core.imaging.decoding import decode_image, decode_resized
 
     print("\n| photograph | full, ms | reduced, ms | saved | grey levels |")
     print("| --- | --- | --- | --- | --- |")

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.ledger import write_settings
-from pipeline.manifest import PART_UNITS, Origin, new_unit, write_plan
-from pipeline.run_record import write_run
-from pipeline.storage import open_storage
+from restyle.pipeline.accounting.run_record import write_run
+from restyle.pipeline.ledger.entries import write_settings
+from restyle.pipeline.ledger.manifest import PART_UNITS, Origin, new_unit, write_plan
+from restyle.pipeline.storage.filesystem import open_storage
 from tests.pipeline.fabricated import Made, finish, image, record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ try:
     if sys.argv[1] == "raw":
         raw(sys.argv[2])
     else:
-        from jobs.cli import main
+        from restyle.jobs.cli import main
         main()
 finally:
     with open("/proc/self/status") as status:

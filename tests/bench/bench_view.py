@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.view.run import ViewedRun
+from restyle.pipeline.viewer.run import ViewedRun
 from tests.browser import open_browser, served, until
 from tests.pipeline.fabricated import Made, fabricate
 

@@ -29,7 +29,7 @@ import pandas as pd
 import psutil
 from PIL import Image
 
-from pipeline.verify import verify
+from restyle.pipeline.accounting.verify import verify
 from tests.bench.ledger_watch import LOOK_SECONDS, LedgerWatch
 from tests.cluster_of_nodes import ClusterOfNodes
 from tests.command import restyle

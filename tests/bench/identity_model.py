@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from restyle_core.checkpoints import save_model
-from restyle_core.config import Domain, EncoderKind
-from restyle_core.generator import Generator, GeneratorConfig
-from restyle_core.model_weights import EncoderWeights, ModelWeights
-from restyle_core.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
+from restyle.core.checkpoints.directory import save_model
+from restyle.core.checkpoints.weights import EncoderWeights, ModelWeights
+from restyle.core.networks.config import Domain, EncoderKind
+from restyle.core.networks.generator import Generator, GeneratorConfig
+from restyle.core.networks.small_encoder import SmallBackboneEncoder, SmallEncoderConfig
 
 SIDE = 256
 N_STYLES, STYLE_DIM = 4, 512
@@ -23,7 +23,7 @@ N_STYLES, STYLE_DIM = 4, 512
 _SITE = '''
 import importlib.abc, importlib.util, sys
 
-NAME = "restyle_core.model"
+NAME = "restyle.core.inference.model"
 
 
 class Identity(importlib.abc.MetaPathFinder):

@@ -25,7 +25,7 @@ MODULE = "tests.bench.memory_faces1024"
 
 
 def make(path: Path) -> None:
-    from restyle_core.bench.random_model import write_random_model
+    from restyle.core.bench.random_model import write_random_model
 
     write_random_model("faces1024", path)
 
@@ -43,7 +43,7 @@ def measure(path: Path, dtype: str) -> None:
 
     import torch
 
-    from restyle_core import invert, load_model
+    from restyle.core import invert, load_model
 
     imported = time.time() - psutil.Process().create_time()
     print(f"| start and imports | {peak_gb():.2f} | {imported:.1f} | {time.process_time():.1f} |")

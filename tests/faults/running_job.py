@@ -17,14 +17,14 @@ import pandas as pd
 import psutil
 from PIL import Image
 
-from pipeline.verify import verify
+from restyle.pipeline.accounting.verify import verify
 from tests.command import start
 
 Kind = Literal["child", "align", "invert", "edit"]
 
 # What stands in the command lines of processes; the workers' are set by Ray.
 _MARKS: dict[Kind, str] = {
-    "child": "pipeline.isolation_child",
+    "child": "restyle.pipeline.decoding.child",
     "align": "AlignStage",
     "invert": "InvertStage",
     "edit": "EditStage",

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline import lock as locks
-from pipeline.listener import Listener
-from pipeline.lock import driver_lock
-from pipeline.request import Request
-from pipeline.retries import retrying
-from pipeline.run import invert_images
-from pipeline.settings import InversionSettings
-from pipeline.storage import open_storage
-from pipeline.verify import verify
-from restyle_core.errors import SpecError, TransientError
+from restyle.core.errors import SpecError, TransientError
+from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.listener import Listener
+from restyle.pipeline.storage import lock as locks
+from restyle.pipeline.storage.filesystem import open_storage
+from restyle.pipeline.storage.lock import driver_lock
+from restyle.pipeline.storage.retries import retrying
 from tests.pipeline.in_process import in_process
 
 BEAT = 0.1

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.request import Request
-from pipeline.run import invert_images
-from pipeline.settings import InversionSettings
-from pipeline.verify import verify
-from restyle_core.errors import FatalError
+from restyle.core.errors import FatalError
+from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.settings import InversionSettings
 from tests.pipeline.in_process import in_process
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.aligner import Aligner
-from pipeline.isolation import CropSettings
-from pipeline.manifest import Unit
-from pipeline.source_image import SourceImage, image_id
-from pipeline.verify import verify
-from restyle_core.errors import RejectReason
+from restyle.core.errors import RejectReason
+from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.decoding.sandbox import CropSettings
+from restyle.pipeline.inversion.aligner import Aligner
+from restyle.pipeline.ledger.manifest import Unit
+from restyle.pipeline.sources.source_image import SourceImage, image_id
 from tests.command import restyle
 from tests.hostile import CRASHES, endless_jpeg, poison, swelling_png
 from tests.tiny_model import make_tiny_model
@@ -85,7 +85,7 @@ def test_each_costs_itself_alone(
 
 def test_what_swells_is_an_image_like_any_other_where_memory_suffices() -> None:
     """So the limit is what rejected it; smaller here, because a test need not take 2 GB."""
-    from pipeline.cut_outs import cut_out
+    from restyle.pipeline.decoding.crops import cut_out
 
     (cut,) = cut_out(swelling_png(1000), WHOLE)
     # Red at an opacity of 128 / 255 over white.

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipeline.verify import verify
+from restyle.pipeline.accounting.verify import verify
 from tests.command import restyle, start
 
 IMAGES = 64

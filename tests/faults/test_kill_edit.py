@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from pipeline.listener import Listener
-from pipeline.request import Request
-from pipeline.run import invert_images
-from pipeline.settings import InversionSettings
-from restyle_core.directions import About, Direction
+from restyle.core.editing.directions import About, Direction
+from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.listener import Listener
 from tests.command import restyle
 from tests.faults.running_job import RunningJob, entries, leftovers, make_images
 from tests.pipeline import in_process

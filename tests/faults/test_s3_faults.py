@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 from s3fs import S3FileSystem
 
-from pipeline.compaction import compact
-from pipeline.listener import Listener
-from pipeline.lock import driver_lock
-from pipeline.request import Request
-from pipeline.run import invert_images
-from pipeline.settings import InversionSettings
-from pipeline.storage import Storage, open_storage
-from pipeline.verify import verify
-from restyle_core.errors import FatalError, TransientError
+from restyle.core.errors import FatalError, TransientError
+from restyle.pipeline.accounting.compaction import compact
+from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.listener import Listener
+from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.lock import driver_lock
 from tests.pipeline.in_process import in_process
 from tests.s3_server import FaultyProxy, every, faulty_s3, first
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipeline.verify import verify
-from restyle_core.directions import About, Direction
+from restyle.core.editing.directions import About, Direction
+from restyle.pipeline.accounting.verify import verify
 from tests.cluster_of_nodes import ClusterOfNodes, processes_of
 from tests.command import restyle, start
 

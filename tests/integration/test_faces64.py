@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from restyle_core import Inversion, Model, align_faces, decode_image, invert, load_model
-from restyle_core.alignment import find_landmarks
-from restyle_core.attributes import measure
-from restyle_core.directions import find_direction
-from restyle_core.editing import apply
-from restyle_core.errors import RejectError
-from restyle_core.fingerprint import synthesis_fingerprint
-from restyle_core.training.encoder import delta_norm
+from restyle.core import Inversion, Model, align_faces, decode_image, invert, load_model
+from restyle.core.checkpoints.fingerprint import synthesis_fingerprint
+from restyle.core.editing.attributes import measure
+from restyle.core.editing.directions import find_direction
+from restyle.core.editing.strengths import apply
+from restyle.core.errors import RejectError
+from restyle.core.faces.alignment import find_landmarks
+from restyle.core.training.encoders.trainer import delta_norm
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "restyle_core" / "models"

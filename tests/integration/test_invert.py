@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from restyle_core.alignment import Framing, align_faces
-from restyle_core.images import decode_image
-from restyle_core.inversion import invert
-from restyle_core.model import load_model
+from restyle.core.faces.alignment import Framing, align_faces
+from restyle.core.imaging.decoding import decode_image
+from restyle.core.inference.inversion import invert
+from restyle.core.inference.model import load_model
 from tests.command import ROOT, restyle
 
 STEPS = 3
@@ -150,7 +150,7 @@ def test_the_same_command_again_does_nothing_without_ray_or_torch(
     finished: tuple[Path, subprocess.CompletedProcess[str]], folder: Path, tiny_model: Path
 ) -> None:
     code = (
-        "import atexit, sys; from jobs.cli import main;"
+        "import atexit, sys; from restyle.jobs.cli import main;"
         "atexit.register(lambda: print('LOADED', *(m for m in ('ray', 'torch', 'dlib')"
         " if m in sys.modules)));"
         "main()"

@@ -17,11 +17,11 @@ from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from pipeline.query import query
-from pipeline.source_image import SourceImage
-from pipeline.sources import SourceReader, iter_images, remote_files
-from pipeline.sources.options import InputOptions
-from restyle_core.directions import About, Direction
+from restyle.core.editing.directions import About, Direction
+from restyle.pipeline.results.query import query
+from restyle.pipeline.sources import SourceReader, iter_images, remote_files
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.source_image import SourceImage
 from tests.command import restyle
 from tests.pipeline.sources.tars import packed
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from restyle_core import align_faces, decode_image, load_model
-from restyle_core.bootstrapping import check_compatible, invert_bootstrapped
+from restyle.core import align_faces, decode_image, load_model
+from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
 from tests.inverted import NAMES
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.progress import describe, duration
-from pipeline.listener import Progress
+from restyle.jobs.display.progress import describe, duration
+from restyle.pipeline.listener import Progress
 from tests.command import ROOT, restyle
 
 HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
@@ -72,7 +72,7 @@ def test_errors_are_one_line_and_exit_code_2(
 )
 def test_looking_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import atexit, sys; from jobs.cli import main;"
+        "import atexit, sys; from restyle.jobs.cli import main;"
         f"atexit.register(lambda: print('LOADED', *(m for m in {HEAVY} if m in sys.modules)));"
         "main()"
     )

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.job_server import JobServer
-from jobs.submit import submission_prefix
+from restyle.jobs.commands.operate.submit import submission_prefix
+from restyle.jobs.submit.job_server import JobServer
 from tests.command import ROOT, restyle, start
 
 _UP_WITHIN = 180.0

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from kernels import build, native, toolchain
-from kernels.errors import KernelError, KernelWarning
+from restyle.kernels import build, native, toolchain
+from restyle.kernels.errors import KernelError, KernelWarning
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,8 @@ def compiler(folder: Path, monkeypatch: pytest.MonkeyPatch, before: str = "") ->
 
 BUILDER = """
 import sys
-from kernels import build, toolchain
+from restyle.kernels import build
+from restyle.kernels import toolchain
 toolchain._CPU_FLAGS = ("-O0", "-std=c++17", "-fopenmp", "-fPIC")
 print(build.ensure_built(toolchain.find("cpu")))
 """
@@ -187,7 +188,10 @@ def test_cuda_compiles_for_every_architecture(cache: Path) -> None:
 
 
 def test_importing_builds_nothing(tmp_path: Path) -> None:
-    code = "import kernels.operators, restyle_core.generator, restyle_core.model"
+    code = (
+        "import restyle.kernels.operators, restyle.core.networks.generator,"
+        "restyle.core.inference.model"
+    )
     environment = {**os.environ, "RESTYLE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=ROOT)
     assert not (tmp_path / "cache").exists()

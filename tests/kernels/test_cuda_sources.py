@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import native, operators, reference
-from kernels.layers import (
+from restyle.kernels import native, operators, reference
+from restyle.kernels.layers import (
     Colour,
     Epilogue,
     blur_layer,
@@ -25,7 +25,7 @@ from kernels.layers import (
     reference_blur_layer,
     reference_colour_layer,
 )
-from kernels.toolchain import SOURCES
+from restyle.kernels.toolchain import SOURCES
 
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3, torch.float64: 1e-12}
 HEADERS = Path(__file__).with_name("cuda_on_cpu")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import choice
-from kernels.layers import (
+from restyle.kernels import choice
+from restyle.kernels.layers import (
     Colour,
     Epilogue,
     blur_layer,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import choice, native, operators, reference
-from kernels.errors import KernelError
+from restyle.kernels import choice, native, operators, reference
+from restyle.kernels.errors import KernelError
 
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float64: 1e-12}
 """Largest error against float64, relative to the largest value."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import reference as ops
+from restyle.kernels import reference as ops
 from tests.restyle_core import plain
 
 shapes = st.tuples(

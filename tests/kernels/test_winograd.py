@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import winograd
-from kernels.layers import Colour, colour_convolution, reference_colour_layer
-from kernels.winograd import Filters
+from restyle.kernels import winograd
+from restyle.kernels.layers import Colour, colour_convolution, reference_colour_layer
+from restyle.kernels.winograd import Filters
 from tests.kernels.test_layers import LIMITS, close, epilogue
 
 CHANNELS_LAST = torch.channels_last

@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.aligner import AlignedUnit, Crop, Reject
-from pipeline.inverted import encoded
-from pipeline.ledger import write_settings
-from pipeline.manifest import Origin, Unit, new_unit, write_plan
-from pipeline.rows import Batch
-from pipeline.run_record import Asked, Counts, RunRecord, Timings, write_run
-from pipeline.settings import Reconstructions, ResolvedSettings, SaveSteps
-from pipeline.sink import write_unit
-from pipeline.source_image import SourceImage, image_id
-from pipeline.storage import Storage, open_storage
-from restyle_core.errors import RejectReason
+from restyle.core.errors import RejectReason
+from restyle.pipeline.accounting.run_record import Asked, Counts, RunRecord, Timings, write_run
+from restyle.pipeline.inversion.aligner import AlignedUnit, Crop, Reject
+from restyle.pipeline.inversion.rows import Batch
+from restyle.pipeline.inversion.unit_files import encoded
+from restyle.pipeline.ledger.commit import write_unit
+from restyle.pipeline.ledger.entries import write_settings
+from restyle.pipeline.ledger.manifest import Origin, Unit, new_unit, write_plan
+from restyle.pipeline.ledger.settings import Reconstructions, ResolvedSettings, SaveSteps
+from restyle.pipeline.sources.source_image import SourceImage, image_id
+from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 METRICS = ("l2", "lpips", "id_similarity")
 UNIT = 256
@@ -99,7 +99,7 @@ def image(made: Made, number: int, revision: int = 1) -> SourceImage:
 
 
 def fabricate(out: Path | str, made: Made) -> Storage:
-    """Write an output that :func:`pipeline.verify.verify` finds clean."""
+    """Write an output that :func:`restyle.pipeline.accounting.verify.verify` finds clean."""
     storage = open_storage(str(out))
     write_settings(storage, made.settings)
     inputs = [image(made, number) for number in range(made.faces + made.rejects)]

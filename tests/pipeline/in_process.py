@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline import aligner
-from pipeline.inverter import Inverter
-from pipeline.isolation import CropSettings, Outcome, cut_out
-from pipeline.job import Job, Receipt
-from pipeline.manifest import PlanReader, UnitRef
-from pipeline.sink import write_unit
-from pipeline.storage import open_storage
-from restyle_core.errors import FatalError, RejectError
+from restyle.core.errors import FatalError, RejectError
+from restyle.pipeline.decoding.sandbox import CropSettings, Outcome, cut_out
+from restyle.pipeline.execution.job import Job, Receipt
+from restyle.pipeline.inversion import aligner
+from restyle.pipeline.inversion.inverter import Inverter
+from restyle.pipeline.ledger.commit import write_unit
+from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
+from restyle.pipeline.storage.filesystem import open_storage
 
 
 class DirectCutter:

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from recipes.faces64.assemble import main
-from restyle_core.config import EncoderKind, embedded_models, read_config
-from restyle_core.model import load_model
+from restyle.core.inference.model import load_model
+from restyle.core.networks.config import EncoderKind, embedded_models, read_config
 
 
 def test_an_encoder_joins_a_model(tmp_path: Path) -> None:

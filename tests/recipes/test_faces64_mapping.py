@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from recipes.faces64.mapping import Shift, prepend
-from restyle_core.generator import Generator, GeneratorConfig
+from restyle.core.networks.generator import Generator, GeneratorConfig
 
 
 def test_a_longer_mapping_network_is_the_old_one_after_the_shift() -> None:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from recipes.samples.catalogue import PHOTOS, Photo
 from recipes.samples.rejects import EXPECTED
-from restyle_core.alignment import find_landmarks
-from restyle_core.errors import RejectError, RejectReason
-from restyle_core.images import decode_image
+from restyle.core.errors import RejectError, RejectReason
+from restyle.core.faces.alignment import find_landmarks
+from restyle.core.imaging.decoding import decode_image
 
 ROOT = Path(__file__).resolve().parents[2] / "samples" / "photos"
 UNUSABLE = ROOT / "unusable"

@@ -10,9 +10,9 @@ from PIL import Image
 from recipes.toon64.cartoon import SIZE, cartoon, guided
 from recipes.toon64.drawing import smooth_contour
 from recipes.toon64.pairs import draw, render
-from restyle_core.config import embedded_models
-from restyle_core.landmarks import fit_landmarks
-from restyle_core.model import Model, load_model
+from restyle.core.faces.landmarks import fit_landmarks
+from restyle.core.inference.model import Model, load_model
+from restyle.core.networks.config import embedded_models
 
 
 @pytest.fixture(scope="module")

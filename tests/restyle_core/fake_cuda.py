@@ -21,11 +21,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from restyle_core import hardware
-from restyle_core.config import Domain, EncoderFile, EncoderKind, GeneratorFile, ModelConfig
-from restyle_core.encoders import build_encoder
-from restyle_core.generator import Generator, GeneratorConfig
-from restyle_core.model import Model, _Parts
+from restyle.core.devices import hardware
+from restyle.core.inference.model import Model, _Parts
+from restyle.core.networks.config import (
+    Domain,
+    EncoderFile,
+    EncoderKind,
+    GeneratorFile,
+    ModelConfig,
+)
+from restyle.core.networks.encoders import build_encoder
+from restyle.core.networks.generator import Generator, GeneratorConfig
 
 DEVICE = torch.device("cuda:0")
 

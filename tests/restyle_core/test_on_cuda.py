@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kernels import native
-from restyle_core import metrics, model, synthesis
-from restyle_core.alignment import FFHQ
-from restyle_core.config import EncoderKind
-from restyle_core.lpips import LPIPS
-from restyle_core.model import Model
-from restyle_core.recognition import FaceEmbedder
+from restyle.core.faces.alignment import FFHQ
+from restyle.core.faces.recognition import FaceEmbedder
+from restyle.core.inference import model, synthesis
+from restyle.core.inference.model import Model
+from restyle.core.metrics import measures as metrics
+from restyle.core.metrics.lpips import LPIPS
+from restyle.core.networks.config import EncoderKind
+from restyle.kernels import native
 from tests.restyle_core.fake_cuda import DEVICE, Watch, fake_model, moved, stand_in
 
 

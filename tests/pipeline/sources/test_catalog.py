@@ -9,10 +9,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.source_image import SourceImage
-from pipeline.sources import BATCH, SourceReader, catalog, iter_images, text_lists
-from pipeline.sources.options import InputOptions
-from restyle_core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.sources import BATCH, SourceReader, catalog, iter_images
+from restyle.pipeline.sources.formats import text_lists
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.source_image import SourceImage
 from tests.pipeline.sources.tars import packed
 
 

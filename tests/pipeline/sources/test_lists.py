@@ -9,11 +9,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.source_image import SourceImage
-from pipeline.sources import SourceReader, iter_images
-from pipeline.sources.options import InputOptions
-from pipeline.sources.shown_names import lasting_part, printable, without_secrets
-from restyle_core.errors import SpecError
+from restyle.core.errors import SpecError
+from restyle.pipeline.sources import SourceReader, iter_images
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.shown_names import lasting_part, printable, without_secrets
+from restyle.pipeline.sources.source_image import SourceImage
 from tests.pipeline.sources.tars import packed
 
 AUTO = InputOptions()

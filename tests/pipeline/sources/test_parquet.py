@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.source_image import SourceImage
-from pipeline.sources import SourceReader, iter_images, parquet_columns, parquet_rows
-from pipeline.sources.options import InputOptions
-from restyle_core.errors import RejectError, RejectReason, SpecError
+from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.pipeline.sources import SourceReader, iter_images
+from restyle.pipeline.sources.formats import parquet_columns, parquet_rows
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.source_image import SourceImage
 
 IMAGES = [b"%05d" % at * 40 for at in range(700)]
 AUTO = InputOptions()

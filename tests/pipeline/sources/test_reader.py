@@ -12,10 +12,10 @@ import boto3
 import fsspec
 import pytest
 
-from pipeline.source_image import SourceImage, image_id
-from pipeline.sources import SourceReader, iter_images, reader
-from pipeline.sources.options import InputOptions
-from restyle_core.errors import RejectError, RejectReason, TransientError
+from restyle.core.errors import RejectError, RejectReason, TransientError
+from restyle.pipeline.sources import SourceReader, iter_images, reader
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.source_image import SourceImage, image_id
 from tests.pipeline.sources.tars import packed
 from tests.s3_server import FaultyProxy, every, faulty_s3, first
 

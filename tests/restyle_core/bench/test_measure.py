@@ -8,22 +8,22 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from restyle_core.bench.convolutions import encoder_layers, generator_layers
-from restyle_core.bench.grouped import GroupedReference
-from restyle_core.bench.measure import FAST, PLAIN, STAGES, Bench, Plan
-from restyle_core.bench.random_model import write_random_model
-from restyle_core.bench.summary import summary
-from restyle_core.checkpoints import save_model
-from restyle_core.config import Domain, EncoderKind
-from restyle_core.encoders import build_encoder
-from restyle_core.errors import SpecError
-from restyle_core.generator import GeneratorConfig
-from restyle_core.model_weights import (
+from restyle.core.bench.convolutions import encoder_layers, generator_layers
+from restyle.core.bench.grouped import GroupedReference
+from restyle.core.bench.measure import FAST, PLAIN, STAGES, Bench, Plan
+from restyle.core.bench.random_model import write_random_model
+from restyle.core.bench.summary import summary
+from restyle.core.checkpoints.directory import save_model
+from restyle.core.checkpoints.weights import (
     EncoderWeights,
     ModelWeights,
     assemble_encoder,
     assemble_generator,
 )
+from restyle.core.errors import SpecError
+from restyle.core.networks.config import Domain, EncoderKind
+from restyle.core.networks.encoders import build_encoder
+from restyle.core.networks.generator import GeneratorConfig
 from tests.restyle_core import plain
 from tests.restyle_core.fabricate import TINY, checkpoint
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from restyle_core.training.spec import TrainingSpec
+from restyle.core.training.spec import TrainingSpec
 
 
 def log_of(folder: Path) -> list[dict[str, float]]:
@@ -32,7 +32,7 @@ def train_with_two_processes(what: str, spec: TrainingSpec, folder: Path) -> Non
     values = spec.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     path.write_text(toml(values))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", "-m", "jobs.cli", "train", what, str(path)]
+    command += ["--nproc-per-node=2", "-m", "restyle.jobs.cli", "train", what, str(path)]
     run = subprocess.run(
         [*command, "--out", str(folder)], capture_output=True, text=True, check=False
     )

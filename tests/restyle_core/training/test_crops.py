@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restyle_core.errors import SpecError
-from restyle_core.training.crops import CropSet, batch_indices
+from restyle.core.errors import SpecError
+from restyle.core.training.crops import CropSet, batch_indices
 
 
 @given(length=st.integers(1, 40), batch=st.integers(1, 60), seed=st.integers(0, 5))

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from restyle_core.training.event_file import EventFile, crc32c
+from restyle.core.training.event_file import EventFile, crc32c
 
 # Field numbers of event.proto and summary.proto.
 MESSAGES: dict[str, list[tuple[str, int, str]]] = {

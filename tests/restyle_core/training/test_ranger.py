@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from restyle_core.training.ranger import Ranger
+from restyle.core.training.ranger import Ranger
 
 LR, BETA1, BETA2, EPS = 1e-2, 0.95, 0.999, 1e-5
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from restyle_core.training.schedule import cosine_decay, update_average
+from restyle.core.training.schedule import cosine_decay, update_average
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restyle_core.errors import SpecError
-from restyle_core.training.encoder_spec import EncoderSpec
-from restyle_core.training.generator_spec import GeneratorSpec
-from restyle_core.training.spec import load_spec
+from restyle.core.errors import SpecError
+from restyle.core.training.encoders.spec import EncoderSpec
+from restyle.core.training.generators.spec import GeneratorSpec
+from restyle.core.training.spec import load_spec
 
 GENERATOR = """
 name = "toy"

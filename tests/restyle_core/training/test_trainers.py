@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from restyle_core.config import embedded_models
-from restyle_core.errors import CheckpointError, SpecError
-from restyle_core.training.encoder import EncoderTrainer
-from restyle_core.training.encoder_spec import EncoderSpec
-from restyle_core.training.generator import GeneratorTrainer, load_trained_generator
-from restyle_core.training.generator_spec import GeneratorSpec
+from restyle.core.errors import CheckpointError, SpecError
+from restyle.core.networks.config import embedded_models
+from restyle.core.training.encoders.spec import EncoderSpec
+from restyle.core.training.encoders.trainer import EncoderTrainer
+from restyle.core.training.generators.distillation import GeneratorTrainer, load_trained_generator
+from restyle.core.training.generators.spec import GeneratorSpec
 from tests.restyle_core.training.runs import log_of, toml, train_with_two_processes
 
 Z_DIM = 4
@@ -206,7 +206,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     torch.set_num_threads(threads)
     text = toml(spec.model_dump(mode="json", exclude_none=True))
     (tmp_path / "spec.toml").write_text(text)
-    command = [sys.executable, "-u", "-m", "jobs.cli", "train", "encoder"]
+    command = [sys.executable, "-u", "-m", "restyle.jobs.cli", "train", "encoder"]
     command += [str(tmp_path / "spec.toml"), "--out", str(tmp_path / "killed")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,0 +1,158 @@
+"""``restyle edit``: move the latents of a finished inversion along directions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from restyle.core.errors import SpecError
+from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.spec import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from restyle.pipeline.editing.request import EditOutcome, Move
+
+
+def edit(
+    context: typer.Context,
+    out: Out,
+    to: Annotated[
+        str, typer.Option("--to", metavar="EDITS", help="Where the edits go: a folder or a URI.")
+    ],
+    direction: Annotated[
+        list[str],
+        typer.Option(help="Name of one of the model's, or a file; may be given several times."),
+    ],
+    strength: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RANGE",
+            help="2, or -1,0,1, or -3..3/7 for seven from -3 to 3. One for all directions, or one "
+            "for each. Every strength of one is combined with every one of the others. "
+            "Default: -2..2/5.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RANGES",
+            help="Styles to move, as 0-3 or 0-1,8; 'all'; 'own' for what the direction is meant "
+            "for. One for all directions, or one for each. Default: own.",
+            show_default=False,
+        ),
+    ] = None,
+    truncation: Annotated[
+        float, typer.Option(min=0, help="Share of the distance to the average that is kept.")
+    ] = 1.0,
+    paste_back: Annotated[
+        bool, typer.Option("--paste-back", help="Put the edited faces back into the photographs.")
+    ] = False,
+    keep_detail: Annotated[
+        bool,
+        typer.Option(
+            "--keep-detail",
+            help="With --paste-back: add to the photograph what the edit changed, nothing else.",
+        ),
+    ] = False,
+    score: Annotated[
+        bool, typer.Option(help="Measure smile, pose and mouth by landmarks, which takes longest.")
+    ] = True,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN", help="Faces of sources like this, with * and ?.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many photographs.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Render with this model instead of the one that inverted."),
+    ] = None,
+    device: options.Device = None,
+    address: options.Address = None,
+    invert_actors: options.InvertActors = None,
+    gpus_per_actor: options.GpusPerActor = None,
+) -> None:
+    """Edit the faces of a finished inversion, and measure what became of them.
+
+    The same command again continues after an interruption, and takes in what is new.
+    """
+    from rich.console import Console
+
+    from restyle.jobs.display.termination import EndableDisplay
+    from restyle.pipeline.editing.edit import edit as run
+    from restyle.pipeline.editing.request import EditRequest
+    from restyle.pipeline.results.face_rows import Selection
+
+    if keep_detail and not paste_back:
+        raise SpecError("--keep-detail says how to paste back; give --paste-back, too")
+    asked = options.workers_from(context)
+    request = EditRequest(
+        out=out,
+        to=to,
+        moves=_moves(direction, strength or [], layers or []),
+        truncation=truncation,
+        score=score,
+        paste_back=("change" if keep_detail else "face") if paste_back else "none",
+        selection=Selection(only, limit),
+        model=model,
+        device=asked.device,
+        workers=asked.asked(),
+    )
+    # A descriptor of its own: standard error is closed while Ray starts.
+    with (
+        os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
+        EndableDisplay(Console(file=error_stream), doing="editing") as display,
+    ):
+        outcome = run(request, display)
+    _show(Console(soft_wrap=True, highlight=False), to, outcome)
+
+
+def _moves(
+    directions: Sequence[str], strengths: Sequence[str], layers: Sequence[str]
+) -> list[Move]:
+    from restyle.core.editing.directions import parse_layers
+    from restyle.core.editing.strengths import parse_strengths
+    from restyle.pipeline.editing.request import Move
+
+    own: dict[str, Literal["all"] | None] = {"own": None, "all": "all"}
+    return [
+        Move(name, parse_strengths(amount), own[styles] if styles in own else parse_layers(styles))
+        for name, amount, styles in zip(
+            directions,
+            _each(strengths or ["-2..2/5"], len(directions), "--strength"),
+            _each(layers or ["own"], len(directions), "--layers"),
+            strict=True,
+        )
+    ]
+
+
+def _each(given: Sequence[str], count: int, option: str) -> Sequence[str]:
+    if len(given) not in (1, count):
+        raise SpecError(
+            f"{option} is given {len(given)} times for {count} directions; once, or once for each"
+        )
+    return list(given) * count if len(given) == 1 else given
+
+
+def _show(console: Console, to: str, outcome: EditOutcome) -> None:
+    from rich.markup import escape
+
+    from restyle.jobs.display.edit_tables import show_edits
+    from restyle.jobs.display.progress import duration
+
+    summary = outcome.summary
+    console.print(
+        escape(f"{to}: {summary.faces} faces, {len(summary.combinations)} edits each; ")
+        + f"{outcome.photographs} photographs in this run, {duration(outcome.seconds)}"
+    )
+    show_edits(console, outcome.settings, summary)

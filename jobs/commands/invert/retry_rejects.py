@@ -1,0 +1,73 @@
+"""``restyle retry-rejects``."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from restyle.core.errors import RejectReason
+from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.spec import options
+
+
+def retry_rejects(
+    context: typer.Context,
+    out: Out,
+    reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which rejects, by reason; may be given several times, or be 'all'. Default: "
+            "unreadable, timed_out and crashed. All reasons: " + ", ".join(RejectReason) + ".",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the model is, if it has moved since the last run.", show_default=False
+        ),
+    ] = None,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    max_reject_rate: options.MaxRejectRate = None,
+    address: options.Address = None,
+    align_actors: options.AlignActors = None,
+    invert_actors: options.InvertActors = None,
+    gpus_per_actor: options.GpusPerActor = None,
+) -> None:
+    """Run inputs once more that were rejected for reasons that may have passed.
+
+    The settings are those that OUT was made with. What comes of it takes the place of the rejects.
+    """
+    from rich.console import Console
+
+    from restyle.jobs.display.progress import duration
+    from restyle.jobs.display.tables import show_summary
+    from restyle.jobs.display.termination import EndableDisplay
+    from restyle.pipeline.inversion.retry import Retry, reasons_named
+    from restyle.pipeline.inversion.retry import retry_rejects as run
+
+    # INPUT is not asked for, but a specification is not whole without one.
+    context.params["source"] = out
+    request = options.spec_from(context, None).request()
+    retry = Retry(
+        out=out,
+        reasons=reasons_named(reason or []),
+        model=model,
+        device=request.device,
+        batch_size=request.batch_size,
+        max_reject_rate=request.max_reject_rate,
+        workers=request.workers,
+    )
+    # A descriptor of its own: standard error is closed while Ray starts.
+    with (
+        os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
+        EndableDisplay(Console(file=error_stream)) as display,
+    ):
+        outcome = run(retry, display)
+    lines = [("report", outcome.report)]
+    if outcome.images:
+        lines.insert(0, ("this run", f"{outcome.images} inputs in {duration(outcome.seconds)}"))
+    show_summary(Console(soft_wrap=True), outcome.summary, lines)

@@ -1,0 +1,50 @@
+"""``restyle toonify``: photographs into another domain, by encoder bootstrapping."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restyle.jobs.spec import options
+
+
+def toonify(
+    context: typer.Context,
+    source: options.Source = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--to", metavar="OUT", help="Where the pictures go: a folder or a URI."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="What the pictures become: a model as for restyle invert.")
+    ] = "toon64",
+    photo_model: Annotated[
+        str, typer.Option(help="What takes the first step: the model of the photographs' domain.")
+    ] = "faces64",
+    steps: Annotated[
+        int, typer.Option(min=2, help="In all; the first is the photo model's, the others follow.")
+    ] = 6,
+    faces: options.Faces = None,
+    input_format: options.Format = None,
+    column: options.Column = None,
+    limit: options.Limit = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    address: options.Address = None,
+    align_actors: options.AlignActors = None,
+    invert_actors: options.InvertActors = None,
+    gpus_per_actor: options.GpusPerActor = None,
+) -> None:
+    """Turn photographs into cartoons, or into whatever domain a model was fine-tuned to.
+
+    One step of the photo model, then the other model's. OUT is an output like any other: resumable,
+    with latents, all steps' pictures and a report, and strip.png to look at.
+    """
+    from restyle.jobs.commands.invert.invert import run
+    from restyle.pipeline.pictures.strip import write_strip
+
+    context.params |= {"bootstrap": photo_model, "reconstructions": "all"}
+    request = options.spec_from(context, None).request()
+    run(request, [("strip", lambda: write_strip(request.out))])

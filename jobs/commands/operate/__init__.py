@@ -1,0 +1,1 @@
+"""Commands that operate: specifications, clusters, compaction, speed."""

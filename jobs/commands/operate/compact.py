@@ -1,0 +1,44 @@
+"""``restyle compact``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restyle.jobs.commands.look.inspection import Out
+
+
+def compact(
+    out: Out,
+    target_mb: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Megabytes that the largest file of a pack may have; memory is thrice that."
+        ),
+    ] = 128,
+) -> None:
+    """Merge the small files of an output; no row changes.
+
+    While it runs, readers of the folders may see rows twice; verify and report never do.
+    """
+    from rich.console import Console
+
+    from restyle.pipeline.accounting.compaction import compact as merge
+    from restyle.pipeline.listener import Listener
+
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    class Notes(Listener):
+        def noted(self, line: str) -> None:
+            errors.print(line, markup=False)
+
+    done = merge(out, target_mb * 2**20, Notes())
+    console = Console(soft_wrap=True, highlight=False)
+    if not done.packs:
+        console.print(f"nothing to merge in {done.left} files")
+        return
+    console.print(
+        f"{done.files} files of {done.units} units became {done.written} files in {done.packs} "
+        f"{'pack' if done.packs == 1 else 'packs'}; the output has {done.left} files now"
+    )

@@ -1,0 +1,51 @@
+"""``restyle kernels``: the compiled operators, built ahead of time, as for a container image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from restyle.core.errors import FatalError
+
+Target = Literal["cpu", "cuda"]
+
+app = typer.Typer(help="Build the generator's compiled operators ahead of time.")
+
+_Target = Annotated[Target, typer.Option("--device", help="Which of them: cpu or cuda.")]
+
+
+@app.command()
+def build(device: _Target = "cpu") -> None:
+    """Build them into the cache unless they are there; print where they are.
+
+    They are built for this machine's processor and torch, on first use if not by this.
+    """
+    from restyle.kernels.build import ensure_built
+    from restyle.kernels.errors import KernelError
+    from restyle.kernels.toolchain import find
+
+    try:
+        typer.echo(str(ensure_built(find(device))))
+    except KernelError as error:
+        raise FatalError(str(error)) from error
+
+
+@app.command()
+def status() -> None:
+    """Say for each kind of device with what they are built, and whether they are."""
+    from restyle.kernels.build import library_path
+    from restyle.kernels.errors import KernelError
+    from restyle.kernels.toolchain import find
+
+    targets: tuple[Target, ...] = ("cpu", "cuda")
+    for target in targets:
+        try:
+            chain = find(target)
+        except KernelError as error:
+            typer.echo(f"{target}: the plain operators are used: {error}")
+            continue
+        library = library_path(chain)
+        state = "built" if library.is_file() else "built on first use"
+        typer.echo(f"{target}: {state}: {library}")
+        typer.echo(f"  {chain.compiler} {' '.join(chain.flags)}")

@@ -1,0 +1,38 @@
+"""``restyle spec``: making and checking job specifications."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restyle.core.errors import FatalError, SpecError
+
+app = typer.Typer(help="Make and check job specifications.", no_args_is_help=True)
+
+SpecPath = Annotated[Path, typer.Argument(metavar="FILE", help="TOML; every option of invert.")]
+
+
+@app.command("init")
+def init(file: SpecPath = Path("job.toml")) -> None:
+    """Write a specification with every option explained, to start from."""
+    from restyle.jobs.spec.file import example
+
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            target.write(example())
+    except FileExistsError as error:
+        raise SpecError(f"{file} exists; give another name, it is not overwritten") from error
+    except OSError as error:
+        raise FatalError(f"{file} cannot be written: {error.strerror}") from error
+    typer.echo(f"{file}: set source and out, then: restyle spec check {file}")
+
+
+@app.command("check")
+def check(file: SpecPath) -> None:
+    """Check a specification without touching its input, and say what it stands for."""
+    from restyle.jobs.spec.file import read_spec
+    from restyle.jobs.spec.options import NAMES, command_line
+
+    typer.echo(command_line(read_spec(file, {}, NAMES)))

@@ -1,0 +1,120 @@
+"""Rows on standard output: a table for people, csv and JSON for programs."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from restyle.core.errors import SpecError
+from restyle.pipeline.report.report import visible
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_ROWS = 1000
+_WIDEST = 60
+_FEW = 3
+
+
+def print_table(answer: pa.RecordBatchReader) -> None:
+    """Print the first rows in columns, long values cut short, control characters as escapes."""
+    names = [visible(name) for name in answer.schema.names]
+    rows: list[list[str]] = []
+    numeric = [True] * len(names)
+    is_cut = False
+    for row in _rows(answer):
+        if len(rows) == MOST_ROWS:
+            is_cut = True
+            break
+        rows.append([_brief(value) for value in row])
+        numeric = [
+            is_number and isinstance(value, int | float | None)
+            for is_number, value in zip(numeric, row, strict=True)
+        ]
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    for row in [names, ["-" * width for width in widths], *rows]:
+        cells = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric, strict=True)
+        ]
+        typer.echo("  ".join(cells).rstrip())
+    if is_cut:
+        typer.echo(f"These are the first {MOST_ROWS} rows; --format csv or json has all.", err=True)
+
+
+def print_csv(answer: pa.RecordBatchReader) -> None:
+    """Print all rows as csv: lists as JSON, bytes in base64, nothing for null."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    is_seen = sys.stdout.isatty()
+    writer.writerow([_cell(name, is_seen=is_seen) for name in answer.schema.names])
+    for row in _rows(answer):
+        writer.writerow([_cell(_plain(value), is_seen=is_seen) for value in row])
+
+
+def print_json(answer: pa.RecordBatchReader) -> None:
+    """Print each row as a JSON object on a line: bytes in base64, null for what is no number."""
+    names = answer.schema.names
+    for row in _rows(answer):
+        typer.echo(json.dumps(dict(zip(names, map(_plain, row), strict=True)), allow_nan=False))
+
+
+def _rows(answer: pa.RecordBatchReader) -> Iterator[list[Any]]:
+    for batch in answer:
+        columns = [
+            _values(name, column)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        # By position, because a question may give two columns one name.
+        for index in range(batch.num_rows):
+            yield [column[index] for column in columns]
+
+
+def _values(name: str, column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError, NotImplementedError, TypeError) as error:
+        # Dates beyond the year 9999, infinite ones, and kinds that only the database has.
+        raise SpecError(
+            f"column {visible(name)!r} holds what cannot be printed ({error}); "
+            "ask for it as varchar: cast(... as varchar)"
+        ) from error
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    return value if isinstance(value, str | int | None) else str(value)
+
+
+def _cell(value: Any, *, is_seen: bool) -> Any:
+    text = json.dumps(value) if isinstance(value, list | dict) else value
+    return visible(text) if is_seen and isinstance(text, str) else text
+
+
+def _brief(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        first = ", ".join(map(_brief, value[:_FEW]))
+        return f"[{first}]" if len(value) <= _FEW else f"[{first}, ... {len(value)} in all]"
+    text = visible(str(value))
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."

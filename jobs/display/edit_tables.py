@@ -1,0 +1,49 @@
+"""Tables for the terminal: what edits came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from restyle.pipeline.editing.settings import EditSettings
+    from restyle.pipeline.editing.summary import EditSummary
+
+_MOST_ROWS = 50
+
+
+def show_edits(console: Console, settings: EditSettings, summary: EditSummary) -> None:
+    """Print what each edit did to the faces of an output, on average."""
+    if summary.without_photo:
+        console.print(
+            f"{summary.without_photo} faces could not be put back into their photographs; "
+            "the column photo_problem says why"
+        )
+    if summary.faces:
+        console.print(_table(settings, summary))
+    steady = summary.steadiness
+    if steady is not None:
+        console.print(
+            f"{steady.attribute} rises with every step of the strength in {steady.rising:.1%} of "
+            f"the {steady.faces} faces that are found at all strengths"
+        )
+
+
+def _table(settings: EditSettings, summary: EditSummary) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for direction in settings.directions:
+        table.add_column(escape(direction.name), justify="right", no_wrap=True)
+    table.add_column("identity kept", justify="right")
+    for name in summary.changes:
+        table.add_column(f"{name} change", justify="right")
+    for row, strengths in enumerate(summary.combinations[:_MOST_ROWS]):
+        changes = [f"{values[row]:+.3f}" for values in summary.changes.values()]
+        table.add_row(
+            *(f"{each:+g}" for each in strengths), f"{summary.identity[row]:.3f}", *changes
+        )
+    if len(summary.combinations) > _MOST_ROWS:
+        table.add_row("...")
+    return table

@@ -1,0 +1,127 @@
+"""What a person sees while a run works."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from restyle.pipeline.listener import Listener, Progress
+
+# Seconds between lines when nobody watches a terminal.
+_LINE_EVERY = 10.0
+
+
+class _Count(MofNCompleteColumn):
+    """``120/5000``; nothing while the total is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+class ProgressDisplay(Listener):
+    """A bar on a terminal; elsewhere a line now and then. Used as a context.
+
+    Args:
+        console: where to draw, standard error.
+        doing: what is being done, in a word.
+    """
+
+    def __init__(self, console: Console, doing: str = "inverting") -> None:
+        self._console = console
+        self._doing = doing
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._listing: TaskID | None = None
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._console.is_terminal:
+            self._bar = Bar(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                _Count(),
+                TextColumn("{task.fields[figures]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def noted(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def listed(self, inputs: int) -> None:
+        """Show how many inputs were found."""
+        if self._bar is not None:
+            if self._listing is None:
+                self._listing = self._bar.add_task("listing", total=None, figures="")
+            self._bar.update(self._listing, completed=inputs, figures=f"{inputs:,} inputs")
+        elif time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.noted(f"{inputs:,} inputs found so far")
+
+    def advanced(self, progress: Progress) -> None:
+        """Draw how far the run is."""
+        figures = describe(progress)
+        if self._bar is not None:
+            if self._listing is not None:
+                self._bar.remove_task(self._listing)
+                self._listing = None
+            if self._task is None:
+                self._task = self._bar.add_task(
+                    self._doing if progress.done else "starting workers",
+                    total=progress.total,
+                    figures="",
+                )
+            self._bar.update(
+                self._task,
+                completed=progress.done,
+                description=self._doing if progress.done else "starting workers",
+                figures=figures,
+            )
+        elif progress.done and time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.noted(f"{progress.done}/{progress.total} inputs, {figures}")
+
+
+def describe(progress: Progress) -> str:
+    """``3.1 images/s, 0:42 left, 2 rejects``."""
+    parts = []
+    if progress.done and progress.seconds > 0:
+        rate = progress.done / progress.seconds
+        parts.append(f"{rate:.3g} images/s")
+        parts.append(f"{duration((progress.total - progress.done) / rate)} left")
+    if progress.rejects:
+        parts.append(f"{progress.rejects} reject{'' if progress.rejects == 1 else 's'}")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:30`` or ``3:05:00``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,62 @@
+"""Tables for the terminal: what an output holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from restyle.pipeline.accounting.summary import Summary
+
+_MOST_STEPS = 8
+
+
+def show_summary(console: Console, summary: Summary, lines: Sequence[tuple[str, str]]) -> None:
+    """Print counts, one line per reason of rejects, and the metrics' means.
+
+    Args:
+        console: where to print.
+        summary: of the output.
+        lines: further names and values, below the counts.
+    """
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("inputs", f"{summary.done_images} of {summary.images} accounted for")
+    table.add_row("faces", str(summary.faces))
+    table.add_row("rejects", str(summary.rejected))
+    for reason, count in summary.rejects.items():
+        table.add_row(f"  {escape(reason)}", str(count))
+    for name, value in lines:
+        table.add_row(escape(name), escape(value))
+    console.print(table)
+    if summary.metrics and summary.faces:
+        console.print()
+        console.print(_metrics(summary.metrics))
+
+
+def _metrics(means: dict[str, list[float | None]]) -> Table:
+    steps = _shown_steps(max(len(values) for values in means.values()))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("mean per step", no_wrap=True)
+    for step in steps:
+        table.add_column(str(step), justify="right")
+    for name, values in means.items():
+        table.add_row(name, *(_number(values[step - 1]) for step in steps))
+    return table
+
+
+def _shown_steps(count: int) -> list[int]:
+    """All steps, or evenly chosen ones with the first and the last among them."""
+    if count <= _MOST_STEPS:
+        return list(range(1, count + 1))
+    last = _MOST_STEPS - 1
+    return [1 + round(index * (count - 1) / last) for index in range(_MOST_STEPS)]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

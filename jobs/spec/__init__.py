@@ -1,0 +1,1 @@
+"""Job specifications: every option of a run, typed."""

@@ -1,0 +1,308 @@
+"""Job specifications: every option of ``restyle invert``, typed, as a TOML file.
+
+The fields below are the one place where an option is described. The command line takes its help,
+defaults and limits from them (:mod:`restyle.jobs.spec.options`), ``restyle spec init`` its
+comments.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from restyle.core.errors import SpecError
+from restyle.core.metrics.names import METRICS, check_metrics
+from restyle.pipeline.execution.request import Request, Workers
+from restyle.pipeline.ledger.settings import (
+    MAX_STEPS,
+    MAX_TOLERANCE,
+    FacePolicy,
+    InversionSettings,
+    Reconstructions,
+    SaveSteps,
+)
+from restyle.pipeline.sources.options import InputFormat, InputOptions
+from restyle.pipeline.storage.filesystem import shown_uri
+
+# Parameters that make a link work for whoever holds it; no such link may be written down.
+_SIGNED = re.compile(
+    r"[?&](x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token)=", re.I
+)
+
+
+def _pool(value: object) -> object:
+    """``2:8`` and ``4`` are pools too, as they are written on the command line."""
+    if isinstance(value, str):
+        fewest, colon, most = value.partition(":")
+        if not fewest.strip().isdecimal() or not (most.strip().isdecimal() or not colon):
+            raise ValueError("should be MIN:MAX, such as 2:8, or one number")
+        return int(fewest), int(most if colon else fewest)
+    if isinstance(value, int):
+        return value, value
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _names(value: object) -> object:
+    """``l2,lpips`` and ``none`` are lists too, as they are written on the command line."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    return () if names == ("none",) else names
+
+
+Pool = Annotated[tuple[int, int], BeforeValidator(_pool)]
+MetricList = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class InputSection(_Section):
+    """What is read."""
+
+    source: str = Field(
+        min_length=1,
+        description="A file, a folder (recursively), a glob, a shard or a list of URIs; a path or "
+        "any fsspec URI.",
+        examples=["photos"],
+    )
+    format: InputFormat = Field(
+        "auto",
+        description="files takes every file for an image, tar and parquet for a shard of images, "
+        "list for a list of URIs; auto goes by the names.",
+    )
+    column: str | None = Field(
+        None,
+        min_length=1,
+        description="The column of Parquet or CSV that holds images or URIs; the only one that "
+        "can be meant.",
+        examples=["image"],
+    )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="Take only the first so many inputs; all by default.",
+        examples=[1000],
+    )
+    max_reject_rate: float = Field(
+        1.0, ge=0.0, le=1.0, description="Stop once a larger share of inputs is rejected."
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _without_secrets(cls, uri: str) -> str:
+        return _public(uri)
+
+
+class OutputSection(_Section):
+    """What is kept, and where."""
+
+    out: str = Field(
+        min_length=1,
+        description="Where latents, metrics and the report go: a folder or a URI.",
+        examples=["inverted"],
+    )
+    save_steps: SaveSteps = Field(
+        "metrics", description="What to keep of each step in the dataset steps."
+    )
+    reconstructions: Reconstructions = Field("last", description="Which steps' images to keep.")
+
+    @field_validator("out")
+    @classmethod
+    def _without_secrets(cls, uri: str) -> str:
+        return _public(uri)
+
+
+class ModelSection(_Section):
+    """What inverts."""
+
+    name: str = Field(
+        "faces64",
+        min_length=1,
+        description="Embedded model, model directory (both with :ENCODER behind) or a .pt file.",
+    )
+    dtype: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Precision; auto is bf16 where the processor has it in hardware."
+    )
+    bootstrap: str | None = Field(
+        None,
+        min_length=1,
+        description="A model that takes the first step in the other's place, as in restyle "
+        "toonify; none by default.",
+        examples=["faces64"],
+    )
+
+
+class InversionSection(_Section):
+    """How it is inverted."""
+
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_STEPS,
+        description="Refinement steps; by default 5, or 1 for a single-pass encoder.",
+        examples=[5],
+    )
+    tolerance: float | None = Field(
+        None,
+        ge=0.0,
+        le=MAX_TOLERANCE,
+        description="Stop refining an image once a step changes its pixels, which are in [-1, 1], "
+        "by less than this on average; by default every image takes all steps.",
+        examples=[0.01],
+    )
+    align: bool | None = Field(
+        None,
+        description="Find and align faces, or take each image whole; by default as the model was "
+        "trained.",
+        examples=[True],
+    )
+    faces: FacePolicy = Field("largest", description="Which faces of a photograph to invert.")
+    metrics: MetricList | None = Field(
+        None,
+        description=f"Any of {', '.join(METRICS)}; or none; by default all but psnr.",
+        examples=[["l2", "lpips"]],
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        try:
+            return None if names is None else check_metrics(names)
+        except SpecError as error:
+            raise ValueError(str(error)) from error
+
+
+class WorkersSection(_Section):
+    """Where it is computed, and by how many."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Faces in work at once; by default what suits the model.",
+        examples=[8],
+    )
+    address: str | None = Field(
+        None,
+        description="A running Ray cluster: auto for the one that this machine belongs to, or "
+        "HOST:PORT of its head; by default a cluster on this machine alone that ends with the "
+        "run.",
+        examples=["auto"],
+    )
+    align_actors: Pool | None = Field(
+        None,
+        description="Fewest and most alignment actors, MIN:MAX; by default what suits the cluster.",
+        examples=[[2, 16]],
+    )
+    invert_actors: Pool | None = Field(
+        None,
+        description="Fewest and most inversion actors, MIN:MAX; by default what suits the cluster.",
+        examples=[[1, 8]],
+    )
+    gpus_per_actor: float | None = Field(
+        None,
+        ge=0.0,
+        description="GPUs that each inversion actor reserves; by default 1 where the "
+        "device is a GPU and 0 elsewhere.",
+        examples=[1.0],
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+", device):
+            raise ValueError("should be auto, cpu, cuda or cuda:N")
+        return device
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, address: str | None) -> str | None:
+        if address is not None and not re.fullmatch(r"auto|[^/@\s]+:\d+", address):
+            raise ValueError(
+                "should be auto or HOST:PORT of a cluster's head; addresses with http:// are for "
+                "restyle submit"
+            )
+        return address
+
+    @field_validator("align_actors", "invert_actors")
+    @classmethod
+    def _ordered(cls, pool: tuple[int, int] | None) -> tuple[int, int] | None:
+        if pool is not None and not 1 <= pool[0] <= pool[1]:
+            raise ValueError("should be MIN:MAX with 1 <= MIN <= MAX")
+        return pool
+
+    def asked(self) -> Workers:
+        """Where the work is done, as the pipeline is asked."""
+        return Workers(
+            address=self.address,
+            align_actors=self.align_actors,
+            invert_actors=self.invert_actors,
+            gpus_per_actor=self.gpus_per_actor,
+        )
+
+
+class JobSpec(_Section):
+    """A whole job."""
+
+    input: InputSection
+    output: OutputSection
+    model: ModelSection = ModelSection()
+    inversion: InversionSection = InversionSection()
+    workers: WorkersSection = WorkersSection()
+
+    SECTIONS: ClassVar[dict[str, type[_Section]]] = {
+        "input": InputSection,
+        "output": OutputSection,
+        "model": ModelSection,
+        "inversion": InversionSection,
+        "workers": WorkersSection,
+    }
+
+    def request(self) -> Request:
+        """What the pipeline is asked."""
+        workers = self.workers
+        return Request(
+            source=self.input.source,
+            out=self.output.out,
+            settings=InversionSettings(
+                model=self.model.name,
+                dtype=self.model.dtype,
+                bootstrap=self.model.bootstrap,
+                save_steps=self.output.save_steps,
+                reconstructions=self.output.reconstructions,
+                **self.inversion.model_dump(),
+            ),
+            device=workers.device,
+            batch_size=workers.batch_size,
+            limit=self.input.limit,
+            max_reject_rate=self.input.max_reject_rate,
+            input=InputOptions(format=self.input.format, column=self.input.column),
+            workers=workers.asked(),
+        )
+
+    def differing(self) -> dict[tuple[str, str], Any]:
+        """Section and name to value, for every field that is not at its default."""
+        return {
+            (section, name): value
+            for section, kind in self.SECTIONS.items()
+            for name, field in kind.model_fields.items()
+            if (value := getattr(getattr(self, section), name)) != field.default
+        }
+
+
+def _public(uri: str) -> str:
+    """Refuse what would be recorded and must not be; the message holds none of it."""
+    secret = "://" in uri and (
+        urlsplit(uri).password is not None or _SIGNED.search(uri) is not None
+    )
+    if secret:
+        raise ValueError(
+            f"leave the password or signature out of {shown_uri(uri).partition('?')[0]}; give it "
+            "through the environment, it would be recorded otherwise"
+        )
+    return uri

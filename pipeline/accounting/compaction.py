@@ -1,0 +1,254 @@
+"""Compaction: the small files of many units become one file in each dataset, a pack.
+
+The merged files are written first, then the pack's entry, which is the commit; then what was merged
+is removed, files before the entries that name them. A marker in the ledger names the files that are
+about to be written. So whatever moment a compaction is killed at, :func:`settle` knows from the
+files alone what to remove, and the ledger counts every row once all the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from restyle.core.errors import FatalError
+from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.commit import file_name
+from restyle.pipeline.ledger.datasets import DATASETS, GROUP_BYTES, RECONSTRUCTIONS, parquet_options
+from restyle.pipeline.ledger.entries import FileSet, WrittenFile
+from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
+from restyle.pipeline.ledger.revisions import drop_superseded_rejects
+from restyle.pipeline.listener import Listener
+from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.lock import driver_lock
+
+TARGET = 128 * 2**20
+"""Bytes that the largest file of a pack comes to, about."""
+
+MARKER = f"{ledger.FOLDER}/compacting.json"
+"""Names the files that a compaction is about to write."""
+
+# Rows are read again a row group at a time: by verify, by the report, by training loops.
+_GROUP_ROWS = {RECONSTRUCTIONS: 64}
+_MOST_ROWS = 16384
+_BATCH_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What :func:`compact` did.
+
+    Attributes:
+        packs: that were written.
+        units: in these packs.
+        files: of datasets that were merged.
+        written: files that they became.
+        left: files of datasets in the output now.
+    """
+
+    packs: int
+    units: int
+    files: int
+    written: int
+    left: int
+
+
+def compact(out: str, target: int = TARGET, listener: Listener | None = None) -> Compacted:
+    """Merge small files of an output; may be killed at any moment and called again.
+
+    Packs that have come to half the target are left alone from then on. Memory: about three times
+    the target.
+
+    Args:
+        out: a path or any fsspec URI.
+        target: bytes that the largest file of a pack may have.
+        listener: is told of every pack.
+
+    Raises:
+        SpecError: there is no output at this place, or a run is at work on it.
+        FatalError: a file is missing or damaged, or there is no space; nothing is lost.
+    """
+    storage, listener = open_storage(out), listener or Listener()
+    settings_of(storage)
+    with driver_lock(storage, listener) as lock:
+        settle(storage)
+        drop_superseded_rejects(storage)
+        sets = list(ledger.read_file_sets(storage))
+        groups = list(choose(sets, target))
+        written = 0
+        for number, group in enumerate(groups, start=1):
+            pack = _merge(storage, group, lock.check)
+            written += len(pack.files)
+            listener.noted(
+                f"pack {number} of {len(groups)}: {len(pack.units)} units, "
+                f"{sum(file.size for file in pack.files) / 2**20:.1f} MiB"
+            )
+        merged = [each for group in groups for each in group]
+        files = sum(len(each.files) for each in merged)
+        return Compacted(
+            packs=len(groups),
+            units=sum(len(each.units) for each in merged),
+            files=files,
+            written=written,
+            left=sum(len(each.files) for each in sets) - files + written,
+        )
+
+
+def choose(sets: Sequence[FileSet], target: int) -> Iterator[list[FileSet]]:
+    """What is merged with what: in the order of the units, as much as fits, two at least."""
+    group: list[FileSet] = []
+    size = 0
+    for each in sorted(sets, key=lambda each: each.units[0].unit):
+        more = _size(each)
+        if 2 * more > target:
+            continue
+        if group and size + more > target:
+            if len(group) > 1:
+                yield group
+            group, size = [], 0
+        group.append(each)
+        size += more
+    if len(group) > 1:
+        yield group
+
+
+def settle(storage: Storage) -> bool:
+    """Finish or take back what a killed compaction began. The driver's lock must be held.
+
+    Costs a look at the ledger when there is nothing to do.
+
+    Returns:
+        Whether anything was removed.
+
+    Raises:
+        FatalError: the ledger is damaged.
+    """
+    entries = ledger.read_entries(storage)
+    doomed = [FileSet.of_pack(pack) for pack in entries.replaced]
+    doomed += ledger.read_single(storage, sorted(entries.outdated))
+    named = {file.name for pack in entries.packs for file in pack.files}
+    _remove(storage, doomed, named)
+    if MARKER not in storage.sizes(ledger.FOLDER):
+        return bool(doomed)
+    for name in _marked(storage):
+        if name not in named:
+            storage.delete(name)
+    storage.delete(MARKER)
+    return True
+
+
+def _merge(storage: Storage, group: Sequence[FileSet], check: Callable[[], None]) -> FileSet:
+    """Make one pack of a group, and remove what it was made of."""
+    units = sorted((unit for each in group for unit in each.units), key=lambda unit: unit.unit)
+    fingerprint = units[0].fingerprint
+    if any(unit.fingerprint != fingerprint for unit in units):
+        raise FatalError(
+            f"units of {storage.uri} were run with different settings; see `restyle verify`"
+        )
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted((file for each in group for file in each.files), key=lambda f: f.name):
+        digest.update(f"{file.name}/{file.sha256};".encode())
+    name = digest.hexdigest()
+    datasets = [dataset for dataset in DATASETS if any(file_of(each, dataset) for each in group)]
+    targets = {dataset: file_name(dataset, f"pack-{name}", fingerprint) for dataset in datasets}
+    check()
+    storage.write(MARKER, json.dumps(sorted(targets.values())).encode())
+    files = []
+    for dataset, target in targets.items():
+        data, rows = _merged(storage, dataset, group)
+        check()
+        storage.write(target, data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        files.append(WrittenFile(name=target, rows=rows, size=len(data), sha256=sha256))
+    pack = FileSet(
+        pack=name,
+        generation=1 + max(each.generation for each in group),
+        units=tuple(unit.model_copy(update={"files": ()}) for unit in units),
+        files=tuple(files),
+    )
+    check()
+    ledger.replace(storage, pack)
+    _remove(storage, group, set(targets.values()))
+    storage.delete(MARKER)
+    return pack
+
+
+def _remove(storage: Storage, sets: Sequence[FileSet], named: set[str]) -> None:
+    """Remove files, and only then the entries that name them."""
+    for each in sets:
+        for file in each.files:
+            if file.name not in named:
+                storage.delete(file.name)
+        ledger.remove(storage, each)
+
+
+def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[bytes, int]:
+    """The rows of a group in one dataset, as a Parquet file; and how many there are."""
+    target = pa.BufferOutputStream()
+    writer: pq.ParquetWriter | None = None
+    waiting: list[pa.RecordBatch] = []
+    rows = total = 0
+
+    def flush() -> None:
+        if waiting and writer is not None:
+            table = pa.Table.from_batches(waiting)
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            waiting.clear()
+
+    for batch in _batches(storage, dataset, group):
+        if writer is None:
+            writer = pq.ParquetWriter(target, batch.schema, **parquet_options(batch.schema))
+        elif not batch.schema.equals(writer.schema, check_metadata=True):
+            raise FatalError(f"files in {storage.shown(dataset)} have different columns")
+        waiting.append(batch)
+        rows = sum(each.num_rows for each in waiting)
+        size = sum(each.nbytes for each in waiting)
+        total += batch.num_rows
+        if size >= GROUP_BYTES or rows >= _GROUP_ROWS.get(dataset, _MOST_ROWS):
+            flush()
+    flush()
+    if writer is not None:
+        writer.close()
+    data: bytes = target.getvalue().to_pybytes()
+    return data, total
+
+
+def _batches(storage: Storage, dataset: str, group: Sequence[FileSet]) -> Iterator[pa.RecordBatch]:
+    """A few rows at a time, from files that are what was committed."""
+    for each in group:
+        for file in each.files:
+            if not file.name.startswith(f"{dataset}/"):
+                continue
+            where = storage.shown(file.name)
+            try:
+                data = storage.read(file.name)
+                if hashlib.sha256(data).hexdigest() != file.sha256:
+                    raise ValueError("checksum")
+                yield from parquet_of(data).iter_batches(_BATCH_ROWS, use_threads=False)
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise FatalError(
+                    f"{where} is missing or damaged; `restyle verify` tells what else is"
+                ) from error
+
+
+def _marked(storage: Storage) -> list[str]:
+    try:
+        names = json.loads(storage.read(MARKER))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise FatalError(
+            f"{storage.shown(MARKER)} is damaged; `restyle verify` lists the files that may be "
+            "deleted, delete them and it"
+        ) from error
+    return [str(name) for name in names]
+
+
+def _size(files: FileSet) -> int:
+    return max((file.size for file in files.files), default=0)

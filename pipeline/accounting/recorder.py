@@ -1,0 +1,152 @@
+"""Keeps ``run.json``, and the run's dated copy of it, while a run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+
+from restyle.core.errors import RestyleError
+from restyle.core.networks.config import embedded_models, find_model
+from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.run_record import (
+    NAME,
+    Command,
+    RunRecord,
+    State,
+    Timings,
+    archive_run,
+    asked,
+    counts,
+    dated_name,
+    machine,
+    now,
+    run_name,
+    versions,
+    write_run,
+)
+from restyle.pipeline.accounting.summary import Summary
+from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.preparation import Preparation
+from restyle.pipeline.ledger.planner import Planned
+from restyle.pipeline.listener import Progress
+from restyle.pipeline.storage.filesystem import absolute_path
+
+
+class Recorder:
+    """What one run was asked, what it used and what came of it so far.
+
+    Attributes:
+        device: where it computes; filled in when that is known.
+        kernels: by which operators; the same.
+        workplaces: of the workers, as they said.
+        planned: what planning came to; the same.
+        progress: how far it is.
+    """
+
+    def __init__(self, request: Request, prepared: Preparation, command: Command) -> None:
+        self.device = request.device
+        self.kernels = ""
+        self.workplaces: list[Workplace] = []
+        self.planned = Planned()
+        self.progress = Progress(0, 0, 0, 0.0)
+        self._request = request
+        self._prepared = prepared
+        self._command = command
+        self._name = run_name()
+        self._started = now()
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the run began."""
+        return time.perf_counter() - self._began
+
+    def computed_at(self, workplace: Workplace) -> None:
+        """A unit was computed there."""
+        if workplace in self.workplaces:
+            return
+        self.workplaces.append(workplace)
+        self.device = _different(each.device for each in self.workplaces)
+        self.kernels = _different(each.kernels for each in self.workplaces)
+
+    def save(self, state: State, summary: Summary, error: str | None = None) -> None:
+        """Write both records as things stand."""
+        record = self._record(state, summary, error)
+        write_run(self._prepared.storage, record)
+        archive_run(self._prepared.storage, record)
+
+    def save_idle(self, summary: Summary) -> None:
+        """Write the dated record of a run that found nothing to do; ``run.json`` stays."""
+        archive_run(self._prepared.storage, self._record("complete", summary, None))
+
+    def discard(self) -> None:
+        """Take both records back, as far as that works."""
+        for name in (NAME, dated_name(self._name)):
+            with contextlib.suppress(RestyleError):
+                self._prepared.storage.delete(name)
+
+    def _record(self, state: State, summary: Summary, error: str | None) -> RunRecord:
+        prepared, settings = self._prepared, self._prepared.settings
+        config = prepared.model.config
+        return RunRecord(
+            run=self._name,
+            new=self.planned.new,
+            changed=self.planned.changed,
+            vanished=self.planned.vanished,
+            state=state,
+            error=error,
+            asked=asked(self._request, self._command),
+            settings=settings,
+            fingerprint=settings.fingerprint,
+            model={
+                "name": config.name,
+                "spec": _full(self._request.settings.model),
+                "domain": config.domain,
+                "encoder": prepared.model.encoder,
+                "fingerprint": prepared.model.fingerprint,
+                "image_size": list(config.image_size),
+                **self._bootstrap(),
+            },
+            device=self.device,
+            dtype=settings.dtype,
+            dtype_reason=prepared.dtype_reason,
+            kernels=self.kernels,
+            workers=self.workplaces,
+            steps=settings.steps,
+            reconstructions=settings.reconstructions,
+            metrics=list(settings.metrics),
+            means=summary.metrics,
+            counts=counts(summary),
+            timings=self._timings(state, summary),
+            versions=versions(),
+            machine=machine(),
+        )
+
+    def _bootstrap(self) -> dict[str, str]:
+        spec = self._request.settings.bootstrap
+        return {} if spec is None else {"bootstrap": _full(spec)}
+
+    def _timings(self, state: State, summary: Summary) -> Timings:
+        done, seconds = self.progress.done, self.progress.seconds
+        return Timings(
+            started=self._started,
+            finished=None if state == "running" else now(),
+            seconds=round(self.seconds, 3),
+            images=done,
+            rejects=self.progress.rejects,
+            images_per_second=round(done / seconds, 3) if done else None,
+            stages=summary.seconds,
+        )
+
+
+def _different(values: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(values))
+
+
+def _full(spec: str) -> str:
+    """A model as ``load_model`` takes it, from whichever folder that is called."""
+    path, encoder = find_model(spec)
+    if path in embedded_models().values():
+        return spec
+    return absolute_path(str(path)) + (f":{encoder}" if encoder else "")

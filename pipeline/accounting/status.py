@@ -1,0 +1,74 @@
+"""Where an output stands, from its manifest, ledger and ``run.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from restyle.core.errors import SpecError
+from restyle.pipeline.accounting.run_record import RunRecord, read_run
+from restyle.pipeline.accounting.summary import Summary, summarise
+from restyle.pipeline.editing.settings import find_settings
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.manifest import read_units
+from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.report.report import NAME as REPORT
+from restyle.pipeline.storage.filesystem import Storage, open_storage
+
+
+@dataclass(frozen=True)
+class Status:
+    """What :func:`read_status` found.
+
+    Attributes:
+        out: the output, fit to be shown.
+        settings: what its rows are made with.
+        summary: counts and means.
+        run: the last run's record, None when it is missing or damaged.
+        report: where ``report.html`` is, None when there is none.
+    """
+
+    out: str
+    settings: ResolvedSettings
+    summary: Summary
+    run: RunRecord | None
+    report: str | None
+
+
+def read_status(out: str) -> Status:
+    """Look at an output.
+
+    Raises:
+        SpecError: there is none at this place.
+        FatalError: a file of it is damaged or cannot be read.
+    """
+    storage = open_storage(out)
+    settings = settings_of(storage)
+    done = sorted(ledger.committed(storage))
+    summary = summarise(read_units(storage), ledger.read_records(storage, done))
+    report = storage.shown(REPORT) if REPORT in storage.sizes("") else None
+    return Status(storage.uri, settings, summary, read_run(storage), report)
+
+
+def settings_of(storage: Storage) -> ResolvedSettings:
+    """The settings of an output that must exist.
+
+    Raises:
+        SpecError: there is no output at this place, or one of edits.
+    """
+    settings = ledger.read_settings(storage)
+    if settings is None and find_settings(storage) is not None:
+        raise SpecError(
+            f"{storage.uri} holds edits, which restyle status, verify and query take; correct OUT"
+        )
+    if settings is None and (units := read_units(storage)):
+        images = sum(unit.images for unit in units)
+        raise SpecError(
+            f"{storage.uri} is planned ({images} inputs) but nothing was run yet; "
+            "start with restyle invert"
+        )
+    if settings is None:
+        raise SpecError(
+            f"{storage.uri} holds no output of restyle (it has no {ledger.SETTINGS_FILE}); "
+            "correct OUT"
+        )
+    return settings

@@ -1,0 +1,80 @@
+"""Counts and means over an output, from its manifest and ledger alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from restyle.pipeline.ledger.entries import UnitRecord
+    from restyle.pipeline.ledger.manifest import UnitRef
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Where an output stands.
+
+    Attributes:
+        units: planned units.
+        pending_units: of these, the ones without a ledger entry.
+        images: planned inputs; one that changed counts for each of its revisions, one that was
+            rejected and then tried again does not.
+        pending_images: of these, the ones in pending units.
+        faces: rows in ``latents``.
+        rejects: rejected inputs by reason, the most frequent first.
+        metrics: mean of each metric at each step, None where no face has a value.
+        seconds: summed wall time of the stages over all units.
+    """
+
+    units: int
+    pending_units: int
+    images: int
+    pending_images: int
+    faces: int
+    rejects: dict[str, int]
+    metrics: dict[str, list[float | None]]
+    seconds: dict[str, float]
+
+    @property
+    def rejected(self) -> int:
+        """Inputs without a row in ``latents``."""
+        return sum(self.rejects.values())
+
+    @property
+    def done_images(self) -> int:
+        """Inputs in committed units."""
+        return self.images - self.pending_images
+
+
+def summarise(units: Sequence[UnitRef], records: Sequence[UnitRecord]) -> Summary:
+    """Add up the entries of an output's committed units."""
+    done = {record.unit for record in records}
+    pending = [unit for unit in units if unit.name not in done]
+    rejects: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for record in records:
+        rejects.update(record.rejects)
+        seconds.update(record.seconds)
+    return Summary(
+        units=len(units),
+        pending_units=len(pending),
+        images=sum(unit.images for unit in units) - sum(record.dropped for record in records),
+        pending_images=sum(unit.images for unit in pending),
+        faces=sum(record.faces for record in records),
+        rejects=dict(rejects.most_common()),
+        metrics={name: _means(records, name) for name in _names(records)},
+        seconds={name: round(value, 3) for name, value in sorted(seconds.items())},
+    )
+
+
+def _names(records: Sequence[UnitRecord]) -> list[str]:
+    return list(dict.fromkeys(name for record in records for name in record.metrics))
+
+
+def _means(records: Sequence[UnitRecord], name: str) -> list[float | None]:
+    sums = [record.metrics[name] for record in records if name in record.metrics]
+    totals = [sum(values) for values in zip(*(each.total for each in sums), strict=True)]
+    counts = [sum(values) for values in zip(*(each.count for each in sums), strict=True)]
+    return [total / count if count else None for total, count in zip(totals, counts, strict=True)]

@@ -1,0 +1,1 @@
+"""Latents to edited faces: plan, edit, measure, and the proof."""

@@ -1,0 +1,140 @@
+"""Editing some faces: latents moved, rendered, scored, and put back into their photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from restyle.core.editing.attributes import measure
+from restyle.core.editing.directions import Direction
+from restyle.core.editing.paste_back import paste_back
+from restyle.core.editing.strengths import apply, truncate
+from restyle.core.errors import RejectError
+from restyle.core.imaging.preprocessing import to_pictures
+from restyle.core.inference.model import Model
+from restyle.pipeline.editing.rows import EditedFaces
+from restyle.pipeline.editing.settings import EditSettings
+from restyle.pipeline.pictures.png import encode_png
+from restyle.pipeline.results.face_rows import FaceRows
+from restyle.pipeline.sources.photographs import Photographs, reason
+
+
+class Editor:
+    """Applies one set of edits to any faces.
+
+    Args:
+        model: that renders.
+        settings: of the edits.
+        directions: those that the settings describe, in their order.
+    """
+
+    def __init__(
+        self, model: Model, settings: EditSettings, directions: Sequence[Direction]
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._directions = directions
+
+    @torch.inference_mode()
+    def __call__(self, faces: FaceRows, photographs: Photographs | None = None) -> EditedFaces:
+        """Every edit of every face.
+
+        Args:
+            faces: any.
+            photographs: to put them back into; None unless the settings ask for it.
+
+        Raises:
+            SpecError: a direction does not fit the latents.
+        """
+        model, settings = self._model, self._settings
+        original = torch.from_numpy(np.array(faces.latents)).to(model.device)
+        start = truncate(original, model.latent_avg, settings.truncation)
+        edited = [self._moved(start, strengths) for strengths in settings.combinations]
+        plain = model.synthesize(original)
+        identity = model.metrics(["id_similarity"]).against(model.pool(plain))
+        before = to_pictures(plain)
+        pictures, kept = [], []
+        for latents in edited:
+            images = model.synthesize(latents)
+            pictures.append(to_pictures(images))
+            kept.append(identity(model.pool(images))["id_similarity"].numpy())
+        photos, problems = self._pasted(photographs, faces, before, pictures)
+        scores = [self._scores(each) for each in pictures]
+        return EditedFaces(
+            faces=faces,
+            latents=torch.stack(edited, dim=1).cpu().numpy(),
+            images=[[_encoded(each[row]) for each in pictures] for row in range(len(faces))],
+            identity=np.stack(kept, axis=1),
+            scores={
+                name: np.stack([each[name] for each in scores], axis=1)
+                for name in settings.attributes
+            },
+            before=self._scores(before),
+            photos=photos,
+            problems=problems,
+        )
+
+    def _moved(self, latents: Tensor, strengths: Sequence[float]) -> Tensor:
+        for direction, strength in zip(self._directions, strengths, strict=True):
+            latents = apply(latents, direction, strength)
+        return latents
+
+    def _scores(self, pictures: Sequence[Image.Image]) -> dict[str, np.ndarray]:
+        if not self._settings.attributes:
+            return {}
+        found = measure(pictures)
+        return {name: found[name] for name in self._settings.attributes}
+
+    def _pasted(
+        self,
+        photographs: Photographs | None,
+        faces: FaceRows,
+        before: Sequence[Image.Image],
+        edits: Sequence[Sequence[Image.Image]],
+    ) -> tuple[list[list[bytes | None]], list[str | None]]:
+        """For each face its photographs, or why there are none.
+
+        All faces of a photograph are put back into it, and the first of them has it.
+        """
+        photos: list[list[bytes | None]] = []
+        problems: list[str | None] = []
+        if photographs is None:
+            return photos, problems
+        photos = [[None] * len(edits) for _ in range(len(faces))]
+        problems = [None] * len(faces)
+        of_input: dict[tuple[str, int], list[int]] = {}
+        for row, (image_id, revision, _) in enumerate(faces.keys):
+            of_input.setdefault((image_id, revision), []).append(row)
+        for (image_id, revision), rows in of_input.items():
+            try:
+                photo = photographs.read(image_id, revision)
+            except (OSError, RejectError) as error:
+                for row in rows:
+                    problems[row] = reason(error)
+                continue
+            for edit, pictures in enumerate(edits):
+                photos[rows[0]][edit] = _encoded(self._joined(photo, faces, rows, before, pictures))
+        return photos, problems
+
+    def _joined(
+        self,
+        photo: Image.Image,
+        faces: FaceRows,
+        rows: Sequence[int],
+        before: Sequence[Image.Image],
+        pictures: Sequence[Image.Image],
+    ) -> Image.Image:
+        """A photograph with one edit of all its faces."""
+        # The largest is the first, and in front of those that it overlaps.
+        for row in reversed(rows):
+            original = before[row] if self._settings.paste_back == "change" else None
+            photo = paste_back(photo, pictures[row], faces.quads[row], original=original)
+        return photo
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    return encode_png(np.asarray(picture.convert("RGB")))

@@ -1,0 +1,160 @@
+"""Planning edits: faces that stand in an inversion and no plan of the edits holds yet.
+
+A unit of edits has photographs of one unit of the inversion, each with all of its faces, and is
+named after that unit and a digest of its members. So a worker finds their latents by one look into
+the inversion's ledger, wherever a compaction may have put them meanwhile.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from restyle.pipeline.ledger.datasets import LATENTS
+from restyle.pipeline.ledger.entries import FileSet
+from restyle.pipeline.ledger.manifest import (
+    PART_UNITS,
+    Origin,
+    PlanReader,
+    Unit,
+    read_units,
+    write_plan,
+)
+from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
+from restyle.pipeline.ledger.planned_inputs import read_revisions
+from restyle.pipeline.ledger.snapshot import Current
+from restyle.pipeline.results.face_rows import Selection
+from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.filesystem import Storage
+
+_MOST_FACES = 64
+_MOST_ROWS = 1024
+# About what is in work at a time: a few dozen small faces, or a few of a megapixel.
+_PIXELS = 8 * 1024 * 1024
+
+Input = tuple[str, int]
+"""``image_id`` and ``revision``."""
+
+
+def faces_together(n_styles: int, edits: int) -> int:
+    """Faces of a unit, unless one photograph has more: what a killed run may lose per worker.
+
+    Args:
+        n_styles: of the latents, which says how large their pictures are.
+        edits: of each face.
+    """
+    side = 1 << (n_styles // 2 + 1)
+    return max(1, min(_MOST_FACES, _PIXELS // (side * side), _MOST_ROWS // edits))
+
+
+def inverted_in(unit: str) -> str:
+    """The unit of the inversion that a unit of edits takes its faces from."""
+    return unit.rpartition("-")[0]
+
+
+@dataclass(frozen=True)
+class EditPlanner:
+    """Adds what is new to the manifest of an output of edits.
+
+    Attributes:
+        current: the inversion.
+        target: the edits.
+        most: faces in a unit, unless one photograph has more.
+        before_first: is called once, before the first file is written.
+    """
+
+    current: Current
+    target: Storage
+    most: int
+    before_first: Callable[[], None] = lambda: None
+
+    def plan(self, selection: Selection) -> int:
+        """Plan the faces that are asked for.
+
+        Returns:
+            How many photographs were asked for, those planned earlier included.
+
+        Raises:
+            FatalError: a file of the inversion is damaged, or the edits cannot be written.
+        """
+        planned = _planned(self.target)
+        units: list[Unit] = []
+        asked = written = 0
+        refs = {ref.name: ref for ref in read_units(self.current.storage)}
+        plans = PlanReader(self.current.storage)
+        for files in self.current.sets:
+            left = None if selection.limit is None else selection.limit - asked
+            faces = self._asked(files, selection.pattern, left)
+            asked += len(faces)
+            fresh = {key: count for key, count in faces.items() if _short(key) not in planned}
+            for record in files.units if fresh else ():
+                units += self._cut(record.unit, plans.read(refs[record.unit]).images, fresh)
+            while len(units) >= PART_UNITS:
+                self._write(units[:PART_UNITS], is_first=not written)
+                units, written = units[PART_UNITS:], written + 1
+        if units:
+            self._write(units, is_first=not written)
+        return asked
+
+    def _asked(self, files: FileSet, pattern: str | None, left: int | None) -> dict[Input, int]:
+        """The inputs of some units that are asked for, each with the number of its faces."""
+        named = file_of(files, LATENTS)
+        if named is None or left == 0:
+            return {}
+        names = ["image_id", "revision", "source"]
+        with open_parquet(self.current.out, named[0]) as parquet:
+            rows = parquet.read(columns=names, use_threads=False)
+        rows = rows.filter(self.current.stands(rows))
+        faces: Counter[Input] = Counter()
+        for image_id, revision, source in _rows(rows, names):
+            if pattern is None or fnmatch.fnmatchcase(source, pattern):
+                faces[image_id, revision] += 1
+        return dict(list(faces.items())[:left])
+
+    def _cut(
+        self, name: str, images: Sequence[SourceImage], faces: dict[Input, int]
+    ) -> Iterator[Unit]:
+        """Units of the photographs of one of the inversion's."""
+        group: list[SourceImage] = []
+        size = 0
+        for image in images:
+            more = faces.get((image.image_id, image.revision), 0)
+            if group and more and size + more > self.most:
+                yield _unit(name, group)
+                group, size = [], 0
+            if more:
+                group.append(image)
+                size += more
+        if group:
+            yield _unit(name, group)
+
+    def _write(self, units: Sequence[Unit], *, is_first: bool) -> None:
+        if is_first:
+            self.before_first()
+        write_plan(self.target, units, Origin(self.current.storage.uri))
+
+
+def _unit(inverted: str, images: Sequence[SourceImage]) -> Unit:
+    digest = hashlib.blake2b(digest_size=8)
+    for image in images:
+        digest.update(f"{image.image_id}/{image.revision};".encode())
+    return Unit(f"{inverted}-{digest.hexdigest()}", tuple(images))
+
+
+def _planned(target: Storage) -> set[tuple[bytes, int]]:
+    ids, revisions = read_revisions(target)
+    return set(zip(ids.tolist(), revisions.tolist(), strict=True))
+
+
+def _short(key: Input) -> tuple[bytes, int]:
+    # As numpy has ids, which takes zeros at the end of bytes for padding.
+    return bytes.fromhex(key[0]).rstrip(b"\0"), key[1]
+
+
+def _rows(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[str, int, str]]:
+    yield from zip(*(table.column(name).to_pylist() for name in names), strict=True)

@@ -1,0 +1,121 @@
+"""What edits came to: identity kept, attributes changed, and how steadily.
+
+Each unit's entry in the ledger has the sums, so that means over any number of faces need no dataset
+to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from restyle.pipeline.editing.rows import EditedFaces, change_column
+from restyle.pipeline.editing.settings import EditedDirection, EditSettings
+from restyle.pipeline.ledger.entries import MetricSums, UnitRecord
+
+FloatArray = npt.NDArray[np.float64]
+
+_IDENTITY = "id_similarity"
+_RISING = "rising"
+_WITHOUT_PHOTO = "without_photo"
+
+
+@dataclass(frozen=True, eq=False)
+class Steadiness:
+    """Whether an attribute follows the strength of the direction of its name.
+
+    Attributes:
+        attribute: which.
+        faces: those that were found at every strength.
+        rising: share of them whose score rises with every step of the strength.
+    """
+
+    attribute: str
+    faces: int
+    rising: float
+
+
+@dataclass(frozen=True, eq=False)
+class EditSummary:
+    """Means over all faces.
+
+    Attributes:
+        faces: how many.
+        combinations: the strengths of each edit.
+        identity: [E], NaN where it was not measured.
+        changes: [E] by attribute, over the faces found before and after.
+        steadiness: where one direction alone was varied; else, or where no face was found, None.
+        without_photo: faces that could not be put back.
+    """
+
+    faces: int
+    combinations: list[tuple[float, ...]]
+    identity: FloatArray
+    changes: dict[str, FloatArray]
+    steadiness: Steadiness | None
+    without_photo: int
+
+
+def edit_sums(edited: EditedFaces, settings: EditSettings) -> dict[str, MetricSums]:
+    """What a unit's entry has of its faces: sums over them, at each edit."""
+    sums = {_IDENTITY: _sums(edited.identity)}
+    for name in settings.attributes:
+        sums[change_column(name)] = _sums(edited.scores[name] - edited.before[name][:, None])
+    varied = _varied(settings)
+    if varied is not None:
+        order = np.argsort(varied.strengths, kind="stable")
+        scores = edited.scores[varied.name][:, order]
+        found = np.isfinite(scores).all(axis=1)
+        rising = (np.diff(scores[found], axis=1) > 0).all(axis=1)
+        sums[_RISING] = MetricSums(total=(float(rising.sum()),), count=(int(found.sum()),))
+    if settings.paste_back != "none":
+        missing = sum(problem is not None for problem in edited.problems)
+        sums[_WITHOUT_PHOTO] = MetricSums(total=(float(missing),), count=(len(edited.faces),))
+    return sums
+
+
+def summarise(records: Sequence[UnitRecord], settings: EditSettings) -> EditSummary:
+    """Add up the entries of an output's committed units."""
+    edits = len(settings.combinations)
+    names = [_IDENTITY, *map(change_column, settings.attributes)]
+    totals = {name: _added(_columns(records, name, "total"), edits) for name in names}
+    counts = {name: _added(_columns(records, name, "count"), edits) for name in names}
+    means = {
+        name: np.where(counts[name] > 0, total / np.maximum(counts[name], 1), np.nan)
+        for name, total in totals.items()
+    }
+    varied = _varied(settings)
+    found = sum(int(count) for (count,) in _columns(records, _RISING, "count"))
+    rising = sum(total for (total,) in _columns(records, _RISING, "total"))
+    return EditSummary(
+        faces=sum(record.faces for record in records),
+        combinations=settings.combinations,
+        identity=means[_IDENTITY],
+        changes={name: means[change_column(name)] for name in settings.attributes},
+        steadiness=Steadiness(varied.name, found, rising / found) if varied and found else None,
+        without_photo=int(sum(total for (total,) in _columns(records, _WITHOUT_PHOTO, "total"))),
+    )
+
+
+def _varied(settings: EditSettings) -> EditedDirection | None:
+    """The one direction of which there are several strengths, if its attribute is scored."""
+    varied = [each for each in settings.directions if len(each.strengths) > 1]
+    return varied[0] if len(varied) == 1 and varied[0].name in settings.attributes else None
+
+
+def _columns(records: Sequence[UnitRecord], name: str, what: str) -> list[tuple[float, ...]]:
+    return [getattr(record.metrics[name], what) for record in records if name in record.metrics]
+
+
+def _added(columns: list[tuple[float, ...]], edits: int) -> FloatArray:
+    added: FloatArray = np.array(columns, np.float64).reshape(-1, edits).sum(axis=0)
+    return added
+
+
+def _sums(values: npt.NDArray[np.float32]) -> MetricSums:
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=0, dtype=np.float64)
+    return MetricSums(total=tuple(total.tolist()), count=tuple(known.sum(axis=0).tolist()))

@@ -1,0 +1,263 @@
+"""The Ray cluster that a run works on: one of its own on this machine, or one that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.editing.job import EditJob
+from restyle.pipeline.execution.job import Job, Receipt, one_line
+from restyle.pipeline.execution.pools import ALIGN, Offer
+from restyle.pipeline.execution.request import Workers
+from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.listener import Listener
+
+# Before Ray is imported, which looks at some of them then.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Alignment shares the cores with inversion, whose idle threads would otherwise spin on them for
+# long; as long as the pauses between two operators, or each of these would wake a thread.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# One heap for all threads of a process. A worker has many before it could ask for that itself, and
+# the heaps of theirs give large blocks back at once: see restyle.core.devices.allocator.
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")
+# Not behind everything else that runs on this machine; 15 by default.
+os.environ.setdefault("RAY_worker_niceness", "0")
+# Warns of arguments that a restarted actor may lose; they live as long as this process.
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+import ray
+import ray._private.services
+
+from restyle.pipeline.execution.ray.lean_ray import few_services
+
+# What workers on other machines find in their environment too.
+_PASSED_ON = (
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "MALLOC_ARENA_MAX",
+)
+_PASSED_ON_PREFIX = "RESTYLE_"
+
+_ANSWER_SECONDS = 10.0
+
+# Ray Data uses half of it, and a unit of 256 crops takes 50 MB: with less than the most, units are
+# held back while cores are idle. Linux gives shared memory up to half of what the machine has.
+_LEAST_STORE, _MOST_STORE = 512 * 2**20, 2 * 2**30
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (only asked for its size)
+
+# Short, because the paths of Unix sockets inside may have no more than 107 characters.
+_FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
+_FOLDER_PREFIX = "restyle-"
+
+
+@contextlib.contextmanager
+def ray_engine(
+    workers: Workers | None = None, listener: Listener | None = None
+) -> Iterator[Callable[[Job | EditJob, Sequence[UnitRef]], Iterator[Receipt]]]:
+    """What runs units on Ray, for as long as the context lasts.
+
+    Args:
+        workers: where, and by how many.
+        listener: is told what a person should know about the actors.
+
+    Raises:
+        FatalError: the cluster does not start, or is not there.
+    """
+    asked = workers or Workers()
+    # The start is mostly waiting, the import mostly work.
+    importing = threading.Thread(
+        target=importlib.import_module, args=("restyle.pipeline.execution.ray.graph",)
+    )
+    importing.start()
+    try:
+        with Cluster(asked.address) as cluster:
+            importing.join()
+            from restyle.pipeline.execution.ray.graph import Graph
+
+            yield Graph(cluster, asked, listener or Listener()).run_units
+    finally:
+        importing.join()
+
+
+class Cluster:
+    """A connection to Ray, which can be made anew. Used as a context.
+
+    Args:
+        address: None for a cluster on this machine alone that ends with the context; ``auto`` for
+            the one that this machine belongs to; or ``HOST:PORT`` of its head.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self.address = address
+        self._folder: str | None = None
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def is_local(self) -> bool:
+        """It ends with this run."""
+        return self.address is None
+
+    def start(self) -> None:
+        """Start or connect, unless that is done.
+
+        Raises:
+            SpecError: this process is connected to another one.
+            FatalError: it does not start, or is not there.
+        """
+        if ray.is_initialized():
+            if self.address is None and self._folder is None:
+                raise SpecError(
+                    "this process is connected to a Ray cluster already; use it with "
+                    'Workers(address="auto"), or leave it with ray.shutdown()'
+                )
+            return
+        try:
+            if self.address is None:
+                self._start_local()
+            else:
+                _connect(self.address)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End a cluster of one's own, without a trace; leave one that was there before."""
+        ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def offers(self) -> list[Offer]:
+        """What each living node has in Ray's books."""
+        return [
+            Offer(
+                cpus=node["Resources"].get("CPU", 0.0),
+                gpus=node["Resources"].get("GPU", 0.0),
+                align=node["Resources"].get(ALIGN, 0.0),
+            )
+            for node in living_nodes()
+        ]
+
+    def _start_local(self) -> None:
+        _sweep()
+        self._folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_FOLDERS)
+        try:
+            with _standard_error_closed(), few_services():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    object_store_memory=_store_bytes(),
+                    _temp_dir=self._folder,
+                )
+        except Exception as error:
+            raise FatalError(f"Ray does not start: {one_line(error)}") from error
+
+
+def _store_bytes() -> int:
+    """An eighth of a usual machine's memory, within bounds."""
+    free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else 0
+    return min(max(free // 4, _LEAST_STORE), _MOST_STORE)
+
+
+def living_nodes() -> list[dict[str, Any]]:
+    """Ray's description of each node."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def has_gpus(address: str) -> bool:
+    """Whether a cluster has a node with a GPU now; the connection stays open for the run.
+
+    Raises:
+        FatalError: it is not there.
+    """
+    cluster = Cluster(address)
+    cluster.start()
+    return any(offer.gpus for offer in cluster.offers())
+
+
+def _connect(address: str) -> None:
+    if "://" in address:
+        raise SpecError(
+            f"--address {address}: give HOST:PORT of the cluster's head (port 6379 unless it was "
+            "chosen), or auto on a machine of the cluster; restyle submit works from elsewhere"
+        )
+    head = _head_of(address)
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
+    }
+    try:
+        with _standard_error_closed():
+            ray.init(
+                address=head,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"env_vars": passed},
+            )
+    except Exception as error:
+        raise FatalError(f"no Ray cluster answers at {address}: {one_line(error)}") from error
+
+
+def _head_of(address: str) -> str:
+    """HOST:PORT of a head that answers; Ray itself would knock for minutes.
+
+    Raises:
+        FatalError: there is none.
+    """
+    try:
+        head: str | None = ray._private.services.canonicalize_bootstrap_address(address)
+        if head is None:
+            raise ConnectionError("no cluster runs on this machine")
+        host, _, port = head.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FatalError(f"no Ray cluster answers at {address}: {reason}") from error
+    return head
+
+
+@contextlib.contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Keep Ray's native code from announcing its log level; errors come as exceptions."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def _sweep() -> None:
+    """Remove what clusters of killed runs left."""
+    for folder in Path(_FOLDERS).glob(f"{_FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,307 @@
+"""The Ray Data graph: units -> alignment actors -> inversion actors, which also write.
+
+Edits take the place of inversion and need no alignment: units -> editing actors.
+
+Ray moves *envelopes*: blocks of one row, which is one unit, so that no block is ever split or
+merged. Failures travel in envelopes too; an exception would cost Ray's retries and say less.
+The last stage writes its own units, because their images would otherwise cross the object
+store and a third kind of process would have to be started.
+
+Workers and nodes may die at any moment. Ray restarts the actors and repeats what they were at, a
+bounded number of times; a unit that still has no receipt is the next round's. Whatever hangs is
+ended by the watchdog.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import logging
+import math
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.experimental import internal_kv
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from restyle.pipeline.editing.job import EditJob
+from restyle.pipeline.execution.block import opened, seal
+from restyle.pipeline.execution.job import Job, Receipt
+from restyle.pipeline.execution.pools import Pool, Pools, cluster_pools, local_pools
+from restyle.pipeline.execution.ray.cluster import Cluster, living_nodes
+from restyle.pipeline.execution.ray.lean_ray import few_actors
+from restyle.pipeline.execution.request import Workers
+from restyle.pipeline.execution.results import Receipts
+from restyle.pipeline.execution.stages import AlignStage, ComputeStage, EditStage, InvertStage
+from restyle.pipeline.execution.watchdog import Heart, Stalled, Watchdog
+from restyle.pipeline.ledger import attempts
+from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.listener import Listener
+from restyle.pipeline.storage.filesystem import open_storage
+
+# Times that Ray repeats a unit whose actor died. More than the tries after which a unit is given
+# up, so that one that kills its worker is dealt with in one round.
+_REPEATS = attempts.MAX_TRIES + 2
+
+# Actors that die while they start, one after another, before a round ends.
+_STILLBORN = 5
+
+# Units in work at the same time in an inversion actor, so that their faces fill its batches.
+_MOST_TOGETHER = 4
+_USUAL_BATCH = 32
+
+# In an editing actor: one is computed while another is read or written.
+_EDITED_TOGETHER = 2
+
+# Units in work at the same time in an alignment actor: its processes are to be busy while others
+# are put into the store. Where only sizes change, that takes as long as the work.
+_ALIGNED, _SQUASHED = 2, 4
+
+_HEARTS = b"restyle"
+
+
+class Graph:
+    """Builds and runs the graph, once for each round.
+
+    Args:
+        cluster: that is running.
+        workers: what the user asked for.
+        listener: is told what a person should know about the actors.
+    """
+
+    def __init__(self, cluster: Cluster, workers: Workers, listener: Listener) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._listener = listener
+        self._noted = ""
+
+    def run_units(self, job: Job | EditJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+        """Run units, in any order. Units whose worker died may have no receipt.
+
+        Args:
+            job: what the workers need to know.
+            units: pending ones.
+
+        Yields:
+            A receipt as soon as a unit is committed or has failed.
+
+        Raises:
+            FatalError: no node has room for a stage.
+            Stalled: something hangs; units without an entry can be run again.
+        """
+        # After a round that hung, the connection was given up.
+        self._cluster.start()
+        _set_up()
+        attempts.sweep(open_storage(job.out), {unit.name for unit in units})
+        pools = self._pools(job)
+        run = uuid.uuid4().hex
+        watchdog = Watchdog(
+            (AlignStage.name, InvertStage.name) if isinstance(job, Job) else (EditStage.name,),
+            lambda: _told(run),
+            lambda: pools.homeless(self._cluster.offers()),
+        )
+        with contextlib.ExitStack() as at_end:
+            if self._cluster.is_local:
+                at_end.enter_context(few_actors())
+            at_end.callback(_forget, run)
+            receipts = Receipts(_dataset(job, units, pools, run))
+            at_end.callback(receipts.close)
+            try:
+                for receipt in receipts.until_done(watchdog.look):
+                    watchdog.progressed()
+                    yield receipt
+            except Stalled:
+                receipts.close()
+                # Nothing of Ray's is trusted any more.
+                self._cluster.stop()
+                raise
+
+    def _pools(self, job: Job | EditJob) -> Pools:
+        offers = self._cluster.offers()
+        if self._cluster.is_local:
+            pools = local_pools(offers[0], self._workers, job.device, job.threads)
+        else:
+            pools = cluster_pools(offers, self._workers, job.device)
+        if isinstance(job, EditJob):
+            pools = pools.without_alignment()
+        if pools.note and pools.note != self._noted:
+            self._noted = pools.note
+            self._listener.noted(pools.note)
+        return pools
+
+
+def _dataset(job: Job | EditJob, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
+    images = sum(unit.images for unit in units)
+    # Actors' restarts and retries have no other place to be said yet.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+    envelopes = ray.data.from_blocks([seal(unit.name, unit) for unit in units])
+    if isinstance(job, EditJob):
+        actor: type[_ComputeActor] = _EditStageActor
+        together = _EDITED_TOGETHER
+    else:
+        actor = _InvertStageActor
+        together = _together(job, images / len(units))
+        envelopes = _aligned(envelopes, job, units, pools, run)
+    return envelopes.map_batches(
+        actor,
+        fn_constructor_args=(job, run, pools.invert.threads),
+        batch_size=1,
+        compute=_strategy(pools.invert, together, len(units)),
+        **_asking(pools.invert),
+    )
+
+
+def _aligned(envelopes: Any, job: Job, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
+    pool = pools.align
+    if pool is None:
+        raise ValueError("an inversion has no actors to align")
+    images = sum(unit.images for unit in units)
+    return envelopes.map_batches(
+        _AlignStageActor,
+        fn_constructor_args=(job, run, min(pool.threads or 1, images)),
+        batch_size=None,
+        compute=_strategy(pool, _ALIGNED if job.crop.align else _SQUASHED, len(units)),
+        **_asking(pool, _near_no_gpu if pools.invert.gpus else None),
+    )
+
+
+def _together(job: Job, images: float) -> int:
+    """Units that an inversion actor works at: two batches full, one that is written, and one that
+    comes.
+    """
+    batch = job.batch_size or _USUAL_BATCH
+    return min(_MOST_TOGETHER, 2 + math.ceil(2 * batch / images))
+
+
+def _strategy(pool: Pool, together: int, units: int) -> ray.data.ActorPoolStrategy:
+    return ray.data.ActorPoolStrategy(
+        min_size=pool.smallest,
+        max_size=pool.most,
+        initial_size=max(pool.smallest, min(pool.most, units)),
+        # One more waits at the actor while these are in work.
+        max_tasks_in_flight_per_actor=together + 1,
+        max_concurrent_calls_per_actor=together,
+        enable_true_multi_threading=True,
+    )
+
+
+def _asking(pool: Pool, where: Callable[[], dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {
+        "batch_format": "pyarrow",
+        "num_cpus": pool.cpus,
+        "num_gpus": pool.gpus,
+        "resources": pool.resources,
+        "max_restarts": -1,
+        "max_task_retries": _REPEATS,
+        **({} if where is None or pool.resources else {"ray_remote_args_fn": where}),
+    }
+
+
+_turn = itertools.count()
+
+
+def _near_no_gpu() -> dict[str, Any]:
+    """Send an actor to the next of the nodes without GPU, or anywhere when there is none."""
+    nodes = [
+        node["NodeID"]
+        for node in living_nodes()
+        if node["Resources"].get("CPU") and not node["Resources"].get("GPU")
+    ]
+    if not nodes:
+        return {}
+    node = nodes[next(_turn) % len(nodes)]
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+
+
+class _AlignStageActor:
+    """Alignment as Ray calls it."""
+
+    def __init__(self, job: Job, run: str, processes: int) -> None:
+        self._heart = _heart(run, AlignStage.name)
+        with self._heart.at_work():
+            self._stage = AlignStage(job, processes)
+        gc.freeze()
+
+    def __call__(self, envelope: pa.Table) -> pa.Table:
+        with self._heart.at_work():
+            ref: UnitRef = opened(envelope)
+            return seal(ref.name, self._stage(ref))
+
+
+class _ComputeActor:
+    """The last stage as Ray calls it."""
+
+    kind: ClassVar[type[ComputeStage[Any, Any]]]
+
+    def __init__(self, job: Job | EditJob, run: str, threads: int | None) -> None:
+        self._heart = _heart(run, self.kind.name)
+        with self._heart.at_work():
+            self._stage = self.kind(job, threads, self._heart.stepped)
+        # A unit's objects make the collector run; torch's need not be looked through each time.
+        gc.freeze()
+
+    def __call__(self, envelope: pa.Table) -> pa.Table:
+        with self._heart.at_work():
+            unit = opened(envelope)
+            if isinstance(unit, Receipt):
+                return envelope
+            receipt = self._stage(unit)
+            return seal(receipt.unit, receipt)
+
+
+class _InvertStageActor(_ComputeActor):
+    kind = InvertStage
+
+
+class _EditStageActor(_ComputeActor):
+    kind = EditStage
+
+
+def _heart(run: str, stage: str) -> Heart:
+    key = f"{run}:{stage}:{uuid.uuid4().hex}"
+
+    def tell(state: bytes) -> None:
+        internal_kv._internal_kv_put(key, state, True, namespace=_HEARTS)
+
+    return Heart(tell)
+
+
+def _told(run: str) -> dict[str, bytes]:
+    """What the hearts of a run's workers told last, by ``stage:worker``."""
+    keys = internal_kv._internal_kv_list(f"{run}:", namespace=_HEARTS)
+    found = {}
+    for key in keys:
+        state = internal_kv._internal_kv_get(key, namespace=_HEARTS)
+        if state is not None:
+            found[key.decode().partition(":")[2]] = state
+    return found
+
+
+def _forget(run: str) -> None:
+    if ray.is_initialized():
+        with contextlib.suppress(Exception):
+            internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_HEARTS)
+
+
+def _set_up() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = None
+    # A worker would ask once a second how much memory it has, which takes 35 ms with a large model.
+    context.memory_usage_poll_interval_s = None
+    # A worker's death costs its unit a retry by the run, not the whole job.
+    context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = _STILLBORN
+    # A unit may take hours; the watchdog knows better.
+    context.execution_no_progress_timeout_s = -1
+    # More actors as soon as all that there are have their hands full.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="ray.data")

@@ -1,0 +1,72 @@
+"""What a run is asked, and what it tells at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from restyle.pipeline.accounting.summary import Summary
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.sources.options import InputOptions
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the work is done, and by how many actors.
+
+    Attributes:
+        address: None for a Ray cluster on this machine alone that ends with the run; ``auto`` for
+            the one that this machine belongs to; or ``HOST:PORT`` of its head.
+        align_actors: fewest and most alignment actors; None for what suits the cluster.
+        invert_actors: fewest and most inversion actors; None for what suits the cluster.
+        gpus_per_actor: GPUs that each inversion actor reserves; None for 1 where the device is a
+            GPU and 0 elsewhere.
+    """
+
+    address: str | None = None
+    align_actors: tuple[int, int] | None = None
+    invert_actors: tuple[int, int] | None = None
+    gpus_per_actor: float | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        source: ``INPUT``: a file, folder, glob, shard or list; a path or any fsspec URI.
+        out: the output, a path or any fsspec URI.
+        settings: what shapes the rows.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        batch_size: faces per batch; None for what suits the model.
+        limit: plan only the first so many inputs.
+        max_reject_rate: stop once more than this share of the inputs is rejected.
+        input: how ``source`` is to be read.
+        workers: where the work is done.
+    """
+
+    source: str
+    out: str
+    settings: InversionSettings
+    device: str = "auto"
+    batch_size: int | None = None
+    limit: int | None = None
+    max_reject_rate: float = 1.0
+    input: InputOptions = field(default_factory=InputOptions)
+    workers: Workers = field(default_factory=Workers)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        summary: the whole output, earlier runs included.
+        images: inputs accounted for in this run; 0 when there was nothing to do.
+        seconds: wall time of this run.
+        report: where ``report.html`` is.
+    """
+
+    summary: Summary
+    images: int
+    seconds: float
+    report: str

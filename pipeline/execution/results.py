@@ -1,0 +1,74 @@
+"""Receipts of units as they come out of a dataset, without ever waiting for good."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+from restyle.pipeline.execution.block import opened
+from restyle.pipeline.execution.job import Receipt
+
+_LOOK_SECONDS = 5.0
+_CLOSE_SECONDS = 15.0
+
+
+class Receipts:
+    """Takes what comes out of a dataset in a thread of its own, so that waiting can be ended.
+
+    Args:
+        dataset: of envelopes; its execution begins at once.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._queue: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._take, args=(dataset,), name="receipts", daemon=True
+        )
+        self._thread.start()
+
+    def until_done(self, look: Callable[[], None]) -> Iterator[Receipt]:
+        """Receipts as they come; ``look`` is called whenever none came for a while."""
+        while True:
+            try:
+                found = self._queue.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                look()
+                continue
+            if found is None:
+                return
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+
+    def close(self) -> None:
+        """End the execution; one that does not end is left to the end of the connection."""
+        if not self._thread.is_alive():
+            return
+        ending = threading.Thread(target=_end_executions, name="end", daemon=True)
+        ending.start()
+        ending.join(_CLOSE_SECONDS)
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _take(self, dataset: Any) -> None:
+        try:
+            for table in dataset.iter_batches(
+                batch_size=None, prefetch_batches=0, batch_format="pyarrow"
+            ):
+                for row in range(table.num_rows):
+                    self._queue.put(opened(table.slice(row, 1)))
+        except BaseException as error:
+            self._queue.put(error)
+        else:
+            self._queue.put(None)
+
+
+def _end_executions() -> None:
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            with contextlib.suppress(Exception):
+                thread.shutdown(force=True)

@@ -1,0 +1,1 @@
+"""Photographs to latents: plan, align, invert, and what is written of it."""

@@ -1,0 +1,237 @@
+"""The alignment stage: the files of a unit become crops, or rejects that say why not."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+import numpy.typing as npt
+
+from restyle.core.errors import RejectError, RejectReason
+from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, IsolatedCutter, Outcome
+from restyle.pipeline.ledger.manifest import Unit
+from restyle.pipeline.sources import MAX_FILE_BYTES, SourceReader
+from restyle.pipeline.sources.local_files import FILE
+from restyle.pipeline.sources.source_image import SourceImage
+
+READ_AHEAD = 128 * 2**20
+"""Bytes of files that may wait for a process; a single larger file is read nevertheless."""
+
+# Groups that are read at once or wait: enough to hide an object store's latency. Files of this
+# machine have none, and more threads would only wait for one another.
+_READERS = 32
+_LOCAL_READERS = 4
+
+# Files go to a process in groups of at most so many bytes, since a group is decoded in sequence.
+_GROUP_BYTES = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One row to invert.
+
+    Attributes:
+        image_id: of the input.
+        face: number of the face in its photograph, from 0, the largest first.
+        source: the input as the user knows it.
+        pixels: [h, w, 3] uint8 RGB.
+        quad: [4, 2] float64 corners in pixels of the upright photograph.
+        revision: of the input.
+    """
+
+    image_id: str
+    face: int
+    source: str
+    pixels: npt.NDArray[np.uint8]
+    quad: npt.NDArray[np.float64]
+    revision: int = 1
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One input that gave no row: the columns of ``rejects/``."""
+
+    image_id: str
+    source: str
+    stage: str
+    reason: RejectReason
+    message: str
+    revision: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedUnit:
+    """A unit, every input of which is in exactly one of the two lists.
+
+    Attributes:
+        unit: the unit's name.
+        images: number of inputs.
+        crops: in the order of the inputs.
+        rejects: in the order of the inputs.
+        seconds: wall time of the stage.
+    """
+
+    unit: str
+    images: int
+    crops: list[Crop]
+    rejects: list[Reject]
+    seconds: float
+
+    def __post_init__(self) -> None:
+        accounted = len({crop.image_id for crop in self.crops}) + len(self.rejects)
+        if accounted != self.images:
+            raise ValueError(f"unit {self.unit}: {accounted} of {self.images} inputs accounted for")
+
+
+class Aligner:
+    """Reads, decodes and aligns the inputs of a unit, several at a time.
+
+    Several threads may call it, so that one unit is read while the last of another are aligned.
+
+    Args:
+        source: ``INPUT``, for the connection to its store.
+        settings: how an image becomes encoder input.
+        processes: images in work at the same time, each in a process of its own.
+    """
+
+    def __init__(self, source: str, settings: CropSettings, processes: int) -> None:
+        self._reader = SourceReader(source)
+        self._settings = settings
+        self._processes = processes
+        self._ahead = _Allowance(READ_AHEAD)
+        self._cutters: SimpleQueue[IsolatedCutter] = SimpleQueue()
+        for _ in range(processes):
+            cutter = IsolatedCutter(settings)
+            cutter.start()
+            self._cutters.put(cutter)
+        self._threads = ThreadPoolExecutor(processes + _READERS, thread_name_prefix="align")
+        self._local_threads = ThreadPoolExecutor(processes + _LOCAL_READERS, "align-local")
+
+    def __call__(self, unit: Unit) -> AlignedUnit:
+        """Align one unit.
+
+        Raises:
+            FatalError: alignment or reading cannot work at all.
+            TransientError: the store failed; the unit may work later.
+        """
+        started = time.perf_counter()
+        crops: list[Crop] = []
+        rejects: list[Reject] = []
+        # Faces take long to find, so that one image is work enough; and small units are shared
+        # among all processes.
+        most = 1 if self._settings.align else len(unit.images) // (4 * self._processes)
+        groups = _groups(unit.images, min(max(most, 1), GROUP))
+        is_local = all(image.uri.startswith(FILE) for image in unit.images)
+        threads = self._local_threads if is_local else self._threads
+        for outcomes in threads.map(self._align, groups):
+            for outcome in outcomes:
+                if isinstance(outcome, Reject):
+                    rejects.append(outcome)
+                else:
+                    crops += outcome
+        seconds = time.perf_counter() - started
+        return AlignedUnit(unit.name, len(unit.images), crops, rejects, seconds)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._threads.shutdown()
+        self._local_threads.shutdown()
+        while not self._cutters.empty():
+            self._cutters.get().close()
+
+    def _align(self, group: Sequence[SourceImage]) -> list[list[Crop] | Reject]:
+        """The crops of each image, or why there are none."""
+        with self._ahead.spent(sum(_bytes(image) for image in group)):
+            read = [self._read(image) for image in group]
+            files = [data for data in read if isinstance(data, bytes)]
+            outcomes = iter(self._cut(files))
+        return [
+            data if isinstance(data, Reject) else _settle(image, next(outcomes))
+            for image, data in zip(group, read, strict=True)
+        ]
+
+    def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
+        if not files:
+            return []
+        cutter = self._cutters.get()
+        try:
+            return cutter(files)
+        finally:
+            self._cutters.put(cutter)
+
+    def _read(self, image: SourceImage) -> bytes | Reject:
+        if image.fault:
+            reason, _, message = image.fault.partition("|")
+            return _reject(image, "plan", RejectReason(reason), message)
+        if image.size > MAX_FILE_BYTES:
+            message = f"{image.size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
+            return _reject(image, "read", RejectReason.TOO_LARGE, message)
+        try:
+            return self._reader.read(image)
+        except RejectError as error:
+            return _reject(image, "read", error.reason, str(error))
+        except OSError as error:
+            reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+            message = f"the file cannot be read: {reason}"
+            return _reject(image, "read", RejectReason.UNREADABLE, message)
+
+
+class _Allowance:
+    """Bytes that may be in use at the same time; an amount beyond it may be in use alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def spent(self, amount: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + amount <= self._limit)
+            self._used += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= amount
+                self._changed.notify_all()
+
+
+def _groups(images: Sequence[SourceImage], most: int) -> Iterator[list[SourceImage]]:
+    """Consecutive images, at most so many and about a megabyte in each group."""
+    group: list[SourceImage] = []
+    size = 0
+    for image in images:
+        if group and (len(group) == most or size + _bytes(image) > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(image)
+        size += _bytes(image)
+    if group:
+        yield group
+
+
+def _bytes(image: SourceImage) -> int:
+    """Bytes that reading an image takes; a guess where the listing does not say."""
+    if image.fault or image.size > MAX_FILE_BYTES:
+        return 0
+    return image.size if image.size >= 0 else _GROUP_BYTES // GROUP
+
+
+def _settle(image: SourceImage, outcome: Outcome) -> list[Crop] | Reject:
+    if isinstance(outcome, RejectError):
+        return _reject(image, "align", outcome.reason, str(outcome))
+    return [
+        Crop(image.image_id, face, image.source, cut.pixels, cut.quad, image.revision)
+        for face, cut in enumerate(outcome)
+    ]
+
+
+def _reject(image: SourceImage, stage: str, reason: RejectReason, message: str) -> Reject:
+    return Reject(image.image_id, image.source, stage, reason, message, image.revision)

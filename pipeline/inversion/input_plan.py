@@ -1,0 +1,136 @@
+"""Planning an input as a request names it: the listing goes in, the manifest comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from restyle.core.errors import SpecError
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.manifest import Origin, plan_names
+from restyle.pipeline.ledger.planned_inputs import Known
+from restyle.pipeline.ledger.planner import Planned, Planner
+from restyle.pipeline.listener import Listener
+from restyle.pipeline.sources import iter_images
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.storage.filesystem import (
+    Storage,
+    absolute_path,
+    local_path,
+    open_storage,
+    shown_uri,
+)
+from restyle.pipeline.storage.lock import driver_lock
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """What is to be planned.
+
+    Attributes:
+        source: ``INPUT``.
+        out: the output's path or URI.
+        input: how ``source`` is to be read.
+        limit: take only the first so many inputs.
+    """
+
+    source: str
+    out: str
+    input: InputOptions
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class PlanOutcome:
+    """What :func:`plan_only` came to.
+
+    Attributes:
+        planned: what was added.
+        images: inputs in the whole manifest, each revision for itself.
+        units: units in the whole manifest.
+        pending: inputs in units that are not done.
+    """
+
+    planned: Planned
+    images: int
+    units: int
+    pending: int
+
+
+def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
+    """Write the manifest and nothing else: no settings, no model.
+
+    Raises:
+        SpecError, FatalError, TransientError: as :func:`plan_input`.
+        SpecError: another run works on the output.
+    """
+    storage = open_storage(asked.out)
+    with driver_lock(storage, listener):
+        known = Known.read(storage)
+        planned = plan_input(asked, storage, known, listener)
+        done = ledger.committed(storage)
+    return PlanOutcome(
+        planned,
+        images=sum(unit.images for unit in known.units),
+        units=len(known.units),
+        pending=sum(unit.images for unit in known.units if unit.name not in done),
+    )
+
+
+def plan_input(
+    asked: InputPlan,
+    storage: Storage,
+    known: Known,
+    listener: Listener,
+    before_first: Callable[[], None] = lambda: None,
+) -> Planned:
+    """Bring the manifest of an output up to date with its input. The driver's lock must be held.
+
+    Args:
+        asked: the input.
+        storage: the output.
+        known: its manifest; what is added is added here too.
+        listener: is told how many inputs were found.
+        before_first: is called once, before anything is written.
+
+    Raises:
+        SpecError: the input cannot be what is meant; what was planned of it is taken back.
+        FatalError: the input cannot be listed or the output cannot be written.
+        TransientError: a store failed for longer than it was waited for; what is planned is kept.
+    """
+    origin = Origin(_full(asked.source), asked.input.column or "")
+    planner = Planner(storage, known, origin, listener, before_first)
+    earlier = set(plan_names(storage))
+    try:
+        batches = iter_images(asked.source, asked.out, asked.input, known.holds, listener.noted)
+        planned = planner.plan(batches, asked.limit)
+    except SpecError:
+        for name in set(plan_names(storage)) - earlier:
+            storage.delete(name)
+        raise
+    for line in notes(planned, shown_uri(asked.source)):
+        listener.noted(line)
+    return planned
+
+
+def notes(planned: Planned, source: str) -> Iterator[str]:
+    """What a person should hear of: inputs that changed, and inputs that are gone."""
+    if planned.changed:
+        one = planned.changed == 1
+        yield (
+            f"{planned.changed} {'input has' if one else 'inputs have'} changed since "
+            f"{'it was' if one else 'they were'} planned; {'it gets' if one else 'they get'} new "
+            "rows with a higher revision"
+        )
+    if planned.vanished:
+        one = planned.vanished == 1
+        more = ", ..." if planned.vanished > len(planned.gone) else ""
+        yield (
+            f"{planned.vanished} planned {'input is' if one else 'inputs are'} no longer in "
+            f"{source} ({', '.join(planned.gone)}{more}); {'its' if one else 'their'} rows stay"
+        )
+
+
+def _full(source: str) -> str:
+    path = local_path(source)
+    return shown_uri(source if path is None else absolute_path(path))

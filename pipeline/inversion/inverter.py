@@ -1,0 +1,249 @@
+"""The inversion stage: the crops of a unit become dataset files in memory, ready to be written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from restyle.core.errors import FatalError
+from restyle.core.imaging.preprocessing import preprocess, to_bytes
+from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
+from restyle.core.inference.inversion import Inversion, Keep, begin_batch
+from restyle.core.inference.model import Model, load_model
+from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
+from restyle.pipeline.inversion.micro_batches import Made, MicroBatches
+from restyle.pipeline.inversion.rows import Batch, FloatArray
+from restyle.pipeline.inversion.unit_files import encoded
+from restyle.pipeline.ledger.commit import EncodedUnit
+from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.pictures.png import encode_png
+
+T = TypeVar("T")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Inverter:
+    """Holds the model and inverts units.
+
+    Several threads may call it, each with a unit: their faces share batches, and while some are
+    computed others are encoded.
+
+    Args:
+        spec: what :func:`restyle.core.load_model` takes.
+        settings: of the run.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        batch_size: faces per batch, None for what suits the model.
+        threads: of the processor, for computing and for encoding.
+        computed: is called after each batch, for whoever watches over the worker.
+        bootstrap: the model that takes the first step, as ``spec``; the same model when None.
+
+    Raises:
+        SpecError: the two models do not go together.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        settings: ResolvedSettings,
+        *,
+        device: str = "auto",
+        batch_size: int | None = None,
+        threads: int | None = None,
+        computed: Callable[[], None] | None = None,
+        bootstrap: str | None = None,
+    ) -> None:
+        self._threads = threads or os.cpu_count() or 1
+        # OpenMP counts the threads of everyone who has computed. More of them than cores are put to
+        # sleep between any two operators; those of a thread that has ended do not count.
+        with ThreadPoolExecutor(1) as loader:
+            self.model: Model = loader.submit(self._load, spec, settings, device).result()
+            self._first: Model | None = None
+            if bootstrap is not None:
+                self._first = loader.submit(self._load, bootstrap, settings, device).result()
+                check_compatible(self._first, self.model)
+        self._settings = settings
+        self.batch_size = batch_size or self.model.batch_size
+        self._computed = computed or (lambda: None)
+        self._defers = self.model.device.type == "cuda"
+        self._batches = MicroBatches(self._invert, self.batch_size)
+        self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
+
+    def _load(self, spec: str, settings: ResolvedSettings, device: str) -> Model:
+        torch.set_num_threads(self._threads)
+        return load_model(spec, dtype=settings.dtype, device=device)
+
+    @property
+    def workplace(self) -> Workplace:
+        """Where and how it computes by now."""
+        return Workplace.of(self.model, self.batch_size)
+
+    def __call__(self, aligned: AlignedUnit) -> EncodedUnit:
+        """Invert one unit; its rows come in the order of its inputs.
+
+        Raises:
+            FatalError: a batch does not fit into memory.
+        """
+        started = time.perf_counter()
+        faces: list[_Face] = []
+        images: list[list[tuple[int, bytes]]] = []
+        for face in self._batches(aligned.crops):
+            faces.append(face)
+            images.append(face.images.result())
+        computed = time.perf_counter()
+        computing = sum(face.seconds for face in faces)
+        unit = encoded(
+            aligned,
+            [_batch(aligned.crops, faces, images)] if faces else [],
+            self._settings,
+            (self.model.n_styles, self.model.style_dim),
+            {"invert": computing, "wait": max(0.0, computed - started - computing)},
+        )
+        unit.seconds["encode"] = time.perf_counter() - computed
+        return unit
+
+    def close(self) -> None:
+        """End the threads."""
+        self._batches.close()
+        self._encoders.shutdown()
+
+    def _invert(self, crops: Sequence[Crop]) -> Made[_Face]:
+        """A batch, in the one thread that computes; on a GPU it is only begun."""
+        started = time.perf_counter()
+        # It holds for the thread that calls it.
+        torch.set_num_threads(self._threads)
+        pixels = np.stack([crop.pixels for crop in crops])
+        result = _fitting(lambda: self._begun(pixels))
+        if result is None:
+            return self._parts(crops)
+        begun = time.perf_counter() - started
+
+        def finish() -> Sequence[_Face]:
+            started = time.perf_counter() - begun
+            inversion = _fitting(result)
+            if inversion is None:
+                return self._parts(crops)
+            faces = list(self._faces(pixels, inversion, time.perf_counter() - started))
+            if not self._defers:
+                # Beside the next batch they would hold its threads up, one of which waits for all.
+                wait([face.images for face in faces])
+            self._computed()
+            return faces
+
+        return finish if self._defers else finish()
+
+    def _parts(self, crops: Sequence[Crop]) -> list[_Face]:
+        """A batch that a GPU has not the memory for, in two.
+
+        Raises:
+            FatalError: it has not even that for one face.
+        """
+        if len(crops) == 1:
+            raise FatalError(f"one face does not fit into the free memory of {self.model.device}")
+        # Batches to come are no larger, whatever else has taken the memory.
+        self.batch_size = self._batches.size = (len(crops) + 1) // 2
+        torch.cuda.empty_cache()
+        faces: list[_Face] = []
+        for part in (crops[: self.batch_size], crops[self.batch_size :]):
+            made = self._invert(part)
+            faces += made() if callable(made) else made
+        return faces
+
+    def _begun(self, pixels: Pixels) -> Callable[[], Inversion]:
+        settings = self._settings
+        keep = Keep(
+            reconstructions=settings.reconstructions,
+            latents="all" if settings.save_steps == "latents" else "last",
+            metrics=settings.metrics,
+            deltas=settings.save_steps != "none",
+            eight_bit=True,
+        )
+        tolerance = settings.tolerance or 0.0
+        if self._first is None:
+            return begin_batch(self.model, pixels, settings.steps, keep, tolerance)
+        options = {**dataclasses.asdict(keep), "tolerance": tolerance, "batch_size": len(pixels)}
+        inversion = invert_bootstrapped(self._first, self.model, pixels, settings.steps, **options)
+        return lambda: inversion
+
+    def _faces(self, pixels: Pixels, result: Inversion, seconds: float) -> Iterator[_Face]:
+        latents = result.latents.float().cpu().numpy()
+        metrics = {name: values.float().cpu().numpy() for name, values in result.metrics.items()}
+        deltas = None if result.deltas is None else result.deltas.float().cpu().numpy()
+        stacks = self._images(pixels, result)
+        for index, taken in enumerate(result.steps.tolist()):
+            # Step 0, the last one, or all that were taken.
+            numbers = [0, taken] if len(stacks) == 2 else range(taken + 1)
+            images = [(step, stack[index]) for step, stack in zip(numbers, stacks, strict=False)]
+            yield _Face(
+                steps=taken,
+                latents=latents[index],
+                metrics={name: values[index] for name, values in metrics.items()},
+                deltas=None if deltas is None else deltas[index],
+                images=self._encoders.submit(_encode_images, images) if images else _NO_IMAGES,
+                seconds=seconds / len(pixels),
+            )
+
+    def _images(self, pixels: Pixels, result: Inversion) -> list[Pixels]:
+        """Images [B, h, w, 3]: what the encoder was given, and the reconstructions kept."""
+        if result.reconstructions is None:
+            return []
+        inputs = to_bytes(preprocess(pixels, self.model.config.image_size))
+        stacks = (inputs, *result.reconstructions.unbind(1))
+        return [stack.permute(0, 2, 3, 1).numpy() for stack in stacks]
+
+
+def _fitting(make: Callable[[], T]) -> T | None:
+    """What is made; None where a GPU has not the memory for it."""
+    try:
+        return make()
+    except torch.OutOfMemoryError:
+        # What it was at is let go when this returns, and not while the error is held.
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """What is kept of one face, its images on their way; fields as in :class:`Batch`."""
+
+    steps: int
+    latents: FloatArray
+    metrics: dict[str, FloatArray]
+    deltas: FloatArray | None
+    images: Future[list[tuple[int, bytes]]]
+    seconds: float
+
+
+_NO_IMAGES: Future[list[tuple[int, bytes]]] = Future()
+_NO_IMAGES.set_result([])
+
+
+def _batch(
+    crops: Sequence[Crop],
+    faces: Sequence[_Face],
+    images: Sequence[Sequence[tuple[int, bytes]]],
+) -> Batch:
+    deltas = [face.deltas for face in faces if face.deltas is not None]
+    return Batch(
+        crops=crops,
+        steps=[face.steps for face in faces],
+        latents=np.stack([face.latents for face in faces]),
+        metrics={
+            name: np.stack([face.metrics[name] for face in faces]) for name in faces[0].metrics
+        },
+        deltas=np.stack(deltas) if deltas else None,
+        images=images,
+    )
+
+
+def _encode_images(images: Sequence[tuple[int, Pixels]]) -> list[tuple[int, bytes]]:
+    return [(step, encode_png(pixels)) for step, pixels in images]

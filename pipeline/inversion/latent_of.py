@@ -1,0 +1,118 @@
+"""The latent that a person means: of a face in a run, in a file, or of a photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from restyle.core.errors import FatalError, RejectError, SpecError
+from restyle.pipeline.accounting.run_record import spec_of
+from restyle.pipeline.ledger.datasets import LATENTS
+from restyle.pipeline.ledger.parquet_files import file_of
+from restyle.pipeline.ledger.snapshot import Current
+from restyle.pipeline.results.faces import Place
+from restyle.pipeline.results.found_face import find_face
+from restyle.pipeline.results.latent_file import open_latents
+from restyle.pipeline.results.latent_pages import FloatArray
+
+
+def stored_latent(current: Current, place: Place) -> FloatArray:
+    """The latent [n_styles, style_dim] of a face.
+
+    Raises:
+        FatalError: the file is missing or damaged.
+    """
+    named = file_of(place.files, LATENTS)
+    if named is None:
+        raise FatalError(
+            "the latents of this face are missing; `restyle verify` tells what else is"
+        )
+    with open_latents(current.out, named[0]) as file:
+        target = np.empty((1, file.shape[0] * file.shape[1]), np.float32)
+        file.read_into(np.array([place.row]), target)
+        return target.reshape(file.shape)
+
+
+def latent_of(current: Current, what: str, model: str | None = None) -> FloatArray:
+    """Find the latent of what a person names.
+
+    Args:
+        current: the run.
+        what: a ``.npy`` file with a latent; else a face of the run, as
+            :func:`restyle.pipeline.results.found_face.find_face` takes it; else an image file,
+            which is inverted.
+        model: to invert an image with; the run's own when None.
+
+    Returns:
+        [n_styles, style_dim] float32.
+
+    Raises:
+        SpecError: there is no such thing, or it gives no latent.
+        FatalError: a file is damaged.
+    """
+    path = Path(what)
+    if path.suffix == ".npy":
+        return _loaded(path)
+    try:
+        found: FloatArray = find_face(current.out, what).latents[0]
+        return found
+    except SpecError:
+        if not path.is_file():
+            raise
+        return _inverted(current, path, model)
+
+
+def _loaded(path: Path) -> FloatArray:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SpecError(f"{path} cannot be read as .npy: {error}") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        raise SpecError(f"{path} holds no floating-point array")
+    if values.ndim == 3 and len(values) == 1:
+        values = values[0]
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise SpecError(f"{path} holds {list(values.shape)}; one finite latent is needed")
+    latent: FloatArray = values.astype(np.float32)
+    return latent
+
+
+def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
+    """As the run inverts, its largest face."""
+    from restyle.pipeline.decoding.crops import CropSettings, cut_out
+    from restyle.pipeline.inversion.model_identity import identify
+    from restyle.pipeline.inversion.preparation import FACE_CROP
+
+    settings = current.settings
+    if settings.bootstrap is not None:
+        raise SpecError(
+            f"{current.storage.uri} was made by two models, so {path} cannot be inverted like it; "
+            "name one of its sources or a .npy file"
+        )
+    spec = model or spec_of(current.storage, settings)
+    known = identify(spec)
+    if known.fingerprint != settings.model_fingerprint:
+        raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")
+    config = known.config
+    crop = CropSettings(
+        align=settings.align,
+        faces="largest",
+        size=(FACE_CROP, FACE_CROP) if settings.align else config.image_size,
+        framing_scale=config.framing_scale,
+        framing_shift=config.framing_shift,
+    )
+    try:
+        pixels = np.array(cut_out(path.read_bytes(), crop)[0].pixels)
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from error
+    except RejectError as error:
+        raise SpecError(f"{path} gives no latent: {error}") from error
+    from restyle.core.inference.inversion import invert
+    from restyle.core.inference.model import load_model
+
+    result = invert(
+        load_model(spec, dtype=settings.dtype), pixels[None], steps=settings.steps, metrics=()
+    )
+    latent: FloatArray = result.latents[0, -1].float().cpu().numpy()
+    return latent

@@ -1,0 +1,179 @@
+"""Rows: what is known about the faces of a unit, laid out as the tables of the datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from restyle.core.metrics.names import METRICS
+from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
+from restyle.pipeline.ledger.datasets import (
+    LATENTS,
+    RECONSTRUCTIONS,
+    REJECTS,
+    STEPS,
+    column,
+    schema,
+)
+from restyle.pipeline.ledger.entries import MetricSums
+from restyle.pipeline.ledger.settings import ResolvedSettings
+
+IMAGE_FORMAT = "png"
+"""How reconstructions are stored: without loss, so that heat-maps can be made from them."""
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What is kept of a batch of N faces: numbers as they are, images already encoded.
+
+    Attributes:
+        crops: N faces.
+        steps: how many each of them took.
+        latents: [N, steps or 1, n_styles, style_dim]; the last one is the result.
+        metrics: [N, steps] by name; of steps that were not taken, what was before.
+        deltas: [N, steps], or None when ``steps`` is not saved.
+        images: for each face the steps that are kept, each with its encoded image.
+    """
+
+    crops: Sequence[Crop]
+    steps: Sequence[int]
+    latents: FloatArray
+    metrics: Mapping[str, FloatArray]
+    deltas: FloatArray | None
+    images: Sequence[Sequence[tuple[int, bytes]]]
+
+
+def tables(
+    aligned: AlignedUnit,
+    batches: Sequence[Batch],
+    settings: ResolvedSettings,
+    latent_shape: tuple[int, int],
+) -> dict[str, pa.Table]:
+    """The rows of a unit.
+
+    Args:
+        aligned: the unit, for its rejects.
+        batches: all of its faces, in order.
+        settings: of the run.
+        latent_shape: number of styles and their length.
+
+    Returns:
+        A table by dataset; datasets without rows are left out.
+    """
+    columns: dict[str, Columns] = {REJECTS: _reject_columns(aligned)}
+    if batches:
+        columns[LATENTS] = _latent_columns(batches, settings, latent_shape)
+        if settings.save_steps != "none":
+            columns[STEPS] = _step_columns(batches, settings, latent_shape)
+        if settings.reconstructions != "none":
+            columns[RECONSTRUCTIONS] = _image_columns(batches)
+    made = {
+        dataset: pa.table(of, schema=schema(dataset, settings, latent_shape))
+        for dataset, of in columns.items()
+    }
+    return {dataset: table for dataset, table in made.items() if table.num_rows}
+
+
+def metric_sums(batches: Sequence[Batch]) -> dict[str, MetricSums]:
+    """Sums and counts of each metric at each step, over the faces where it is a number."""
+    sums = {}
+    for name in batches[0].metrics if batches else ():
+        values = np.concatenate([batch.metrics[name] for batch in batches]).astype(np.float64)
+        finite = np.isfinite(values)
+        sums[name] = MetricSums(
+            total=tuple(np.where(finite, values, 0.0).sum(axis=0).tolist()),
+            count=tuple(finite.sum(axis=0).tolist()),
+        )
+    return sums
+
+
+def _latent_columns(
+    batches: Sequence[Batch], settings: ResolvedSettings, shape: tuple[int, int]
+) -> Columns:
+    crops = [crop for batch in batches for crop in batch.crops]
+    return {
+        **_identity(crops),
+        "latent": column(np.concatenate([batch.latents[:, -1] for batch in batches]), shape),
+        "steps": [taken for batch in batches for taken in batch.steps],
+        "quad": column(np.stack([crop.quad for crop in crops]), (4, 2)),
+        **{name: _metric(batches, name, _last_step(batches, settings)) for name in METRICS},
+        "model": [f"{settings.model}@{settings.model_fingerprint[:12]}"] * len(crops),
+    }
+
+
+def _step_columns(
+    batches: Sequence[Batch], settings: ResolvedSettings, shape: tuple[int, int]
+) -> Columns:
+    taken = np.concatenate([np.asarray(batch.steps) for batch in batches])
+    numbers = np.arange(1, settings.steps + 1, dtype=np.int16)
+    rows = numbers <= taken[:, None]
+    crops = [crop for batch in batches for crop in batch.crops]
+    deltas = [batch.deltas for batch in batches if batch.deltas is not None]
+    columns = {
+        **_identity([crop for crop, times in zip(crops, taken, strict=True) for _ in range(times)]),
+        "step": np.broadcast_to(numbers, rows.shape)[rows],
+        **{name: _metric(batches, name, rows) for name in METRICS},
+        "delta": np.concatenate(deltas)[rows],
+    }
+    if settings.save_steps == "latents":
+        latents = np.concatenate([batch.latents for batch in batches])
+        columns["latent"] = column(latents if rows.all() else latents[rows], shape)
+    return columns
+
+
+def _image_columns(batches: Sequence[Batch]) -> Columns:
+    rows = [
+        (crop, step, image)
+        for batch in batches
+        for crop, images in zip(batch.crops, batch.images, strict=True)
+        for step, image in images
+    ]
+    return {
+        **_identity([crop for crop, _, _ in rows]),
+        "step": [step for _, step, _ in rows],
+        "format": [IMAGE_FORMAT] * len(rows),
+        "image": [image for _, _, image in rows],
+    }
+
+
+def _reject_columns(aligned: AlignedUnit) -> Columns:
+    return {
+        "image_id": [reject.image_id for reject in aligned.rejects],
+        "revision": [reject.revision for reject in aligned.rejects],
+        "source": [reject.source for reject in aligned.rejects],
+        "stage": [reject.stage for reject in aligned.rejects],
+        "reason": [str(reject.reason) for reject in aligned.rejects],
+        "message": [reject.message for reject in aligned.rejects],
+    }
+
+
+def _identity(crops: Sequence[Crop]) -> Columns:
+    return {
+        "image_id": [crop.image_id for crop in crops],
+        "revision": [crop.revision for crop in crops],
+        "face": [crop.face for crop in crops],
+        "source": [crop.source for crop in crops],
+    }
+
+
+def _last_step(batches: Sequence[Batch], settings: ResolvedSettings) -> BoolArray:
+    rows = np.zeros((sum(len(batch.crops) for batch in batches), settings.steps), dtype=np.bool_)
+    rows[:, -1] = True
+    return rows
+
+
+def _metric(batches: Sequence[Batch], name: str, rows: BoolArray) -> pa.Array:
+    """A metric at the chosen steps [N, steps], face by face; null where it was not computed."""
+    if name not in batches[0].metrics:
+        return pa.nulls(int(rows.sum()), pa.float32())
+    values = np.concatenate([batch.metrics[name] for batch in batches])[rows]
+    return pa.array(values, pa.float32(), mask=np.isnan(values))

@@ -1,0 +1,1 @@
+"""What is promised on disk: schemas, settings, manifest, entries, and what stands of them."""

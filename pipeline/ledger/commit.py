@@ -1,0 +1,92 @@
+"""The sink: a unit's files first, its ledger entry last."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+
+from restyle.core.errors import FatalError, RestyleError
+from restyle.pipeline.ledger.entries import MetricSums, UnitRecord, WrittenFile, commit
+from restyle.pipeline.storage.filesystem import Storage
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedUnit:
+    """A unit's rows, ready to be written.
+
+    Attributes:
+        unit: the unit's name.
+        images: number of inputs.
+        faces: how many were found in them.
+        rejects: inputs without a row, by reason.
+        files: Parquet bytes and number of rows by dataset; none without rows.
+        metrics: sums of each metric.
+        seconds: wall time by stage.
+    """
+
+    unit: str
+    images: int
+    faces: int
+    rejects: dict[str, int]
+    files: dict[str, tuple[bytes, int]]
+    metrics: dict[str, MetricSums]
+    seconds: dict[str, float]
+
+
+def file_name(dataset: str, unit: str, fingerprint: str, generation: int = 0) -> str:
+    """The one file that a unit may write in a dataset.
+
+    Derived from the unit and the settings alone, so that a unit that is run again, or a worker
+    that was thought dead, overwrites rather than adds.
+
+    Args:
+        dataset: one of the datasets.
+        unit: the unit's name.
+        fingerprint: of the run's settings.
+        generation: how often the file was replaced since, by one with fewer rows.
+    """
+    suffix = f"-{generation}" if generation else ""
+    return f"{dataset}/part-{unit}-{fingerprint[:8]}{suffix}.parquet"
+
+
+def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> UnitRecord:
+    """Write a unit's files and commit it.
+
+    Args:
+        storage: the output.
+        encoded: the unit's tables.
+        fingerprint: of the run's settings.
+
+    Returns:
+        The entry as it stands in the ledger.
+
+    Raises:
+        FatalError: no space or no permission; the files of the unit have been taken back.
+        TransientError: the store failed; the unit may be run again.
+    """
+    files = []
+    try:
+        for dataset, (data, rows) in encoded.files.items():
+            name = file_name(dataset, encoded.unit, fingerprint)
+            storage.write(name, data)
+            digest = hashlib.sha256(data).hexdigest()
+            files.append(WrittenFile(name=name, rows=rows, size=len(data), sha256=digest))
+        record = UnitRecord(
+            unit=encoded.unit,
+            fingerprint=fingerprint,
+            images=encoded.images,
+            faces=encoded.faces,
+            rejects=encoded.rejects,
+            files=tuple(files),
+            metrics=encoded.metrics,
+            seconds=encoded.seconds,
+        )
+        commit(storage, record)
+    except FatalError:
+        # A full disk: rows that no entry vouches for must not lie about.
+        for file in files:
+            with contextlib.suppress(RestyleError):
+                storage.delete(file.name)
+        raise
+    return record

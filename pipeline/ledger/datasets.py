@@ -1,0 +1,166 @@
+"""The Parquet datasets of an output: explicit schemas, their version, and their encoding."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from restyle.core.metrics.names import DEFINITIONS, METRICS
+from restyle.pipeline.ledger.settings import ResolvedSettings
+
+VERSION = 2
+"""Rises whenever a column changes; stands in every file's metadata."""
+
+GROUP_BYTES = 16 * 2**20
+"""About as much a row group holds, which is what a reader of a few rows has to read."""
+
+LATENTS, STEPS, RECONSTRUCTIONS, REJECTS = "latents", "steps", "reconstructions", "rejects"
+DATASETS = (LATENTS, STEPS, RECONSTRUCTIONS, REJECTS)
+
+_INPUT = [
+    pa.field("image_id", pa.string(), nullable=False),
+    # Rows of an input that changed stay; the highest revision is what stands now.
+    pa.field("revision", pa.int16(), nullable=False),
+]
+_IDENTITY = [
+    *_INPUT,
+    pa.field("face", pa.int16(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+]
+
+
+def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, int]) -> pa.Schema:
+    """The schema of one dataset.
+
+    Args:
+        dataset: one of :data:`DATASETS`.
+        settings: of the run; they decide whether ``steps`` has a latent.
+        latent_shape: number of styles and their length.
+
+    Returns:
+        The schema with version and shapes in its metadata.
+    """
+    fields = {
+        LATENTS: lambda: [
+            *_IDENTITY,
+            _latent(latent_shape),
+            pa.field("steps", pa.int16(), nullable=False),
+            _fixed("quad", pa.float64(), (4, 2)),
+            *_metrics(),
+            pa.field("model", pa.string(), nullable=False),
+        ],
+        STEPS: lambda: [
+            *_IDENTITY,
+            pa.field("step", pa.int16(), nullable=False),
+            *_metrics(),
+            pa.field("delta", pa.float32(), nullable=False),
+            *([_latent(latent_shape)] if settings.save_steps == "latents" else []),
+        ],
+        RECONSTRUCTIONS: lambda: [
+            *_IDENTITY,
+            pa.field("step", pa.int16(), nullable=False),
+            pa.field("format", pa.string(), nullable=False),
+            pa.field("image", pa.binary(), nullable=False),
+        ],
+        REJECTS: lambda: [
+            *_INPUT,
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("stage", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("message", pa.string(), nullable=False),
+        ],
+    }[dataset]()
+    return pa.schema(
+        fields,
+        {
+            "restyle.dataset": dataset,
+            "restyle.version": str(VERSION),
+            "restyle.fingerprint": settings.fingerprint,
+        },
+    )
+
+
+def latent_shape(file_schema: pa.Schema) -> tuple[int, int]:
+    """Number of styles and their length, from a file's metadata; (0, 0) without a latent.
+
+    Raises:
+        ValueError: the metadata is missing or contradicts the column's type.
+    """
+    if "latent" not in file_schema.names:
+        return 0, 0
+    field = file_schema.field("latent")
+    shape = json.loads((field.metadata or {}).get(b"shape", b"null"))
+    if not isinstance(shape, list) or len(shape) != 2:
+        raise ValueError("the latent column does not say its shape")
+    if shape[0] * shape[1] != field.type.list_size:
+        raise ValueError(f"the latent column holds {field.type}, its metadata says {shape}")
+    return shape[0], shape[1]
+
+
+def encode(table: pa.Table) -> bytes:
+    """A table as one Parquet file, in row groups of a few megabytes."""
+    target = pa.BufferOutputStream()
+    rows = max(1, table.num_rows * GROUP_BYTES // max(table.nbytes, 1))
+    pq.write_table(table, target, row_group_size=rows, **parquet_options(table.schema))
+    data: bytes = target.getvalue().to_pybytes()
+    return data
+
+
+def parquet_options(columns: pa.Schema) -> dict[str, Any]:
+    """How pyarrow is to write these columns: zstd, except for latents.
+
+    Those are as good as noise to a compressor, which takes 1 to 8 percent off and makes reading
+    them ten times slower; as they are,
+    :mod:`restyle.pipeline.results.latent_pages` reads them into place.
+    """
+    repeated = [name for name in columns.names if name not in ("latent", "image")]
+    compression = {
+        f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name: (
+            "none" if field.name == "latent" else "zstd"
+        )
+        for field in columns
+    }
+    options: dict[str, Any] = {"compression": compression, "use_dictionary": repeated}
+    # One page for a row group's latents, that there be few places to look for them.
+    return options | ({"data_page_size": 2 * GROUP_BYTES} if "latent" in columns.names else {})
+
+
+def column(values: Any, shape: tuple[int, ...]) -> pa.Array:
+    """Rows of a fixed shape as a fixed-size list, without copying.
+
+    Args:
+        values: numpy array of ``len(rows)`` times ``shape``.
+        shape: of one row.
+    """
+    size = 1
+    for side in shape:
+        size *= side
+    flat = pa.array(values.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, type=_list_of(flat.type, size))
+
+
+def _list_of(element: pa.DataType, size: int) -> pa.DataType:
+    return pa.list_(pa.field("element", element, nullable=False), size)
+
+
+def _fixed(name: str, element: pa.DataType, shape: tuple[int, int]) -> pa.Field:
+    # Never null: a null would misalign every reader that flattens the column.
+    return pa.field(
+        name,
+        _list_of(element, shape[0] * shape[1]),
+        nullable=False,
+        metadata={"shape": json.dumps(shape)},
+    )
+
+
+def _latent(shape: tuple[int, int]) -> pa.Field:
+    return _fixed("latent", pa.float32(), shape)
+
+
+def _metrics() -> list[pa.Field]:
+    return [
+        pa.field(name, pa.float32(), metadata={"definition": DEFINITIONS[name]}) for name in METRICS
+    ]

@@ -1,0 +1,187 @@
+"""Reading an output's Parquet files: a few rows of one, or one that is in memory.
+
+Always with ``use_threads=False`` and without reading ahead: what Arrow's own threads have read,
+they let go of a moment after the call has returned. Where that is an object of Python's, and be it
+the ``bytes`` behind a ``BufferReader``, and the interpreter is already ending, the process is
+aborted: once in about a hundred times on a busy machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from restyle.core.errors import FatalError
+from restyle.pipeline.ledger.entries import WrittenFile
+from restyle.pipeline.storage.filesystem import (
+    absolute_path,
+    local_path,
+    open_filesystem,
+    storage_errors,
+)
+from restyle.pipeline.storage.retries import retrying
+
+T = TypeVar("T")
+
+_BUFFER = 1 << 20
+BATCH_ROWS = 16
+"""Rows of image bytes held at a time: a few megabytes even at 1024 x 1024."""
+
+
+class HasFiles(Protocol):
+    """A unit with files of its own, or the units of a pack."""
+
+    @property
+    def files(self) -> tuple[WrittenFile, ...]:
+        """At most one in each dataset."""
+
+    @property
+    def faces(self) -> int:
+        """Rows in ``latents``."""
+
+
+def parquet_of(data: bytes, *, page_checksums: bool = False) -> pq.ParquetFile:
+    """A Parquet file that is in memory.
+
+    Args:
+        data: the whole file.
+        page_checksums: check them; the file must have been written with them.
+
+    Raises:
+        pa.ArrowException: it is no Parquet.
+    """
+    return pq.ParquetFile(
+        pa.BufferReader(data), pre_buffer=False, page_checksum_verification=page_checksums
+    )
+
+
+@contextlib.contextmanager
+def open_parquet(out: str, name: str) -> Iterator[pq.ParquetFile]:
+    """Open one file of an output for reading parts of it.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        name: relative to it, as the ledger names it.
+
+    Raises:
+        FatalError: the file is missing or no Parquet.
+    """
+    where = f"{out.rstrip('/')}/{name}"
+    with storage_errors("cannot read", where), contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(_open(out, name))
+            # A buffer, because a column of images would be read as a whole otherwise.
+            yield stack.enter_context(pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False))
+        except (pa.ArrowInvalid, FileNotFoundError) as error:
+            raise FatalError(
+                f"cannot read {where}: {str(error).splitlines()[0]}; "
+                "`restyle verify` tells what else is damaged"
+            ) from error
+
+
+def read_range(out: str, name: str, start: int, size: int) -> bytes:
+    """Part of a remote file, by one request that is tried again when the store fails.
+
+    Raises:
+        FatalError: the file is missing, or may not be read.
+    """
+    filesystem, root = open_filesystem(out)
+    where = f"{out.rstrip('/')}/{name}"
+
+    def fetch() -> bytes:
+        with storage_errors("cannot read", where):
+            path = f"{root.rstrip('/')}/{name}"
+            return bytes(filesystem.cat_file(path, start=start, end=start + size))
+
+    try:
+        return retrying(fetch)
+    except FileNotFoundError as error:
+        raise FatalError(f"{where} is missing; `restyle verify` tells what else is") from error
+
+
+def file_of(owner: HasFiles, dataset: str) -> tuple[str, int] | None:
+    """Name and rows of a unit's or a pack's file in a dataset; None when it has no rows there."""
+    for file in owner.files:
+        if file.name.startswith(f"{dataset}/") and file.rows:
+            return file.name, file.rows
+    return None
+
+
+def columns_of(parquet: pq.ParquetFile, wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted columns that a file has, in the order wanted."""
+    present = set(parquet.schema_arrow.names)
+    return [name for name in wanted if name in present]
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """At most ``most`` of the items, evenly over their order."""
+    if len(items) <= most:
+        return list(items)
+    return [items[(2 * index + 1) * len(items) // (2 * most)] for index in range(most)]
+
+
+def _open(out: str, name: str) -> Any:
+    path = local_path(out)
+    if path is not None:
+        return pa.OSFile(os.fsencode(Path(absolute_path(path)) / name), "rb")
+    filesystem, root = open_filesystem(out)
+    return open_remote(filesystem, f"{root.rstrip('/')}/{name}", name)
+
+
+def open_remote(filesystem: Any, path: str, shown: str) -> pa.NativeFile:
+    """An object as Arrow reads it: by ranges, each tried again when the store fails.
+
+    Args:
+        filesystem: of fsspec.
+        path: in it.
+        shown: what errors call it.
+    """
+    return pa.PythonFile(_RemoteFile(filesystem, path, shown), mode="r")
+
+
+class _RemoteFile(io.RawIOBase):
+    """An object that is read by ranges, each tried again when the store fails for the moment."""
+
+    def __init__(self, filesystem: Any, path: str, shown: str) -> None:
+        self._filesystem = filesystem
+        self._path = path
+        self._shown = shown
+        self._at = 0
+        self._size = retrying(self._ask_size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        data = retrying(lambda: self._fetch(self._at, end))
+        self._at = end
+        return data
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        with storage_errors("cannot read", self._shown):
+            return bytes(self._filesystem.cat_file(self._path, start=start, end=end))
+
+    def _ask_size(self) -> int:
+        with storage_errors("cannot read", self._shown):
+            return int(self._filesystem.size(self._path))

@@ -1,0 +1,232 @@
+"""What is known of the inputs that are planned already: enough to tell new and changed ones."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restyle.pipeline.ledger.manifest import Origin, PlanFile, UnitRef, damaged, read_plans
+from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.filesystem import Storage
+
+_NO_CONTAINER = -1
+_UNKNOWN = 0
+
+
+class Known:
+    """The newest revision of every planned input, in about 150 bytes each.
+
+    Attributes:
+        units: all units of the manifest.
+        origins: of its files, each once.
+    """
+
+    def __init__(self) -> None:
+        self.units: list[UnitRef] = []
+        self.origins: list[Origin] = []
+        self._rows: dict[bytes, int] = {}
+        # One value per row of the manifest, where the dictionary holds the newest row of an input.
+        self._size = array("q")
+        self._version = array("q")
+        self._revision = array("h")
+        self._origin = array("i")
+        self._container = array("i")
+        self._seen = bytearray()
+        self._containers: dict[tuple[bytes, int], int] = {}
+        self._whole: set[int] = set()
+        self._met: set[int] = set()
+
+    @classmethod
+    def read(cls, storage: Storage) -> Known:
+        """Everything that the manifest of an output holds.
+
+        Raises:
+            FatalError: the manifest is damaged.
+        """
+        known = cls()
+        for file in read_plans(storage):
+            try:
+                known._take(file)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise damaged(storage, file.name, error) from error
+        return known
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def revision(self, image_id: str) -> int:
+        """The newest revision of an input; 0 when it was never planned."""
+        row = self._rows.get(bytes.fromhex(image_id))
+        return 0 if row is None else self._revision[row]
+
+    def holds(self, uri: bytes, version: str) -> bool:
+        """Whether a container was planned in full; if so, all its inputs count as listed.
+
+        Args:
+            uri: of the container.
+            version: of its file now; one of which nothing is known is always read again.
+        """
+        container = self._containers.get((uri, _digest(version)))
+        if not version or container is None or container not in self._whole:
+            return False
+        self._met.add(container)
+        return True
+
+    def met(self) -> int:
+        """Inputs of containers that :meth:`holds` was asked for."""
+        if not self._met:
+            return 0
+        newest, _, _, container = self._columns()
+        return int(np.isin(container[newest], sorted(self._met)).sum())
+
+    def sift(self, images: Sequence[SourceImage]) -> Iterator[SourceImage]:
+        """Those of the listed inputs that are to be planned: new ones, and changed ones as such.
+
+        What is listed twice is passed on once.
+        """
+        for image in images:
+            key = bytes.fromhex(image.image_id)
+            row = self._rows.get(key)
+            if row is None:
+                yield self._add(key, image)
+            elif not self._seen[row]:
+                self._seen[row] = 1
+                if self._differs(row, image):
+                    yield self._add(key, replace(image, revision=self._revision[row] + 1))
+
+    def is_listed(self) -> int:
+        """Inputs that were listed, each once."""
+        newest, _, seen, container = self._columns()
+        met = np.isin(container[newest], sorted(self._met))
+        return int(((seen[newest] != 0) | met).sum())
+
+    def vanished(self, source: str) -> npt.NDArray[np.int64]:
+        """Rows of inputs that were planned from ``source`` before and were not listed now."""
+        newest, origin, seen, container = self._columns()
+        same = [index for index, each in enumerate(self.origins) if each.input == source]
+        lost = np.isin(origin[newest], same) & (seen[newest] == 0)
+        lost &= ~np.isin(container[newest], sorted(self._met))
+        return np.sort(newest[lost])
+
+    def add(self, image: SourceImage) -> None:
+        """Take note of an input that is being planned now."""
+        self._add(bytes.fromhex(image.image_id), image)
+
+    def _take(self, file: PlanFile) -> None:
+        names = ["image_id", "revision", "size", "version"]
+        table = file.parquet.read(columns=names, use_threads=False).combine_chunks()
+        first = len(self._size)
+        ids = _ids(table.column("image_id"))
+        self._size.frombytes(table.column("size").to_numpy().astype(np.int64).tobytes())
+        self._revision.frombytes(table.column("revision").to_numpy().astype(np.int16).tobytes())
+        self._version.frombytes(_digests(table.column("version")).tobytes())
+        self._origin.extend(self._origins_of(file.origin, ids))
+        self._rows.update(zip(ids, range(first, first + len(ids)), strict=True))
+        for unit, (uri, version) in _containers(file):
+            self._container.extend([self._container_of(file.origin, uri, version)] * unit.images)
+        self._seen.extend(bytes(len(ids)))
+        self.units += file.units
+
+    def _origins_of(self, origin: Origin, ids: list[bytes]) -> list[int]:
+        if not origin.input:
+            # Tried again: they still belong to the input that they came from.
+            return [self._origin[self._rows[key]] if key in self._rows else -1 for key in ids]
+        return [self._origin_index(origin)] * len(ids)
+
+    def _origin_index(self, origin: Origin) -> int:
+        if origin not in self.origins:
+            self.origins.append(origin)
+        return self.origins.index(origin)
+
+    def _container_of(self, origin: Origin, uri: bytes, version: str) -> int:
+        if not uri:
+            return _NO_CONTAINER
+        index = self._containers.setdefault((uri, _digest(version)), len(self._containers))
+        if origin.input and origin.cut != uri.hex():
+            self._whole.add(index)
+        return index
+
+    def _add(self, key: bytes, image: SourceImage) -> SourceImage:
+        self._rows[key] = len(self._size)
+        self._size.append(image.size)
+        self._version.append(_digest(image.version))
+        self._revision.append(image.revision)
+        self._origin.append(-1)
+        self._container.append(_NO_CONTAINER)
+        self._seen.append(1)
+        return image
+
+    def _differs(self, row: int, image: SourceImage) -> bool:
+        sizes, versions = (
+            (self._size[row], image.size),
+            (self._version[row], _digest(image.version)),
+        )
+        return (min(sizes) >= 0 and sizes[0] != sizes[1]) or (
+            _UNKNOWN not in versions and versions[0] != versions[1]
+        )
+
+    def _columns(self) -> tuple[npt.NDArray[np.int64], ...]:
+        newest = np.fromiter(self._rows.values(), np.int64, len(self._rows))
+        return (
+            newest,
+            np.array(self._origin, np.int64),
+            np.frombuffer(bytes(self._seen), np.uint8).astype(np.int64),
+            np.array(self._container, np.int64),
+        )
+
+
+def read_revisions(storage: Storage) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+    """Ids, 16 bytes each, and revisions of all rows of the manifest, in order.
+
+    Raises:
+        FatalError: the manifest is damaged.
+    """
+    ids, revisions = bytearray(), array("h")
+    for file in read_plans(storage):
+        try:
+            table = file.parquet.read(columns=["image_id", "revision"], use_threads=False)
+            ids += b"".join(_ids(table.column("image_id")))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise damaged(storage, file.name, error) from error
+        revisions.extend(table.column("revision").to_pylist())
+    return np.frombuffer(bytes(ids), "S16"), np.array(revisions, np.int64)
+
+
+def _containers(file: PlanFile) -> Iterator[tuple[UnitRef, tuple[bytes, str]]]:
+    """Each unit with URI and version of its container; both empty when it has none."""
+    places = file.parquet.read(columns=["place"], use_threads=False).column("place")
+    if not pc.any(pc.not_equal(places, "")).as_py():
+        yield from ((unit, (b"", "")) for unit in file.units)
+        return
+    for unit in file.units:
+        table = file.parquet.read_row_group(
+            unit.group, columns=["uri", "version", "place"], use_threads=False
+        )
+        within = table.filter(pc.not_equal(table.column("place"), "")).slice(0, 1).to_pylist()
+        yield unit, (within[0]["uri"], within[0]["version"]) if within else (b"", "")
+
+
+def _ids(column: pa.ChunkedArray) -> list[bytes]:
+    """Hexadecimal ids as bytes: 16 instead of 32, without a string of each in between."""
+    joined = bytes.fromhex("".join(column.to_pylist()))
+    if len(joined) != 16 * len(column):
+        raise ValueError("it holds ids that are none")
+    return [joined[start : start + 16] for start in range(0, len(joined), 16)]
+
+
+def _digests(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    encoded = pc.dictionary_encode(column).combine_chunks()
+    of_each = np.array([_digest(value) for value in encoded.dictionary.to_pylist()], np.int64)
+    digests: npt.NDArray[np.int64] = of_each[encoded.indices.to_numpy()]
+    return digests
+
+
+def _digest(version: str) -> int:
+    """64 bits that tell versions apart, in this process; 0 for one that is not known."""
+    return (hash(version) or 1) if version else _UNKNOWN

@@ -1,0 +1,219 @@
+"""Inputs of which a later revision was done: what they are, and how their rejects are dropped.
+
+``rejects/`` is to show what stands now. So once an input that was rejected has been done again, the
+older row is taken out of its unit's file: the rest is written under a new name, the unit's entry is
+replaced by one that names it, and the old file is removed. Between any two of these steps a killed
+run leaves files that no entry names, which the next run removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restyle.core.errors import FatalError
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.commit import file_name
+from restyle.pipeline.ledger.datasets import REJECTS, encode
+from restyle.pipeline.ledger.entries import FileSet, WrittenFile
+from restyle.pipeline.ledger.manifest import (
+    PlanFile,
+    PlanReader,
+    UnitRef,
+    damaged,
+    read_plans,
+    read_units,
+)
+from restyle.pipeline.ledger.parquet_files import parquet_of
+from restyle.pipeline.storage.filesystem import Storage
+
+Superseded = dict[str, set[str]]
+"""By unit: ids of those of its inputs of which a later revision is done."""
+
+
+def superseded_by(storage: Storage, done: set[str]) -> Superseded:
+    """Which inputs were done again, or changed and were done again.
+
+    Args:
+        storage: the output.
+        done: names of the committed units.
+
+    Raises:
+        FatalError: the manifest is damaged.
+    """
+    newest = newest_revisions(storage, done)
+    found: Superseded = {}
+    if not newest:
+        return found
+    ids = pa.array(newest, pa.string())
+    for unit, rows in _rows(storage, lambda table: pc.is_in(table["image_id"], ids), done):
+        older = {image_id for image_id, revision in _pairs(rows) if revision < newest[image_id]}
+        if older:
+            found[unit.name] = older
+    return found
+
+
+def newest_revisions(storage: Storage, done: set[str]) -> dict[str, int]:
+    """The newest revision that is done, of those inputs alone that were done more than once.
+
+    Args:
+        storage: the output.
+        done: names of the committed units.
+
+    Raises:
+        FatalError: the manifest is damaged.
+    """
+    newest: dict[str, int] = {}
+    for _, rows in _rows(storage, _is_later, done):
+        for image_id, revision in _pairs(rows):
+            newest[image_id] = max(newest.get(image_id, 1), revision)
+    return newest
+
+
+def drop_superseded_rejects(storage: Storage) -> bool:
+    """Take the rejects of older revisions out of ``rejects/``. The driver's lock must be held.
+
+    May be killed at any moment and called again; costs one look at the manifest when there is
+    nothing to drop.
+
+    Returns:
+        Whether anything was done.
+
+    Raises:
+        FatalError: manifest, ledger or a file of rejects is damaged.
+    """
+    entries = ledger.read_entries(storage)
+    found = superseded_by(storage, entries.units)
+    if not found:
+        return False
+    refs, plans = {unit.name: unit for unit in read_units(storage)}, PlanReader(storage)
+    packs = [FileSet.of_pack(pack) for pack in entries.packs]
+    single = ledger.read_single(storage, sorted(found.keys() & entries.single))
+    looked_at: list[FileSet] = []
+    changed = False
+    for files in [*packs, *single]:
+        if any(unit.superseded != len(found.get(unit.unit, ())) for unit in files.units):
+            older = {
+                (image.image_id, image.revision): unit.unit
+                for unit in files.units
+                if unit.unit in found
+                for image in plans.read(refs[unit.unit]).images
+                if image.image_id in found[unit.unit]
+            }
+            files = _without(storage, files, older, found)
+            ledger.replace(storage, files)
+            changed = True
+        looked_at.append(files)
+    return _remove_unnamed(storage, looked_at) or changed
+
+
+def _without(
+    storage: Storage, files: FileSet, older: dict[tuple[str, int], str], found: Superseded
+) -> FileSet:
+    """Units without the rejects of older revisions, the file of the others being written."""
+    removed: Counter[tuple[str, str]] = Counter()
+    left = list(files.files)
+    old = next((file for file in left if file.name.startswith(f"{REJECTS}/")), None)
+    if old is not None:
+        table = _rejects(storage, old)
+        rows = table.select(["image_id", "revision", "reason"]).to_pylist()
+        units = [older.get((row["image_id"], row["revision"])) for row in rows]
+        removed.update((unit, row["reason"]) for unit, row in zip(units, rows, strict=True) if unit)
+        kept = table.filter(pa.array([unit is None for unit in units]))
+        if kept.num_rows < table.num_rows:
+            left.remove(old)
+        if 0 < kept.num_rows < table.num_rows:
+            name = _next_name(files, old.name)
+            data = encode(kept)
+            storage.write(name, data)
+            digest = hashlib.sha256(data).hexdigest()
+            left.append(WrittenFile(name=name, rows=kept.num_rows, size=len(data), sha256=digest))
+    records = []
+    for unit in files.units:
+        fewer = {reason: n - removed[unit.unit, reason] for reason, n in unit.rejects.items()}
+        update = {
+            "rejects": {reason: n for reason, n in fewer.items() if n},
+            "superseded": len(found.get(unit.unit, ())),
+            "dropped": unit.dropped + sum(unit.rejects.values()) - sum(fewer.values()),
+        }
+        records.append(unit.model_copy(update=update))
+    return FileSet(tuple(records), tuple(left), files.pack, files.generation)
+
+
+def _rejects(storage: Storage, file: WrittenFile) -> pa.Table:
+    try:
+        return parquet_of(storage.read(file.name)).read(use_threads=False)
+    except (FileNotFoundError, KeyError, pa.ArrowException, OSError) as error:
+        raise FatalError(
+            f"{storage.shown(file.name)} is damaged or missing; `restyle verify` tells what else is"
+        ) from error
+
+
+def _next_name(files: FileSet, old: str) -> str:
+    generation = 0
+    while old != _rejects_name(files, generation):
+        generation += 1
+    return _rejects_name(files, generation + 1)
+
+
+def _rejects_name(files: FileSet, generation: int = 0) -> str:
+    return file_name(REJECTS, files.name, files.units[0].fingerprint, generation)
+
+
+def _remove_unnamed(storage: Storage, looked_at: Sequence[FileSet]) -> bool:
+    """Remove files of rejects of these units and packs that their entries do not name."""
+    named = {file.name for files in looked_at for file in files.files}
+    prefixes = {_rejects_name(files).removesuffix(".parquet") for files in looked_at}
+    unnamed = [
+        name
+        for name in storage.sizes(REJECTS)
+        if name not in named and _stem(name, prefixes) in prefixes
+    ]
+    for name in unnamed:
+        storage.delete(name)
+    return bool(unnamed)
+
+
+def _stem(name: str, prefixes: set[str]) -> str:
+    """A file's name without ending and generation."""
+    stem = name.removesuffix(".parquet")
+    return stem if stem in prefixes else stem.rpartition("-")[0]
+
+
+def _is_later(rows: pa.Table) -> pa.Array:
+    return pc.greater(rows["revision"], 1)
+
+
+def _rows(
+    storage: Storage, wanted: Callable[[pa.Table], pa.Array], done: set[str]
+) -> Iterator[tuple[UnitRef, pa.Table]]:
+    """The rows of the manifest that a condition picks, unit by unit, of committed units alone."""
+    for file in read_plans(storage):
+        table = _read(storage, file)
+        # By a mask: Arrow hands conditions to threads, which outlive the interpreter.
+        table = table.filter(wanted(table))
+        if not table.num_rows:
+            continue
+        of_unit = table.column("unit")
+        for unit in file.units:
+            if unit.name in done:
+                rows = table.filter(pc.equal(of_unit, unit.name))
+                if rows.num_rows:
+                    yield unit, rows
+
+
+def _read(storage: Storage, file: PlanFile) -> pa.Table:
+    try:
+        return file.parquet.read(columns=["unit", "image_id", "revision"], use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(storage, file.name, error) from error
+
+
+def _pairs(rows: pa.Table) -> Iterable[tuple[str, int]]:
+    return zip(
+        rows.column("image_id").to_pylist(), rows.column("revision").to_pylist(), strict=True
+    )

@@ -1,0 +1,1 @@
+"""Pictures from latents and reconstructions: strips, grids, moving pictures, plots."""

@@ -1,0 +1,93 @@
+"""Whether refinement goes from coarse to fine: each step's change by spatial frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from restyle.core.errors import SpecError
+from restyle.core.inference.model import Model
+from restyle.core.inference.refinement import refine
+from restyle.core.metrics.frequency_bands import band_edges, band_energies
+from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.results.aligned_inputs import read_inputs
+from restyle.pipeline.results.face_rows import Selection, select_keys
+from restyle.pipeline.results.render_model import load_renderer
+from restyle.pipeline.storage.filesystem import open_storage
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseToFine:
+    """Energy of the change of each step.
+
+    Attributes:
+        faces: that it is the mean over.
+        bands: names of the bands, coarse to fine, in cycles per image.
+        energies: [steps, bands] mean square of the change that is in each band.
+    """
+
+    faces: int
+    bands: list[str]
+    energies: npt.NDArray[np.float64]
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """[steps, bands], the part of each step's change that is in each band."""
+        shares: npt.NDArray[np.float64] = self.energies / self.energies.sum(axis=1, keepdims=True)
+        return shares
+
+
+def coarse_to_fine(out: str, limit: int, model: str | None, device: str) -> CoarseToFine:
+    """Refine faces of an output once more, and look at what each step changes.
+
+    The first step's change is against the average image, which is not kept with an output; that is
+    why the steps are computed again, from the aligned inputs.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        limit: at most so many faces.
+        model: as for :class:`restyle.pipeline.pictures.latent_pictures.LatentPictures`.
+        device: the same.
+
+    Raises:
+        SpecError: there is no output, or one that this cannot be done with.
+        FatalError: a file is damaged.
+    """
+    storage = open_storage(out)
+    settings = settings_of(storage)
+    keys = select_keys(out, Selection(limit=limit))
+    inputs = (picture for _, picture in read_inputs(out, settings, set(keys)))
+    loaded = load_renderer(storage, settings, model, device)
+    faces, total = 0, np.zeros(0)
+    while pictures := list(islice(inputs, _BATCH)):
+        energies = np.stack(list(_steps(loaded, pictures, settings.steps)))
+        total = energies if not faces else total + energies
+        faces += len(pictures)
+    if not faces:
+        raise SpecError(f"{out} holds no face")
+    return CoarseToFine(faces, _names(loaded), total / faces)
+
+
+@torch.inference_mode()
+def _steps(
+    model: Model, pictures: list[Image.Image], steps: int
+) -> Iterator[npt.NDArray[np.float64]]:
+    """For each step the energies of its change, summed over the faces."""
+    for step in refine(model, model.preprocess(pictures), steps):
+        # As pictures are seen: what lies beyond white is white.
+        change = step.pooled.clamp(-1, 1) - step.previous.clamp(-1, 1)
+        yield band_energies(change).sum(dim=0).double().cpu().numpy()
+
+
+def _names(model: Model) -> list[str]:
+    edges = band_edges(model.config.image_size)
+    middle = [f"{low:g}-{high:g}" for low, high in pairwise(edges[:-1])]
+    return [f"below {edges[0]:g}", *middle, f"{edges[-2]:g} and up"]

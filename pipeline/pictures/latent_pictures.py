@@ -1,0 +1,102 @@
+"""Pictures made from the latents of an output: lines between two, mixtures, moving ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from restyle.core.editing import strengths as editing
+from restyle.core.editing.directions import Direction, Layers, find_direction
+from restyle.core.imaging.preprocessing import to_pictures
+from restyle.core.inference.refinement import refine
+from restyle.pipeline.accounting.run_record import spec_of
+from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.results.aligned_inputs import read_inputs
+from restyle.pipeline.results.found_face import find_face
+from restyle.pipeline.results.render_model import load_renderer
+from restyle.pipeline.storage.filesystem import open_storage
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Latents and what they look like.
+
+    Attributes:
+        latents: [N, n_styles, style_dim] float32.
+        images: N pictures.
+    """
+
+    latents: Tensor
+    images: Sequence[Image.Image]
+
+    def there_and_back(self) -> Pictures:
+        """To the end and back again, so that repeating it shows no jump."""
+        order = [*range(len(self.images)), *range(len(self.images) - 2, 0, -1)]
+        return Pictures(self.latents[order], [self.images[index] for index in order])
+
+
+class LatentPictures:
+    """Renders latents of one output.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        model: to render with; the one that inverted when None.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        SpecError: there is no output, or its model is not what it was.
+    """
+
+    def __init__(self, out: str, model: str | None = None, device: str = "auto") -> None:
+        storage = open_storage(out)
+        self._out = out
+        self._settings = settings_of(storage)
+        self._spec = model or spec_of(storage, self._settings)
+        self.model = load_renderer(storage, self._settings, model, device)
+
+    def interpolated(self, first: str, last: str, frames: int) -> Pictures:
+        """The straight line between two faces, both ends included."""
+        ends = [self._latent(text) for text in (first, last)]
+        return self._rendered(editing.interpolate(ends[0], ends[1], frames))
+
+    def mixed(
+        self, contents: Sequence[str], styles: Sequence[str], layers: Layers
+    ) -> tuple[Pictures, Pictures, Pictures]:
+        """Some styles of one face with the rest of another, every pair.
+
+        Returns:
+            The contents, the styles, and the mixtures: those of the first content first.
+        """
+        content = torch.stack([self._latent(text) for text in contents])
+        style = torch.stack([self._latent(text) for text in styles])
+        parts = [editing.mix(each[None], style, layers) for each in content]
+        return self._rendered(content), self._rendered(style), self._rendered(torch.cat(parts))
+
+    def edited(self, face: str, direction: str, strengths: Sequence[float]) -> Pictures:
+        """A face with one edit in several strengths."""
+        move: Direction = find_direction(direction, self._spec)
+        latent = self._latent(face).expand(len(strengths), -1, -1)
+        return self._rendered(editing.apply(latent, move, torch.tensor(list(strengths))))
+
+    @torch.inference_mode()
+    def refined(self, face: str) -> Pictures:
+        """The average, and then every step of a face's inversion, computed again."""
+        rows = find_face(self._out, face)
+        ((_, picture),) = read_inputs(self._out, self._settings, set(rows.keys))
+        average = self.model.latent_avg[None]
+        x, tolerance = self.model.preprocess([picture]), self._settings.tolerance or 0.0
+        steps = list(refine(self.model, x, self._settings.steps, tolerance=tolerance))
+        latents = torch.cat([average, *(step.latents for step in steps)])
+        images = [self.model.synthesize(average), *(step.image for step in steps)]
+        return Pictures(latents.cpu(), to_pictures(torch.cat(images)))
+
+    def _latent(self, text: str) -> Tensor:
+        return torch.from_numpy(find_face(self._out, text).latents[0].copy())
+
+    @torch.inference_mode()
+    def _rendered(self, latents: Tensor) -> Pictures:
+        return Pictures(latents, to_pictures(self.model.synthesize(latents)))

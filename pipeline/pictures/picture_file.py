@@ -1,0 +1,106 @@
+"""Pictures as one file: a strip or grid (PNG), a moving picture, or rows of Parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from restyle.core.errors import SpecError
+from restyle.core.imaging.animation import FORMATS, encode_animation, enlarged
+from restyle.core.imaging.video import check_video
+from restyle.pipeline.ledger.datasets import column, encode
+from restyle.pipeline.storage.filesystem import open_storage
+
+if TYPE_CHECKING:
+    # Whoever only draws grids need not wait for torch.
+    from restyle.pipeline.pictures.latent_pictures import Pictures
+
+_GAP = 4
+
+
+def check_kind(to: str, kinds: Sequence[str]) -> str:
+    """The suffix of a file that is to be written, before anything is computed for it.
+
+    Raises:
+        SpecError: it is none of those that can be, or needs a package that is not installed.
+    """
+    suffix = PurePath(to).suffix.lower()
+    if suffix not in kinds:
+        raise SpecError(f"{to}: what can be written ends in {', '.join(kinds)}")
+    if suffix == ".mp4":
+        check_video(to)
+    return suffix
+
+
+def write_file(to: str, data: bytes) -> None:
+    """Put one file in place, whole or not at all.
+
+    Args:
+        to: a path or any fsspec URI.
+        data: what it holds.
+    """
+    folder, slash, name = to.rpartition("/")
+    open_storage(folder + slash if folder or slash else ".").write(name, data)
+
+
+def write_pictures(to: str, pictures: Pictures, seconds: float) -> None:
+    """Write frames in the form that the file's name asks for.
+
+    Args:
+        to: ends in ``.png``, ``.parquet``, ``.webp``, ``.gif`` or ``.mp4``.
+        pictures: the frames.
+        seconds: that each is shown, where they move.
+    """
+    suffix = PurePath(to).suffix.lower()
+    if suffix in FORMATS:
+        durations = [seconds] * len(pictures.images)
+        write_file(to, encode_animation(pictures.images, durations, FORMATS[suffix]))
+    elif suffix == ".parquet":
+        write_file(to, frame_rows(pictures))
+    else:
+        write_file(to, as_png(grid([pictures.images])))
+
+
+def frame_rows(pictures: Pictures) -> bytes:
+    """A Parquet file with a row for each: ``frame``, ``latent``, ``format``, ``image``."""
+    count, *shape = pictures.latents.shape
+    latents = column(np.ascontiguousarray(pictures.latents.numpy()), (shape[0], shape[1]))
+    field = pa.field("latent", latents.type, nullable=False, metadata={"shape": json.dumps(shape)})
+    schema = pa.schema(
+        [
+            pa.field("frame", pa.int32(), nullable=False),
+            field,
+            pa.field("format", pa.string(), nullable=False),
+            pa.field("image", pa.binary(), nullable=False),
+        ]
+    )
+    images = [as_png(image) for image in pictures.images]
+    return encode(pa.table([list(range(count)), latents, ["png"] * count, images], schema=schema))
+
+
+def grid(rows: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
+    """Pictures of one size in rows, small ones enlarged; None leaves a place empty."""
+    drawn = [[None if image is None else enlarged(image, 128) for image in row] for row in rows]
+    width, height = next(image.size for row in drawn for image in row if image is not None)
+    columns = max(map(len, drawn))
+    size = (columns * (width + _GAP) - _GAP, len(drawn) * (height + _GAP) - _GAP)
+    sheet = Image.new("RGB", size, "white")
+    for y, row in enumerate(drawn):
+        for x, image in enumerate(row):
+            if image is not None:
+                sheet.paste(image, (x * (width + _GAP), y * (height + _GAP)))
+    return sheet
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    target = io.BytesIO()
+    image.save(target, "PNG")
+    return target.getvalue()

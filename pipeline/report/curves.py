@@ -1,0 +1,255 @@
+"""How each metric moves over the refinement steps, and where its line lies in a drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from restyle.core.metrics.names import LOWER_IS_BETTER, METRICS
+from restyle.pipeline.ledger.entries import UnitRecord
+from restyle.pipeline.ledger.parquet_files import (
+    HasFiles,
+    columns_of,
+    file_of,
+    open_parquet,
+    spread,
+)
+
+MAX_UNITS = 64
+"""Units whose ``steps`` rows are read; beyond that the curves are drawn from a sample."""
+
+WIDTH, HEIGHT = 320, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 30
+
+_TITLES = {
+    "l2": ("L2", "mean squared error"),
+    "psnr": ("PSNR", "decibels"),
+    "ms_ssim": ("MS-SSIM", "similarity, 1 is equal"),
+    "lpips": ("LPIPS", "perceptual distance"),
+    "id_similarity": ("Identity", "cosine of face embeddings"),
+    "delta": ("Change", "mean change against the step before"),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity over the steps.
+
+    Attributes:
+        name: of the column.
+        steps: 1..N.
+        middle: the median at each step, or the mean where no quartiles are known.
+        quartiles: first and third quartile at each step; None where only sums were kept.
+        faces: how many faces the values come from.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    middle: tuple[float, ...]
+    quartiles: tuple[tuple[float, float], ...] | None
+    faces: int
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return _TITLES.get(self.name, (self.name, ""))[0]
+
+    @property
+    def unit(self) -> str:
+        """What is measured."""
+        return _TITLES.get(self.name, ("", self.name))[1]
+
+    @property
+    def direction(self) -> str:
+        """Which way is better, in words; empty for the change, which is neither."""
+        if self.name not in METRICS:
+            return ""
+        return "lower is better" if self.name in LOWER_IS_BETTER else "higher is better"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Positions of a curve in a picture of ``WIDTH`` x ``HEIGHT`` units.
+
+    Attributes:
+        line: SVG points of the middle.
+        band: SVG points around the quartiles; empty without them.
+        dots: x, y of each step, with its number and its value as text.
+        y_ticks: y and text of each horizontal rule.
+        x_ticks: x and number of the steps that are labelled.
+    """
+
+    line: str
+    band: str
+    dots: tuple[tuple[float, float, int, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    x_ticks: tuple[tuple[float, int], ...]
+
+
+def read_curves(
+    out: str,
+    records: Sequence[UnitRecord],
+    steps: int,
+    files: Sequence[HasFiles] | None = None,
+) -> list[Curve]:
+    """Curves of every metric that was computed, and of the change.
+
+    Reads ``steps/`` of at most :data:`MAX_UNITS` units. Where steps were not saved, the means
+    come from the ledger.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        records: of the committed units.
+        steps: how many steps each face was refined for.
+        files: where the rows of these units stand; in files of their own when None.
+
+    Raises:
+        FatalError: a file is damaged or missing.
+    """
+    owners = records if files is None else files
+    names = [file[0] for owner in owners if (file := file_of(owner, "steps"))]
+    if not names:
+        return _mean_curves(records)
+    columns = ("step", *METRICS, "delta")
+    parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in columns}
+    for name in spread(names, MAX_UNITS):
+        with open_parquet(out, name) as parquet:
+            table = parquet.read(columns_of(parquet, columns), use_threads=False)
+        for column in columns:
+            if column in table.column_names:
+                values = table[column].to_numpy(zero_copy_only=False)
+                parts[column].append(np.asarray(values, dtype=np.float64))
+    joined = {name: np.concatenate(part) for name, part in parts.items() if part}
+    taken = joined["step"]
+    rows, later = _with_last_values(taken, steps)
+    curves = [
+        _quartile_curve(name, later, joined[name][rows], steps)
+        for name in METRICS
+        if name in joined
+    ]
+    curves.append(_quartile_curve("delta", taken, joined["delta"], steps))
+    return [curve for curve in curves if curve is not None]
+
+
+def _with_last_values(
+    step: npt.NDArray[np.float64], steps: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Rows of all steps of all faces, with their steps; for those not taken, the last one's.
+
+    A face that stopped early is as good in later steps; without it, the curves would turn towards
+    those that are hard to invert.
+    """
+    ends = np.flatnonzero(np.append(step[1:] <= step[:-1], True)) if step.size else step[:0]
+    ends = ends.astype(np.intp)
+    missing = (steps - step[ends]).astype(np.intp)
+    extra = [np.arange(steps - count + 1, steps + 1) for count in missing if count > 0]
+    rows = np.concatenate([np.arange(step.size), np.repeat(ends, missing.clip(0))])
+    return rows.astype(np.intp), np.concatenate([step, *extra])
+
+
+def draw(curve: Curve) -> Drawing:
+    """Lay a curve out between rules at round values."""
+    low = min(curve.middle if curve.quartiles is None else (q[0] for q in curve.quartiles))
+    high = max(curve.middle if curve.quartiles is None else (q[1] for q in curve.quartiles))
+    ticks = _round_values(low, high)
+    bottom, top = min(low, ticks[0]), max(high, ticks[-1])
+
+    def x(index: int) -> float:
+        share = index / (len(curve.steps) - 1) if len(curve.steps) > 1 else 0.5
+        return round(_LEFT + 8 + share * (WIDTH - _LEFT - _RIGHT - 16), 1)
+
+    def y(value: float) -> float:
+        share = (value - bottom) / (top - bottom)
+        return round(HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM), 1)
+
+    band = ""
+    if curve.quartiles is not None:
+        edge = [(x(i), y(q[1])) for i, q in enumerate(curve.quartiles)]
+        edge += [(x(i), y(q[0])) for i, q in reversed(list(enumerate(curve.quartiles)))]
+        band = " ".join(f"{px},{py}" for px, py in edge)
+    dots = tuple(
+        (x(index), y(value), step, text(value))
+        for index, (step, value) in enumerate(zip(curve.steps, curve.middle, strict=True))
+    )
+    every = math.ceil(len(curve.steps) / 10)
+    return Drawing(
+        line=" ".join(f"{px},{py}" for px, py, _, _ in dots),
+        band=band,
+        dots=dots,
+        y_ticks=tuple((y(value), _tick_text(value, ticks)) for value in ticks),
+        x_ticks=tuple((px, step) for px, _, step, _ in dots[::every]),
+    )
+
+
+def text(value: float) -> str:
+    """A number with three significant digits, without an exponent where it can be helped."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "n/a"
+    if abs(value) < 1e-5 or abs(value) >= 1e7:
+        return f"{value:.2e}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}"
+
+
+def _quartile_curve(
+    name: str,
+    step: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    steps: int,
+) -> Curve | None:
+    """Median and quartiles over the faces that have a number; None when none has."""
+    known = np.isfinite(values)
+    numbers, middle, quartiles = [], [], []
+    for number in range(1, steps + 1):
+        chosen = values[known & (step == number)]
+        if chosen.size:
+            first, half, third = (float(q) for q in np.quantile(chosen, (0.25, 0.5, 0.75)))
+            numbers.append(number)
+            middle.append(half)
+            quartiles.append((first, third))
+    if not numbers:
+        return None
+    faces = int(np.count_nonzero(known & (step == numbers[-1])))
+    return Curve(name, tuple(numbers), tuple(middle), tuple(quartiles), faces)
+
+
+def _mean_curves(records: Sequence[UnitRecord]) -> list[Curve]:
+    curves = []
+    for name in (*METRICS, "delta"):
+        sums = [record.metrics[name] for record in records if name in record.metrics]
+        length = max((len(part.total) for part in sums), default=0)
+        total, count = np.zeros(length), np.zeros(length)
+        for part in sums:
+            total[: len(part.total)] += part.total
+            count[: len(part.count)] += part.count
+        numbers = [int(index) + 1 for index in np.flatnonzero(count)]
+        if numbers:
+            means = tuple(float(total[number - 1] / count[number - 1]) for number in numbers)
+            faces = int(count[numbers[-1] - 1])
+            curves.append(Curve(name, tuple(numbers), means, None, faces))
+    return curves
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Three to six round values that enclose a range."""
+    span = high - low
+    if span <= 1e-12 * max(abs(low), abs(high), 1e-6):
+        span = max(abs(high) * 0.1, 1e-6)
+        low, high = low - span / 2, high + span / 2
+    rough = span / 3
+    unit = 10.0 ** math.floor(math.log10(rough))
+    width = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough)
+    first, last = math.floor(low / width + 1e-9), math.ceil(high / width - 1e-9)
+    return [index * width for index in range(first, last + 1)]
+
+
+def _tick_text(value: float, ticks: Sequence[float]) -> str:
+    width = ticks[1] - ticks[0]
+    digits = 0
+    while digits < 12 and abs(round(width, digits) - width) > width * 1e-6:
+        digits += 1
+    return f"{value:.{digits}f}" if width >= 1e-5 else f"{value:.1e}"

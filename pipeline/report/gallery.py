@@ -1,0 +1,240 @@
+"""Faces to look at: chosen evenly over a run, with their steps and maps of what changed.
+
+Only the row groups that hold the chosen faces are read, a few rows at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from restyle.core.metrics.names import METRICS
+from restyle.pipeline.ledger.parquet_files import (
+    BATCH_ROWS,
+    HasFiles,
+    columns_of,
+    file_of,
+    open_parquet,
+    spread,
+)
+from restyle.pipeline.report.change_maps import TOTAL, Change, changes, heatmap, pixels, scale_of
+
+MAX_FACES = 60
+MAX_UNITS = 32
+READ_BUDGET = 256 * 2**20
+"""Bytes of images that are read at most, shared by the units that are looked at."""
+
+THUMBNAIL_SIDE = 256
+
+Key = tuple[str, int, int]
+"""Image, revision and number of the face."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a face's refinement.
+
+    Attributes:
+        step: 0 is the aligned input, 1..N the reconstructions.
+        image: data URI.
+        change: data URI of the map against the step before; empty where there is none.
+    """
+
+    step: int
+    image: str
+    change: str = ""
+
+
+@dataclass(frozen=True)
+class FaceStrip:
+    """One face: where it comes from, how well it went, and its pictures in order.
+
+    Attributes:
+        source: the URI or shard member as the user knows it.
+        face: number of the face in its photo.
+        metrics: of the last step, those that are numbers.
+        frames: input first.
+        total: data URI of the map between the first and the last step; empty with fewer than two.
+    """
+
+    source: str
+    face: int
+    metrics: dict[str, float]
+    frames: tuple[Frame, ...]
+    total: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is shown, of how many, and the value at the upper end of the colour scale.
+
+    Attributes:
+        strips: the chosen faces.
+        faces: all faces of the run.
+        scale: mean absolute change, images in [-1, 1], that has the brightest colour.
+    """
+
+    strips: tuple[FaceStrip, ...]
+    faces: int
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A thumbnail as data URI, and pixels [h, w, 3] on a scale whose length is that of [-1, 1]."""
+
+    thumbnail: str
+    pixels: Change
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    key: Key
+    source: str
+    metrics: dict[str, float]
+    pictures: dict[int, _Picture]
+
+
+def read_gallery(out: str, records: Sequence[HasFiles], most: int = MAX_FACES) -> Gallery:
+    """Choose faces evenly over a run and make what is shown of them.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        records: committed units, or packs of them.
+        most: faces to show at most.
+
+    Raises:
+        FatalError: a file is damaged or missing.
+    """
+    total = sum(record.faces for record in records)
+    units = [record for record in records if file_of(record, "reconstructions")]
+    shown = _positions(units, most)
+    budget = READ_BUDGET // max(len(shown), 1)
+    chosen: list[_Chosen] = []
+    for index, positions in shown.items():
+        chosen += _read_unit(out, units[index], positions, budget)
+    maps = [
+        changes({step: picture.pixels for step, picture in face.pictures.items()})
+        for face in chosen
+    ]
+    scale = scale_of(change for per_face in maps for change in per_face.values())
+    strips = tuple(
+        _strip(face, per_face, scale) for face, per_face in zip(chosen, maps, strict=True)
+    )
+    return Gallery(strips, total, scale)
+
+
+def _positions(units: Sequence[HasFiles], most: int) -> dict[int, list[int]]:
+    """Which faces of which units, by position; few units, so that few files are opened."""
+    faces = [(index, place) for index, unit in enumerate(units) for place in range(unit.faces)]
+    kept = set(spread(sorted({index for index, _ in spread(faces, most)}), MAX_UNITS))
+    shown: dict[int, list[int]] = {}
+    for index, place in spread([face for face in faces if face[0] in kept], most):
+        shown.setdefault(index, []).append(place)
+    return shown
+
+
+def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> list[_Chosen]:
+    latents, images = file_of(unit, "latents"), file_of(unit, "reconstructions")
+    if latents is None or images is None:
+        return []
+    with open_parquet(out, latents[0]) as parquet:
+        names = ("image_id", "revision", "face", "source", *METRICS)
+        rows = parquet.read(columns_of(parquet, names), use_threads=False)
+    faces = rows.to_pylist()
+    with open_parquet(out, images[0]) as parquet:
+        keys = _keys(parquet)
+        # A prefix of a file that is too large to be read whole still holds whole faces.
+        affordable = set(keys[: max(_affordable(parquet, budget), max(Counter(keys).values()))])
+        within = [row for row in faces if _key(row) in affordable]
+        if len(within) == len(faces):
+            wanted = [faces[position] for position in positions if position < len(faces)]
+        else:
+            wanted = spread(within, len(positions))
+        pictures = _read_pictures(parquet, keys, {_key(row) for row in wanted})
+    return [
+        _Chosen(key, row["source"], _numbers(row), pictures[key])
+        for row in wanted
+        if (key := _key(row)) in pictures
+    ]
+
+
+def _keys(parquet: pq.ParquetFile) -> list[Key]:
+    rows = parquet.read(["image_id", "revision", "face"], use_threads=False)
+    return [_key(row) for row in rows.to_pylist()]
+
+
+def _key(row: dict[str, Any]) -> Key:
+    return row["image_id"], row["revision"], row["face"]
+
+
+def _affordable(parquet: pq.ParquetFile, budget: int) -> int:
+    """Rows from the beginning of a file that fit the budget."""
+    metadata = parquet.metadata
+    rows: int = metadata.num_rows
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return rows if size <= budget else rows * budget // size
+
+
+def _read_pictures(
+    parquet: pq.ParquetFile, keys: list[Key], wanted: set[Key]
+) -> dict[Key, dict[int, _Picture]]:
+    pictures: dict[Key, dict[int, _Picture]] = {}
+    end = 0
+    for group in range(parquet.metadata.num_row_groups):
+        at, end = end, end + parquet.metadata.row_group(group).num_rows
+        missing = sum(key in wanted for key in keys[at:end])
+        if not missing:
+            continue
+        for batch in parquet.iter_batches(
+            BATCH_ROWS, [group], ["step", "image"], use_threads=False
+        ):
+            for row, key in enumerate(keys[at : at + batch.num_rows]):
+                if key in wanted:
+                    step = batch["step"][row].as_py()
+                    pictures.setdefault(key, {})[step] = _picture(batch["image"][row].as_py())
+                    missing -= 1
+            at += batch.num_rows
+            if not missing:
+                break
+    return pictures
+
+
+def _numbers(row: dict[str, object]) -> dict[str, float]:
+    return {
+        name: value
+        for name in METRICS
+        if isinstance(value := row.get(name), float) and math.isfinite(value)
+    }
+
+
+def _picture(data: bytes) -> _Picture:
+    """Shrink at once what will not be shown larger, so that few full-size images are held."""
+    with Image.open(io.BytesIO(data)) as encoded:
+        image = encoded.convert("RGB")
+    small = pixels(image)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=90, method=4)
+    return _Picture(_data_uri("webp", buffer.getvalue()), small)
+
+
+def _strip(face: _Chosen, found: dict[int, Change], scale: float) -> FaceStrip:
+    maps = {name: _data_uri("png", heatmap(change, scale)) for name, change in found.items()}
+    frames = tuple(
+        Frame(step, picture.thumbnail, maps.get(step, ""))
+        for step, picture in sorted(face.pictures.items())
+    )
+    return FaceStrip(face.source, face.key[2], face.metrics, frames, maps.get(TOTAL, ""))
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,260 @@
+"""``report.html``: what a person looks at first, made from the files of an output alone."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from restyle.core.errors import FatalError
+from restyle.core.metrics.names import METRICS
+from restyle.pipeline.accounting.run_record import RunRecord, read_run
+from restyle.pipeline.ledger.datasets import REJECTS
+from restyle.pipeline.ledger.entries import UnitRecord, read_file_sets, read_settings
+from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet
+from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.report.change_maps import colour_ramp
+from restyle.pipeline.report.curves import HEIGHT as CURVE_HEIGHT
+from restyle.pipeline.report.curves import WIDTH as CURVE_WIDTH
+from restyle.pipeline.report.curves import Curve, Drawing, draw, read_curves, text
+from restyle.pipeline.report.gallery import Gallery, read_gallery
+from restyle.pipeline.storage.filesystem import open_storage
+
+NAME = "report.html"
+MAX_REJECTS = 200
+
+REASONS = {
+    "empty": "empty file",
+    "not_an_image": "not an image",
+    "truncated": "damaged or cut off",
+    "too_large": "too many pixels",
+    "too_small": "too small",
+    "animated": "several frames",
+    "unsupported_mode": "unsupported kind of pixels",
+    "no_face": "no face found",
+    "unreadable": "cannot be read",
+    "crashed": "crashed the decoder",
+    "timed_out": "took too long",
+    "damaged_archive": "in a damaged archive",
+    "unsupported_archive": "in an unsupported archive",
+    "duplicate_name": "name stands twice",
+    "unsafe_name": "unsafe name",
+}
+"""What a person calls the reasons of rejects."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row of ``rejects/``."""
+
+    source: str
+    stage: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A large number of the summary, with what it counts and a remark."""
+
+    value: str
+    label: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A curve and its drawing."""
+
+    curve: Curve
+    drawing: Drawing
+
+
+def write_report(out: str) -> str:
+    """Write ``report.html`` into an output, from what is committed there so far.
+
+    At most :data:`~restyle.pipeline.report.gallery.MAX_FACES` faces and :data:`MAX_REJECTS`
+    rejects are read and
+    shown, whatever the size of the output.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        FatalError: there is no run in the output, or one of its files is damaged.
+        TransientError: the storage failed in a way that may pass.
+    """
+    storage = open_storage(out)
+    settings = read_settings(storage)
+    if settings is None:
+        raise FatalError(f"{storage.uri} holds no run: there is no _ledger/settings.json")
+    files = list(read_file_sets(storage))
+    records = [record for each in files for record in each.units]
+    page = render(
+        uri=storage.uri,
+        settings=settings,
+        records=records,
+        run=read_run(storage),
+        curves=read_curves(out, records, settings.steps, files),
+        gallery=read_gallery(out, files),
+        rejects=read_rejects(out, files),
+    )
+    # Parquet's text is UTF-8, a path on the command line need not be.
+    storage.write(NAME, page.encode("utf-8", "backslashreplace"))
+    return storage.shown(NAME)
+
+
+def render(
+    *,
+    uri: str,
+    settings: ResolvedSettings,
+    records: Sequence[UnitRecord],
+    run: RunRecord | None,
+    curves: Sequence[Curve],
+    gallery: Gallery,
+    rejects: Sequence[Reject],
+) -> str:
+    """The page as HTML; everything that came from outside is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("restyle.pipeline"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": visible, "number": text}
+    prefix = common_folder(
+        [strip.source for strip in gallery.strips] + [reject.source for reject in rejects]
+    )
+    reasons = Counter[str]()
+    for record in records:
+        reasons.update(record.rejects)
+    return environment.get_template("report.html.j2").render(
+        uri=uri,
+        settings=settings,
+        facts=_facts(settings, run),
+        figures=_figures(records, run),
+        charts=[Chart(curve, draw(curve)) for curve in curves],
+        chart_size=(CURVE_WIDTH, CURVE_HEIGHT),
+        gallery=gallery,
+        ramp=", ".join(colour_ramp()),
+        metric_names=[name for name in METRICS if name in settings.metrics],
+        rejects=rejects,
+        reject_total=sum(reasons.values()),
+        reasons=reasons.most_common(),
+        reason_names=REASONS,
+        prefix=prefix,
+        run=run.model_dump_json(indent=2) if run else "",
+        notice=_notice(run),
+        finished=_moment(run.timings.finished or run.timings.started) if run else "",
+    )
+
+
+def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS) -> list[Reject]:
+    """The first rejects of a run, unit after unit."""
+    rejects: list[Reject] = []
+    for record in records:
+        file = file_of(record, REJECTS)
+        if file is None:
+            continue
+        with open_parquet(out, file[0]) as parquet:
+            columns = ["source", "stage", "reason", "message"]
+            for batch in parquet.iter_batches(most, columns=columns, use_threads=False):
+                rejects += [Reject(**row) for row in batch.to_pylist()]
+                if len(rejects) >= most:
+                    return rejects[:most]
+    return rejects
+
+
+def visible(value: str) -> str:
+    r"""Text with control and direction characters written as escapes, ``\n`` and ``\u202e``."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else character
+        for character in value
+    )
+
+
+def _figures(records: Sequence[UnitRecord], run: RunRecord | None) -> list[Figure]:
+    images = sum(record.images - record.dropped for record in records)
+    faces = sum(record.faces for record in records)
+    rejects = sum(sum(record.rejects.values()) for record in records)
+    figures = [
+        Figure(f"{images:,}", "image" if images == 1 else "images"),
+        Figure(f"{faces:,}", "face" if faces == 1 else "faces"),
+        Figure(f"{rejects:,}", "rejected", f"{rejects / images:.1%}" if rejects else ""),
+    ]
+    if run is not None and run.timings.images_per_second:
+        figures.append(Figure(text(run.timings.images_per_second), "images per second"))
+    if run is not None and run.timings.seconds:
+        figures.append(Figure(_duration(run.timings.seconds), "last run"))
+    return figures
+
+
+def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str, str]]:
+    faces = "every face" if settings.faces == "all" else "the largest face"
+    facts = [
+        ("Model", settings.model),
+        ("Steps", _steps(settings)),
+        ("Precision", run.dtype_reason if run else settings.dtype),
+        ("Alignment", f"on, {faces}" if settings.align else "off, images taken whole"),
+    ]
+    if run is not None:
+        facts.append(("Device", f"{run.device}, {run.machine.get('cores', '?')} cores"))
+        if run.kernels:
+            facts.append(("Operators", run.kernels))
+        facts.append(("Version", run.versions.get("restyle-pipeline", "unknown")))
+    return [*facts, ("Settings", settings.fingerprint[:12])]
+
+
+def _steps(settings: ResolvedSettings) -> str:
+    if settings.tolerance is None:
+        return str(settings.steps)
+    return f"up to {settings.steps}, until a step changes less than {settings.tolerance:g}"
+
+
+def _notice(run: RunRecord | None) -> str:
+    """A sentence about a run that is not complete; empty for one that is."""
+    if run is None or (run.state == "complete" and not run.counts.pending_images):
+        return ""
+    done = run.counts.images - run.counts.pending_images
+    state = {"running": "had not ended", "interrupted": "was interrupted", "failed": "failed"}
+    sentence = (
+        f"The run {state.get(run.state, 'is not finished')}: {done:,} of {run.counts.images:,} "
+        "inputs are done. The same command again continues."
+    )
+    return f"{sentence} {run.error}" if run.error else sentence
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _moment(value: str) -> str:
+    try:
+        return datetime.fromisoformat(value).strftime("%d %B %Y, %H:%M %Z").strip()
+    except ValueError:
+        return ""
+
+
+def common_folder(sources: Sequence[str]) -> str:
+    """What every source begins with, up to a slash; left out of the captions."""
+    if len(sources) < 2:
+        return sources[0].rpartition("/")[0] + "/" if sources and "/" in sources[0] else ""
+    first, last = min(sources), max(sources)
+    same = next(
+        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
+    )
+    return first[:same].rpartition("/")[0] + "/" if "/" in first[:same] else ""

@@ -1,0 +1,1 @@
+"""Reading what was written: latents, SQL, nearest neighbours, single faces."""

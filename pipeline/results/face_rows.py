@@ -1,0 +1,209 @@
+"""The faces of a finished inversion, some at a time: what comes after it starts from them."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from restyle.core.errors import FatalError
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
+from restyle.pipeline.ledger.entries import FileSet
+from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
+from restyle.pipeline.ledger.snapshot import read_current
+from restyle.pipeline.storage.filesystem import open_storage
+
+Key = tuple[str, int, int]
+"""``image_id``, ``revision`` and ``face``: what names a row of ``latents``."""
+
+_COLUMNS = ["image_id", "revision", "face", "source", "latent", "quad"]
+
+
+@dataclass(frozen=True, eq=False)
+class FaceRows:
+    """Rows of ``latents``.
+
+    Attributes:
+        keys: N of them.
+        sources: the photographs as the user knows them.
+        latents: [N, n_styles, style_dim] float32.
+        quads: [N, 4, 2] float64.
+    """
+
+    keys: Sequence[Key]
+    sources: Sequence[str]
+    latents: npt.NDArray[np.float32]
+    quads: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: Sequence[int]) -> FaceRows:
+        """Some of them."""
+        chosen = list(rows)
+        return FaceRows(
+            [self.keys[row] for row in chosen],
+            [self.sources[row] for row in chosen],
+            self.latents[chosen],
+            self.quads[chosen],
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which faces.
+
+    Attributes:
+        pattern: of ``source``, with ``*`` and ``?``; any when None.
+        limit: at most so many; all when None.
+    """
+
+    pattern: str | None = None
+    limit: int | None = None
+
+
+def select_keys(out: str, selection: Selection) -> list[Key]:
+    """Keys of the faces that stand now: of each input those of its newest revision.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        selection: which of them.
+
+    Raises:
+        FatalError: a file is damaged.
+    """
+    current = read_current(out)
+    found: list[Key] = []
+    for file in current.files(LATENTS):
+        with open_parquet(out, file.name) as parquet, _readable(out, file.name):
+            rows = parquet.read(columns=_COLUMNS[:4], use_threads=False)
+        rows = rows.filter(current.stands(rows))
+        found += [
+            key
+            for key, source in zip(_keys(rows), rows.column("source").to_pylist(), strict=True)
+            if selection.pattern is None or fnmatch.fnmatchcase(source, selection.pattern)
+        ]
+        if selection.limit is not None and len(found) >= selection.limit:
+            break
+    return found[: selection.limit]
+
+
+class UnitFaces:
+    """Reads the faces of single units of an output. Several threads may use one.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+    """
+
+    def __init__(self, out: str) -> None:
+        self._out = out
+        self._storage = open_storage(out)
+        self._packed: dict[str, FileSet] = {}
+        self._known: tuple[str, set[Key]] = ("", set())
+
+    def keys(self, unit: str) -> set[Key]:
+        """All faces of a unit, and of those that it was merged with.
+
+        The file that was asked for last is not read again.
+
+        Raises:
+            FatalError: a file is damaged.
+        """
+        name = self._file_of(unit)
+        if name is None:
+            return set()
+        if self._known[0] != name:
+            with open_parquet(self._out, name) as parquet, _readable(self._out, name):
+                keys = _keys(parquet.read(columns=_COLUMNS[:3], use_threads=False))
+            self._known = (name, set(keys))
+        return self._known[1]
+
+    def read(self, unit: str, inputs: set[tuple[str, int]]) -> FaceRows:
+        """The faces of some inputs, in the order in which they stand.
+
+        Args:
+            unit: whose inputs they are.
+            inputs: ``image_id`` and ``revision``.
+
+        Raises:
+            FatalError: a file is damaged, or does not hold them.
+        """
+        name = self._file_of(unit)
+        parts: list[FaceRows] = []
+        if name is not None:
+            with open_parquet(self._out, name) as parquet, _readable(self._out, name):
+                keys = _keys(parquet.read(columns=_COLUMNS[:3], use_threads=False))
+                wanted = np.array([key[:2] in inputs for key in keys], np.bool_)
+                start = 0
+                for group in range(parquet.num_row_groups):
+                    end = start + parquet.metadata.row_group(group).num_rows
+                    rows = np.flatnonzero(wanted[start:end])
+                    if len(rows):
+                        table = parquet.read_row_group(group, columns=_COLUMNS, use_threads=False)
+                        parts.append(_rows(table).take(rows.tolist()))
+                    start = end
+        found = {key[:2] for part in parts for key in part.keys}
+        if found != inputs:
+            raise FatalError(
+                f"{self._storage.uri} has faces of {len(found)} instead of {len(inputs)} "
+                f"photographs of its unit {unit} that were planned; restore it"
+            )
+        return _joined(parts)
+
+    def _file_of(self, unit: str) -> str | None:
+        files = self._files_of(unit)
+        named = None if files is None else file_of(files, LATENTS)
+        return None if named is None else named[0]
+
+    def _files_of(self, unit: str) -> FileSet | None:
+        if unit not in self._packed:
+            record = ledger.find(self._storage, unit)
+            if record is not None:
+                return FileSet((record,), record.files)
+            # It may have been merged with others since these were looked at.
+            entries = ledger.read_entries(self._storage)
+            packs = [FileSet.of_pack(pack) for pack in entries.packs]
+            self._packed = {record.unit: pack for pack in packs for record in pack.units}
+        return self._packed.get(unit)
+
+
+@contextlib.contextmanager
+def _readable(out: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise FatalError(
+            f"cannot read {out}/{name}: {str(error).splitlines()[0]}; "
+            "`restyle verify` tells what else is damaged"
+        ) from error
+
+
+def _rows(table: pa.Table) -> FaceRows:
+    shape = latent_shape(table.schema)
+    latents = table.column("latent").combine_chunks().flatten().to_numpy()
+    quads = table.column("quad").combine_chunks().flatten().to_numpy()
+    return FaceRows(
+        _keys(table),
+        table.column("source").to_pylist(),
+        latents.reshape(-1, *shape),
+        quads.reshape(-1, 4, 2),
+    )
+
+
+def _keys(table: pa.Table) -> list[Key]:
+    return list(zip(*(table.column(name).to_pylist() for name in _COLUMNS[:3]), strict=True))
+
+
+def _joined(parts: Sequence[FaceRows]) -> FaceRows:
+    return FaceRows(
+        [key for part in parts for key in part.keys],
+        [source for part in parts for source in part.sources],
+        np.concatenate([part.latents for part in parts]),
+        np.concatenate([part.quads for part in parts]),
+    )

@@ -1,0 +1,201 @@
+"""The faces of a run as a table of what they are searched and sorted by; no picture, no latent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restyle.core.metrics.names import METRICS
+from restyle.pipeline.ledger.datasets import LATENTS
+from restyle.pipeline.ledger.entries import FileSet
+from restyle.pipeline.ledger.parquet_files import columns_of, file_of, open_parquet
+from restyle.pipeline.ledger.snapshot import Current
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+_KEYS = ("image_id", "revision", "face", "source")
+
+
+@dataclass(frozen=True)
+class Range:
+    """A metric within bounds, both included; None leaves a side open."""
+
+    metric: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which faces are asked for, and in what order.
+
+    Attributes:
+        name: text that the source must contain, in any case.
+        ranges: every one must hold; a face without the metric fails it.
+        sort: a metric, ``source``, or empty for the order of the input.
+        is_falling: from the largest to the smallest.
+    """
+
+    name: str = ""
+    ranges: Sequence[Range] = ()
+    sort: str = ""
+    is_falling: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a face's rows are.
+
+    Attributes:
+        files: its unit or pack.
+        row: its number in the file of latents.
+        image_id: of its input.
+        revision: of its input.
+        face: number in its photograph.
+    """
+
+    files: FileSet
+    row: int
+    image_id: str
+    revision: int
+    face: int
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTable:
+    """All current faces of a run; a face's number is its position here.
+
+    Attributes:
+        rows: columns ``image_id``, ``revision``, ``face`` and ``source``.
+        metrics: [N] by name, NaN where there is none; only those that some face has.
+        sets: units and packs.
+        set_of: [N] the number of each face's unit or pack.
+        row_of: [N] the number of its row in there.
+    """
+
+    rows: pa.Table
+    metrics: dict[str, FloatArray]
+    sets: Sequence[FileSet]
+    set_of: IntArray
+    row_of: IntArray
+
+    def __len__(self) -> int:
+        """Number of faces."""
+        return int(self.rows.num_rows)
+
+    def select(self, wanted: Selection, by: FloatArray | None = None) -> IntArray:
+        """Numbers of the faces that are asked for, in order.
+
+        Args:
+            wanted: which.
+            by: [N] to sort by in place of ``wanted.sort``.
+
+        Returns:
+            Numbers; those of faces without the value that is sorted by come last.
+        """
+        kept = np.ones(len(self), bool)
+        if wanted.name:
+            found = pc.match_substring(self.rows["source"], wanted.name, ignore_case=True)
+            kept &= np.asarray(found)
+        for each in wanted.ranges:
+            values = self.metrics.get(each.metric, np.full(len(self), np.nan, np.float32))
+            low = -np.inf if each.low is None else each.low
+            high = np.inf if each.high is None else each.high
+            kept &= (values >= low) & (values <= high)
+        numbers = np.flatnonzero(kept)
+        return numbers[self._order(numbers, wanted, by)]
+
+    def place(self, number: int) -> Place:
+        """Where a face's rows are."""
+        row = self.row(number)
+        return Place(
+            self.sets[self.set_of[number]],
+            int(self.row_of[number]),
+            row["image_id"],
+            row["revision"],
+            row["face"],
+        )
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Key and source of a face."""
+        found: dict[str, Any] = self.rows.slice(number, 1).to_pylist()[0]
+        return found
+
+    def values(self, number: int) -> dict[str, float | None]:
+        """Metrics of a face's last step; None for what is no number."""
+        found = {name: float(values[number]) for name, values in self.metrics.items()}
+        return {name: value if np.isfinite(value) else None for name, value in found.items()}
+
+    def ends(self) -> list[str]:
+        """The first and the last source by name, for what all have in common; empty without."""
+        if not len(self):
+            return []
+        ends = pc.min_max(self.rows["source"])
+        return [ends["min"].as_py(), ends["max"].as_py()]
+
+    def partners(self, other: FaceTable) -> IntArray:
+        """[N] the number that each face has in another run: same input, same face of it; or -1."""
+        found = pc.index_in(_keys(self.rows), _keys(other.rows))
+        numbers: IntArray = np.asarray(pc.fill_null(found, -1)).astype(np.int64)
+        return numbers
+
+    def _order(self, numbers: IntArray, wanted: Selection, by: FloatArray | None) -> IntArray:
+        if by is None and wanted.sort == "source":
+            names = self.rows["source"].take(pa.array(numbers))
+            order = np.asarray(pc.sort_indices(names)).astype(np.int64)
+            return order[::-1] if wanted.is_falling else order
+        values = self.metrics.get(wanted.sort) if by is None else by
+        if values is None:
+            order = np.arange(len(numbers))
+            return order[::-1] if wanted.is_falling else order
+        # NaN sorts last either way, and equals stay in the order of the input.
+        chosen = values[numbers]
+        return np.argsort(-chosen if wanted.is_falling else chosen, kind="stable")
+
+
+def _keys(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(rows["image_id"], pc.cast(rows["face"], pa.string()), "/")
+
+
+def read_faces(current: Current) -> FaceTable:
+    """Read what the faces of a run are found by: of 100,000 faces, some ten megabytes.
+
+    Raises:
+        FatalError: a file is missing or damaged.
+    """
+    tables: list[pa.Table] = []
+    set_of: list[IntArray] = []
+    row_of: list[IntArray] = []
+    out = current.out
+    for number, files in enumerate(current.sets):
+        named = file_of(files, LATENTS)
+        if named is None:
+            continue
+        with open_parquet(out, named[0]) as parquet:
+            names = columns_of(parquet, (*_KEYS, *METRICS))
+            table = parquet.read(names, use_threads=False)
+        kept = np.flatnonzero(np.asarray(current.stands(table)))
+        tables.append(table.take(pa.array(kept)) if len(kept) < table.num_rows else table)
+        set_of.append(np.full(len(kept), number))
+        row_of.append(kept)
+    if not tables:
+        empty = np.zeros(0, np.int64)
+        kinds = {"revision": pa.int16(), "face": pa.int16()}
+        rows = pa.table({name: pa.array([], kinds.get(name, pa.string())) for name in _KEYS})
+        return FaceTable(rows, {}, current.sets, empty, empty)
+    rows = pa.concat_tables(tables).combine_chunks()
+    metrics = {
+        name: rows[name].to_numpy().astype(np.float32)
+        for name in METRICS
+        if name in rows.column_names and rows[name].null_count < rows.num_rows
+    }
+    return FaceTable(
+        rows.select(_KEYS), metrics, current.sets, np.concatenate(set_of), np.concatenate(row_of)
+    )

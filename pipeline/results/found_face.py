@@ -1,0 +1,142 @@
+"""One face of an output, as a person names it: found in the manifest, without scanning latents."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restyle.core.errors import SpecError
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.manifest import PlanFile, damaged, read_plans
+from restyle.pipeline.ledger.revisions import newest_revisions
+from restyle.pipeline.results.face_rows import FaceRows, UnitFaces
+from restyle.pipeline.storage.filesystem import Storage, open_storage
+
+_SHOWN = 5
+_COLUMNS = ["unit", "image_id", "revision", "source"]
+_NO_MATCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """An input that may be meant."""
+
+    unit: str
+    image_id: str
+    revision: int
+    source: str
+
+
+def find_face(out: str, text: str) -> FaceRows:
+    """The row of the one face that is meant.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        text: the ``source``, its last part, or a pattern of either with ``*`` and ``?``; or the
+            ``image_id``. With ``#1`` behind it, the second face of that photograph; the first
+            (the largest) otherwise.
+
+    Raises:
+        SpecError: there is no such face, or there are several; the message names some.
+        FatalError: a file is damaged.
+    """
+    search = _Search(out)
+    named, mark, number = text.rpartition("#")
+    found, face = search.best(text, 0), 0
+    # A name may itself end like the number of a face.
+    if not found and mark and re.fullmatch(r"\d{1,4}", number):
+        face = int(number)
+        found = search.best(named, face)
+    if not found:
+        raise SpecError(f"{out} has no face {text!r}; give a photograph's name, or * and its end")
+    if len(found) > 1:
+        shown = ", ".join(sorted(each.source for each in found[:_SHOWN]))
+        more = " and others" if len(found) > _SHOWN else ""
+        raise SpecError(f"{text!r} may be any of {shown}{more}; name one")
+    return search.row(found[0], face)
+
+
+class _Search:
+    """Looks through an output: through its manifest first, then into the units that may be meant.
+
+    Args:
+        out: a path or any fsspec URI.
+    """
+
+    def __init__(self, out: str) -> None:
+        self._storage = open_storage(out)
+        self._done = ledger.committed(self._storage)
+        self._newest = newest_revisions(self._storage, self._done)
+        self._faces = UnitFaces(out)
+
+    def best(self, name: str, face: int) -> list[_Input]:
+        """Inputs that match a name best and have a face of this number: all, or a few too many.
+
+        Those whose whole names match are better than those of which the last part does, and these
+        than what matches a pattern.
+        """
+        by_rank: dict[int, list[_Input]] = {}
+        for rank, each in self._matching(name):
+            by_rank.setdefault(rank, []).append(each)
+        for rank in sorted(by_rank):
+            with_face = (each for each in by_rank[rank] if self._has(each, face))
+            found = list(itertools.islice(with_face, _SHOWN + 1))
+            if found:
+                return found
+        return []
+
+    def row(self, found: _Input, face: int) -> FaceRows:
+        """The row of one face."""
+        rows = self._faces.read(found.unit, {(found.image_id, found.revision)})
+        return rows.take([number for number, key in enumerate(rows.keys) if key[2] == face])
+
+    def _matching(self, name: str) -> Iterator[tuple[int, _Input]]:
+        for file in read_plans(self._storage):
+            table = _read(self._storage, file)
+            ranks = _ranks(table, name)
+            rows = np.flatnonzero(ranks < _NO_MATCH)
+            for rank, row in zip(ranks[rows], table.take(rows).to_pylist(), strict=True):
+                each = _Input(**row)
+                if each.unit in self._done and self._stands(each):
+                    yield int(rank), each
+
+    def _stands(self, each: _Input) -> bool:
+        return self._newest.get(each.image_id, each.revision) == each.revision
+
+    def _has(self, each: _Input, face: int) -> bool:
+        return (each.image_id, each.revision, face) in self._faces.keys(each.unit)
+
+
+def _ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    """How well each input's name matches, the best first; :data:`_NO_MATCH` where it does not."""
+    sources = table.column("source")
+    ranks = np.full(table.num_rows, _NO_MATCH)
+    if any(sign in name for sign in "*?["):
+        matches = re.compile(fnmatch.translate(name)).match
+        hits = [bool(matches(each) or matches(_last(each))) for each in sources.to_pylist()]
+        ranks[hits] = 3
+    if "/" not in name and "::" not in name:
+        for before in ("/", "::"):
+            ranks[np.asarray(pc.ends_with(sources, pattern=before + name))] = 2
+    whole = pc.or_(pc.equal(sources, name), pc.equal(table.column("image_id"), name))
+    ranks[np.asarray(whole)] = 1
+    return ranks
+
+
+def _last(source: str) -> str:
+    return re.split(r"/|::", source)[-1]
+
+
+def _read(storage: Storage, file: PlanFile) -> pa.Table:
+    try:
+        return file.parquet.read(columns=_COLUMNS, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(storage, file.name, error) from error

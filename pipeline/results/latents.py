@@ -1,0 +1,202 @@
+"""Latents of an output in memory: a table of what is known about them, and one array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.ledger.datasets import LATENTS
+from restyle.pipeline.ledger.snapshot import Current, read_current
+from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
+from restyle.pipeline.results.latent_pages import FloatArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Revisions = Literal["current", "all"]
+_KEYS = ("image_id", "revision")
+
+
+def read_latents(
+    out: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+    *,
+    revisions: Revisions = "current",
+) -> tuple[pd.DataFrame, FloatArray]:
+    """Read the latents of an output, without Ray and without torch.
+
+    ::
+
+        rows, w = read_latents("OUT", where="id_similarity > 0.6")
+
+    Only files that the ledger vouches for are read, whatever else lies in the folder. Where the
+    latents are stored as they are, they are read straight into the array, and nowhere else.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        columns: of the table, in this order; all but the latent when None.
+        where: which rows, as SQL after ``where``, over all columns but the latent.
+        revisions: ``current`` leaves out the rows of inputs that were done again since, because
+            they had changed; ``all`` takes them in.
+
+    Returns:
+        N rows, and [N, n_styles, 512] float32 in the same order, which is that of the input. The
+        array is [0, 0, 0] for an output that has no face at all.
+
+    Raises:
+        SpecError: there is no output at this place, no such column, or ``where`` is no condition.
+        FatalError: a file is missing or damaged, or cannot be read.
+        TransientError: the storage failed in a way that may pass.
+    """
+    wanted = _Wanted(os.fspath(out), columns, where, revisions)
+    current = read_current(wanted.out)
+    if where is None:
+        picks, latents = _read_at_once(current, wanted)
+    else:
+        picks, latents = _read_matching(current, wanted)
+    return _frame(picks, columns), latents
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The arguments of :func:`read_latents`."""
+
+    out: str
+    columns: Sequence[str] | None
+    where: str | None
+    revisions: Revisions
+
+
+@dataclass(frozen=True, eq=False)
+class _Pick:
+    """Rows of a file that are wanted.
+
+    Attributes:
+        name: of the file.
+        shape: of a latent.
+        rows: their numbers in the file, ascending.
+        table: their other columns.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    rows: IntArray
+    table: pa.Table
+
+
+def _read_at_once(current: Current, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
+    """Each file is opened once: of how many rows there are at most, the ledger knows."""
+    files = current.files(LATENTS)
+    most = sum(file.rows for file in files)
+    picks: list[_Pick] = []
+    latents = _array(0, (0, 0))
+    end = 0
+    for each in files:
+        with open_latents(wanted.out, each.name) as file:
+            pick = _pick(current, file, wanted)
+            if not picks:
+                latents = _array(most, pick.shape)
+            picks.append(pick)
+            _check_shapes(current, picks)
+            start, end = end, end + len(pick.rows)
+            if end > most:
+                raise FatalError(f"{current.storage.shown(each.name)} has more rows than committed")
+            _fill(file, pick, latents[start:end])
+    return picks, latents[:end]
+
+
+def _read_matching(current: Current, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
+    """The table first, and then room for those latents alone that are wanted."""
+    picks = []
+    for each in current.files(LATENTS):
+        with open_latents(wanted.out, each.name) as file:
+            picks.append(_pick(current, file, wanted))
+    _check_shapes(current, picks)
+    shape = picks[0].shape if picks else (0, 0)
+    picks = _matching(picks, wanted)
+    latents = _array(sum(len(pick.rows) for pick in picks), shape)
+    end = 0
+    for pick in picks:
+        start, end = end, end + len(pick.rows)
+        if start < end:
+            with open_latents(wanted.out, pick.name) as file:
+                _fill(file, pick, latents[start:end])
+    return picks, latents
+
+
+def _matching(picks: Sequence[_Pick], wanted: _Wanted) -> list[_Pick]:
+    """Those of the rows that meet the condition, which is asked of all files at once."""
+    from restyle.pipeline.results.query import matching
+
+    if not picks or wanted.where is None:
+        return list(picks)
+    met = matching(pa.concat_tables([pick.table for pick in picks]), wanted.where)
+    kept = []
+    end = 0
+    for pick in picks:
+        start, end = end, end + len(pick.rows)
+        here = met[start:end]
+        table = pick.table.select(_shown(pick.table.column_names, wanted)).filter(pa.array(here))
+        kept.append(_Pick(pick.name, pick.shape, pick.rows[here], table))
+    return kept
+
+
+def _array(count: int, shape: tuple[int, int]) -> FloatArray:
+    try:
+        return np.empty((count, *shape), np.float32)
+    except MemoryError as error:
+        size = 4 * count * shape[0] * shape[1] / 2**30
+        raise FatalError(
+            f"{count} latents take {size:.0f} GiB, more than there is memory; read those alone "
+            "that you need, with where"
+        ) from error
+
+
+def _fill(file: LatentFile, pick: _Pick, target: FloatArray) -> None:
+    file.read_into(pick.rows, target.reshape(len(pick.rows), pick.shape[0] * pick.shape[1]))
+
+
+def _check_shapes(current: Current, picks: Sequence[_Pick]) -> None:
+    if any(pick.shape != picks[0].shape for pick in picks):
+        raise FatalError(f"files in {current.storage.shown(LATENTS)} have latents of unlike shapes")
+
+
+def _pick(current: Current, file: LatentFile, wanted: _Wanted) -> _Pick:
+    present = [column for column in file.parquet.schema_arrow.names if column != "latent"]
+    shown = _shown(present, wanted)
+    # A condition may ask about any of them.
+    read = present if wanted.where is not None else list(dict.fromkeys([*_KEYS, *shown]))
+    table = file.parquet.read(read, use_threads=False)
+    kept = np.ones(table.num_rows, bool)
+    if wanted.revisions == "current":
+        kept &= np.asarray(current.stands(table))
+    if wanted.where is None:
+        table = table.select(shown)
+    if not kept.all():
+        table = table.filter(pa.array(kept))
+    return _Pick(file.name, file.shape, np.flatnonzero(kept), table)
+
+
+def _shown(present: Sequence[str], wanted: _Wanted) -> list[str]:
+    """The columns of the table that is returned."""
+    if wanted.columns is None:
+        return list(present)
+    for name in wanted.columns:
+        if name not in present and name != "latent":
+            raise SpecError(f"latents have no column {name!r}; there are {', '.join(present)}")
+    return [name for name in dict.fromkeys(wanted.columns) if name != "latent"]
+
+
+def _frame(picks: Sequence[_Pick], columns: Sequence[str] | None) -> pd.DataFrame:
+    if picks:
+        return pa.concat_tables([pick.table for pick in picks]).to_pandas(use_threads=False)
+    import pandas as pd
+
+    return pd.DataFrame(columns=list(columns or ()))

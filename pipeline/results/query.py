@@ -1,0 +1,195 @@
+"""SQL over the datasets of an output, in DuckDB, which is locked before it sees the question.
+
+DuckDB gets the datasets as Arrow tables that are read as they are asked for, and then loses what it
+could do harm with: it may open no file and no connection, load no extension, look at no variable of
+this process, and change none of these settings. What is left is reading the views.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from restyle.core.errors import FatalError, RestyleError, SpecError
+from restyle.pipeline.editing.rows import FOLDER as EDITS
+from restyle.pipeline.editing.settings import find_settings
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.datasets import DATASETS, schema
+from restyle.pipeline.ledger.snapshot import Current, read_current
+from restyle.pipeline.results.table_source import table_source
+from restyle.pipeline.storage.filesystem import open_storage
+
+if TYPE_CHECKING:
+    import duckdb
+
+BATCH_ROWS = 2048
+
+_LOCKS = (
+    "set python_enable_replacements = false",
+    "set autoinstall_known_extensions = false",
+    "set autoload_known_extensions = false",
+    "set allow_community_extensions = false",
+    "set temp_directory = ''",
+    "set enable_external_access = false",
+    "set lock_configuration = true",
+)
+
+_CURRENT = """
+create view {name} as select * from {every} as rows where not exists (
+  select 1 from newest_revisions as newest
+  where newest.image_id = rows.image_id and newest.revision <> rows.revision)
+"""
+
+
+def query(out: str, sql: str) -> pa.RecordBatchReader:
+    """Ask one question of an output.
+
+    The views are ``latents``, ``steps``, ``reconstructions``, ``rejects``, and those of further
+    datasets that the output has; ``all_latents`` and so on have the rows of older revisions too.
+    An output of ``restyle edit`` has one view, ``edits``.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        sql: one ``select``, or what DuckDB takes for one, such as ``describe latents``.
+
+    Returns:
+        The answer, computed as it is read.
+
+    Raises:
+        SpecError: there is no output at this place, the question is not one ``select``, or it
+            asks for what is not there or not allowed.
+        FatalError: manifest or ledger are damaged or cannot be read.
+    """
+    connection = _connect()
+    storage = open_storage(out)
+    if find_settings(storage) is not None:
+        with _explained(""):
+            files = [each.name for set_ in ledger.read_file_sets(storage) for each in set_.files]
+            if not files:
+                raise SpecError(f"{storage.uri} holds no edits yet")
+            connection.register(EDITS, table_source(out, files))
+    else:
+        _register_run(connection, out)
+    _lock(connection)
+    return _answer(connection, sql)
+
+
+def _register_run(connection: duckdb.DuckDBPyConnection, out: str) -> None:
+    """Make views of the datasets of an inversion."""
+    current = read_current(out)
+    names = [*DATASETS, *sorted(_datasets(current) - set(DATASETS))]
+    for name in names:
+        every = f"all_{name}"
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_explained(""))
+            connection.register(every, _source(out, current, name))
+            if current.newest.num_rows:
+                connection.register("newest_revisions", current.newest)
+                connection.execute(_CURRENT.format(name=name, every=every))
+            else:
+                connection.execute(f"create view {name} as select * from {every}")  # noqa: S608
+
+
+def matching(rows: pa.Table, where: str) -> npt.NDArray[np.bool_]:
+    """Which rows of a table in memory meet a condition.
+
+    Args:
+        rows: the table.
+        where: SQL, as after ``where``.
+
+    Returns:
+        One boolean for each row.
+
+    Raises:
+        SpecError: it is no condition.
+    """
+    connection = _connect()
+    number = pa.array(np.arange(rows.num_rows))
+    connection.register("latents", rows.append_column("row number", number))
+    _lock(connection)
+    # On lines of its own, for a comment at its end.
+    sql = f'select "row number" from latents where (\n{where}\n)'  # noqa: S608 (it is locked)
+    found = np.zeros(rows.num_rows, bool)
+    for batch in _answer(connection, sql):
+        found[batch.column(0).to_numpy()] = True
+    return found
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(":memory:")
+
+
+def _lock(connection: duckdb.DuckDBPyConnection) -> None:
+    for setting in _LOCKS:
+        connection.execute(setting)
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
+    import duckdb
+
+    with _explained(sql):
+        statements = connection.extract_statements(sql)
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise SpecError("ask one question, which begins with select; nothing can be changed")
+        reader = connection.sql(statements[0]).to_arrow_reader(BATCH_ROWS)
+        return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, sql))
+
+
+def _batches(reader: pa.RecordBatchReader, sql: str) -> Iterator[pa.RecordBatch]:
+    # An error may also come while the answer is computed.
+    with _explained(sql):
+        yield from reader
+
+
+@contextlib.contextmanager
+def _explained(sql: str) -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except RestyleError:
+        raise
+    except (duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowInvalid, OSError) as error:
+        if (cause := _ours(error)) is not None:
+            raise cause from error
+        raise FatalError(f"cannot answer: {_line(error)}") from error
+    except (duckdb.Error, pa.ArrowException, RuntimeError, UnicodeError) as error:
+        raise SpecError(f"cannot answer: {_line(error)}") from error
+
+
+def _ours(error: BaseException | None) -> RestyleError | None:
+    """The project's own error that a library passed on."""
+    while error is not None and not isinstance(error, RestyleError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _line(error: Exception) -> str:
+    """What DuckDB says, without the picture of where in the text."""
+    text = str(error).partition("\n\nLINE ")[0].partition("\nLINE ")[0]
+    return " ".join(text.split())
+
+
+def _datasets(current: Current) -> set[str]:
+    return {file.name.partition("/")[0] for files in current.sets for file in files.files}
+
+
+def _source(out: str, current: Current, dataset: str) -> Any:
+    """A dataset as DuckDB scans it: files that are read by need, or a table without rows."""
+    files = current.files(dataset)
+    if files:
+        return table_source(out, [file.name for file in files])
+    fields: Mapping[str, pa.Field] = {
+        field.name: field for field in schema(dataset, current.settings, (1, 1))
+    }
+    # How long a latent is, only rows would tell.
+    unknown = pa.field("latent", pa.list_(pa.float32()))
+    kept = [unknown if name == "latent" else field for name, field in fields.items()]
+    return pa.schema(kept).empty_table()

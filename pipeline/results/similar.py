@@ -1,0 +1,123 @@
+"""Nearest neighbours of a latent among those of a run: exact, a row group in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from restyle.core.errors import SpecError
+from restyle.core.metrics.names import METRICS
+from restyle.pipeline.ledger.datasets import LATENTS
+from restyle.pipeline.ledger.parquet_files import columns_of, open_parquet
+from restyle.pipeline.ledger.snapshot import Current
+from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
+from restyle.pipeline.results.latent_pages import FloatArray
+
+_SHOWN = ("source", "face", *METRICS, "image_id", "revision")
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Rows that are nearest so far, the nearest first.
+
+    Attributes:
+        distances: [N].
+        files: [N] numbers of their files.
+        rows: [N] their numbers in there.
+    """
+
+    distances: FloatArray
+    files: IntArray
+    rows: IntArray
+
+    def with_(self, other: _Found, most: int) -> _Found:
+        distances = np.concatenate([self.distances, other.distances])
+        # Stable: of equals the earlier row comes first.
+        order = np.argsort(distances, kind="stable")[:most]
+        return _Found(
+            distances[order],
+            np.concatenate([self.files, other.files])[order],
+            np.concatenate([self.rows, other.rows])[order],
+        )
+
+
+def nearest(
+    current: Current, latent: FloatArray, count: int, layers: Sequence[int] | None = None
+) -> pa.Table:
+    """The faces whose latents lie nearest to a given one.
+
+    Each latent is compared, and the distances are float32 without any approximation. A row group is
+    in memory at a time, whatever the size of the run.
+
+    Args:
+        current: the run.
+        latent: [n_styles, style_dim] float32.
+        count: how many.
+        layers: the styles that count; all when None.
+
+    Returns:
+        At most ``count`` rows, the nearest first: ``distance``, the root mean square over the
+        styles of the distance between style vectors; ``source``, ``face``, metrics, ``image_id``,
+        ``revision``.
+
+    Raises:
+        SpecError: the latent has not the shape of the run's, or there are no such layers.
+        FatalError: a file is missing or damaged.
+    """
+    names = [file.name for file in current.files(LATENTS)]
+    found = _Found(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
+    for number, name in enumerate(names):
+        with open_latents(current.out, name) as file:
+            _check(file.shape, latent, layers)
+            for rows, distances in _distances(current, file, latent, layers):
+                here = np.full(len(rows), number)
+                found = found.with_(_Found(distances, here, rows), count)
+    return _table(current.out, names, found)
+
+
+def _distances(
+    current: Current, file: LatentFile, latent: FloatArray, layers: Sequence[int] | None
+) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Rows of a file that stand now, group after group, and how far each lies away."""
+    stands = None
+    if current.newest.num_rows:
+        keys = file.parquet.read(["image_id", "revision"], use_threads=False)
+        stands = np.asarray(current.stands(keys))
+    for group, start, count in file.groups():
+        within = np.arange(count)
+        if stands is not None:
+            within = np.flatnonzero(stands[start : start + count])
+        values = np.empty((len(within), *file.shape), np.float32)
+        if len(within):
+            file.read_group(group, within, values.reshape(len(within), -1))
+        wanted = latent
+        if layers is not None:
+            values, wanted = values[:, list(layers)], latent[list(layers)]
+        values -= wanted
+        flat = values.reshape(len(within), -1)
+        squares = np.einsum("ij,ij->i", flat, flat)
+        yield within + start, np.sqrt(squares / wanted.shape[0])
+
+
+def _check(shape: tuple[int, int], latent: FloatArray, layers: Sequence[int] | None) -> None:
+    if latent.shape != shape:
+        raise SpecError(f"the latent is {list(latent.shape)}, those of this run are {list(shape)}")
+    if layers is not None and not (layers and 0 <= min(layers) <= max(layers) < shape[0]):
+        raise SpecError(f"there are no such layers; the latents have styles 0-{shape[0] - 1}")
+
+
+def _table(out: str, names: Sequence[str], found: _Found) -> pa.Table:
+    """What is shown of the rows, read from their files now."""
+    tables: dict[int, pa.Table] = {}
+    for number in np.unique(found.files).tolist():
+        with open_parquet(out, names[number]) as parquet:
+            tables[number] = parquet.read(columns_of(parquet, _SHOWN), use_threads=False)
+    picked = [
+        tables[number].slice(row, 1)
+        for number, row in zip(found.files.tolist(), found.rows.tolist(), strict=True)
+    ]
+    rows = pa.concat_tables(picked) if picked else pa.table({name: [] for name in _SHOWN})
+    return rows.add_column(0, "distance", pa.array(found.distances))

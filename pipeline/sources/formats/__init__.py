@@ -1,0 +1,1 @@
+"""The formats that inputs come in, one file for each part of a format."""

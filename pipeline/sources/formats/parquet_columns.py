@@ -1,0 +1,164 @@
+"""Which column of a Parquet file holds the images or the URIs, and the rows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.ranged_file import RangedFile, Stream
+from restyle.pipeline.sources.source_image import SourceImage, image_id
+
+_BYTES = "bytes"
+_ENTRIES_AT_ONCE = 4096
+_BUFFER = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The column that is meant.
+
+    Attributes:
+        name: its name.
+        holds_images: it holds the bytes of images, else URIs.
+    """
+
+    name: str
+    holds_images: bool
+
+
+def open_parquet_file(file: RangedFile) -> pq.ParquetFile:
+    """Open a Parquet file; it must be closed before ``file`` is.
+
+    Raises:
+        RejectError: it is damaged, encrypted, or none at all.
+        TransientError: the store did not answer properly, however often it was asked.
+    """
+    try:
+        # A buffer, because the images of a row group would be read all at once otherwise.
+        return pq.ParquetFile(
+            pa.PythonFile(Stream(file), "r"), buffer_size=_BUFFER, pre_buffer=False
+        )
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RejectError(
+            RejectReason.DAMAGED_ARCHIVE, f"the Parquet file cannot be read: {reason}"
+        ) from error
+
+
+def choose_column(schema: pa.Schema, options: InputOptions, shown: str) -> Column | None:
+    """The column that ``--column`` names, or else the only one that can be meant.
+
+    Bytes, or a struct with a field ``bytes`` as Hugging Face writes it, are images; strings are
+    URIs. Where a file has both, the bytes are meant.
+
+    Args:
+        schema: of the file.
+        options: ``format`` rules out images (``list``) or URIs (``parquet``).
+        shown: the file, for messages.
+
+    Returns:
+        The column; None when there is no such column.
+
+    Raises:
+        SpecError: several can be meant, or the one that is asked for is missing or holds neither.
+    """
+    images = [] if options.format == "list" else [f.name for f in schema if _is_image(f.type)]
+    uris = [] if options.format == "parquet" else [f.name for f in schema if _is_string(f.type)]
+    wanted = {"list": "URIs", "parquet": "images"}.get(options.format, "images or URIs")
+    if options.column is not None:
+        if options.column in images or options.column in uris:
+            return Column(options.column, options.column in images)
+        has = "holds no" if options.column in schema.names else "is missing; it must hold"
+        raise SpecError(
+            f"{shown}: the column {options.column!r} {has} {wanted}; its columns are "
+            f"{described(schema)}"
+        )
+    for names, is_images in ((images, True), (uris, False)):
+        if len(names) > 1:
+            raise SpecError(
+                f"{shown}: several columns may hold the {'images' if is_images else 'URIs'} "
+                f"({', '.join(names)}); choose one with --column"
+            )
+        if names:
+            return Column(names[0], is_images)
+    return None
+
+
+def described(schema: pa.Schema) -> str:
+    """Names and types of all columns, for a message."""
+    return ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+
+
+def parquet_images(
+    shard: SourceImage, version: str, parquet: pq.ParquetFile, column: str
+) -> list[SourceImage]:
+    """One input for every row; only the file's own table of contents is read.
+
+    Args:
+        shard: the file as an input.
+        version: of the file.
+        parquet: the same, open.
+        column: the one that holds the images.
+    """
+    rows: list[SourceImage] = []
+    for group in range(parquet.num_row_groups):
+        first = len(rows)
+        for row in range(parquet.metadata.row_group(group).num_rows):
+            number = first + row
+            rows.append(
+                SourceImage(
+                    image_id(b"%s::row%d" % (shard.uri, number)),
+                    f"{shard.source}::row{number}",
+                    shard.uri,
+                    -1,
+                    version,
+                    f"row:{group}:{row}:{column}",
+                )
+            )
+    return rows
+
+
+def parquet_entries(parquet: pq.ParquetFile, column: str) -> Iterator[list[str | None]]:
+    """The strings of a column, some thousand at a time; None for those that are null.
+
+    Raises:
+        RejectError: the file is damaged.
+    """
+    try:
+        for batch in parquet.iter_batches(_ENTRIES_AT_ONCE, columns=[column], use_threads=False):
+            yield batch.column(0).to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RejectError(
+            RejectReason.DAMAGED_ARCHIVE, f"the Parquet file cannot be read: {reason}"
+        ) from error
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    kind = _plain(kind)
+    if pt.is_struct(kind):
+        index = kind.get_field_index(_BYTES)
+        return index >= 0 and _is_binary(_plain(kind.field(index).type))
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    kind = _plain(kind)
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type without its dress: of extensions and dictionaries, what they are stored as."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
+    return _plain(kind.value_type) if pt.is_dictionary(kind) else kind

@@ -1,0 +1,141 @@
+"""A tar archive as a shard of images: its members as inputs, or as rejects that say why not."""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+from collections import Counter
+
+from restyle.core.errors import RejectError, RejectReason
+from restyle.pipeline.sources.formats.tar_headers import MemberKind, TarMember, read_members
+from restyle.pipeline.sources.ranged_file import RangedFile
+from restyle.pipeline.sources.shown_names import printable
+from restyle.pipeline.sources.source_image import SourceImage, image_id
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_MAX_SHOWN = 300
+_NO_EXTENSION = "(none)"
+
+_FAULTS = {
+    MemberKind.LINK: (RejectReason.UNSAFE_NAME, "it is a link; links are not followed"),
+    MemberKind.DEVICE: (RejectReason.UNSAFE_NAME, "it is a device or a pipe, not a file"),
+    MemberKind.SPARSE: (
+        RejectReason.UNSUPPORTED_ARCHIVE,
+        "it is stored with holes (a sparse file); pack it without",
+    ),
+}
+
+
+def tar_images(archive: SourceImage, file: RangedFile, skipped: Counter[str]) -> list[SourceImage]:
+    """The images in an archive, and a fault for each member that is none for a reason to know.
+
+    Folders are passed over. So are hidden members and those without the extension of an image,
+    such as the texts and labels of WebDataset; they are counted.
+
+    Args:
+        archive: the file as an input.
+        file: the same, open.
+        skipped: counts members that are passed over, by extension.
+
+    Raises:
+        OSError: it cannot be read.
+        TransientError: the store did not answer properly, however often it was asked.
+    """
+    rows: list[SourceImage] = []
+    seen: Counter[str] = Counter()
+    try:
+        for member in read_members(file):
+            if (image := _image(archive, file, member, seen, skipped)) is not None:
+                rows.append(image)
+    except RejectError as error:
+        rows.append(damaged_container(archive, file, error))
+    return rows
+
+
+def damaged_container(file: SourceImage, opened: RangedFile, error: RejectError) -> SourceImage:
+    """The row that accounts for what is wrong with a container as a whole."""
+    return SourceImage(
+        file.image_id,
+        file.source,
+        file.uri,
+        opened.size,
+        opened.version,
+        # Within its container, so that it is planned along with what the container holds.
+        f"tar:{opened.size}",
+        f"{error.reason}|{printable(str(error))}",
+    )
+
+
+@functools.cache
+def image_extensions() -> frozenset[str]:
+    """Extensions, with the dot and in small letters, of the image formats that Pillow knows."""
+    from PIL import Image
+
+    from restyle.core.imaging.decoding import FORMATS
+
+    opened = {*Image.OPEN, *FORMATS, "MPO"}
+    of_formats = Image.registered_extensions()
+    return frozenset(extension for extension, name in of_formats.items() if name in opened)
+
+
+def _image(
+    archive: SourceImage,
+    file: RangedFile,
+    member: TarMember,
+    seen: Counter[str],
+    skipped: Counter[str],
+) -> SourceImage | None:
+    name = member.name
+    is_safe = _is_safe(name)
+    if is_safe and member.kind is MemberKind.FOLDER:
+        return None
+    fault = None if is_safe else (RejectReason.UNSAFE_NAME, _unsafe(name))
+    fault = fault or _FAULTS.get(member.kind)
+    if fault is None or fault[0] is RejectReason.UNSUPPORTED_ARCHIVE:
+        extension = _extension(name)
+        hidden = any(part.startswith(".") and part != "." for part in name.split("/"))
+        if hidden or member.kind is MemberKind.OTHER or extension not in image_extensions():
+            skipped[extension or _NO_EXTENSION] += 1
+            return None
+    plain = posixpath.normpath(name) if is_safe else name
+    number = seen[plain]
+    seen[plain] += 1
+    if number and fault is None:
+        message = f"an earlier member of the archive has the same name; this is number {number + 1}"
+        fault = RejectReason.DUPLICATE_NAME, message
+    identity = archive.uri + b"::" + name.encode("utf-8", "surrogateescape")
+    if number:
+        # No name holds a zero byte, so that no other member can have this identity.
+        identity += b"\0%d" % number
+    return SourceImage(
+        image_id(identity),
+        f"{archive.source}::{_shown(name)}",
+        archive.uri,
+        member.size,
+        file.version,
+        f"tar:{member.offset}",
+        "" if fault is None else f"{fault[0]}|{fault[1]}",
+    )
+
+
+def _is_safe(name: str) -> bool:
+    """Whether a name stays within the folder that an archive would be extracted to."""
+    if not name or name[0] in "/\\" or "\0" in name or _DRIVE.match(name):
+        return False
+    return ".." not in name.replace("\\", "/").split("/")
+
+
+def _unsafe(name: str) -> str:
+    if not name or "\0" in name:
+        return "its name is none that a file can have"
+    return "its name leads out of the archive; nothing of such a name is read"
+
+
+def _extension(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
+
+
+def _shown(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."

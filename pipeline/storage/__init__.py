@@ -1,0 +1,1 @@
+"""Where files live: any fsspec URI, with whole writes, retries, explained errors and a lock."""

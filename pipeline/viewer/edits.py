@@ -1,0 +1,135 @@
+"""Rendering a face with its latent moved along directions, for the sliders of the page."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restyle.core.editing.directions import About, directions_of, read_about, read_direction
+from restyle.core.errors import RestyleError, SpecError
+from restyle.core.networks.config import find_model, read_config
+from restyle.pipeline.accounting.run_record import spec_of
+from restyle.pipeline.inversion.latent_of import stored_latent
+from restyle.pipeline.ledger.snapshot import Current
+from restyle.pipeline.results.faces import Place
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from restyle.core.editing.directions import Direction
+    from restyle.core.inference.model import Model
+
+FURTHEST = 5.0
+"""Most strength that a slider asks for, either way."""
+
+
+class Edits:
+    """Renders edits of a run's faces. The model is loaded when the first one is asked for.
+
+    Args:
+        current: the run.
+        model: as :func:`restyle.core.load_model` takes it; the one that the run used when None.
+
+    Attributes:
+        directions: what the model's directions say of themselves, by name.
+        reason: why nothing can be rendered; empty when it can.
+    """
+
+    def __init__(self, current: Current, model: str | None = None) -> None:
+        self._current = current
+        self._guard = threading.Lock()
+        self._model: Model | None = None
+        self._loaded: dict[str, Direction] = {}
+        self.directions: dict[str, About] = {}
+        self.reason = ""
+        self._paths: dict[str, Path] = {}
+        self._spec = model or spec_of(current.storage, current.settings)
+        try:
+            self._look()
+        except RestyleError as error:
+            if model is not None:
+                raise
+            self.reason = f"Nothing can be edited: {error}."
+        if not self.directions and not self.reason:
+            self.reason = "The model has no directions of editing."
+
+    def _look(self) -> None:
+        """Find the model and its directions, without torch."""
+        path, encoder = find_model(self._spec)
+        if path.is_dir():
+            config = read_config(path)
+            self._check(config.fingerprint(config.encoder_named(encoder)))
+        self._paths = directions_of(str(path))
+        self.directions = {name: read_about(each) for name, each in self._paths.items()}
+
+    def render(self, place: Place, strengths: Mapping[str, float]) -> bytes:
+        """A face after its latent was moved.
+
+        Args:
+            place: of the face.
+            strengths: by direction, in units of its scale.
+
+        Returns:
+            The image as WebP.
+
+        Raises:
+            SpecError: there is no such direction, or the strength is out of bounds.
+            FatalError: the model is not the run's, or a file is damaged.
+        """
+        if self.reason:
+            raise SpecError(self.reason)
+        for name, strength in strengths.items():
+            if name not in self.directions:
+                raise SpecError(f"the model has no direction {name!r}")
+            if not abs(strength) <= FURTHEST:
+                raise SpecError(f"a strength must lie within -{FURTHEST:g} and {FURTHEST:g}")
+        # One after another: each takes all cores there are.
+        with self._guard:
+            return self._render(place, strengths)
+
+    def _render(self, place: Place, strengths: Mapping[str, float]) -> bytes:
+        import torch
+        from PIL import Image
+
+        from restyle.core.editing.strengths import apply
+
+        model = self._load()
+        latent: Tensor = torch.from_numpy(stored_latent(self._current, place)[None])
+        for name, strength in strengths.items():
+            if strength:
+                latent = apply(latent, self._direction(name), strength)
+        with torch.inference_mode():
+            image = model.synthesize(latent)[0]
+        values = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        buffer = io.BytesIO()
+        side = max(values.shape[1:])
+        Image.fromarray(values.permute(1, 2, 0).cpu().numpy()).save(
+            buffer, "WEBP", lossless=side <= 128, quality=90
+        )
+        return buffer.getvalue()
+
+    def _load(self) -> Model:
+        if self._model is None:
+            from restyle.core.inference.model import load_model
+
+            model = load_model(self._spec, dtype="fp32")
+            self._check(model.fingerprint)
+            self._model = model
+        return self._model
+
+    def _check(self, fingerprint: str) -> None:
+        """Published checkpoints tell theirs only when they are loaded."""
+        wanted = self._current.settings.model_fingerprint
+        if fingerprint != wanted:
+            raise SpecError(
+                f"{self._spec} is not the model that this run was "
+                f"made with ({fingerprint[:12]} instead of {wanted[:12]})"
+            )
+
+    def _direction(self, name: str) -> Direction:
+        if name not in self._loaded:
+            self._loaded[name] = read_direction(self._paths[name])
+        return self._loaded[name]

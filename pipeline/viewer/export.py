@@ -1,0 +1,112 @@
+"""The page as files that need no server, with the faces of a run, or some of a large one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.ledger.parquet_files import spread
+from restyle.pipeline.report.change_maps import TOTAL, heatmap
+from restyle.pipeline.viewer.page import SCRIPTS, asset, page
+from restyle.pipeline.viewer.pictures import thumbnail
+from restyle.pipeline.viewer.run import ViewedRun
+
+MOST_FACES = 500
+_MOST_REJECTS = 10_000
+
+MARK = "restyle-view.json"
+"""Stands in the folder of an export, which may be replaced by another one."""
+
+
+def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> int:
+    """Write the page with its pictures.
+
+    Args:
+        runs: the first one is shown first; of the others the same faces are taken.
+        folder: to write into; must be empty, missing, or an earlier export, which is replaced.
+        most: faces of each run, chosen evenly over it.
+
+    Returns:
+        How many faces of the first run were written.
+
+    Raises:
+        SpecError: the folder holds something else.
+        FatalError: a run is damaged, or the folder cannot be written.
+    """
+    try:
+        _clear(folder)
+        chosen = _chosen(runs, most)
+        data = [_run(run, runs, chosen, folder, index) for index, run in enumerate(runs)]
+        about = [run.about() | {"directions": [], "edit_reason": ""} for run in runs]
+        exported = {"faces": [len(each) for each in chosen]}
+        text = page(about, exported=exported).encode("utf-8", "backslashreplace")
+        (folder / "index.html").write_bytes(text)
+        # A script, because pages from files may not fetch.
+        script = f"const EXPORTED = {json.dumps(data, allow_nan=False)};\n"
+        (folder / "data.js").write_text(script, encoding="ascii")
+        for name in ("view.css", *SCRIPTS):
+            (folder / name).write_bytes(asset(name))
+    except OSError as error:
+        raise FatalError(f"cannot write {error.filename}: {error.strerror}") from error
+    return len(chosen[0])
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / MARK).is_file():
+            raise SpecError(f"{folder} holds something else than an export; name another folder")
+        for name in ("pictures", "index.html", "data.js", "view.css", *SCRIPTS):
+            path = folder / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("{}\n", encoding="ascii")
+
+
+def _chosen(runs: Sequence[ViewedRun], most: int) -> list[list[int]]:
+    first = spread(range(len(runs[0].faces)), most)
+    chosen = [first]
+    for run in runs[1:]:
+        partners = runs[0].partners(run)[first].tolist() if first else []
+        found = [number for number in partners if number >= 0]
+        rest = sorted(set(range(len(run.faces))) - set(found))
+        chosen.append(sorted([*found, *spread(rest, most - len(found))]))
+    return chosen
+
+
+def _run(
+    run: ViewedRun, runs: Sequence[ViewedRun], chosen: list[list[int]], folder: Path, index: int
+) -> dict[str, Any]:
+    faces = []
+    places = [{number: at for at, number in enumerate(numbers)} for numbers in chosen]
+    for number in chosen[index]:
+        face = run.face(number)
+        for step in face["pictures"]:
+            data = thumbnail(run.picture(number, step), f"picture {number}")
+            (folder / _picture(index, number, step)).write_bytes(data)
+        for step in [*face["changes"], *([TOTAL] if face["has_total"] else [])]:
+            data = heatmap(run.change(number, step), max(face["scale"], 1e-6))
+            (folder / _change(index, number, step)).write_bytes(data)
+        partners = [int(run.partners(other)[number]) for other in runs]
+        # Faces are numbered within the export.
+        face["others"] = [
+            places[at].get(partner) if at != index else None for at, partner in enumerate(partners)
+        ]
+        face["files"] = number
+        faces.append(face)
+    rejects = run.reject_page("", "", 0, _MOST_REJECTS)["rows"]
+    return {"faces": faces, "rejects": rejects}
+
+
+def _picture(run: int, number: int, step: int) -> str:
+    return f"pictures/{run}-{number}-{step}.webp"
+
+
+def _change(run: int, number: int, step: int) -> str:
+    return f"pictures/{run}-{number}-change-{'total' if step == TOTAL else step}.png"

@@ -1,0 +1,51 @@
+"""The page itself: one HTML file, its style and its scripts, for the server and the export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from restyle.pipeline.report.change_maps import colour_ramp
+
+SCRIPTS = ("view_data.js", "view_parts.js", "view_gallery.js", "view_face.js", "view.js")
+"""In the order in which the page loads them. No modules, which browsers refuse from files."""
+
+_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+
+
+def page(runs: Sequence[dict[str, Any]], *, exported: dict[str, Any] | None = None) -> str:
+    """The HTML.
+
+    Args:
+        runs: what each says about itself, see :meth:`restyle.pipeline.viewer.run.ViewedRun.about`.
+        exported: what an export holds of how many; None for the page of the server.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("restyle.pipeline"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("view.html.j2").render(
+        runs=runs, exported=exported, scripts=SCRIPTS
+    )
+
+
+def asset(name: str) -> bytes:
+    """A file beside the page: ``view.css`` or one of :data:`SCRIPTS`.
+
+    Raises:
+        KeyError: there is no such file.
+    """
+    if name == "view.css":
+        # Not on the element, where the page's policy forbids styles.
+        ramp = f".ramp {{ background: linear-gradient(to right, {', '.join(colour_ramp())}); }}\n"
+        parts = [(_TEMPLATES / part).read_bytes() for part in ("base.css", "view.css")]
+        return b"".join([*parts, ramp.encode()])
+    if name not in SCRIPTS:
+        raise KeyError(name)
+    return (_TEMPLATES / name).read_bytes()

@@ -1,0 +1,234 @@
+"""A finished run as the page shows it: every answer that server and export give, as JSON."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from restyle.core.errors import SpecError
+from restyle.core.metrics.names import LOWER_IS_BETTER
+from restyle.pipeline.ledger.snapshot import read_current
+from restyle.pipeline.report.change_maps import TOTAL, scale_of
+from restyle.pipeline.report.report import REASONS, common_folder, visible
+from restyle.pipeline.results.faces import FaceTable, IntArray, Place, Selection, read_faces
+from restyle.pipeline.viewer.edits import FURTHEST, Edits
+from restyle.pipeline.viewer.pictures import Pictures, maps_of
+from restyle.pipeline.viewer.steps import RejectTable, Steps
+
+PAGE_ROWS = 60
+DIFFERENCE = "difference:"
+"""Before the name of a metric to sort by: how much another run's value is above this one's."""
+
+_TITLES = {
+    "l2": "L2",
+    "psnr": "PSNR",
+    "ms_ssim": "MS-SSIM",
+    "lpips": "LPIPS",
+    "id_similarity": "identity",
+}
+
+Json = dict[str, Any]
+
+
+class ViewedRun:
+    """One run.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        model: to render edits with; the run's own when None.
+
+    Attributes:
+        faces: what is known of every face.
+        uri: where the run is, fit to be shown.
+
+    Raises:
+        SpecError: there is no output at this place, or no such model.
+        FatalError: files are damaged or cannot be read.
+    """
+
+    def __init__(self, out: str, model: str | None = None) -> None:
+        self._current = read_current(out)
+        self.uri = visible(self._current.storage.uri)
+        self.faces: FaceTable = read_faces(self._current)
+        self._pictures = Pictures(out)
+        self._steps = Steps(out)
+        self._guard = threading.Lock()
+        self._partners: dict[int, IntArray] = {}
+        self.edits = Edits(self._current, model)
+
+    @cached_property
+    def rejects(self) -> RejectTable:
+        """What has no latent."""
+        return RejectTable(self._current)
+
+    def about(self) -> Json:
+        """What the head of the page and its controls need to know."""
+        settings = self._current.settings
+        return {
+            "uri": self.uri,
+            "name": visible(self.uri.rstrip("/").rpartition("/")[2] or self.uri),
+            "model": visible(settings.model),
+            "prefix": visible(common_folder(self.faces.ends())),
+            "steps": settings.steps,
+            "kept": settings.reconstructions,
+            "align": settings.align,
+            "faces": len(self.faces),
+            "rejects": len(self.rejects),
+            "reasons": [
+                {"name": name, "title": REASONS.get(name, visible(name)), "count": count}
+                for name, count in self.rejects.reasons().items()
+            ],
+            "metrics": [
+                {
+                    "name": name,
+                    "title": _TITLES.get(name, name),
+                    "lower": name in LOWER_IS_BETTER,
+                    "low": _bound(values, np.nanmin),
+                    "high": _bound(values, np.nanmax),
+                }
+                for name, values in self.faces.metrics.items()
+            ],
+            "directions": [
+                {"name": name, "kind": about.kind} for name, about in self.edits.directions.items()
+            ],
+            "furthest": FURTHEST,
+            "edit_reason": visible(self.edits.reason),
+        }
+
+    def page(
+        self, wanted: Selection, page: int, other: ViewedRun | None = None, most: int = PAGE_ROWS
+    ) -> Json:
+        """Some faces.
+
+        Args:
+            wanted: which, and in what order; it may be by :data:`DIFFERENCE` with ``other``.
+            page: counted from 0; beyond the last one it is the last.
+            other: a run to compare with.
+            most: faces on a page.
+        """
+        by = None
+        if other is not None and wanted.sort.startswith(DIFFERENCE):
+            metric = wanted.sort.removeprefix(DIFFERENCE)
+            by = self._differences(other, metric)
+            wanted = replace(wanted, sort="")
+        numbers = self.faces.select(wanted, by)
+        pages = max(1, -(-len(numbers) // most))
+        page = min(max(page, 0), pages - 1)
+        shown = numbers[page * most : (page + 1) * most].tolist()
+        return {
+            "total": len(numbers),
+            "page": page,
+            "pages": pages,
+            "rows": [self.card(number, other) for number in shown],
+        }
+
+    def card(self, number: int, other: ViewedRun | None = None) -> Json:
+        """A face in the gallery."""
+        row = self.faces.row(number)
+        card: Json = {
+            "number": number,
+            "source": visible(row["source"]),
+            "face": row["face"],
+            "revision": row["revision"],
+            "metrics": self.faces.values(number),
+        }
+        if other is not None:
+            partner = int(self.partners(other)[number])
+            card["other"] = (
+                None if partner < 0 else {"number": partner, "metrics": other.faces.values(partner)}
+            )
+        return card
+
+    def face(self, number: int, other: ViewedRun | None = None) -> Json:
+        """A face with all that is known of its steps.
+
+        Raises:
+            SpecError: there is no such face.
+            FatalError: a file is missing or damaged.
+        """
+        place = self._place(number)
+        pictures = self._pictures.of(place)
+        maps = maps_of(pictures, self._what(number))
+        return self.card(number, other) | {
+            "image_id": place.image_id,
+            "pictures": sorted(pictures),
+            "changes": [step for step in sorted(maps) if step != TOTAL],
+            "has_total": TOTAL in maps,
+            "scale": scale_of(maps.values()),
+            "steps": self._steps.of(place),
+        }
+
+    def reject_page(self, name: str, reason: str, page: int, most: int) -> Json:
+        """Some rejects; see :meth:`restyle.pipeline.viewer.steps.RejectTable.select`."""
+        total, rows = self.rejects.select(name, reason, page * most, most)
+        return {
+            "total": total,
+            "page": page,
+            "pages": max(1, -(-total // most)),
+            "rows": [
+                {column: visible(text) for column, text in row.items()}
+                | {"title": REASONS.get(row["reason"], visible(row["reason"]))}
+                for row in rows
+            ],
+        }
+
+    def picture(self, number: int, step: int) -> bytes:
+        """The encoded picture of a face at a step; -1 stands for the last that was kept.
+
+        Raises:
+            SpecError: there is no such picture.
+            FatalError: a file is missing or damaged.
+        """
+        pictures = self._pictures.of(self._place(number))
+        step = max(pictures, default=-1) if step == -1 else step
+        if step not in pictures:
+            raise SpecError(f"face {number} has no picture of step {step}")
+        return pictures[step]
+
+    def change(self, number: int, step: int) -> np.ndarray:
+        """The map [h, w] of what a step changed, or of all steps together for -1.
+
+        Raises:
+            SpecError: there is no such map.
+            FatalError: a file is missing or damaged.
+        """
+        pictures = self._pictures.of(self._place(number))
+        maps = maps_of(pictures, self._what(number))
+        if step not in maps:
+            raise SpecError(f"face {number} has no map of step {step}")
+        return maps[step]
+
+    def edited(self, number: int, strengths: dict[str, float]) -> bytes:
+        """See :meth:`restyle.pipeline.viewer.edits.Edits.render`."""
+        return self.edits.render(self._place(number), strengths)
+
+    def partners(self, other: ViewedRun) -> IntArray:
+        """[N] the number of each face in another run, or -1."""
+        with self._guard:
+            if id(other) not in self._partners:
+                self._partners[id(other)] = self.faces.partners(other.faces)
+            return self._partners[id(other)]
+
+    def _differences(self, other: ViewedRun, metric: str) -> np.ndarray:
+        missing = np.full(len(self.faces), np.nan, np.float32)
+        here, there = self.faces.metrics.get(metric), other.faces.metrics.get(metric)
+        if here is None or there is None:
+            return missing
+        partners = self.partners(other)
+        return np.where(partners < 0, missing, there[partners] - here)
+
+    def _place(self, number: int) -> Place:
+        if not 0 <= number < len(self.faces):
+            raise SpecError(f"there is no face {number}")
+        return self.faces.place(number)
+
+    def _what(self, number: int) -> str:
+        return f"a picture of {visible(self.faces.row(number)['source'])}"
+
+
+def _bound(values: np.ndarray, of: Any) -> float | None:
+    return float(of(values)) if np.isfinite(values).any() else None

@@ -1,0 +1,119 @@
+"""What was measured at each step of a face, and what was rejected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restyle.core.metrics.names import METRICS
+from restyle.pipeline.ledger.datasets import REJECTS, STEPS
+from restyle.pipeline.ledger.parquet_files import columns_of, file_of, open_parquet
+from restyle.pipeline.ledger.snapshot import Current
+from restyle.pipeline.results.faces import Place
+from restyle.pipeline.viewer.pictures import Cache
+
+_REJECT_COLUMNS = ("image_id", "revision", "source", "stage", "reason", "message")
+
+
+class Steps:
+    """Reads the metrics of single faces, step by step.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+    """
+
+    def __init__(self, out: str) -> None:
+        self._out = out
+        self._tables: Cache[str, pa.Table] = Cache(lambda table: table.nbytes, 128 * 2**20)
+
+    def of(self, place: Place) -> list[dict[str, float | None]]:
+        """Metrics and ``delta`` of steps 1 to N; empty when they were not kept.
+
+        Raises:
+            FatalError: the file is missing or damaged.
+        """
+        named = file_of(place.files, STEPS)
+        if named is None:
+            return []
+        table = self._tables.get(named[0], lambda: self._read(named[0]))
+        is_wanted = pc.and_(
+            pc.and_(
+                pc.equal(table["image_id"], place.image_id),
+                pc.equal(table["revision"], place.revision),
+            ),
+            pc.equal(table["face"], place.face),
+        )
+        rows = sorted(table.filter(is_wanted).to_pylist(), key=lambda row: int(row["step"]))
+        return [
+            {name: _number(row[name]) for name in (*METRICS, "delta") if name in row}
+            for row in rows
+        ]
+
+    def _read(self, name: str) -> pa.Table:
+        with open_parquet(self._out, name) as parquet:
+            wanted = ("image_id", "revision", "face", "step", *METRICS, "delta")
+            return parquet.read(columns_of(parquet, wanted), use_threads=False)
+
+
+class RejectTable:
+    """The current rejects of a run.
+
+    Args:
+        current: the run.
+
+    Raises:
+        FatalError: a file is missing or damaged.
+    """
+
+    def __init__(self, current: Current) -> None:
+        tables = []
+        for file in current.files(REJECTS):
+            with open_parquet(current.out, file.name) as parquet:
+                table = parquet.read(list(_REJECT_COLUMNS), use_threads=False)
+            tables.append(table.filter(pa.array(np.asarray(current.stands(table)))))
+        empty = pa.table({name: pa.array([], pa.string()) for name in _REJECT_COLUMNS})
+        self._rows = pa.concat_tables(tables) if tables else empty
+
+    def __len__(self) -> int:
+        """Number of rejects."""
+        return int(self._rows.num_rows)
+
+    def reasons(self) -> dict[str, int]:
+        """How many there are of each reason, the most frequent first."""
+        counts = pc.value_counts(self._rows["reason"]).to_pylist()
+        return {
+            each["values"]: each["counts"]
+            for each in sorted(counts, key=lambda each: (-each["counts"], each["values"]))
+        }
+
+    def select(self, name: str, reason: str, start: int, most: int) -> tuple[int, list[Any]]:
+        """How many rejects match, and some of them.
+
+        Args:
+            name: text that source or message must contain, in any case; any when empty.
+            reason: the reason they must have; any when empty.
+            start: how many are left out at the beginning.
+            most: how many are returned.
+
+        Returns:
+            The number of all that match; rows ``source``, ``stage``, ``reason``, ``message``.
+        """
+        rows = self._rows
+        if reason:
+            rows = rows.filter(pc.equal(rows["reason"], reason))
+        if name:
+            rows = rows.filter(
+                pc.or_(
+                    pc.match_substring(rows["source"], name, ignore_case=True),
+                    pc.match_substring(rows["message"], name, ignore_case=True),
+                )
+            )
+        shown = rows.select(_REJECT_COLUMNS[2:]).slice(start, most)
+        return rows.num_rows, shown.to_pylist()
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None

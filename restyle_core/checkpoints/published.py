@@ -1,0 +1,191 @@
+"""Checkpoints as the authors of ReStyle, pSp and e4e published them: pickled ``.pt`` files.
+
+A pickle can run code when it is opened. These files are opened with torch's restricted reader,
+which knows tensors and plain values, plus ``argparse.Namespace``, in which some store ``opts``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from restyle.core.checkpoints.weights import (
+    EncoderWeights,
+    ModelWeights,
+    State,
+    expand_average,
+    generator_shape,
+)
+from restyle.core.errors import CheckpointError
+from restyle.core.networks.config import Domain, EncoderKind
+
+ENCODER_NAME = "published"
+"""What the one encoder of a published checkpoint is called."""
+
+_PUBLISHED_SIZE = (256, 256)
+_CARS_SIZE = (192, 256)
+_CARS_ROWS = (64, 448)
+_CARS_GENERATOR = 512
+
+_DOMAINS = {"ffhq": "faces", "celeba": "faces", "celebs": "faces", "afhq_wild": "wild"}
+
+
+def read_pickle(path: Path) -> Mapping[str, Any]:
+    """Open a checkpoint safely, on the CPU, mapped into memory where its format allows.
+
+    Raises:
+        CheckpointError: missing, damaged, or a pickle that asks for code to be run.
+    """
+    content = open_pickle(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not the dictionary of a checkpoint"
+        )
+    return content
+
+
+def open_pickle(path: Path) -> Any:
+    """Whatever a ``.pt`` file holds, read as :func:`read_pickle` does.
+
+    Raises:
+        CheckpointError: missing, damaged, or a pickle that asks for code to be run.
+    """
+    try:
+        # Files from before torch 1.6 are bare pickles and cannot be mapped.
+        mapped = zipfile.is_zipfile(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        # On bytes it refuses or cannot read torch raises nearly anything: UnpicklingError,
+        # RuntimeError, EOFError, KeyError, ...; whatever it was, the file cannot be used.
+        raise CheckpointError(_refusal(path, str(error))) from error
+
+
+def _refusal(path: Path, reason: str) -> str:
+    code = re.search(r"(?:GLOBAL|global:?) `?([\w.]+\.[\w.]+)`?", reason)
+    if code:
+        return (
+            f"{path} asks for {code[1]} when opened, which could run code; "
+            "only tensors and plain values are read"
+        )
+    # A first cut at the line end and then at the sentence: torch appends advice on how to
+    # switch the protection off.
+    first = reason.strip().split("\n")[0].split(". ")[0]
+    return f"{path} is damaged or no PyTorch checkpoint: {first or 'it ends too early'}"
+
+
+def is_generator_file(content: Mapping[str, Any]) -> bool:
+    """Whether a file's content is a generator's, ``{"g_ema", "latent_avg"}``."""
+    return "g_ema" in content
+
+
+def generator_weights(content: Mapping[str, Any], path: Path) -> tuple[State, Tensor | None]:
+    """Take the generator out of a generator file.
+
+    Args:
+        content: from :func:`read_pickle`; discriminator and optimizer are left alone.
+        path: for messages.
+
+    Returns:
+        Its weights, and the average latent if there is one.
+
+    Raises:
+        CheckpointError: there is no generator in it.
+    """
+    state = _tensors(content.get("g_ema"), "g_ema", path)
+    average = content.get("latent_avg")
+    return state, average if isinstance(average, Tensor) else None
+
+
+def published_weights(content: Mapping[str, Any], path: Path) -> ModelWeights:
+    """Take encoder, generator and average out of an encoder checkpoint.
+
+    Args:
+        content: from :func:`read_pickle`: ``{"state_dict", "opts", "latent_avg"}``; optimizer and
+            discriminator of training files are left alone.
+        path: for messages; its stem becomes the model's name.
+
+    Raises:
+        CheckpointError: something is missing, or contradicts the rest.
+    """
+    if is_generator_file(content):
+        raise CheckpointError(
+            f"{path} is a generator without an encoder; give an encoder's checkpoint"
+        )
+    state = _tensors(content.get("state_dict"), "state_dict", path)
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}}
+    for key, tensor in state.items():
+        part, _, rest = key.partition(".")
+        if part not in parts or not rest:
+            raise CheckpointError(f"{path}: state_dict has the unexpected key {key}")
+        parts[part][rest] = tensor
+    options = _options(content, path)
+    shape = generator_shape(parts["decoder"], str(path))
+    size = options.get("output_size")
+    if size is not None and size != shape.size:
+        raise CheckpointError(
+            f"{path}: opts.output_size is {size}, but the generator's weights make {shape.size}"
+        )
+    average = content.get("latent_avg")
+    if not isinstance(average, Tensor):
+        raise CheckpointError(f"{path} has no latent_avg, which refinement starts from")
+    encoder = EncoderWeights(
+        _kind(options, path), parts["encoder"], expand_average(average, shape.n_styles, str(path))
+    )
+    return ModelWeights(
+        _domain(options, path), parts["decoder"], {ENCODER_NAME: encoder}, ENCODER_NAME
+    )
+
+
+def _tensors(value: Any, name: str, path: Path) -> dict[str, Tensor]:
+    if not isinstance(value, Mapping):
+        known = "{'state_dict', 'opts', 'latent_avg'} or {'g_ema', 'latent_avg'}"
+        raise CheckpointError(f"{path} has no {name}; a published file holds {known}")
+    for key, tensor in value.items():
+        # Subclasses (distributed, nested, ...) and sparse layouts behave in ways of their own.
+        plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
+        if not plain:
+            raise CheckpointError(f"{path}: {name} entry {key} is not a dense tensor")
+    return dict(value)
+
+
+def _options(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    options = content.get("opts")
+    if isinstance(options, argparse.Namespace):
+        return vars(options)
+    if isinstance(options, Mapping):
+        return options
+    raise CheckpointError(f"{path} has no opts, which say what kind of encoder it is")
+
+
+def _kind(options: Mapping[str, Any], path: Path) -> EncoderKind:
+    name = options.get("encoder_type")
+    try:
+        return EncoderKind(str(name))
+    except ValueError as error:
+        known = ", ".join(kind.value for kind in EncoderKind)
+        raise CheckpointError(
+            f"{path}: opts.encoder_type is {name!r}; known are {known}"
+        ) from error
+
+
+def _domain(options: Mapping[str, Any], path: Path) -> Domain:
+    dataset = str(options.get("dataset_type") or "unknown").removesuffix("_encode")
+    domain = _DOMAINS.get(dataset, dataset)
+    cars = domain == "cars"
+    return Domain(
+        name=path.stem,
+        domain=domain,
+        image_size=_CARS_SIZE if cars else _PUBLISHED_SIZE,
+        output_rows=_CARS_ROWS if cars else None,
+        align=domain == "faces",
+    )

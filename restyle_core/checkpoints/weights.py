@@ -1,0 +1,212 @@
+"""Weights in memory, and putting them into a network strictly."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from restyle.core.errors import CheckpointError
+from restyle.core.networks.config import Domain, EncoderKind
+from restyle.core.networks.encoders import Encoder, encoder_from_state
+from restyle.core.networks.generator import Generator, GeneratorConfig
+
+State = Mapping[str, Tensor]
+
+# How many keys a message names before it only counts them.
+_NAMED_KEYS = 3
+
+# A counter of training batches that evaluation never reads; old files lack it.
+_UNUSED_SUFFIX = ".num_batches_tracked"
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderWeights:
+    """One encoder.
+
+    Attributes:
+        kind: the architecture.
+        state: its weights, without prefix.
+        latent_avg: [n_styles, style_dim] float32, where refinement starts.
+    """
+
+    kind: EncoderKind
+    state: State
+    latent_avg: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ModelWeights:
+    """A generator and encoders of one domain.
+
+    Attributes:
+        domain: what the model is for.
+        generator: the generator's weights, without prefix.
+        encoders: encoders by name.
+        default_encoder: the encoder used when none is named.
+    """
+
+    domain: Domain
+    generator: State
+    encoders: Mapping[str, EncoderWeights]
+    default_encoder: str
+
+
+def fit(network: nn.Module, state: State, where: str) -> None:
+    """Make a state's tensors the parameters of a network, without copying float32 ones.
+
+    Args:
+        network: may be on the meta device.
+        state: weights in any floating dtype; parameters end up float32.
+        where: what the weights are and the file they come from, for messages.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected, of another shape or type; the message
+            names them.
+    """
+    wanted = network.state_dict()
+    missing = [key for key in wanted if key not in state and not key.endswith(_UNUSED_SUFFIX)]
+    unexpected = [key for key in state if key not in wanted]
+    reshaped = [
+        f"{key} {list(state[key].shape)} instead of {list(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in state and state[key].shape != tensor.shape
+    ]
+    retyped = [
+        f"{key} {state[key].dtype}"
+        for key, tensor in wanted.items()
+        if key in state and state[key].is_floating_point() != tensor.is_floating_point()
+    ]
+    problems = [
+        f"{len(keys)} {what} ({', '.join(keys[:_NAMED_KEYS])}{', ...' * (len(keys) > _NAMED_KEYS)})"
+        for what, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", reshaped),
+            ("of another type", retyped),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where} does not fit {type(network).__name__}: {'; '.join(problems)}"
+        )
+    tensors = {
+        key: _as_parameter(state[key]) if key in state else torch.zeros_like(tensor, device="cpu")
+        for key, tensor in wanted.items()
+    }
+    network.load_state_dict(tensors, strict=True, assign=True)
+    network.requires_grad_(False).eval()
+
+
+def _as_parameter(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def expand_average(latent_avg: Tensor, n_styles: int, where: str) -> Tensor:
+    """Bring an average latent to one row per style.
+
+    Args:
+        latent_avg: [style_dim], [1, style_dim] or [n_styles, style_dim].
+        n_styles: rows wanted.
+        where: the file it comes from, for messages.
+
+    Returns:
+        [n_styles, style_dim] float32.
+
+    Raises:
+        CheckpointError: another shape, or values that are not finite.
+    """
+    rows = latent_avg.detach().float()
+    if rows.ndim == 1:
+        rows = rows[None]
+    if rows.ndim != 2 or rows.shape[0] not in (1, n_styles):
+        raise CheckpointError(
+            f"{where}: latent_avg is {list(latent_avg.shape)}; the generator takes {n_styles} "
+            "styles, so [style_dim] or one row for each is expected"
+        )
+    if not rows.isfinite().all():
+        raise CheckpointError(f"{where}: latent_avg holds values that are not finite")
+    return rows.expand(n_styles, -1).contiguous()
+
+
+def generator_shape(state: State, where: str) -> GeneratorConfig:
+    """Read a generator's shape from its weights.
+
+    Args:
+        state: the weights, without prefix.
+        where: the file they come from, for messages.
+
+    Raises:
+        CheckpointError: they are no generator's.
+    """
+    with _shapes_of("generator", where):
+        return GeneratorConfig.from_state(state)
+
+
+def assemble_generator(state: State, where: str) -> Generator:
+    """Make a generator of the shape that weights have, and give it them.
+
+    Args:
+        state: the weights, without prefix.
+        where: the file they come from, for messages.
+
+    Raises:
+        CheckpointError: they fit no generator.
+    """
+    config = generator_shape(state, where)
+    with _shapes_of("generator", where), torch.device("meta"):
+        generator = Generator(config)
+    fit(generator, state, f"{where}: the generator")
+    return generator
+
+
+def assemble_encoder(weights: EncoderWeights, generator: Generator, where: str) -> Encoder:
+    """Make an encoder of the shape that weights have, and give it them.
+
+    Args:
+        weights: one encoder.
+        generator: what it predicts for.
+        where: the file they come from, for messages.
+
+    Raises:
+        CheckpointError: they fit no encoder of that kind, or not the generator.
+    """
+    with _shapes_of(weights.kind, where):
+        encoder = encoder_from_state(weights.kind, weights.state)
+    fit(encoder, weights.state, f"{where}: the encoder")
+    made, taken = (
+        (encoder.n_styles, encoder.style_dim),
+        (
+            generator.config.n_styles,
+            generator.config.style_dim,
+        ),
+    )
+    if made != taken:
+        raise CheckpointError(
+            f"{where}: the encoder makes {made[0]} styles of {made[1]}, "
+            f"the generator takes {taken[0]} of {taken[1]}"
+        )
+    if encoder.in_channels not in (3, 6):
+        raise CheckpointError(
+            f"{where}: the encoder takes {encoder.in_channels} channels; "
+            "6 (image and reconstruction) or 3 (image) are possible"
+        )
+    expand_average(weights.latent_avg, encoder.n_styles, where)
+    return encoder
+
+
+@contextlib.contextmanager
+def _shapes_of(what: str, where: str) -> Iterator[None]:
+    """Turn what torch says about impossible shapes into one line."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    except (IndexError, ValueError, ZeroDivisionError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{where}: no {what} has weights of these shapes ({error})"
+        ) from error

@@ -1,0 +1,1 @@
+"""Where and how to compute: hardware, memory, threads, CUDA graphs."""

@@ -1,0 +1,1 @@
+"""Moving latents along directions, and finding directions."""

@@ -1,0 +1,142 @@
+"""Directions for a generator, found by :mod:`restyle.core.editing.fit` and ready to be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from restyle.core.checkpoints.fingerprint import synthesis_fingerprint
+from restyle.core.editing.directions import About, Direction, Layers
+from restyle.core.editing.fit import (
+    FitSettings,
+    components,
+    eigenvectors,
+    fit_boundary,
+    sample_latents,
+    spread_along,
+)
+from restyle.core.errors import SpecError
+from restyle.core.networks.generator import Generator
+
+SAMPLES = 20_000
+"""Latents that are drawn where a spread has to be measured."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a direction is to say of itself, apart from what is measured.
+
+    Attributes:
+        name: what it changes.
+        layers: the styles that it is meant for; all when None.
+        origin: what it was made from, in words.
+    """
+
+    name: str
+    layers: Layers | None = None
+    origin: str = ""
+
+
+def boundary_direction(
+    generator: Generator,
+    label: Label,
+    latents: FloatArray,
+    scores: FloatArray,
+    settings: FitSettings,
+    kept: Sequence[Direction] = (),
+) -> Direction:
+    """A direction towards more of what a score measures.
+
+    Args:
+        generator: whose latents they are.
+        label: of the direction.
+        latents: [N, style_dim] or [N, n_styles, style_dim].
+        scores: [N].
+        settings: of the fit.
+        kept: directions along which nothing is to change.
+
+    Raises:
+        SpecError: the latents are not the generator's, or cannot be separated.
+    """
+    _check(latents, generator)
+    shape = latents.shape[1:]
+    others = [np.broadcast_to(other.vector, shape).astype(np.float64) for other in kept]
+    found = fit_boundary(latents, scores, settings, others)
+    measured = {
+        "scale": found.scale,
+        "accuracy": found.accuracy,
+        "held_out": found.held_out,
+        "accuracy_all": found.accuracy_all,
+    }
+    return Direction.of(found.normal, _about(label, generator, "interfacegan", measured))
+
+
+def component_directions(
+    generator: Generator, label: Label, count: int, latents: FloatArray | None = None
+) -> list[Direction]:
+    """The directions in which latents differ most, ``NAME-0``, ``NAME-1`` and so on.
+
+    Args:
+        generator: whose latents they are.
+        label: of the directions.
+        count: how many.
+        latents: [N, style_dim]; drawn from the mapping network when None.
+    """
+    if latents is None:
+        latents = sample_latents(generator, SAMPLES)
+    _check(latents, generator)
+    vectors, spreads = components(latents, count)
+    return [
+        Direction.of(vector, _about(label, generator, "ganspace", {"scale": spread}, number))
+        for number, (vector, spread) in enumerate(zip(vectors, spreads, strict=True))
+    ]
+
+
+def weight_directions(generator: Generator, label: Label, count: int) -> list[Direction]:
+    """The directions that the generator's weights react to most, ``NAME-0`` and so on.
+
+    Args:
+        generator: which one.
+        label: of the directions; only the weights of its layers count.
+        count: how many.
+    """
+    samples = sample_latents(generator, SAMPLES)
+    found = []
+    for number, vector in enumerate(eigenvectors(generator, count, label.layers)):
+        scale = {"scale": spread_along(samples, vector)}
+        found.append(Direction.of(vector, _about(label, generator, "sefa", scale, number)))
+    return found
+
+
+def _about(
+    label: Label,
+    generator: Generator,
+    kind: Literal["interfacegan", "ganspace", "sefa"],
+    measured: Mapping[str, Any],
+    number: int | None = None,
+) -> About:
+    if not measured["scale"] > 0:
+        raise SpecError(f"the latents do not differ along {label.name!r}")
+    return About(
+        name=label.name if number is None else f"{label.name}-{number}",
+        kind=kind,
+        layers=label.layers,
+        generator=synthesis_fingerprint(generator),
+        origin=label.origin,
+        **measured,
+    )
+
+
+def _check(latents: FloatArray, generator: Generator) -> None:
+    shape = (generator.config.n_styles, generator.config.style_dim)
+    if latents.shape[1:] not in (shape, shape[1:]):
+        raise SpecError(
+            f"latents of {list(latents.shape[1:])} are not this generator's, "
+            f"which takes {shape[0]} styles of {shape[1]}"
+        )

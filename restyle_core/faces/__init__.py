@@ -1,0 +1,1 @@
+"""Finding, cropping and recognising faces with dlib's networks."""

@@ -1,0 +1,256 @@
+"""Face alignment: the FFHQ crop that the published face models were trained on.
+
+dlib finds faces and 68 landmarks; eyes and mouth define an oriented square (the *quad*) that is
+cut out of the photo. The quad is kept, so that an edited face can be pasted back.
+Source: Karras et al., "A Style-Based Generator Architecture for GANs" (1812.04948), appendix C.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
+from restyle.core.imaging.decoding import upright_rgb
+
+__all__ = [
+    "FFHQ",
+    "PREDICTOR_VARIABLE",
+    "Face",
+    "FacePolicy",
+    "Framing",
+    "align_faces",
+    "crop_quad",
+    "face_quad",
+    "find_landmarks",
+    "model_files",
+    "outside_fraction",
+    "quad_to_crop",
+]
+
+FacePolicy = Literal["largest", "all"]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How much of the FFHQ quad a domain keeps.
+
+    Attributes:
+        scale: side of the crop relative to the FFHQ quad; 1.0 for the published face models.
+        shift: displacement of the centre towards the chin, in units of the FFHQ quad's side.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+FFHQ = Framing()
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One aligned face.
+
+    Attributes:
+        image: RGB crop of ``size`` x ``size`` pixels.
+        quad: [4, 2] float64, corners of the crop in pixels of the upright photo, in the order
+            upper left, lower left, lower right, upper right.
+        landmarks: [68, 2] float64, dlib's points in pixels of the upright photo.
+        box: left, top, right, bottom of the detection, in pixels of the upright photo.
+        score: the detector's confidence, without a scale; larger is surer.
+    """
+
+    image: Image.Image
+    quad: FloatArray
+    landmarks: FloatArray
+    box: tuple[int, int, int, int]
+    score: float
+
+
+def align_faces(
+    image: Image.Image,
+    size: int = 256,
+    faces: FacePolicy = "largest",
+    framing: Framing = FFHQ,
+) -> list[Face]:
+    """Find faces in a photo and cut each out the way FFHQ does.
+
+    Args:
+        image: a photo; one that :func:`restyle.core.imaging.decoding.decode_image` returned is
+            taken as it
+            is, any other Pillow image is first turned upright and converted to RGB.
+        size: side of the crops in pixels.
+        faces: ``largest`` keeps the face with the largest box, ``all`` keeps every one, from
+            the largest to the smallest.
+        framing: the domain's crop, :data:`FFHQ` for the published face models.
+
+    Returns:
+        At least one face.
+
+    Raises:
+        RejectError: ``no_face`` when the detector finds none, ``unsupported_mode`` for pixels
+            that cannot become RGB.
+        SpecError: an unknown policy or a size below 1.
+    """
+    if faces not in get_args(FacePolicy):
+        raise SpecError(f"there is no face policy {faces!r}; choose among largest, all")
+    if size < 1:
+        raise SpecError(f"a crop cannot have {size} pixels a side")
+    image = upright_rgb(image)
+    found = find_landmarks(image)
+    if not found:
+        raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
+    if faces == "largest":
+        found = found[:1]
+    quads = [face_quad(landmarks, framing) for landmarks, _, _ in found]
+    return [
+        Face(crop_quad(image, quad, size), quad, landmarks, box, score)
+        for quad, (landmarks, box, score) in zip(quads, found, strict=True)
+    ]
+
+
+def face_quad(landmarks: FloatArray, framing: Framing = FFHQ) -> FloatArray:
+    """The oriented crop rectangle of a face (1812.04948, appendix C).
+
+    Args:
+        landmarks: [68, 2] points in pixels, in dlib's order.
+        framing: the part of the FFHQ quad to keep.
+
+    Returns:
+        [4, 2] corners: upper left, lower left, lower right, upper right.
+    """
+    eye_left = landmarks[36:42].mean(axis=0)
+    eye_right = landmarks[42:48].mean(axis=0)
+    eye_centre = (eye_left + eye_right) / 2
+    eye_to_eye = eye_right - eye_left
+    eye_to_mouth = (landmarks[48] + landmarks[54]) / 2 - eye_centre
+
+    x = eye_to_eye - np.flipud(eye_to_mouth) * [-1, 1]
+    x /= np.hypot(*x)
+    x *= max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8)
+    y = np.flipud(x) * [-1, 1]
+    centre = eye_centre + eye_to_mouth * 0.1 + y * 2 * framing.shift
+    x, y = x * framing.scale, y * framing.scale
+    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
+
+
+def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
+    """Cut a quad out of a photo, reflecting and blurring what lies outside of it.
+
+    Args:
+        image: RGB photo.
+        quad: [4, 2] corners in its pixels, as :func:`face_quad` gives them.
+        size: side of the result in pixels.
+
+    Returns:
+        RGB image of ``size`` x ``size`` pixels.
+    """
+    # Reduced when the face is far larger than the crop, so that bilinear does not alias.
+    shrink = max(int(np.floor(_side(quad) / size * 0.5)), 1)
+    width, height = round(image.width / shrink), round(image.height / shrink)
+    quad = quad / shrink
+    quad_size = _side(quad)
+    border = max(round(quad_size * 0.1), 3)
+
+    left, top = np.floor(quad.min(axis=0)).astype(int)
+    right, bottom = np.ceil(quad.max(axis=0)).astype(int)
+    crop = (
+        max(int(left) - border, 0),
+        max(int(top) - border, 0),
+        min(int(right) + border, width),
+        min(int(bottom) + border, height),
+    )
+    if crop[0] < crop[2] and crop[1] < crop[3]:
+        image = _reduced(image, (width, height), crop)
+        quad = quad - crop[:2]
+    else:
+        image = _reduced(image, (width, height), (0, 0, width, height))
+
+    low, high = np.floor(quad.min(axis=0)), np.ceil(quad.max(axis=0))
+    outside = np.concatenate([-low, high - image.size]) + border
+    if outside.max() > border - 4:
+        margins = np.maximum(outside, round(quad_size * 0.3)).astype(int)
+        image = _reflect(image, margins, blur=quad_size * 0.02)
+        quad = quad + margins[:2]
+
+    corners = tuple((quad + 0.5).flatten())
+    return image.transform((size, size), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
+
+
+def quad_to_crop(quad: FloatArray, size: int) -> FloatArray:
+    """The affine map that takes photo pixels into crop pixels.
+
+    The quad is a square, so the crop is a similarity; its inverse pastes an edited face back.
+    Both coordinate systems begin at the outer corner of the first pixel, whose centre is
+    (0.5, 0.5), as in Pillow's transforms; landmarks and quads count from that centre instead.
+
+    Args:
+        quad: [4, 2] corners, as :func:`face_quad` gives them.
+        size: side of the crop in pixels.
+
+    Returns:
+        [2, 3] float64 matrix M with ``crop_xy = M[:, :2] @ photo_xy + M[:, 2]``.
+    """
+    upper_left, lower_left, _, upper_right = quad + 0.5
+    to_photo = np.stack([(upper_right - upper_left) / size, (lower_left - upper_left) / size], 1)
+    linear = np.linalg.inv(to_photo)
+    return np.concatenate([linear, (-linear @ upper_left)[:, None]], axis=1)
+
+
+def outside_fraction(quad: FloatArray, image_size: tuple[int, int], samples: int = 64) -> float:
+    """Share of a quad's area that lies outside the photo and had to be reflected.
+
+    Args:
+        quad: [4, 2] corners in pixels.
+        image_size: width and height of the photo.
+        samples: points per side of the grid that measures the area.
+    """
+    steps = (np.arange(samples) + 0.5) / samples
+    across, down = quad[3] - quad[0], quad[1] - quad[0]
+    points = quad[0] + steps[:, None, None] * across + steps[None, :, None] * down
+    inside = (points >= 0) & (points < np.asarray(image_size))
+    return float(1.0 - inside.all(axis=-1).mean())
+
+
+def _side(quad: FloatArray) -> float:
+    return float(np.hypot(*(quad[3] - quad[0])))
+
+
+def _reduced(
+    image: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int]
+) -> Image.Image:
+    """A part of the photo resized to ``size``; the rest of it is not computed."""
+    if size == image.size:
+        return image.crop(part)
+    left, top, right, bottom = part
+    across, down = image.width / size[0], image.height / size[1]
+    box = (left * across, top * down, right * across, bottom * down)
+    # Beyond the box the filter sees the photo's own pixels, so that the seams are the same.
+    return image.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=box)
+
+
+def _reflect(image: Image.Image, margins: npt.NDArray[np.int_], blur: float) -> Image.Image:
+    """Pad by reflection; blur and then fade to the median colour towards the outer edge."""
+    # Here, because most photographs need no padding and the import costs a quarter of a second.
+    from scipy.ndimage import gaussian_filter
+
+    left, top, right, bottom = (int(margin) for margin in margins)
+    pixels = np.pad(
+        np.asarray(image, dtype=np.float32), ((top, bottom), (left, right), (0, 0)), "reflect"
+    )
+    height, width, _ = pixels.shape
+    y, x, _ = np.ogrid[:height, :width, :1]
+    # 1 at the outer edge, 0 where the photo begins, negative inside.
+    mask = np.maximum(
+        1.0 - np.minimum(np.float32(x) / left, np.float32(width - 1 - x) / right),
+        1.0 - np.minimum(np.float32(y) / top, np.float32(height - 1 - y) / bottom),
+    )
+    blurred = gaussian_filter(pixels, [blur, blur, 0])
+    pixels += (blurred - pixels) * np.clip(mask * 3.0 + 1.0, 0.0, 1.0)
+    pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(mask, 0.0, 1.0)
+    return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))

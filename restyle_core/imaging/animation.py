@@ -1,0 +1,47 @@
+"""Frames as a moving picture: animated WebP or GIF by Pillow alone, MP4 by PyAV."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from restyle.core.imaging.video import encode_mp4
+
+FORMATS = {".webp": "WEBP", ".gif": "GIF", ".mp4": "MP4"}
+"""By the end of a file's name."""
+
+LEAST_SIDE = 256
+"""Smaller frames are enlarged to this side, since viewers show them as they are."""
+
+
+def encode_animation(frames: Sequence[Image.Image], durations: Sequence[float], kind: str) -> bytes:
+    """Encode frames that repeat for ever, where the format can say so.
+
+    Args:
+        frames: RGB pictures of one size, at least one.
+        durations: seconds that each is shown.
+        kind: one of the values of :data:`FORMATS`.
+
+    Returns:
+        The file.
+    """
+    first, *rest = [enlarged(frame) for frame in frames]
+    milliseconds = [max(20, round(1000 * each)) for each in durations]
+    if kind == "MP4":
+        return encode_mp4([first, *rest], milliseconds)
+    target = io.BytesIO()
+    options = {"quality": 90, "method": 4} if kind == "WEBP" else {"disposal": 1}
+    first.save(
+        target, kind, save_all=True, append_images=rest, duration=milliseconds, loop=0, **options
+    )
+    return target.getvalue()
+
+
+def enlarged(frame: Image.Image, least: int = LEAST_SIDE) -> Image.Image:
+    """A frame whose shorter side has so many pixels at least."""
+    factor = -(-least // min(frame.size))
+    if factor <= 1:
+        return frame
+    return frame.resize((frame.width * factor, frame.height * factor), Image.Resampling.BICUBIC)

@@ -1,0 +1,111 @@
+"""From pictures in memory to the encoder's input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from restyle.core.errors import SpecError
+
+Images = Tensor | npt.NDArray[Any] | Sequence[Image.Image]
+"""uint8 [B, H, W, 3], float [B, 3, H, W] in [-1, 1], or pictures of any sizes."""
+
+# Interpolation and rounding carry honest images a little beyond the range.
+_RANGE = 1.05
+
+
+def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
+    """Resize images to the encoder's input and scale them to [-1, 1].
+
+    The aspect ratio is not kept, which is what the published models for cars were trained with.
+    Eight-bit images are resized by Pillow (bilinear, antialiased), as the published code does.
+
+    Args:
+        images: uint8 [B, H, W, 3] (array or tensor), float [B, 3, H, W] in [-1, 1], or a sequence
+            of RGB pictures.
+        size: height and width.
+
+    Returns:
+        [B, 3, height, width] float32 in [-1, 1]; channels_last where the images were bytes.
+
+    Raises:
+        SpecError: another shape, dtype or range.
+    """
+    if isinstance(images, Tensor | np.ndarray):
+        batch = torch.as_tensor(images)
+        if batch.ndim == 4 and batch.dtype == torch.uint8 and batch.shape[3] == 3:
+            if tuple(batch.shape[1:3]) == size:
+                return _from_bytes(batch.cpu().numpy())
+            return _from_pictures([_picture(pixels) for pixels in batch.cpu().numpy()], size)
+        if batch.ndim == 4 and batch.is_floating_point() and batch.shape[1] == 3:
+            return _from_floats(batch.float(), size)
+        raise SpecError(
+            f"images of {batch.dtype} {list(batch.shape)}; expected uint8 [B, H, W, 3] "
+            "or float [B, 3, H, W] in [-1, 1]"
+        )
+    if isinstance(images, Image.Image) or not all(isinstance(i, Image.Image) for i in images):
+        raise SpecError("images must be one batch, or a list of PIL images")
+    return _from_pictures([picture.convert("RGB") for picture in images], size)
+
+
+def to_pictures(images: Tensor) -> list[Image.Image]:
+    """Generated images as pictures, the way they are saved.
+
+    Args:
+        images: [B, 3, h, w], about [-1, 1]; what lies outside is clipped.
+
+    Returns:
+        B RGB pictures.
+    """
+    return [_picture(pixels) for pixels in to_bytes(images).cpu().permute(0, 2, 3, 1).numpy()]
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Generated images in eight bits, the way they are saved.
+
+    Args:
+        images: [..., 3, h, w], about [-1, 1]; what lies outside is clipped.
+
+    Returns:
+        The same shape in uint8, on the same device.
+    """
+    return images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+
+
+def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _from_bytes(batch: npt.NDArray[np.uint8]) -> Tensor:
+    """Image by image, each of which stays in the processor's cache from first to last, and in
+    this thread alone: others would wait for one another longer than this takes.
+    """
+    scaled = np.empty(batch.shape, np.float32)
+    for image, pixels in zip(scaled, batch, strict=True):
+        image[:] = pixels
+        image /= np.float32(127.5)
+        image -= 1
+    # The channels stay innermost, where convolutions want them.
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2)
+
+
+def _from_pictures(pictures: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
+    height, width = size
+    # A picture that has this size already is only copied.
+    resized = [picture.resize((width, height), Image.Resampling.BILINEAR) for picture in pictures]
+    return _from_bytes(np.stack([np.asarray(picture) for picture in resized]))
+
+
+def _from_floats(batch: Tensor, size: tuple[int, int]) -> Tensor:
+    if batch.numel() and not (batch.abs().amax() <= _RANGE):
+        raise SpecError("float images must lie in [-1, 1]; divide 8-bit values by 127.5 less 1")
+    if tuple(batch.shape[-2:]) == size:
+        return batch
+    return F.interpolate(batch, size=size, mode="bilinear", align_corners=False, antialias=True)

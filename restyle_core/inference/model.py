@@ -1,0 +1,347 @@
+"""A model ready to run: a generator, one encoder, and where its refinement starts."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restyle.core.checkpoints.directory import read_model
+from restyle.core.checkpoints.published import published_weights, read_pickle
+from restyle.core.checkpoints.weights import (
+    ModelWeights,
+    assemble_encoder,
+    assemble_generator,
+    expand_average,
+)
+from restyle.core.devices import hardware
+from restyle.core.devices.allocator import keep_freed_memory
+from restyle.core.devices.batch_size import (
+    Footprint,
+    cpu_batch,
+    free_memory,
+    gpu_batch,
+    plain_cpu_batch,
+)
+from restyle.core.devices.cuda_graphs import CudaRecorder, StepGraphs, Tensors, wanted
+from restyle.core.devices.transfer import Staging
+from restyle.core.errors import CheckpointError, FatalError
+from restyle.core.faces.alignment import Framing
+from restyle.core.imaging.preprocessing import Images, preprocess
+from restyle.core.inference.fused_encoder import prepare_encoder
+from restyle.core.inference.synthesis import PreparedSynthesis, prepare_synthesis
+from restyle.core.metrics.measures import MetricSet
+from restyle.core.networks.config import (
+    MODEL_FILE,
+    EncoderFile,
+    GeneratorFile,
+    ModelConfig,
+    file_sha256,
+    find_model,
+)
+from restyle.core.networks.convolution import Target
+from restyle.core.networks.encoders import Encoder
+from restyle.core.networks.generator import Generator
+from restyle.kernels import native
+from restyle.kernels.choice import Impl
+from restyle.kernels.errors import KernelError
+
+_LARGEST_CHUNK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    config: ModelConfig
+    encoder_name: str
+    generator: Generator
+    encoder: Encoder
+    latent_avg: Tensor
+
+
+def load_model(
+    spec: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", impl: Impl = "auto"
+) -> Model:
+    """Load a model.
+
+    Args:
+        spec: the name of an embedded model (``faces64``) or a model directory, either with
+            ``:ENCODER`` behind it, or a published ``.pt`` checkpoint.
+        dtype: of activations: ``fp32``, ``bf16``, or ``auto`` for bf16 where the processor has it
+            in hardware.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        impl: of the generator's operators: ``native`` for compiled ones, ``reference`` for plain
+            PyTorch, ``auto`` for compiled ones where there is a compiler.
+
+    Raises:
+        SpecError: an unknown model, encoder, dtype or device.
+        CheckpointError: files are missing, damaged, unsafe or do not fit together.
+        FatalError: ``native`` operators cannot be built.
+    """
+    # First, because a wrong option should not cost the reading of a gigabyte.
+    placement = hardware.choose(dtype, device)
+    keep_freed_memory()
+    hardware.use_exact_float32(placement.device)
+    return Model(_read(os.fspath(spec)), placement, impl)
+
+
+def _read(spec: str) -> _Parts:
+    path, encoder_name = find_model(spec)
+    return _read_directory(path, encoder_name) if path.is_dir() else _read_published(path)
+
+
+def _read_directory(directory: Path, encoder_name: str | None) -> _Parts:
+    config, weights = read_model(directory, encoder_name)
+    name = weights.default_encoder
+    generator, encoder, latent_avg = _assemble(weights, directory)
+    if config.encoders[name].iterative != (encoder.in_channels == 6):
+        raise CheckpointError(
+            f"{directory / MODEL_FILE}: encoder {name!r} takes {encoder.in_channels} channels, "
+            f"which contradicts iterative = {config.encoders[name].iterative}"
+        )
+    return _Parts(config, name, generator, encoder, latent_avg)
+
+
+def _read_published(path: Path) -> _Parts:
+    weights = published_weights(read_pickle(path), path)
+    name = weights.default_encoder
+    generator, encoder, latent_avg = _assemble(weights, path)
+    digest = file_sha256(path)
+    entry = EncoderFile(
+        file=path.name,
+        sha256=digest,
+        kind=weights.encoders[name].kind,
+        iterative=encoder.in_channels == 6,
+    )
+    config = ModelConfig(
+        **weights.domain.model_dump(),
+        generator=GeneratorFile(file=path.name, sha256=digest),
+        encoders={name: entry},
+        default_encoder=name,
+    )
+    return _Parts(config, name, generator, encoder, latent_avg)
+
+
+def _assemble(weights: ModelWeights, path: Path) -> tuple[Generator, Encoder, Tensor]:
+    encoder_weights = weights.encoders[weights.default_encoder]
+    generator = assemble_generator(weights.generator, str(path))
+    encoder = assemble_encoder(encoder_weights, generator, str(path))
+    average = expand_average(encoder_weights.latent_avg, encoder.n_styles, str(path))
+    return generator, encoder, average
+
+
+def _prepare(generator: Generator, target: Target) -> tuple[str, PreparedSynthesis | None]:
+    try:
+        prepared = prepare_synthesis(generator, target)
+        return native.describe(target.device.type, generator.impl), prepared
+    except KernelError as error:
+        raise FatalError(str(error)) from error
+
+
+class Model:
+    """A domain's generator and one encoder, on a device; made by :func:`load_model`.
+
+    Attributes:
+        config: what ``model.json`` says.
+        encoder_name: which of the config's encoders this is.
+        generator: float32 parameters, activations in :attr:`dtype`. Renderings are made with
+            copies of them: a changed generator needs another Model.
+        encoder: made ready for inference in :attr:`dtype`.
+        latent_avg: [n_styles, style_dim] float32.
+        device: where it computes.
+        dtype: of activations.
+        dtype_reason: the dtype and why, such as ``bf16: avx512_bf16``.
+        kernels: the generator's operators and why, such as ``native: g++ 12.2.0``.
+        staging: brings batches to the device and results from it.
+        fingerprint: SHA-256 in hex of the weights and of every setting that changes a latent;
+            the same wherever the files lie and whatever they are called.
+    """
+
+    def __init__(self, parts: _Parts, placement: hardware.Placement, impl: Impl = "auto") -> None:
+        self.config = parts.config
+        self.encoder_name = parts.encoder_name
+        self.device = placement.device
+        self.dtype = placement.dtype
+        self.dtype_reason = placement.dtype_reason
+        self.generator = parts.generator.to(self.device)
+        self.generator.dtype, self.generator.impl = self.dtype, impl
+        target = Target(self.device, self.dtype, impl)
+        self.kernels, self._prepared = _prepare(self.generator, target)
+        self.encoder = prepare_encoder(parts.encoder, target)
+        self.latent_avg = parts.latent_avg.to(self.device)
+        self.fingerprint = self.config.fingerprint(self.encoder_name)
+        self.staging = Staging(self.device)
+        self._metric_sets: dict[tuple[str, ...], MetricSet] = {}
+        rows, size = self.config.output_rows, self.generator.config.size
+        if rows is not None and rows[1] > size:
+            raise CheckpointError(
+                f"{self.config.name}: output_rows {rows} lie outside of the {size} generated rows"
+            )
+
+    @property
+    def n_styles(self) -> int:
+        """Style vectors per image."""
+        return self.generator.config.n_styles
+
+    @property
+    def style_dim(self) -> int:
+        """Length of a style vector."""
+        return self.generator.config.style_dim
+
+    @property
+    def gpu_name(self) -> str:
+        """Of the GPU that this computes on; empty for a CPU."""
+        return hardware.gpu_name(self.device) if self.device.type == "cuda" else ""
+
+    @property
+    def graph_problem(self) -> str:
+        """Why steps on a GPU are not replayed from recordings; empty where they are."""
+        if self.device.type != "cuda":
+            return ""
+        return self._graphs.problem if self._graphs else "switched off"
+
+    @property
+    def iterative(self) -> bool:
+        """Whether the encoder refines, as opposed to working in a single pass."""
+        return self.encoder.in_channels == 6
+
+    @property
+    def framing(self) -> Framing:
+        """How photographs of this domain are cropped when they are aligned."""
+        return Framing(self.config.framing_scale, self.config.framing_shift)
+
+    @functools.cached_property
+    def average_image(self) -> Tensor:
+        """[1, 3, h, w] float32: y_0 = G(latent_avg), pooled to the encoder's input size."""
+        # Kept beyond the call, so it must not be a tensor that only inference mode may use.
+        with torch.inference_mode(False), torch.no_grad():
+            return self.pool(self.synthesize(self.latent_avg[None]))
+
+    def preprocess(self, images: Images) -> Tensor:
+        """Bring images to the encoder's input.
+
+        See :func:`restyle.core.imaging.preprocessing.preprocess`.
+
+        Returns:
+            [B, 3, h, w] float32 in [-1, 1] on the model's device.
+        """
+        return preprocess(images, self.config.image_size).to(self.device)
+
+    def encode(self, x: Tensor, current: Tensor) -> Tensor:
+        """Predict the residual to the current latent.
+
+        Args:
+            x: [B, 3, h, w] in [-1, 1], the images.
+            current: [B, 3, h, w], their reconstructions so far; single-pass encoders ignore them.
+
+        Returns:
+            [B, n_styles, style_dim] float32.
+        """
+        inputs = torch.cat([x, current], dim=1) if self.iterative else x
+        inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
+        residual: Tensor = self.encoder(inputs)
+        return residual
+
+    def step(self, x: Tensor, current: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of refinement (2104.02699, section 3).
+
+        On a GPU it is replayed from a recording where that may be, see
+        :mod:`restyle.core.devices.cuda_graphs`, and in any case nothing of it waits for the GPU.
+
+        Args:
+            x: [B, 3, h, w] in [-1, 1], the images.
+            current: [B, 3, h, w] float32, their reconstructions so far.
+            latents: [B, n_styles, style_dim] float32, those of ``current``.
+
+        Returns:
+            The new latents, their image [B, 3, H, W] float32, and that image pooled.
+        """
+        graphs = self._graphs
+        made = (
+            self._step(x, current, latents)
+            if graphs is None
+            else graphs(self._step, x, current, latents)
+        )
+        latents, image, pooled = made
+        return latents, image, pooled
+
+    @functools.cached_property
+    def _graphs(self) -> StepGraphs | None:
+        return StepGraphs(CudaRecorder(self.device)) if wanted(self.device) else None
+
+    def _step(self, x: Tensor, current: Tensor, latents: Tensor) -> Tensors:
+        latents = self.encode(x, current) + latents
+        image = self.synthesize(latents)
+        return latents, image, self.pool(image)
+
+    def synthesize(self, latents: Tensor) -> Tensor:
+        """Render latents with the stored noise.
+
+        Args:
+            latents: [B, n_styles, style_dim].
+
+        Returns:
+            [B, 3, H, W] float32, about [-1, 1] but not clipped; cars keep 384 of 512 rows.
+        """
+        latents = latents.to(self.device, torch.float32)
+        render = self._prepared or self.generator.synthesis
+        images = [self._rows(render(chunk)) for chunk in torch.split(latents, self._chunk)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    @functools.cached_property
+    def batch_size(self) -> int:
+        """Images at once that suit the model and its device; on a GPU, the memory free just now."""
+        side = self.generator.config.size
+        if self.device.type != "cuda":
+            return cpu_batch(side)
+        return gpu_batch(side, self.footprint.bytes, free_memory(self.device))
+
+    @property
+    def footprint(self) -> Footprint:
+        """What one image takes while a step is computed."""
+        return Footprint(
+            self.generator.config,
+            self.config.image_size,
+            self.dtype,
+            plain=self._prepared is None,
+        )
+
+    @functools.cached_property
+    def _chunk(self) -> int:
+        if self.device.type == "cuda":
+            return self.batch_size
+        # Made ready for a CPU, it splits large activations itself.
+        return plain_cpu_batch(self.generator.config) if self._prepared is None else _LARGEST_CHUNK
+
+    def _rows(self, images: Tensor) -> Tensor:
+        rows = self.config.output_rows
+        return images if rows is None else images[:, :, rows[0] : rows[1]]
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Average-pool [B, 3, H, W] to the encoder's input size [B, 3, h, w]."""
+        if tuple(images.shape[-2:]) == self.config.image_size:
+            return images
+        height, width = self.config.image_size
+        if images.shape[2] % height or images.shape[3] % width:
+            return F.adaptive_avg_pool2d(images, (height, width))
+        # Whole rows first: three times as fast as torch's pooling on a CPU.
+        count, channels, _, across = images.shape
+        rows = images.reshape(count, channels, height, -1, across).mean(dim=3)
+        return rows.reshape(count, channels, height, width, -1).mean(dim=4)
+
+    def metrics(self, names: Iterable[str]) -> MetricSet:
+        """Metrics for this domain; what they need is loaded once.
+
+        Args:
+            names: any of :data:`restyle.core.metrics.measures.METRICS`.
+        """
+        key = tuple(names)
+        if key not in self._metric_sets:
+            framing = self.framing if self.config.align else None
+            self._metric_sets[key] = MetricSet(key, framing=framing, device=self.device)
+        return self._metric_sets[key]

@@ -1,0 +1,127 @@
+"""ReStyle's refinement loop (Alaluf et al., 2104.02699, section 3).
+
+Starting from the average latent w_0 and its image y_0, every step feeds the encoder the target
+image x beside the current reconstruction and adds what it predicts::
+
+    w_t = E(x, y_{t-1}) + w_{t-1}
+    y_t = G(w_t)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from restyle.core.errors import SpecError
+from restyle.core.inference.model import Model
+
+
+class Start(Protocol):
+    """Where a refinement goes on from: a :class:`Step`, or anything with these."""
+
+    @property
+    def latents(self) -> Tensor:
+        """[B, n_styles, style_dim]."""
+
+    @property
+    def image(self) -> Tensor:
+        """[B, 3, H, W], the latents' images at any size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What one step of refinement produced.
+
+    Attributes:
+        index: 1 for the first step.
+        latents: [n, n_styles, style_dim] float32, w_t.
+        image: [n, 3, H, W] float32 at the generator's size, y_t.
+        pooled: [n, 3, h, w] float32, y_t at the encoder's size.
+        previous: [n, 3, h, w] float32, y_{t-1} at the encoder's size.
+        rows: [n] int64 on the CPU: which images of the batch these are; all unless some stopped.
+        final: [n] bool on the CPU: whether no step follows.
+    """
+
+    index: int
+    latents: Tensor
+    image: Tensor
+    pooled: Tensor
+    previous: Tensor
+    rows: Tensor
+    final: Tensor
+
+    def change(self) -> Tensor:
+        """[n, h, w] float32: mean absolute change of a pixel against the image before."""
+        return _change(self.pooled, self.previous)
+
+
+def _change(pooled: Tensor, previous: Tensor) -> Tensor:
+    return (pooled - previous).abs().mean(dim=1)
+
+
+@torch.inference_mode()
+def refine(
+    model: Model, x: Tensor, steps: int, start: Start | None = None, *, tolerance: float = 0.0
+) -> Iterator[Step]:
+    """Refine a batch of images step by step.
+
+    Args:
+        model: a generator and its encoder.
+        x: [B, 3, h, w] in [-1, 1], from ``model.preprocess``.
+        steps: how many at most; exactly one for a single-pass encoder.
+        start: go on from these latents and images instead of the model's average; with another
+            model's first step this is the paper's encoder bootstrapping (section 5).
+        tolerance: an image whose mean absolute change in a step is below this takes no further
+            one, and later steps hold only the others.
+
+    Yields:
+        One :class:`Step` after another. Nothing of a step is kept here once the next is done.
+
+    Raises:
+        SpecError: a number of steps, a start or a tolerance that this encoder cannot work with.
+    """
+    _check(model, steps, start, tolerance)
+    if start is None:
+        w = model.latent_avg.expand(len(x), -1, -1)
+        y = model.average_image.expand(len(x), -1, -1, -1)
+    else:
+        w = start.latents.to(model.device, torch.float32)
+        y = model.pool(start.image.to(model.device))
+    rows = torch.arange(len(x))
+    for t in range(1, steps + 1):
+        previous = y
+        w, image, y = model.step(x, previous, w)
+        final = torch.full((len(rows),), t == steps)
+        if tolerance > 0 and t < steps:
+            final = _change(y, previous).mean(dim=(1, 2)).cpu() < tolerance
+        yield Step(t, w, image, y, previous, rows, final)
+        # Megapixel images of this step, while the next one is made, would be the largest thing.
+        del image, previous
+        if final.all():
+            return
+        if final.any():
+            rows, going = rows[~final], (~final).to(model.device)
+            x, w, y = x[going], w[going], y[going]
+
+
+def _check(model: Model, steps: int, start: Start | None, tolerance: float) -> None:
+    if not 0 <= tolerance < math.inf:
+        raise SpecError(f"tolerance is {tolerance}; a change of pixels from 0 on is expected")
+    if steps < 1:
+        raise SpecError(f"steps is {steps}; at least one is needed")
+    if not model.iterative and (steps > 1 or start is not None):
+        raise SpecError(
+            f"encoder {model.encoder_name!r} of {model.config.name} works in a single pass; "
+            "ask for steps=1 and no start"
+        )
+    wanted = (model.n_styles, model.style_dim)
+    if start is not None and tuple(start.latents.shape[1:]) != wanted:
+        raise SpecError(
+            f"the start's latents are {list(start.latents.shape)}, "
+            f"{model.config.name} works with [B, {wanted[0]}, {wanted[1]}]"
+        )

@@ -1,0 +1,334 @@
+"""Rendering latents as fast as the machine does it: the generator made ready for inference.
+
+Weights are scaled, rounded and brought into the convolutions' layout once. Styles scale activations
+instead of weights, so that images share one dense convolution, and what stands between two
+convolutions is one pass over the activations (see :mod:`restyle.kernels.layers`). On a CPU, large
+layers
+are computed some rows at a time: a convolution's output is then still in cache when it is read.
+
+Every activation has a row of zeros above and below, so that any rows of it together with their
+neighbours can be given to a convolution as they lie there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restyle.core.networks.convolution import Target
+from restyle.core.networks.generator import EqualizedLinear, Generator, StyledConv, ToRGB
+from restyle.kernels import native, winograd
+from restyle.kernels.layers import Colour, Epilogue, blur_layer, colour_convolution, colour_layer
+from restyle.kernels.reference import DEMODULATION_EPSILON
+from restyle.kernels.winograd import Filters
+
+# Bytes of a convolution's output that are made before they are read again. The transposed one
+# computes the rows around its strips twice, so they are longer.
+_STRIP = 4 << 20
+_TALL_STRIP = 8 << 20
+# Bytes of a convolution's output up to which images go through together.
+_TOGETHER = 16 << 20
+# Side of layers whose convolution and what follows it are one operator. In smaller ones the weights
+# are larger than the activations, and threads share those only in a convolution on its own.
+_WHOLE = 32
+
+
+def prepare_synthesis(generator: Generator, target: Target) -> PreparedSynthesis | None:
+    """Make a generator ready for inference.
+
+    Args:
+        generator: its parameters are copied, so later changes do not show.
+        target: where it runs, and the dtype of activations.
+
+    Returns:
+        None where only the generator itself can do it: without compiled operators, or with a
+        smoothing filter that is not the product of two.
+
+    Raises:
+        KernelError: the generator's ``impl`` is ``native``, and there are none.
+    """
+    library = native.library(target.device.type, generator.impl)
+    # Filters alone have a kernel as a buffer; all are 4x4 in the published layout.
+    filters = [buffer for name, buffer in generator.named_buffers() if name.endswith(".kernel")]
+    if library is None or any(_separated(kernel) is None for kernel in filters):
+        return None
+    return PreparedSynthesis(generator, target)
+
+
+class PreparedSynthesis:
+    """What :meth:`restyle.core.networks.generator.Generator.synthesis` does with the stored noise.
+
+    Args:
+        generator: with filters that are products of two.
+        target: where it runs, and the dtype of activations.
+    """
+
+    def __init__(self, generator: Generator, target: Target) -> None:
+        self._target = target
+        self._input = _put(generator.input.input, target)
+        noises = generator.stored_noise()
+        self._first = _Styled(generator.conv1, noises[0], target)
+        self._first_rgb = _ToColour(generator.to_rgb1, target)
+        # What the lists are of, which torch's types do not say.
+        convs = cast(Sequence[StyledConv], generator.convs)
+        to_rgbs = cast(Sequence[ToRGB], generator.to_rgbs)
+        self._blocks = [
+            _Block(
+                _Styled(convs[2 * i], noises[2 * i + 1], target),
+                _Styled(convs[2 * i + 1], noises[2 * i + 2], target),
+                _ToColour(to_rgb, target),
+                target,
+            )
+            for i, to_rgb in enumerate(to_rgbs)
+        ]
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor) -> Tensor:
+        """[B, n_styles, style_dim] float32 -> [B, 3, size, size] float32, not clipped."""
+        batch = latents.shape[0]
+        style = self._first.style(latents[:, 0])
+        x = _buffer(batch, self._input.shape[1], 4, self._target)
+        x[:, :, 1:-1] = (self._input * style[:, :, None, None]).to(x.dtype)
+        following = self._blocks[0].up.style(latents[:, 1]) if self._blocks else None
+        epilogue = self._first.epilogue(style, following)
+        colour = self._first_rgb.colour(latents[:, 1], None)
+        image = x.new_empty((batch, 3, 4, 4), dtype=torch.float32)
+        y = _buffer(batch, self._first.out_channels, 4, self._target)
+        colour_layer(self._first.convolve(x), y[:, :, 1:-1], image, 0, epilogue, colour)
+        return self._finish(y, image, latents, 0)
+
+    def _finish(self, x: Tensor, image: Tensor, latents: Tensor, first: int) -> Tensor:
+        """From the activations and the image of block ``first - 1`` to the whole image."""
+        for index in range(first, len(self._blocks)):
+            block = self._blocks[index]
+            if len(x) > 1 and not block.in_one_piece(len(x), 2 * x.shape[3]):
+                # One image after another needs the memory of one.
+                parts = [slice(at, at + 1) for at in range(len(x))]
+                return torch.cat([self._finish(x[i], image[i], latents[i], index) for i in parts])
+            after = self._blocks[index + 1].up if index + 1 < len(self._blocks) else None
+            styles = latents[:, 2 * index + 1 : 2 * index + 4]
+            x, image = block(x, image, styles, after)
+        return image
+
+
+class _Styled:
+    """A styled convolution's parameters.
+
+    Attributes:
+        out_channels: of the convolution.
+        taps: of the filter behind it; zeros if there is none.
+    """
+
+    def __init__(self, layer: StyledConv, noise: Tensor, target: Target) -> None:
+        weight = layer.conv.scaled_weight.detach()
+        self.out_channels = weight.shape[0]
+        self._modulation = _linear(layer.conv.modulation, target)
+        self._energy = _put(weight.float().square().sum(dim=(2, 3)).t(), target)
+        blur = layer.conv.blur
+        self.taps = _taps(None if blur is None else blur.kernel, target)
+        self._convolution = _Convolution(weight, target, transposed=blur is not None)
+        self._noise = _put(noise, target)
+        self._strength = _put(layer.noise.weight, target)
+        self._bias = _put(layer.activate.bias, target)
+
+    def style(self, latent: Tensor) -> Tensor:
+        """[B, style_dim] -> [B, in]."""
+        return _affine(self._modulation, latent)
+
+    @property
+    def filters(self) -> Filters | None:
+        """See :attr:`_Convolution.filters`."""
+        return self._convolution.filters
+
+    def convolve(self, rows: Tensor) -> Tensor:
+        """Rows with their neighbours, already scaled by the style."""
+        return self._convolution(rows)
+
+    def epilogue(self, style: Tensor, following: Tensor | None) -> Epilogue:
+        """What follows the convolution, given this layer's style and the next one's."""
+        demodulation = torch.rsqrt(style.square() @ self._energy + DEMODULATION_EPSILON)
+        return Epilogue(demodulation, self._noise, self._strength, self._bias, following)
+
+
+class _ToColour:
+    """A projection to colour."""
+
+    def __init__(self, layer: ToRGB, target: Target) -> None:
+        self._weight = _put(layer.conv.scaled_weight[:, :, 0, 0], target)
+        self._bias = _put(layer.bias.flatten(), target)
+        self._modulation = _linear(layer.conv.modulation, target)
+        self._taps = _taps(None if layer.upsample is None else layer.upsample.kernel, target)
+
+    def colour(self, latent: Tensor, skip: Tensor | None) -> Colour:
+        """[B, style_dim], and the image below, if any."""
+        style = _affine(self._modulation, latent)
+        return Colour(self._weight * style[:, None, :], self._bias, *self._taps, skip)
+
+
+class _Convolution:
+    """A 3x3 convolution of rows that have their neighbours with them, or its transpose.
+
+    Attributes:
+        filters: of the weight, where fewer multiplications pay.
+    """
+
+    def __init__(self, weight: Tensor, target: Target, *, transposed: bool) -> None:
+        self._transposed = transposed
+        self.filters = target.filters(weight, doubles=transposed)
+        if self.filters is not None:
+            return
+        self._packed = target.packs
+        weight = target.put(weight.transpose(0, 1) if transposed else weight)
+        if not self._packed:
+            self._weight = weight.contiguous(memory_format=torch.channels_last)
+        elif transposed:
+            self._weight = torch.ops.mkldnn._reorder_convolution_transpose_weight(
+                weight.contiguous(), [0, 0], [0, 0], [2, 2], [1, 1], 1
+            )
+        else:
+            self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+                weight.contiguous(), [0, 1], [1, 1], [1, 1], 1
+            )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, in, rows + 2, W] -> [B, out, rows, W]; transposed [B, out, 2 rows + 5, 2 W + 1]."""
+        if self.filters is not None:
+            return winograd.convolve(x, self.filters, above=0)
+        y: Tensor
+        if not self._packed:
+            if self._transposed:
+                y = F.conv_transpose2d(x, self._weight, stride=2)
+            else:
+                y = F.conv2d(x, self._weight, padding=(0, 1))
+            # As cuDNN gives it; a GPU without cuDNN does not, and what comes next knows no strides.
+            return y.contiguous(memory_format=torch.channels_last)
+        if self._transposed:
+            y = torch.ops.mkldnn._convolution_transpose_pointwise(
+                x, self._weight, None, [0, 0], [0, 0], [2, 2], [1, 1], 1, "none", [], ""
+            )
+        else:
+            y = torch.ops.mkldnn._convolution_pointwise(
+                x, self._weight, None, [0, 1], [1, 1], [1, 1], 1, "none", [], ""
+            )
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """The two convolutions and the colour of one resolution."""
+
+    up: _Styled
+    flat: _Styled
+    to_colour: _ToColour
+    target: Target
+
+    def in_one_piece(self, images: int, side: int) -> bool:
+        """Whether so many images of so many rows go through together."""
+        return self._rows(side, _TOGETHER // images) >= side
+
+    def __call__(
+        self, x: Tensor, image: Tensor, latents: Tensor, after: _Styled | None
+    ) -> tuple[Tensor, Tensor]:
+        """Double the resolution.
+
+        Args:
+            x: [B, in, H + 2, W], scaled for the first convolution.
+            image: [B, 3, H, W].
+            latents: [B, 3, style_dim], of the two convolutions and of the colour.
+            after: the next block's first convolution, whose latent is also that of the colour.
+
+        Returns:
+            The same of twice the resolution; activations of no rows without ``after``.
+        """
+        batch, side = len(x), 2 * x.shape[3]
+        style, flat_style = self.up.style(latents[:, 0]), self.flat.style(latents[:, 1])
+        epilogue = self.up.epilogue(style, flat_style)
+        middle = _buffer(batch, self.up.out_channels, side, self.target)
+        for first, end in self._strips(batch, side, _TALL_STRIP):
+            tall = self.up.convolve(x[:, :, first // 2 : end // 2 + 2])
+            blur_layer(tall, middle[:, :, first + 1 : end + 1], first, epilogue, self.up.taps)
+            # On a GPU it is a whole layer, which need not wait for the end of the block.
+            del tall
+        following = None if after is None else after.style(latents[:, 2])
+        epilogue = self.flat.epilogue(flat_style, following)
+        colour = self.to_colour.colour(latents[:, 2], image)
+        larger = image.new_empty((batch, 3, side, side))
+        y = None if after is None else _buffer(batch, self.flat.out_channels, side, self.target)
+        filters = self.flat.filters
+        if filters is not None and side >= _WHOLE:
+            rows = None if y is None else y[:, :, 1:-1]
+            colour_convolution(middle, filters, rows, larger, epilogue, colour)
+            return x if y is None else y, larger
+        for first, end in self._strips(batch, side, _STRIP):
+            flat = self.flat.convolve(middle[:, :, first : end + 2])
+            rows = None if y is None else y[:, :, first + 1 : end + 1]
+            colour_layer(flat, rows, larger, first, epilogue, colour)
+        return x if y is None else y, larger
+
+    def _strips(self, batch: int, side: int, limit: int) -> Iterator[tuple[int, int]]:
+        """First and last row of what is computed at once."""
+        # Strips of several images do not lie in one piece, as convolutions want them.
+        rows = side if batch > 1 else self._rows(side, limit)
+        for first in range(0, side, rows):
+            yield first, min(first + rows, side)
+
+    def _rows(self, side: int, limit: int) -> int:
+        """How many rows of one image come to so many bytes; an even number."""
+        if self.target.device.type != "cpu":
+            return side
+        row = side * self.flat.out_channels * self.target.dtype.itemsize
+        return max(2, min(side, limit // row // 2 * 2))
+
+
+def _buffer(batch: int, channels: int, side: int, target: Target) -> Tensor:
+    """Activations [B, C, side + 2, side], channels last; the first and the last row are zero."""
+    shape, dtype = (batch, channels, side + 2, side), target.dtype
+    buffer = torch.empty(
+        shape, dtype=dtype, device=target.device, memory_format=torch.channels_last
+    )
+    buffer[:, :, 0] = 0
+    buffer[:, :, -1] = 0
+    return buffer
+
+
+def _put(tensor: Tensor, target: Target) -> Tensor:
+    """A float32 copy there, whatever the dtype of activations is."""
+    tensor = tensor.detach().to(target.device, torch.float32, copy=True)
+    return tensor.contiguous()
+
+
+def _linear(layer: EqualizedLinear, target: Target) -> tuple[Tensor, Tensor]:
+    """Weight [in, out] and bias, scaled."""
+    return _put(layer.weight.t() * layer.scale, target), _put(layer.bias * layer.lr, target)
+
+
+def _affine(linear: tuple[Tensor, Tensor], latent: Tensor) -> Tensor:
+    weight, bias = linear
+    return torch.addmm(bias, latent, weight)
+
+
+def _taps(kernel: Tensor | None, target: Target) -> tuple[Tensor, Tensor]:
+    """A filter that is known to be a product as its two factors."""
+    separated = None if kernel is None else _separated(kernel)
+    vertical, horizontal = separated or (torch.zeros(4), torch.zeros(4))
+    return vertical.to(target.device), horizontal.to(target.device)
+
+
+def _separated(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Two times [4] taps whose product the filter is, if it is one."""
+    kernel = kernel.detach().cpu().float()
+    if tuple(kernel.shape) != (4, 4):
+        return None
+    row, column = divmod(int(kernel.abs().argmax()), 4)
+    if not kernel[row, column]:
+        return kernel[0].clone(), kernel[0].clone()
+    vertical, horizontal = kernel[:, column] / kernel[row, column], kernel[row]
+    product = torch.outer(vertical, horizontal)
+    if not torch.allclose(product, kernel, rtol=0, atol=1e-6 * float(kernel.abs().max())):
+        return None
+    return vertical.contiguous(), horizontal.contiguous()

@@ -1,0 +1,1 @@
+"""Generator and encoders, in the key layouts that checkpoints are published in."""

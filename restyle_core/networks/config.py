@@ -1,0 +1,265 @@
+"""What a model directory says about itself: ``model.json``, typed.
+
+Importing this file imports no torch, so that commands which only look at a model answer at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from restyle.core.errors import CheckpointError, SpecError
+
+MODEL_FILE = "model.json"
+"""The file that makes a directory a model."""
+
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+_EMBEDDED = Path(__file__).parents[1] / "models"
+
+
+class EncoderKind(StrEnum):
+    """Encoder architectures, by the names that published checkpoints use in ``opts``."""
+
+    BACKBONE = "BackboneEncoder"
+    PROGRESSIVE_BACKBONE = "ProgressiveBackboneEncoder"
+    RESNET_BACKBONE = "ResNetBackboneEncoder"
+    RESNET_PROGRESSIVE_BACKBONE = "ResNetProgressiveBackboneEncoder"
+    GRADUAL_STYLE = "GradualStyleEncoder"
+    RESNET_GRADUAL_STYLE = "ResNetGradualStyleEncoder"
+    ENCODER4EDITING = "Encoder4Editing"
+    SMALL_BACKBONE = "SmallBackboneEncoder"
+    SMALL_PROGRESSIVE_BACKBONE = "SmallProgressiveBackboneEncoder"
+
+
+def _local_name(name: str) -> str:
+    """Accept a plain relative path inside the model's directory and nothing else.
+
+    A model directory may come from anywhere, so its ``model.json`` must not be able to name
+    files outside of it.
+    """
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ValueError(f"{name!r} is not a file inside the model's directory")
+    return name
+
+
+LocalName = Annotated[str, AfterValidator(_local_name)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GeneratorFile(_Frozen):
+    """A generator's weights.
+
+    Attributes:
+        file: safetensors file, relative to the model's directory.
+        sha256: its checksum in hex.
+    """
+
+    file: LocalName
+    sha256: Sha256
+
+
+class EncoderFile(_Frozen):
+    """An encoder's weights, with its ``latent_avg`` [n_styles, style_dim] among them.
+
+    Attributes:
+        file: safetensors file, relative to the model's directory.
+        sha256: its checksum in hex.
+        kind: the architecture.
+        iterative: refines (6 input channels: image and reconstruction) or works in a single
+            pass (3 channels).
+    """
+
+    file: LocalName
+    sha256: Sha256
+    kind: EncoderKind
+    iterative: bool
+
+
+class Domain(_Frozen):
+    """What a model is for, apart from its weights.
+
+    Attributes:
+        name: what the user calls the model.
+        domain: ``faces``, ``cars``, ``church``, ...
+        image_size: height and width of the encoder's input in pixels.
+        output_rows: first and one-past-last row of the generated image that are kept, when the
+            domain is not square (cars: 64 to 448 of 512); all rows when None.
+        align: whether photographs of this domain are aligned by default.
+        framing_scale: side of the aligned crop relative to the FFHQ quad.
+        framing_shift: displacement of the crop towards the chin, in units of the quad's side.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    domain: str
+    image_size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+    output_rows: tuple[int, int] | None = None
+    align: bool = False
+    framing_scale: Annotated[float, Field(gt=0)] = 1.0
+    framing_shift: float = 0.0
+
+    @field_validator("output_rows")
+    @classmethod
+    def _is_a_range(cls, rows: tuple[int, int] | None) -> tuple[int, int] | None:
+        if rows is not None and not 0 <= rows[0] < rows[1]:
+            raise ValueError(f"{rows} is not a range of rows")
+        return rows
+
+
+class ModelConfig(Domain):
+    """One domain with a generator and the encoders that were trained for it: ``model.json``.
+
+    Attributes:
+        format: version of this file.
+        generator: the generator's weights.
+        encoders: encoders by name.
+        default_encoder: the encoder used when none is named.
+    """
+
+    format: Literal[1] = 1
+    generator: GeneratorFile
+    encoders: Annotated[dict[str, EncoderFile], Field(min_length=1)]
+    default_encoder: str
+
+    @model_validator(mode="after")
+    def _default_is_there(self) -> ModelConfig:
+        if self.default_encoder not in self.encoders:
+            raise ValueError(
+                f"default_encoder {self.default_encoder!r} is not among the encoders "
+                f"({', '.join(sorted(self.encoders))})"
+            )
+        return self
+
+    def encoder_named(self, name: str | None) -> str:
+        """The encoder that a user means; the default one when None.
+
+        Raises:
+            SpecError: there is no such encoder.
+        """
+        if name is None:
+            return self.default_encoder
+        if name not in self.encoders:
+            known = ", ".join(sorted(self.encoders))
+            raise SpecError(f"{self.name} has no encoder {name!r}; it has {known}")
+        return name
+
+    def fingerprint(self, encoder: str) -> str:
+        """Identify what determines a latent.
+
+        Args:
+            encoder: which of the encoders.
+
+        Returns:
+            SHA-256 in hex of the weights' checksums and of every setting that changes a latent;
+            the same wherever the files lie and whatever they are called.
+        """
+        entry = self.encoders[encoder]
+        settings = self.model_dump(
+            mode="json", exclude={"name", "generator", "encoders", "default_encoder"}
+        )
+        settings["generator"] = self.generator.sha256
+        settings["encoder"] = [entry.sha256, entry.kind, entry.iterative]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def read_config(directory: Path) -> ModelConfig:
+    """Read ``model.json``.
+
+    Raises:
+        CheckpointError: the file is missing or is not a valid one.
+    """
+    path = directory / MODEL_FILE
+    try:
+        return ModelConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the file"
+        raise CheckpointError(f"{path} is not valid: {where}: {problem['msg']}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def checked_file(directory: Path, entry: GeneratorFile | EncoderFile) -> Path:
+    """The path of a model's weights, once they are known to be the ones that are meant.
+
+    Raises:
+        CheckpointError: the file is missing, leads out of the directory, or was changed.
+    """
+    path = directory / entry.file
+    if directory.resolve() not in path.resolve().parents:
+        raise CheckpointError(
+            f"{path} leads out of the model's directory; put the file itself there"
+        )
+    found = file_sha256(path)
+    if found != entry.sha256:
+        raise CheckpointError(
+            f"{path} is damaged or was exchanged: its sha256 begins {found[:12]}, "
+            f"{MODEL_FILE} says {entry.sha256[:12]}"
+        )
+    return path
+
+
+def find_model(spec: str) -> tuple[Path, str | None]:
+    """Find the files that a model's name means.
+
+    Args:
+        spec: the name of an embedded model or a model directory, either with ``:ENCODER`` behind
+            it, or a published checkpoint. An embedded name wins over a folder of that name.
+
+    Returns:
+        The model directory or the checkpoint file, and the encoder's name if one was given.
+
+    Raises:
+        SpecError: no embedded model has this name; the message lists them.
+        CheckpointError: a path that does not exist or holds no model.
+    """
+    embedded = embedded_models()
+    base, colon, suffix = spec.rpartition(":")
+    for name, encoder in [(spec, None), (base, suffix)] if colon else [(spec, None)]:
+        path = embedded.get(name, Path(name))
+        if (path / MODEL_FILE).is_file() or (path.is_file() and encoder is None):
+            return path, encoder
+    path = Path(spec)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is no model directory: it has no {MODEL_FILE}")
+    if len(path.parts) > 1 or path.suffix in _CHECKPOINT_SUFFIXES:
+        raise CheckpointError(f"{path} does not exist")
+    raise SpecError(
+        f"no model is called {spec!r}; embedded are: {', '.join(embedded) or 'none'}; "
+        "or give a model directory or a .pt checkpoint"
+    )
+
+
+def embedded_models() -> dict[str, Path]:
+    """The models that ship with the package: their directories by name."""
+    return {path.parent.name: path.parent for path in sorted(_EMBEDDED.glob(f"*/{MODEL_FILE}"))}

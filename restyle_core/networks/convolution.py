@@ -1,0 +1,150 @@
+"""Convolutions whose weights stay what they are, in the layout in which they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restyle.kernels import winograd
+from restyle.kernels.choice import Impl
+
+Layer = Callable[[Tensor], Tensor]
+"""[B, in, H, W] -> [B, out, H', W']."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where, in which dtype and with which operators a network is to run."""
+
+    device: torch.device
+    dtype: torch.dtype
+    impl: Impl = "auto"
+
+    @property
+    def packs(self) -> bool:
+        """Whether weights can be kept in oneDNN's layout."""
+        if self.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return False
+        # Where the processor cannot multiply bfloat16, oneDNN has no such layout.
+        return self.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """A copy there."""
+        return tensor.detach().to(self.device, self.dtype, copy=True)
+
+    def filters(self, weight: Tensor, *, doubles: bool = False) -> winograd.Filters | None:
+        """See :func:`restyle.kernels.winograd.transform`; None where that does not pay."""
+        if self.device.type != "cpu":
+            return None
+        return winograd.transform(weight, self.dtype, self.impl, doubles=doubles)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution moves over its input."""
+
+    stride: int = 1
+    padding: int = 1
+    groups: int = 1
+
+
+class Convolution:
+    """A convolution, and a leaky ReLU behind it if a slope is given.
+
+    Args:
+        weight: [out, in / groups, k, k].
+        bias: [out].
+        geometry: stride, padding, groups.
+        target: where it runs.
+        slope: of the leaky ReLU; [out] for one of each channel, which is a PReLU.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        geometry: Geometry,
+        target: Target,
+        slope: float | Tensor | None = None,
+    ) -> None:
+        self._layer: Layer
+        filters = target.filters(weight) if geometry == Geometry() else None
+        if filters is not None:
+            slopes = None if slope is None else torch.as_tensor(slope).expand(len(weight))
+            self._layer = minimal(filters, bias, slopes)
+            return
+        weight = target.put(weight)
+        bias = None if bias is None else target.put(bias)
+        slope = target.put(slope) if isinstance(slope, Tensor) else slope
+        form = _Packed if target.packs else _plain
+        self._layer = form(weight, bias, geometry, slope)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, in, H, W] -> [B, out, H', W']."""
+        return self._layer(x)
+
+
+def minimal(
+    filters: winograd.Filters,
+    bias: Tensor | None = None,
+    slopes: Tensor | None = None,
+    padding: Tensor | None = None,
+) -> Layer:
+    """With fewer multiplications; see :func:`restyle.kernels.winograd.convolve`."""
+    exact = [
+        None if vector is None else vector.detach().to(torch.float32, copy=True).contiguous()
+        for vector in (bias, slopes, padding)
+    ]
+    return lambda x: winograd.convolve(x, filters, bias=exact[0], slope=exact[1], padding=exact[2])
+
+
+class _Packed:
+    """With the weight in oneDNN's layout."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, geometry: Geometry, slope: float | Tensor | None
+    ) -> None:
+        self._weight, self._bias, self._slope = weight, bias, slope
+        stride, padding = [geometry.stride] * 2, [geometry.padding] * 2
+        self._moves = (padding, stride, [1, 1], geometry.groups)
+        self._after = ("leaky_relu", [slope], "") if isinstance(slope, float) else ("none", [], "")
+        self._ready = False
+        self._packing = Lock()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        # Several threads compute with the same weights.
+        with self._packing:
+            if not self._ready:
+                self._pack([1, *x.shape[1:]])
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self._bias, *self._moves, *self._after
+        )
+        return F.prelu(y, self._slope) if isinstance(self._slope, Tensor) else y
+
+    def _pack(self, size: list[int]) -> None:
+        # It depends on the size. In a layout that oneDNN did not want it is reordered in every
+        # call, which takes thirty times as long as some of the 1x1 convolutions.
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+            self._weight, *self._moves, size
+        )
+        self._ready = True
+
+
+def _plain(
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, slope: float | Tensor | None
+) -> Layer:
+    weight = weight.contiguous(memory_format=torch.channels_last)
+
+    def layer(x: Tensor) -> Tensor:
+        stride, padding, groups = geometry.stride, geometry.padding, geometry.groups
+        y = F.conv2d(x, weight, bias, stride, padding, 1, groups)
+        if slope is None:
+            return y
+        return F.prelu(y, slope) if isinstance(slope, Tensor) else F.leaky_relu_(y, slope)
+
+    return layer

@@ -1,0 +1,310 @@
+"""The encoders of ReStyle, pSp and e4e, in the key layouts that checkpoints are published in.
+
+An encoder maps an image, or an image and its current reconstruction, to one vector per style.
+ReStyle's encoders (Alaluf et al., 2104.02699, section 3) read every style from the backbone's
+last map; those of pSp (Richardson et al., 2008.00951) and e4e (Tov et al., 2102.02766) from a
+feature pyramid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle.core.errors import CheckpointError
+from restyle.core.networks.backbones import IRSE50, Backbone, BackboneShape, Four, ResNet34
+from restyle.core.networks.config import EncoderKind
+from restyle.core.networks.generator import EqualizedLinear
+from restyle.core.networks.progressive import styles_from_deltas
+from restyle.core.networks.small_encoder import (
+    SmallBackboneEncoder,
+    SmallEncoderConfig,
+    SmallProgressiveBackboneEncoder,
+)
+
+HEAD_SLOPE = 0.01
+PUBLISHED_WIDTHS: Four = (64, 128, 256, 512)
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """The shape of a published encoder.
+
+    Attributes:
+        backbone: channels and units.
+        n_styles: style vectors to predict.
+        style_dim: length of a style vector, and the width of the heads.
+    """
+
+    backbone: BackboneShape
+    n_styles: int
+    style_dim: int = 512
+
+
+class StyleHead(nn.Module):
+    """Convolutions that shrink a map to one pixel, and a linear layer: one style vector.
+
+    Args:
+        in_channels: channels of the map.
+        style_dim: length of the style vector.
+        spatial: side of the map at the published input size; log2(spatial) convolutions. Smaller
+            maps and those of cars (12x16) reach one pixel as well.
+    """
+
+    def __init__(self, in_channels: int, style_dim: int, spatial: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index in range(int(math.log2(spatial))):
+            layers.append(
+                nn.Conv2d(in_channels if index == 0 else style_dim, style_dim, 3, 2, padding=1)
+            )
+            layers.append(nn.LeakyReLU(HEAD_SLOPE))
+        self.convs = nn.Sequential(*layers)
+        self.linear = EqualizedLinear(style_dim, style_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, style_dim]."""
+        style: Tensor = self.linear(self.convs(x).flatten(1))
+        return style
+
+
+class StyleEncoder(Backbone):
+    """A backbone with one head per style.
+
+    Args:
+        shape: channels, units and number of styles.
+
+    Attributes:
+        KIND: the name in checkpoints.
+        PROGRESSIVE: the heads predict w0 and the differences to it (2102.02766, section 4.1).
+        progressive_stage: the last style that gets a difference of its own, while e4e's training
+            brings them in one by one; None for all.
+    """
+
+    KIND: ClassVar[EncoderKind]
+    PROGRESSIVE: ClassVar[bool] = False
+
+    styles: nn.ModuleList
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__(shape.backbone)
+        self.in_channels = shape.backbone.in_channels
+        self.n_styles = shape.n_styles
+        self.style_dim = shape.style_dim
+        self.progressive_stage: int | None = None
+        channels = shape.backbone.widths[-1]
+        self.styles = nn.ModuleList(
+            StyleHead(channels, shape.style_dim, self.spatial(index))
+            for index in range(shape.n_styles)
+        )
+
+    @staticmethod
+    def spatial(style: int) -> int:
+        """Side of the map that a style is read from, at the published input size."""
+        del style
+        return 16
+
+    def levels(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The backbone's maps -> those that styles are read from, by :meth:`spatial`."""
+        return {16: features[-1]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict styles.
+
+        Args:
+            x: [B, in_channels, H, W] in [-1, 1]; published models take 256x256 (cars 192x256),
+                smaller images work.
+
+        Returns:
+            [B, n_styles, style_dim] float32: the residual to the current latent.
+        """
+        levels = self.levels(self.features(x))
+        vectors = [head(levels[self.spatial(at)]) for at, head in enumerate(self.styles)]
+        styles = torch.stack(vectors, dim=1).float()
+        return styles_from_deltas(styles, self.progressive_stage) if self.PROGRESSIVE else styles
+
+    def clear_differences(self) -> None:
+        """Let the heads of all styles but the first predict zero."""
+        for key, parameter in self.styles[1:].named_parameters():
+            if ".linear." in key:
+                parameter.zero_()
+
+
+class PyramidEncoder(StyleEncoder):
+    """Heads on a feature pyramid: styles 0-2 from 1/16, 3-6 from 1/8, the rest from 1/4."""
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__(shape)
+        _, fine, middle, coarse = shape.backbone.widths
+        self.latlayer1 = nn.Conv2d(middle, coarse, 1)
+        self.latlayer2 = nn.Conv2d(fine, coarse, 1)
+
+    @staticmethod
+    def spatial(style: int) -> int:
+        """Side of the map that a style is read from, at the published input size."""
+        if style < 3:
+            return 16
+        return 32 if style < 7 else 64
+
+    def levels(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The backbone's maps -> those that styles are read from, by :meth:`spatial`."""
+        return pyramid(features, self.latlayer1, self.latlayer2)
+
+
+def pyramid(
+    features: Sequence[Tensor],
+    latlayer1: Callable[[Tensor], Tensor],
+    latlayer2: Callable[[Tensor], Tensor],
+) -> dict[int, Tensor]:
+    """Bring what coarse maps know into finer ones (2008.00951, section 3.1).
+
+    Args:
+        features: the backbone's maps.
+        latlayer1: brings the map at 1/8 to the channels of that at 1/16.
+        latlayer2: the same for the map at 1/4.
+
+    Returns:
+        Maps by their side at the published input size: 16, 32, 64.
+    """
+    _, fine, middle, coarse = features
+    middle = _upsample_add(coarse, latlayer1(middle))
+    return {16: coarse, 32: middle, 64: _upsample_add(middle, latlayer2(fine))}
+
+
+def _upsample_add(x: Tensor, lateral: Tensor) -> Tensor:
+    size = lateral.shape[-2:]
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True) + lateral
+
+
+class BackboneEncoder(StyleEncoder, IRSE50):
+    """ReStyle over pSp: IR-SE50, independent heads."""
+
+    KIND = EncoderKind.BACKBONE
+
+
+class ProgressiveBackboneEncoder(StyleEncoder, IRSE50):
+    """ReStyle over e4e: IR-SE50, w0 and differences."""
+
+    KIND = EncoderKind.PROGRESSIVE_BACKBONE
+    PROGRESSIVE = True
+
+
+class ResNetBackboneEncoder(StyleEncoder, ResNet34):
+    """ReStyle over pSp outside of faces: ResNet34, independent heads."""
+
+    KIND = EncoderKind.RESNET_BACKBONE
+
+
+class ResNetProgressiveBackboneEncoder(StyleEncoder, ResNet34):
+    """ReStyle over e4e outside of faces: ResNet34, w0 and differences."""
+
+    KIND = EncoderKind.RESNET_PROGRESSIVE_BACKBONE
+    PROGRESSIVE = True
+
+
+class GradualStyleEncoder(PyramidEncoder, IRSE50):
+    """pSp: feature pyramid on IR-SE50, independent heads."""
+
+    KIND = EncoderKind.GRADUAL_STYLE
+
+
+class ResNetGradualStyleEncoder(PyramidEncoder, ResNet34):
+    """pSp with a ResNet34 backbone."""
+
+    KIND = EncoderKind.RESNET_GRADUAL_STYLE
+
+
+class Encoder4Editing(PyramidEncoder, IRSE50):
+    """e4e: feature pyramid on IR-SE50, w0 and differences."""
+
+    KIND = EncoderKind.ENCODER4EDITING
+    PROGRESSIVE = True
+
+
+Encoder = StyleEncoder | SmallBackboneEncoder
+
+_SMALL_ENCODERS = {
+    EncoderKind.SMALL_BACKBONE: SmallBackboneEncoder,
+    EncoderKind.SMALL_PROGRESSIVE_BACKBONE: SmallProgressiveBackboneEncoder,
+}
+
+_STYLE_ENCODERS: dict[EncoderKind, type[StyleEncoder]] = {
+    cls.KIND: cls
+    for cls in (
+        BackboneEncoder,
+        ProgressiveBackboneEncoder,
+        ResNetBackboneEncoder,
+        ResNetProgressiveBackboneEncoder,
+        GradualStyleEncoder,
+        ResNetGradualStyleEncoder,
+        Encoder4Editing,
+    )
+}
+
+
+def encoder_of_shape(kind: EncoderKind, shape: EncoderShape | SmallEncoderConfig) -> Encoder:
+    """Make an encoder of any size with fresh weights.
+
+    Args:
+        kind: the architecture.
+        shape: of the small encoder, or of a published one.
+    """
+    if isinstance(shape, SmallEncoderConfig):
+        return _SMALL_ENCODERS[kind](shape)
+    return _STYLE_ENCODERS[kind](shape)
+
+
+def build_encoder(
+    kind: EncoderKind,
+    n_styles: int,
+    style_dim: int = 512,
+    in_channels: int = 6,
+    image_size: tuple[int, int] = (64, 64),
+) -> Encoder:
+    """Make an encoder of its usual size with fresh weights.
+
+    Args:
+        kind: the architecture.
+        n_styles: style vectors to predict.
+        style_dim: length of a style vector.
+        in_channels: 6 for refinement (image and reconstruction), 3 for a single pass.
+        image_size: height and width of the input in pixels; only the small encoder's weights
+            depend on it.
+    """
+    if kind in _SMALL_ENCODERS:
+        config = SmallEncoderConfig(n_styles, style_dim, in_channels, image_size)
+        return _SMALL_ENCODERS[kind](config)
+    cls = _STYLE_ENCODERS[kind]
+    backbone = BackboneShape(in_channels, PUBLISHED_WIDTHS, cls.PUBLISHED_DEPTHS)
+    return cls(EncoderShape(backbone, n_styles, style_dim))
+
+
+def encoder_from_state(kind: EncoderKind, state: Mapping[str, Tensor]) -> Encoder:
+    """Make an encoder of the shape that weights have, on the meta device, without weights.
+
+    Args:
+        kind: the architecture.
+        state: the weights, whose shapes are read; loading them is the caller's.
+
+    Raises:
+        CheckpointError: these are no weights of such an encoder.
+    """
+    with torch.device("meta"):
+        if kind in _SMALL_ENCODERS:
+            return _SMALL_ENCODERS[kind](SmallEncoderConfig.from_state(state))
+        cls = _STYLE_ENCODERS[kind]
+        try:
+            backbone = cls.shape_from_state(state)
+            style_dim = state["styles.0.linear.weight"].shape[0]
+        except KeyError as error:
+            raise CheckpointError(
+                f"these weights are no {kind}: the key {error} is missing"
+            ) from error
+        n_styles = len({key.split(".")[1] for key in state if key.startswith("styles.")})
+        return cls(EncoderShape(backbone, n_styles, style_dim))

@@ -1,0 +1,94 @@
+"""``restyle edit``: its options and what it prints."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from restyle.core.editing.directions import About, Direction
+from restyle.core.errors import RestyleError
+from restyle.jobs.cli import app
+from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.listener import Listener
+from tests.pipeline import in_process
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["edit", *map(str, arguments)])
+    if isinstance(result.exception, RestyleError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("inverted")
+    (folder / "images").mkdir()
+    for index in range(2):
+        Image.new("RGB", (40, 40), (index * 80, 0, 0)).save(folder / "images" / f"{index}.png")
+    settings = InversionSettings(
+        model=str(tiny_model), steps=1, align=False, metrics=(), dtype="fp32"
+    )
+    request = Request(str(folder / "images"), str(folder / "out"), settings, device="cpu")
+    invert_images(request, Listener(), lambda: contextlib.nullcontext(in_process.run_units))
+    return folder / "out"
+
+
+def direction(folder: Path, name: str) -> Path:
+    vector = np.random.default_rng(len(name)).normal(size=32)
+    return Direction.of(vector, About(name=name, kind="sefa", scale=1)).save(folder)
+
+
+def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -> None:
+    a, b = direction(tmp_path, "a"), direction(tmp_path, "bb")
+    common = (out, "--direction", a, "--direction", b, "--no-score")
+    said = run(*common, "--strength", "-1..1/3", "--to", tmp_path / "nine")
+    assert "2 faces, 9 edits each; 2 photographs in this run" in said
+    rows = [line.split()[:2] for line in said.splitlines()[2:]]
+    assert rows[0] == ["-1", "-1"]
+    assert rows[8] == ["+1", "+1"]
+    run(*common, "--strength", "-3", "--strength", "0,2", "--layers", "0-1", "--layers", "all",
+        "--to", tmp_path / "two")  # fmt: skip
+    table = pq.read_table(tmp_path / "two" / "edits", use_threads=False)
+    assert table["strength_a"].to_pylist() == [-3] * 4
+    assert table["strength_bb"].to_pylist() == [0, 2, 0, 2]
+    latents = np.array(table["latent"].to_pylist()).reshape(4, -1, 32)
+    moved = np.abs(latents[1] - latents[0]).max(axis=1) > 1e-4
+    assert moved.all()
+    again = run(*common, "--strength", "-3", "--strength", "0,2", "--layers", "0-1", "--layers",
+                "all", "--to", tmp_path / "two")  # fmt: skip
+    assert "0 photographs in this run" in again
+    state = CliRunner().invoke(app, ["status", str(tmp_path / "two")]).stdout
+    assert "2 of 2 accounted for" in state
+    assert "faces       2, 2 edits each" in state
+    # The same table as at the end of the run.
+    assert state.splitlines()[-3:] == again.splitlines()[-3:]
+    proof = CliRunner().invoke(app, ["verify", str(tmp_path / "two")])
+    assert (proof.exit_code, proof.stdout.splitlines()[-1]) == (0, "clean")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--keep-detail"], "give --paste-back, too"),
+        (["--strength", "1..2"], "strength '1..2'"),
+        (["--strength", "1", "--strength", "2"], "--strength is given 2 times for 1 directions"),
+        (["--layers", "x"], "layers 'x'"),
+        (["--invert-actors", "3:1"], "--invert-actors: should be MIN:MAX"),
+        (["--device", "tpu"], "--device: should be auto"),
+        ([], "/no/such holds no output"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(RestyleError, match=words):
+        run("/no/such", "--direction", "smile", "--to", tmp_path / "edits", *arguments)
+    assert not (tmp_path / "edits").exists()

@@ -1,0 +1,94 @@
+"""``restyle plan`` and ``restyle retry-rejects`` as a user meets them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from restyle.jobs.display.progress import ProgressDisplay
+from restyle.pipeline.listener import Progress
+from tests.command import ROOT, restyle
+
+# Runs a command in this process and prints what it imported.
+_IMPORTED = """
+import sys
+from restyle.jobs import cli
+sys.argv = ["restyle", *sys.argv[1:]]
+try:
+    cli.main()
+finally:
+    print(sorted({"torch", "ray", "dlib", "scipy"} & set(sys.modules)))
+"""
+
+
+def test_a_plan_is_made_told_and_costs_no_heavy_import(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        (tmp_path / "photos" / f"{index}.jpg").touch()
+    words = ["plan", str(tmp_path / "photos"), "--out", str(tmp_path / "out")]
+    run = subprocess.run(
+        [sys.executable, "-c", _IMPORTED, *words],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.splitlines() == [
+        "3 inputs listed: 3 new, 0 changed, 0 vanished since they were planned",
+        "3 inputs in 1 units are planned, 3 are not done",
+        f"{tmp_path}/out/_ledger/plan-000000.parquet",
+        "[]",
+    ]
+    assert run.stderr == ""
+    # Not an output yet, but more than nothing.
+    status = restyle("status", tmp_path / "out")
+    assert status.returncode == 2
+    assert "is planned (3 inputs) but nothing was run yet" in status.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "/no/such", "--out", "OUT"], "/no/such does not exist"),
+        (["plan", "/no/such"], "Missing option '--out'"),
+        (["retry-rejects", "OUT"], "holds no output of restyle"),
+        (["retry-rejects", "OUT", "--reason", "nonsense"], "no reject has the reason nonsense"),
+        (["retry-rejects", "OUT", "--align-actors", "3:1"], "--align-actors"),
+    ],
+)
+def test_errors_are_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+    out = str(tmp_path / "out")
+    result = restyle(*(out if each == "OUT" else each for each in arguments))
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_long_listing_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("restyle.jobs.display.progress.time.monotonic", lambda: clock[0])
+    console = Console(record=True, force_terminal=False, width=80)
+    with ProgressDisplay(console) as display:
+        for inputs in range(0, 50_000, 10_000):
+            clock[0] += 4.0
+            display.listed(inputs)
+    assert console.export_text().splitlines() == ["20,000 inputs found so far"]
+
+
+def test_a_terminal_counts_the_listing_and_then_the_images() -> None:
+    console = Console(force_terminal=True, width=100, record=True)
+    with ProgressDisplay(console) as display:
+        display.listed(4096)
+        bar = display._bar
+        assert bar is not None
+        assert [(task.description, task.fields["figures"]) for task in bar.tasks] == [
+            ("listing", "4,096 inputs")
+        ]
+        display.advanced(Progress(0, 10, 0, 0.0))
+        assert [task.description for task in bar.tasks] == ["starting workers"]

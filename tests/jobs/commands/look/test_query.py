@@ -1,0 +1,91 @@
+"""``restyle query`` as a person runs it: tables, csv and JSON, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from restyle.jobs.display.answers import MOST_ROWS
+from tests.command import ROOT, restyle, start
+from tests.pipeline.fabricated import HOSTILE, Made, fabricate
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("query") / "out"
+    fabricate(folder, Made(faces=12, names=HOSTILE))
+    return folder
+
+
+def test_a_table_shows_names_harmlessly(out: Path) -> None:
+    done = restyle("query", out, "select source, l2, latent, quad from latents")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["source", "l2", "latent", "quad"]
+    assert len(lines) == 2 + 12
+    assert "two\\nlines\\tand a tab.jpg" in done.stdout
+    assert "\u202e" not in done.stdout
+    assert "80 in all]" in done.stdout
+
+
+def test_csv_and_json_are_complete(out: Path) -> None:
+    sql = "select source, l2, image from latents join reconstructions using (source)"
+    rows = list(csv.reader(io.StringIO(restyle("query", out, sql, "--format", "csv").stdout)))
+    lines = restyle("query", out, sql, "--format", "json").stdout.splitlines()
+    assert rows[0] == ["source", "l2", "image"]
+    assert [row[0] for row in rows[1:]] == [json.loads(line)["source"] for line in lines]
+    assert {row[0] for row in rows[1:]} >= set(HOSTILE)
+    assert len(lines) == 36
+    assert rows[1][2].startswith("iVBORw0KGgo")
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("drop table latents", "one question"),
+        ("select nothing from latents", 'column "nothing"'),
+        ("select * from '/etc/passwd'", "does not exist"),
+        ("select 'infinity'::timestamp as forever", "column 'forever' holds what cannot be"),
+    ],
+)
+def test_errors_are_one_line(out: Path, sql: str, words: str) -> None:
+    done = restyle("query", out, sql)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_a_long_answer_is_cut_and_says_so(out: Path) -> None:
+    done = restyle("query", out, "select i from range(2000) t(i)")
+    assert len(done.stdout.splitlines()) == 2 + MOST_ROWS
+    assert "--format csv" in done.stderr
+
+
+def test_whoever_reads_may_stop(out: Path) -> None:
+    process = start("query", out, "select i from range(9000000) t(i)", "--format", "csv")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "i\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+def test_neither_torch_nor_ray(out: Path) -> None:
+    code = (
+        "import sys; from restyle.jobs.cli import app; "
+        f"app(['query', {str(out)!r}, 'select 1'], standalone_mode=False); "
+        "print(sorted({'torch', 'ray', 'scipy', 'dlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

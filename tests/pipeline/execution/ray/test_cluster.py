@@ -1,0 +1,71 @@
+"""Finding a cluster, without one."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.execution.ray import cluster
+
+
+def test_a_head_is_whoever_answers() -> None:
+    with socket.socket() as server:
+        server.bind(("0.0.0.0", 0))  # noqa: S104 (a test)
+        server.listen()
+        port = server.getsockname()[1]
+        # Ray takes this machine's own name for an address of its network.
+        assert cluster._head_of(f"127.0.0.1:{port}").endswith(f":{port}")
+    with pytest.raises(FatalError, match=rf"no Ray cluster answers at 127.0.0.1:{port}: "):
+        cluster._head_of(f"127.0.0.1:{port}")
+
+
+def test_auto_where_no_cluster_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    services = cluster.ray._private.services
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", lambda _: None)
+    with pytest.raises(FatalError, match="no cluster runs on this machine"):
+        cluster._head_of("auto")
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
+def test_addresses_of_other_services(address: str) -> None:
+    with pytest.raises(SpecError, match=r"HOST:PORT .* submit"):
+        cluster._connect(address)
+
+
+def test_folders_of_dead_runs_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_FOLDERS", str(tmp_path))
+    dead = tmp_path / "restyle-4194305-abc"  # larger than any process number
+    mine, other = tmp_path / "restyle-1-abc", tmp_path / "restyle-elsewhere"
+    for folder in (dead, mine, other):
+        (folder / "session").mkdir(parents=True)
+    cluster._sweep()
+    assert sorted(tmp_path.iterdir()) == [mine, other]
+
+
+def test_somebody_elses_connection_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
+    with pytest.raises(SpecError, match="connected to a Ray cluster already"):
+        cluster.Cluster(None).start()
+    cluster.Cluster("auto").start()
+
+
+@pytest.mark.parametrize(
+    ("free", "store"),
+    [(64 * 2**20, 512 * 2**20), (6 * 2**30, 1536 * 2**20), (100 * 2**30, 2 * 2**30)],
+)
+def test_the_store_fits_into_the_shared_memory(
+    free: int, store: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert cluster._store_bytes() == store
+
+
+def test_the_store_without_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_SHARED_MEMORY", tmp_path / "none")
+    assert cluster._store_bytes() == 512 * 2**20

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from restyle.pipeline.execution import results as receipts
+from restyle.pipeline.execution.block import seal
+from restyle.pipeline.execution.job import Receipt
+from restyle.pipeline.execution.results import Receipts
+from restyle.pipeline.execution.watchdog import Stalled
+
+
+class Output:
+    """What a dataset's iterator does, without Ray."""
+
+    def __init__(self, *found: object) -> None:
+        self.found = found
+
+    def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
+        for each in self.found:
+            if isinstance(each, threading.Event):
+                each.wait(60)
+            elif isinstance(each, BaseException):
+                raise each
+            else:
+                yield each
+
+
+def table(*units: str) -> pa.Table:
+    return pa.concat_tables([seal(unit, Receipt(unit)) for unit in units])
+
+
+def names(found: Receipts) -> list[str]:
+    return [receipt.unit for receipt in found.until_done(lambda: None)]
+
+
+def test_every_row_is_a_receipt() -> None:
+    assert names(Receipts(Output(table("a"), table("b", "c"), table("d")))) == list("abcd")
+
+
+def test_an_error_comes_after_what_came_before_it() -> None:
+    found = Receipts(Output(table("a"), ValueError("broken"))).until_done(lambda: None)
+    assert next(found).unit == "a"
+    with pytest.raises(ValueError, match="broken"):
+        next(found)
+
+
+def test_while_nothing_comes_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipts, "_LOOK_SECONDS", 0.01)
+    never = threading.Event()
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            raise Stalled("nothing comes")
+
+    found = Receipts(Output(table("a"), never))
+    taken = found.until_done(look)
+    assert next(taken).unit == "a"
+    with pytest.raises(Stalled):
+        next(taken)
+    monkeypatch.setattr(receipts, "_CLOSE_SECONDS", 0.05)
+    # It gives up on what does not end.
+    found.close()
+    assert found._thread.is_alive()
+    never.set()
+    found._thread.join(60)
+    found.close()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.execution import watchdog
+from restyle.pipeline.execution.watchdog import Heart, Patience, Stalled, Watchdog
+
+PATIENCE = Patience(homeless=300, idle=60, busy=1000)
+
+
+class World:
+    """A clock, the hearts of workers, and a complaint about their places."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.states: dict[str, list[int]] = {}
+        self.complaint = ""
+        self.dog = Watchdog(
+            ("align", "invert"),
+            lambda: {
+                worker: " ".join(map(str, state)).encode() for worker, state in self.states.items()
+            },
+            lambda: self.complaint,
+            PATIENCE,
+            lambda: self.now,
+        )
+
+    def live(self, seconds: float, *living: str) -> None:
+        """Let time pass, with these workers' hearts beating."""
+        for _ in range(int(seconds / watchdog.BEAT)):
+            self.now += watchdog.BEAT
+            for worker in living:
+                self.states[worker][0] += 1
+            self.dog.look()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_slow_work_is_work(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3], "invert:1": [0, 1, 7]}
+    world.live(995, "align:1", "invert:1")
+    with pytest.raises(Stalled, match="nothing has come of any work for"):
+        world.live(10, "align:1", "invert:1")
+
+
+def test_each_step_and_each_receipt_counts(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3], "invert:1": [0, 1, 7]}
+    for _ in range(5):
+        world.live(900, "align:1", "invert:1")
+        world.states["invert:1"][2] += 1
+    for _ in range(5):
+        world.live(900, "align:1", "invert:1")
+        world.dog.progressed()
+
+
+def test_workers_without_work_mean_that_something_was_lost(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3], "invert:1": [0, 0, 7]}
+    world.live(60, "align:1", "invert:1")
+    with pytest.raises(Stalled, match="anything to do for 60 s"):
+        world.live(10, "align:1", "invert:1")
+
+
+def test_a_busy_worker_that_died_does_not_count(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3], "invert:1": [0, 2, 7], "invert:2": [0, 0, 1]}
+    world.live(60, "align:1", "invert:1", "invert:2")
+    # Its last words stay; it is believed for half a minute.
+    world.live(85, "align:1", "invert:2")
+    with pytest.raises(Stalled, match="anything to do"):
+        world.live(15, "align:1", "invert:2")
+
+
+def test_a_stage_without_workers_is_waited_for_longer(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3]}
+    world.live(300, "align:1")
+    with pytest.raises(Stalled, match="no worker for 5 minutes"):
+        world.live(10, "align:1")
+
+
+def test_no_place_for_a_stage_is_final_and_says_what_is_missing(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3]}
+    world.complaint = "inversion needs 1 GPU, which no node of the cluster offers"
+    world.live(300, "align:1")
+    with pytest.raises(FatalError, match=r"^inversion needs 1 GPU, .* for 5 minutes now; "):
+        world.live(10, "align:1")
+
+
+def test_a_place_that_comes_in_time_is_well(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3]}
+    world.complaint = "inversion needs 1 GPU"
+    world.live(290, "align:1")
+    world.complaint = ""
+    world.states["invert:1"] = [0, 1, 0]
+    world.live(600, "align:1", "invert:1")
+
+
+def test_a_heart_tells_what_its_worker_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "BEAT", 0.005)
+    told: list[tuple[int, ...]] = []
+    changed = threading.Condition()
+
+    def tell(data: bytes) -> None:
+        with changed:
+            told.append(tuple(map(int, data.split())))
+            changed.notify_all()
+        if len(told) == 2:
+            raise OSError("nobody listens")
+
+    heart = Heart(tell)
+    with changed:
+        assert changed.wait_for(lambda: len(told) > 3, 30)
+    with heart.at_work(), heart.at_work(), changed:
+        assert changed.wait_for(lambda: told[-1][1:] == (2, 0), 30)
+    with changed:
+        assert changed.wait_for(lambda: told[-1][1:] == (0, 2), 30)
+    assert [beats for beats, _, _ in told] == list(range(1, len(told) + 1))
+
+
+def test_patience_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Patience.chosen() == Patience()
+    monkeypatch.setenv("RESTYLE_PATIENCE", "12.5")
+    assert Patience.chosen().homeless == 12.5
+    for wrong in ("soon", "0", "-1", "nan"):
+        monkeypatch.setenv("RESTYLE_PATIENCE", wrong)
+        with pytest.raises(SpecError, match="RESTYLE_PATIENCE"):
+            Patience.chosen()

@@ -1,0 +1,431 @@
+"""The report of fabricated outputs: what stands in it, what is escaped, what is not read."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from restyle.core.errors import FatalError
+from restyle.pipeline.accounting.run_record import Asked, Counts, RunRecord, Timings, write_run
+from restyle.pipeline.ledger import datasets, parquet_files
+from restyle.pipeline.ledger.entries import (
+    MetricSums,
+    UnitRecord,
+    WrittenFile,
+    commit,
+    write_settings,
+)
+from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.report import curves, gallery
+from restyle.pipeline.report.curves import Curve, draw, read_curves, text
+from restyle.pipeline.report.gallery import read_gallery
+from restyle.pipeline.report.report import visible, write_report
+from restyle.pipeline.storage.filesystem import open_storage
+
+Paint = Callable[[int, int], Image.Image]
+"""Face number and step to its picture."""
+
+METRICS = ("l2", "lpips", "id_similarity")
+HOSTILE = [
+    "<script>alert(1)</script>.jpg",
+    "\"quotes' & ampersands.jpg",
+    "two\nlines\tand a tab.jpg",
+    "right\u202eto left.jpg",
+    "{{ 7 * 7 }}{% raw %}.jpg",
+    "x" * 251 + ".jpg",
+]
+
+
+def noise(face: int, step: int) -> Image.Image:
+    """A picture that depends on both; later steps come nearer to step 0."""
+    target = np.random.default_rng(face).integers(60, 200, (16, 16, 3))
+    off = 40 // step if step else 0
+    return Image.fromarray(np.clip(target + off, 0, 255).astype(np.uint8))
+
+
+@dataclass
+class Fabrication:
+    """What a fabricated output holds."""
+
+    sources: Sequence[str]
+    steps: int = 3
+    units: int = 1
+    metrics: tuple[str, ...] = METRICS
+    save_steps: str = "metrics"
+    reconstructions: str = "all"
+    rejects: Sequence[tuple[str, str, str, str]] = ()
+    paint: Paint = noise
+    state: str | None = "complete"
+
+
+def fabricate(out: Path, what: Fabrication) -> list[UnitRecord]:
+    """Write an output as ``architecture.md`` describes it, without computing anything."""
+    storage = open_storage(str(out))
+    settings = ResolvedSettings(
+        model="faces64:restyle-psp",
+        model_fingerprint="ab" * 32,
+        steps=what.steps,
+        align=True,
+        faces="all",
+        landmarks="default",
+        save_steps=what.save_steps,  # type: ignore[arg-type]
+        reconstructions=what.reconstructions,  # type: ignore[arg-type]
+        metrics=what.metrics,
+        dtype="fp32",
+    )
+    write_settings(storage, settings)
+    records = []
+    parts = np.array_split(np.arange(len(what.sources)), what.units)
+    for number, part in enumerate(parts):
+        rejects = what.rejects if number == 0 else ()
+        tables = _tables([int(face) for face in part], rejects, what)
+        files = []
+        for dataset, rows in tables.items():
+            if rows:
+                table = pa.Table.from_pylist(rows, datasets.schema(dataset, settings, (4, 8)))
+                data = datasets.encode(table)
+                name = f"{dataset}/part-{number:06d}.parquet"
+                storage.write(name, data)
+                files.append(WrittenFile(name=name, rows=len(rows), size=len(data), sha256="0"))
+        reasons: dict[str, int] = {}
+        for _, _, reason, _ in rejects:
+            reasons[reason] = reasons.get(reason, 0) + 1
+        sums = {
+            name: MetricSums(
+                total=tuple(
+                    sum(value(name, int(face), step) for face in part)
+                    for step in range(1, what.steps + 1)
+                ),
+                count=(len(part),) * what.steps,
+            )
+            for name in what.metrics
+        }
+        record = UnitRecord(
+            unit=f"{number:06d}",
+            fingerprint=settings.fingerprint,
+            images=len(part) + len(rejects),
+            faces=len(part),
+            rejects=reasons,
+            files=tuple(files),
+            metrics=sums,
+            seconds={},
+        )
+        commit(storage, record)
+        records.append(record)
+    if what.state is not None:
+        write_run(storage, _run(what, settings))
+    return records
+
+
+def _run(what: Fabrication, settings: ResolvedSettings) -> RunRecord:
+    images = len(what.sources) + len(what.rejects)
+    return RunRecord(
+        state=what.state,  # type: ignore[arg-type]
+        asked=Asked(
+            source="/in",
+            out="/out",
+            limit=None,
+            device="auto",
+            batch_size=None,
+            max_reject_rate=0.5,
+        ),
+        settings=settings,
+        fingerprint=settings.fingerprint,
+        model={"name": "faces64"},
+        device="cpu",
+        dtype="fp32",
+        dtype_reason="fp32: no bf16 in this processor",
+        steps=what.steps,
+        reconstructions=what.reconstructions,
+        metrics=list(what.metrics),
+        counts=Counts(
+            units=what.units,
+            pending_units=0,
+            images=images,
+            pending_images=0 if what.state == "complete" else 1,
+            faces=len(what.sources),
+            rejected=len(what.rejects),
+            rejects={},
+        ),
+        timings=Timings(
+            started="2026-11-22T20:14:45+00:00",
+            finished="2026-11-22T20:15:00+00:00",
+            seconds=14.6,
+            images=images,
+            images_per_second=3.24,
+        ),
+        versions={"restyle-pipeline": "0.1.0"},
+        machine={"cores": 2},
+    )
+
+
+def value(name: str, face: int, step: int) -> float:
+    """A metric that gets better with every step, by an amount that differs between faces."""
+    fall = (0.06 if name == "l2" else 0.3) * (0.6**step + 0.4) * (1 + 0.3 * np.sin(face))
+    return float(1 - fall if name in ("id_similarity", "ms_ssim") else fall)
+
+
+def _tables(
+    faces: Sequence[int], rejects: Sequence[tuple[str, str, str, str]], what: Fabrication
+) -> dict[str, list[dict[str, object]]]:
+    latents, steps, images = [], [], []
+    for face in faces:
+        identity = {
+            "image_id": f"id{face:04d}",
+            "revision": 1,
+            "face": 0,
+            "source": what.sources[face],
+        }
+        last = {name: value(name, face, what.steps) for name in what.metrics}
+        latents.append(
+            identity
+            | {"latent": [0.0] * 32, "quad": [0.0] * 8, "steps": what.steps, "model": "m"}
+            | last
+        )
+        for step in range(1, what.steps + 1):
+            measured = {name: value(name, face, step) for name in what.metrics}
+            steps.append(identity | {"step": step, "delta": 0.3 * 0.5**step} | measured)
+        kept = {"all": range(what.steps + 1), "last": (0, what.steps), "none": ()}
+        for step in kept[what.reconstructions]:
+            buffer = io.BytesIO()
+            what.paint(face, step).save(buffer, "PNG")
+            images.append(identity | {"step": step, "format": "png", "image": buffer.getvalue()})
+    return {
+        "latents": latents,
+        "steps": [] if what.save_steps == "none" else steps,
+        "reconstructions": images,
+        "rejects": [
+            {
+                "image_id": f"reject{index}",
+                "revision": 1,
+                "source": source,
+                "stage": stage,
+                "reason": reason,
+                "message": message,
+            }
+            for index, (source, stage, reason, message) in enumerate(rejects)
+        ],
+    }
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words = ""
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def page_of(out: Path) -> Page:
+    shown = write_report(str(out))
+    assert shown == str(out / "report.html")
+    return Page((out / "report.html").read_text(encoding="utf-8"))
+
+
+def test_every_face_with_its_steps_and_maps(tmp_path: Path) -> None:
+    fabricate(tmp_path, Fabrication(["/in/a.jpg", "/in/b.jpg"], steps=3))
+    page = page_of(tmp_path)
+    assert page.tags.count("li") == 2
+    # Input, three steps, two maps between them, one map over all: for each of two faces.
+    assert page.tags.count("img") == 2 * (1 + 3 + 2 + 1)
+    assert "a.jpg" in page.words
+    assert "/in/a.jpg" not in page.words
+
+
+def test_summary_numbers(tmp_path: Path) -> None:
+    rejects = [("c.jpg", "decode", "empty", "the file is empty")]
+    fabricate(tmp_path, Fabrication(["a.jpg", "b.jpg", "b.jpg"], rejects=rejects))
+    words = " ".join(page_of(tmp_path).words.split())
+    for phrase in ("images 4", "faces 3", "rejected 1 25.0%", "per second 3.24", "run 14.6 s"):
+        assert phrase in words
+    assert "fp32: no bf16 in this processor" in words
+    assert "22 November 2026, 20:15 UTC" in words
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    rejects = [(name, "decode", "truncated", f"cannot read {name}") for name in HOSTILE]
+    fabricate(tmp_path, Fabrication(HOSTILE, rejects=rejects))
+    page = page_of(tmp_path)
+    assert "script" not in page.tags
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "<script>alert(1)</script>.jpg" in page.words
+    assert "\"quotes' & ampersands.jpg" in page.words
+    assert r"two\nlines\tand a tab.jpg" in page.words
+    assert r"right\u202eto left.jpg" in page.words
+    assert "{{ 7 * 7 }}{% raw %}.jpg" in page.words
+    assert "\u202e" not in page.words
+
+
+def test_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    fabricate(tmp_path, Fabrication(["a.jpg"]))
+    page = page_of(tmp_path)
+    links = [value for name, value in page.attributes if name in ("src", "href")]
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert not re.search(r"https?:|@import|url\(", (tmp_path / "report.html").read_text())
+    ids = {value for name, value in page.attributes if name == "id"}
+    assert {link[1:] for link in links if link.startswith("#")} <= ids
+
+
+def test_faces_are_chosen_evenly_and_the_rest_is_counted(tmp_path: Path) -> None:
+    names = [f"{index:03d}.jpg" for index in range(200)]
+    fabricate(tmp_path, Fabrication(names, steps=1, units=10))
+    page = page_of(tmp_path)
+    assert page.tags.count("li") == gallery.MAX_FACES
+    assert "140 are not shown" in page.words
+    shown = sorted({int(name) for name in re.findall(r"(\d{3})\.jpg", page.words)})
+    assert max(np.diff(shown)) <= 12
+
+
+def test_only_what_is_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{index}.jpg" for index in range(120)]
+    records = fabricate(tmp_path, Fabrication(names, steps=1, units=20))
+    monkeypatch.setattr(gallery, "MAX_UNITS", 4)
+    monkeypatch.setattr(curves, "MAX_UNITS", 5)
+    opened: list[str] = []
+    original = parquet_files._open
+
+    def counted(out: str, name: str) -> object:
+        opened.append(name)
+        return original(out, name)
+
+    monkeypatch.setattr(parquet_files, "_open", counted)
+    shown = read_gallery(str(tmp_path), records)
+    assert len(shown.strips) == 4 * 6
+    assert len(opened) == 2 * 4
+    opened.clear()
+    read_curves(str(tmp_path), records, 1)
+    assert len(opened) == 5
+
+
+def test_a_small_budget_still_shows_whole_faces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = fabricate(tmp_path, Fabrication([f"{i}.jpg" for i in range(20)], steps=3))
+    monkeypatch.setattr(gallery, "READ_BUDGET", 1)
+    shown = read_gallery(str(tmp_path), records)
+    assert len(shown.strips) == 1
+    assert [frame.step for frame in shown.strips[0].frames] == [0, 1, 2, 3]
+
+
+def test_last_step_only(tmp_path: Path) -> None:
+    fabricate(tmp_path, Fabrication(["a.jpg"], reconstructions="last"))
+    page = page_of(tmp_path)
+    assert page.tags.count("img") == 2
+    assert "after step 3" in page.words
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        (Fabrication([]), "No face has been inverted yet"),
+        (Fabrication(["a.jpg"], reconstructions="none"), "without keeping pictures"),
+        (Fabrication(["a.jpg"]), "None: every input gave at least one face"),
+        (Fabrication([], state=None), "no input has been looked at"),
+        (Fabrication(["a.jpg"], state="interrupted"), "The run was interrupted: 0 of 1 inputs"),
+        (
+            Fabrication([], rejects=[("a.jpg", "decode", "empty", "the file is empty")]),
+            "every input so far was rejected",
+        ),
+    ],
+)
+def test_empty_states(tmp_path: Path, what: Fabrication, sentence: str) -> None:
+    fabricate(tmp_path, what)
+    assert sentence in page_of(tmp_path).words
+
+
+def test_curves_are_quantiles_of_the_rows(tmp_path: Path) -> None:
+    records = fabricate(tmp_path, Fabrication([str(i) for i in range(11)], units=3))
+    found = {curve.name: curve for curve in read_curves(str(tmp_path), records, 3)}
+    assert list(found) == ["l2", "lpips", "id_similarity", "delta"]
+    for name in METRICS:
+        values = [value(name, face, 2) for face in range(11)]
+        assert found[name].middle[1] == pytest.approx(np.median(values), rel=1e-6)
+        assert found[name].quartiles is not None
+        assert found[name].quartiles[1] == pytest.approx(
+            (np.quantile(values, 0.25), np.quantile(values, 0.75)), rel=1e-6
+        )
+    assert found["l2"].faces == 11
+
+
+def test_faces_that_stopped_early_count_in_later_steps_as_they_are(tmp_path: Path) -> None:
+    records = fabricate(tmp_path, Fabrication([str(i) for i in range(5)], units=2))
+    found = {curve.name: curve for curve in read_curves(str(tmp_path), records, 5)}
+    assert found["l2"].steps == (1, 2, 3, 4, 5)
+    assert found["l2"].faces == 5
+    assert found["l2"].middle[2:] == (found["l2"].middle[2],) * 3
+    assert found["delta"].steps == (1, 2, 3)
+
+
+def test_curves_from_the_ledger_when_steps_were_not_saved(tmp_path: Path) -> None:
+    what = Fabrication([str(i) for i in range(5)], save_steps="none", units=2)
+    records = fabricate(tmp_path, what)
+    (curve, *_) = read_curves(str(tmp_path), records, 3)
+    assert curve.quartiles is None
+    assert curve.middle[0] == pytest.approx(np.mean([value("l2", i, 1) for i in range(5)]))
+    assert "were not saved" in page_of(tmp_path).words
+
+
+def test_heatmap_scale_is_shared_and_covers_the_changes(tmp_path: Path) -> None:
+    records = fabricate(tmp_path, Fabrication(["a.jpg", "b.jpg"], steps=2))
+    # Step 1 is 40 grey levels off, step 2 is 20: the change is 20/127.5 nearly everywhere.
+    assert read_gallery(str(tmp_path), records).scale == pytest.approx(0.2)
+
+
+def test_drawing_encloses_its_band() -> None:
+    curve = Curve("l2", (1, 2), (0.03, 0.02), ((0.02, 0.05), (0.01, 0.03)), 7)
+    drawing = draw(curve)
+    heights = [float(point.split(",")[1]) for point in drawing.band.split()]
+    rules = [y for y, _ in drawing.y_ticks]
+    assert min(rules) <= min(heights)
+    assert max(heights) <= max(rules)
+    assert [label for _, label in drawing.y_ticks] == ["0.00", "0.02", "0.04", "0.06"]
+
+
+@pytest.mark.parametrize("middle", [(0.0,), (0.5, 0.5), (-1e-9, 1e-9), (1e6, 2e6)])
+def test_drawing_of_odd_ranges(middle: tuple[float, ...]) -> None:
+    drawing = draw(Curve("psnr", tuple(range(1, len(middle) + 1)), middle, None, 1))
+    assert len(drawing.dots) == len(middle)
+    assert all(np.isfinite((x, y)).all() for x, y, _, _ in drawing.dots)
+
+
+@pytest.mark.parametrize(
+    ("number", "written"), [(0.0, "0"), (0.01234, "0.0123"), (12.345, "12.3"), (123456.0, "123456")]
+)
+def test_numbers_have_three_digits(number: float, written: str) -> None:
+    assert text(number) == written
+
+
+def test_visible_keeps_ordinary_text() -> None:
+    assert visible("Grüße 東京 👩.jpg") == "Grüße 東京 👩.jpg"
+
+
+def test_no_run_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(FatalError, match="holds no run"):
+        write_report(str(tmp_path))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    fabricate(tmp_path, Fabrication(["a.jpg"]))
+    (tmp_path / "latents" / "part-000000.parquet").unlink()
+    with pytest.raises(FatalError, match=r"latents/part-000000\.parquet"):
+        write_report(str(tmp_path))

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from restyle.core.errors import FatalError, SpecError, TransientError
+from restyle.pipeline.storage.filesystem import local_path, open_storage, shown_uri
+
+
+def test_a_file_is_there_whole_with_its_folders(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "a" / "b"))
+    storage.write("latents/part.parquet", b"one")
+    storage.write("latents/part.parquet", b"two!")
+    assert (tmp_path / "a/b/latents/part.parquet").read_bytes() == b"two!"
+    assert storage.read("latents/part.parquet") == b"two!"
+    assert storage.sizes("latents") == {"latents/part.parquet": 4}
+    assert [path.name for path in (tmp_path / "a/b/latents").iterdir()] == ["part.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (errno.ENOSPC, FatalError, "no space is left"),
+        (errno.EDQUOT, FatalError, "quota"),
+        (errno.EIO, TransientError, "Input/output"),
+    ],
+)
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type, words: str
+) -> None:
+    storage = open_storage(str(tmp_path))
+    storage.write("run.json", b"old")
+
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(kind, match=words) as caught:
+        storage.write("run.json", b"new, and longer")
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "run.json") in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"run.json": b"old"}
+
+
+def test_what_a_killed_writer_left_is_hidden_and_swept(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    storage.write("latents/part.parquet", b"x")
+    leftover = tmp_path / "latents" / ".part.parquet.77-abcd.tmp"
+    leftover.write_bytes(b"half")
+    assert list(storage.sizes("latents")) == ["latents/part.parquet"]
+    storage.sweep("latents")
+    assert not leftover.exists()
+    storage.sweep("no such folder")
+
+
+def test_an_output_that_cannot_be_written_is_found_out_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FatalError, match="is a file, not a folder"):
+        open_storage(str(tmp_path / "file")).check_writable()
+    with pytest.raises(FatalError, match="a file, not a folder"):
+        open_storage(str(tmp_path / "file" / "below")).check_writable()
+    open_storage(str(tmp_path / "new" / "below")).check_writable()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_prune_removes_empty_folders_only(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "out"))
+    storage.write("latents/a", b"x")
+    storage.write("steps/a", b"x")
+    storage.delete("steps/a")
+    storage.delete("steps/a")
+    storage.prune()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["latents"]
+    storage.delete("latents/a")
+    storage.prune()
+    assert not (tmp_path / "out").exists()
+
+
+def test_any_fsspec_file_system_works_the_same() -> None:
+    storage = open_storage("memory://storage-test/[o]ut*")
+    storage.check_writable()
+    assert storage.sizes("") == {}
+    storage.write("_ledger/b", b"2")
+    storage.write("_ledger/a", b"1")
+    storage.write("run.json", b"{}")
+    assert storage.sizes("_ledger") == {"_ledger/a": 1, "_ledger/b": 1}
+    assert storage.sizes("") == {"run.json": 2}
+    assert storage.read_many(["_ledger/b", "_ledger/a"]) == [b"2", b"1"]
+    assert storage.read_many([]) == []
+    storage.delete("_ledger/b")
+    storage.delete("_ledger/b")
+    with pytest.raises(FileNotFoundError):
+        storage.read("_ledger/b")
+    assert storage.shown("run.json") == "memory://storage-test/[o]ut*/run.json"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("photos/a.jpg", "photos/a.jpg"),
+        ("s3://bucket/a b.jpg", "s3://bucket/a b.jpg"),
+        ("ftp://user:secret@host/a", "ftp://host/a"),
+        ("https://host/a.jpg?X-Amz-Signature=secret", "https://host/a.jpg"),
+        ("abfs://container@account.dfs.core.windows.net/a",) * 2,
+        (os.fsdecode(b"caf\xe9.jpg"), r"caf\xe9.jpg"),
+    ],
+)
+def test_no_secret_is_shown(uri: str, shown: str) -> None:
+    assert shown_uri(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("ftp://user:secret@host/a", "leave the password out"),
+        ("https://host/a?sig=secret", "without a query"),
+        ("nosuch://a", "nosuch"),
+        ("gs://bucket/a", "gcsfs"),
+    ],
+)
+def test_an_address_that_cannot_work_is_refused_in_one_line(uri: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words) as caught:
+        open_storage(uri)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_local_paths_are_told_from_uris() -> None:
+    assert local_path("a/b::c") == "a/b::c"
+    assert local_path("file:///a/b") == "/a/b"
+    assert local_path("s3://a/b") is None
