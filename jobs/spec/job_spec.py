@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -26,11 +25,7 @@ from restyle.pipeline.ledger.settings import (
 )
 from restyle.pipeline.sources.options import InputFormat, InputOptions
 from restyle.pipeline.storage.filesystem import shown_uri
-
-# Parameters that make a link work for whoever holds it; no such link may be written down.
-_SIGNED = re.compile(
-    r"[?&](x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|signature|sig|token)=", re.I
-)
+from restyle.pipeline.storage.url_secrets import secret_in
 
 
 def _pool(value: object) -> object:
@@ -297,12 +292,9 @@ class JobSpec(_Section):
 
 def _public(uri: str) -> str:
     """Refuse what would be recorded and must not be; the message holds none of it."""
-    secret = "://" in uri and (
-        urlsplit(uri).password is not None or _SIGNED.search(uri) is not None
-    )
-    if secret:
+    if secret_in(uri) is not None:
         raise ValueError(
-            f"leave the password or signature out of {shown_uri(uri).partition('?')[0]}; give it "
-            "through the environment, it would be recorded otherwise"
+            f"leave the password or signature out of {shown_uri(uri)}; give it through the "
+            "environment, it would be recorded otherwise"
         )
     return uri

@@ -6,14 +6,15 @@ import os
 import posixpath
 
 from restyle.core.errors import RejectReason, SpecError
+from restyle.core.shown_text import recorded
 from restyle.pipeline.sources.local_files import FILE, local_image
-from restyle.pipeline.sources.shown_names import lasting_part, printable, without_secrets
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path
+from restyle.pipeline.storage.url_secrets import lasting_part, without_secrets
 
 _LOCAL = ("file", "local")
 _SPELLINGS = {"s3a": "s3", "gcs": "gs"}
-_MAY_BE_SECRET = frozenset("@?")
+_MAY_BE_SECRET = frozenset("@?#;=")
 
 
 class EntryReader:
@@ -77,7 +78,7 @@ def _remote(uri: str) -> SourceImage:
         encoded = uri.encode()
     except UnicodeEncodeError:
         return _faulty(uri, RejectReason.UNREADABLE, "the address is not in UTF-8")
-    return SourceImage(image_id(encoded), printable(uri), encoded, -1, "")
+    return SourceImage(image_id(encoded), recorded(uri), encoded, -1, "")
 
 
 def _local(path: str) -> SourceImage:
@@ -95,7 +96,7 @@ def _local(path: str) -> SourceImage:
 def _faulty(name: str, reason: RejectReason, message: str, identity: bytes = b"") -> SourceImage:
     uri = name.encode("utf-8", "surrogateescape")
     fault = f"{reason}|{message}"
-    return SourceImage(image_id(identity or uri), printable(name), uri, -1, "", "", fault)
+    return SourceImage(image_id(identity or uri), recorded(name), uri, -1, "", "", fault)
 
 
 def _known_scheme(spelled: str) -> str:

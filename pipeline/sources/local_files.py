@@ -7,9 +7,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from restyle.core.shown_text import recorded
 from restyle.pipeline.sources.output_names import Barred
 from restyle.pipeline.sources.patterns import before_magic, has_magic, local_matches
-from restyle.pipeline.sources.shown_names import printable
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path, local_path
 
@@ -64,7 +64,7 @@ def local_image(path: str) -> SourceImage | None:
             return None
         size, version = status.st_size, str(status.st_mtime_ns)
     uri = FILE + os.fsencode(path)
-    return SourceImage(image_id(uri), printable(path), uri, size, version)
+    return SourceImage(image_id(uri), recorded(path), uri, size, version)
 
 
 def _walk(root: str, barred: Barred, seen: set[tuple[int, int]]) -> Iterator[SourceImage]:

@@ -10,12 +10,13 @@ from typing import Any
 from fsspec.utils import glob_translate
 
 from restyle.core.errors import FatalError, SpecError
+from restyle.core.shown_text import recorded
 from restyle.pipeline.sources.output_names import Barred
 from restyle.pipeline.sources.patterns import before_magic, has_magic
-from restyle.pipeline.sources.shown_names import printable, without_secrets
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import local_path, open_filesystem, storage_errors
 from restyle.pipeline.storage.retries import retrying
+from restyle.pipeline.storage.url_secrets import without_secrets
 
 _S3 = "s3"
 
@@ -51,7 +52,7 @@ def list_remote(source: str, out: str) -> Iterator[SourceImage]:
             continue
         size, version = size_and_version(entry)
         encoded = uri.encode("utf-8", "surrogateescape")
-        shown = printable(without_secrets(uri)[0])
+        shown = recorded(without_secrets(uri)[0])
         yield SourceImage(image_id(encoded), shown, encoded, size, version)
 
 
@@ -155,7 +156,7 @@ def _ask(call: Callable[..., Any], path: str, *arguments: Any, **options: Any) -
     """A call about a path, made again while the store fails for the moment."""
 
     def attempt() -> Any:
-        with storage_errors("cannot list", printable(path)):
+        with storage_errors("cannot list", recorded(path)):
             return call(*arguments, **options)
 
     return retrying(attempt)

@@ -1,15 +1,16 @@
 """Paths and URIs: which are local, how a remote one is opened, and how each may be shown.
 
-Nothing that is shown or recorded carries the user name, password or query of a URI.
+Nothing that is shown or recorded carries what :mod:`~restyle.pipeline.storage.url_secrets` finds.
 """
 
 from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import decodable
+from restyle.pipeline.storage.url_secrets import secret_in, without_secrets
 
 TIMEOUT_VARIABLE = "RESTYLE_STORAGE_TIMEOUT"
 """Seconds after which a request that got no answer is given up; 60 when it is not set."""
@@ -38,24 +39,26 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     """
     from fsspec.core import url_to_fs
 
-    parts = urlsplit(uri)
-    if parts.password is not None:
+    shown = shown_uri(uri)
+    found = secret_in(uri)
+    if found == "password":
         raise SpecError(
-            f"{shown_uri(uri)}: leave the password out of the address; give it through the "
-            "environment, it would be recorded otherwise"
+            f"{shown}: leave the password out of the address; give it through the environment, it "
+            "would be recorded otherwise"
         )
-    if parts.scheme in ("http", "https") and parts.query:
+    if found == "query":
         raise SpecError(
-            f"{shown_uri(uri)}: signed or parametrised links are not supported; use an address "
-            "without a query"
+            f"{shown}: signed or parametrised links are not supported; use an address without a "
+            "query"
         )
+    scheme = uri.partition("://")[0].lower()
     try:
-        filesystem, path = url_to_fs(uri, use_listings_cache=False, **_options(parts.scheme))
+        filesystem, path = url_to_fs(uri, use_listings_cache=False, **_options(scheme))
     except ImportError as error:
-        raise SpecError(f"{shown_uri(uri)}: {error}") from error
+        raise SpecError(f"{shown}: {error}") from error
     except ValueError as error:
-        raise SpecError(f"{shown_uri(uri)} is no address that fsspec knows: {error}") from error
-    if parts.scheme in _S3:
+        raise SpecError(f"{shown} is no address that fsspec knows: {error}") from error
+    if scheme in _S3:
         filesystem.retries = 1
     return filesystem, str(path)
 
@@ -66,17 +69,12 @@ def absolute_path(path: str) -> str:
 
 
 def shown_uri(uri: str) -> str:
-    r"""A URI without user name, password and query; plain paths come back as they are.
+    r"""An address fit to be recorded: without what may be secret, and in UTF-8.
 
-    Bytes of a local name that are no UTF-8 are shown as ``\xNN``.
+    Args:
+        uri: a path, or a URI of any kind. Bytes of a local name that are no UTF-8 become ``\xNN``.
     """
-    readable = os.fsencode(uri).decode("utf-8", "backslashreplace")
-    if "://" not in readable:
-        return readable
-    parts = urlsplit(readable)
-    host = parts.netloc.rpartition("@")[2] if ":" in parts.netloc else parts.netloc
-    query = parts.query if parts.scheme not in ("http", "https") else ""
-    return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))
+    return decodable(without_secrets(uri)[0])
 
 
 def storage_timeout() -> float:

@@ -8,9 +8,9 @@ import re
 from collections import Counter
 
 from restyle.core.errors import RejectError, RejectReason
+from restyle.core.shown_text import recorded
 from restyle.pipeline.sources.formats.tar_headers import MemberKind, TarMember, read_members
 from restyle.pipeline.sources.ranged_file import RangedFile
-from restyle.pipeline.sources.shown_names import printable
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -63,7 +63,7 @@ def damaged_container(file: SourceImage, opened: RangedFile, error: RejectError)
         opened.version,
         # Within its container, so that it is planned along with what the container holds.
         f"tar:{opened.size}",
-        f"{error.reason}|{printable(str(error))}",
+        f"{error.reason}|{recorded(str(error))}",
     )
 
 
@@ -137,5 +137,5 @@ def _extension(name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    shown = printable(name)
+    shown = recorded(name)
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."

@@ -10,10 +10,11 @@ import fsspec
 import pytest
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import recorded
 from restyle.pipeline.sources import SourceReader, iter_images
 from restyle.pipeline.sources.options import InputOptions
-from restyle.pipeline.sources.shown_names import lasting_part, printable, without_secrets
 from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.url_secrets import lasting_part, without_secrets
 from tests.pipeline.sources.tars import packed
 
 AUTO = InputOptions()
@@ -193,8 +194,8 @@ def test_links_signed_anew_are_the_same_input() -> None:
 def test_harmless_addresses_stay_as_they_are() -> None:
     for uri in ["s3://b/user@home/what?.jpg", "s3://b/a#b", "sftp://me@host/a.jpg", "https://h/a"]:
         assert without_secrets(uri) == (uri, False)
-    assert printable("a b\tc\u2028\udcff") == "a b\\tc\\u2028\\xff"
-    assert printable("日本 é") == "日本 é"
+    assert recorded("a b\tc\u2028\udcff") == "a b\\tc\\u2028\\xff"
+    assert recorded("日本 é") == "日本 é"
 
 
 def test_shards_in_a_list_are_opened_and_lists_are_not(tmp_path: Path) -> None:

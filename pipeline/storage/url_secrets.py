@@ -1,0 +1,175 @@
+"""Secrets in addresses: what they are, and addresses without them.
+
+The one list and the one parser of the project. Every address that is shown, logged, recorded or
+submitted has gone through :func:`without_secrets`; every address that a user gives is refused when
+:func:`secret_in` finds something in it. Neither raises for any text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote
+
+Secret = Literal["password", "query"]
+"""Before the host, or behind the path (a query or a fragment that signs, or any of a web link)."""
+
+_WEB = frozenset({"http", "https"})
+_LOCAL = frozenset({"file", "local"})
+_WITH_PORTS = frozenset(
+    {"http", "https", "ftp", "ftps", "sftp", "ssh", "smb", "hdfs", "webhdfs", "dask"}
+)
+"""Where a number behind a colon is a port. Elsewhere a colon before the path separates a key from
+its secret, whatever characters follow: half of all AWS keys contain a slash."""
+
+_CHAINED = frozenset({"zip", "tar", "libarchive", "dir", "reference", "git"})
+"""File systems inside another, whose address follows behind ``::``."""
+
+_AUTHORITY_END = re.compile("[/?#]")
+_QUERY = re.compile("[?#;]")
+_PORT = re.compile(r"(?:[^:\[\]]*|\[[0-9a-f:.%]*\]?)(?::\d{0,5})?", re.IGNORECASE | re.ASCII)
+_NEXT_LINK = re.compile(r"::(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+_ARN = re.compile("arn:aws[a-z-]*:s3")
+
+_SIGNING = (
+    r"x-(?:amz|goog|oss|ms|cos)-[a-z-]+|(?:q-)?signature|sig|sas|awsaccesskeyid|googleaccessid|"
+    r"ossaccesskeyid|key-pair-id|[a-z_-]*token|[a-z_-]*secret|[a-z_-]*api[_-]?key|"
+    r"(?:aws_|secret_)?access_?key(?:_?id)?|auth|authorization|credentials?|"
+    r"password|passwd|pass|pwd|(?:j|php)?sess(?:ion)?_?id|jwt|bearer"
+)
+_SIGNED = re.compile(rf"[?&;#]/?\s*(?:{_SIGNING})\s*=", re.IGNORECASE)
+# What comes along with a signature and changes with it.
+_PASSING = re.compile(rf"({_SIGNING}|expires|policy|s[eioprtv]|spr|sk[a-z]+)=.*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """One link of an address; fsspec chains them as ``simplecache::s3://bucket/key``."""
+
+    scheme: str
+    user: str
+    host: str
+    path: str
+    tail: str
+
+    @property
+    def has_password(self) -> bool:
+        is_web = _kind(self.scheme) in _WEB
+        return bool(self.user) and (is_web or _has_colon(self.user))
+
+    @property
+    def has_secret_tail(self) -> bool:
+        kind = _kind(self.scheme)
+        if kind in _LOCAL:
+            return False
+        if kind in _WEB and ("?" in self.tail or "=" in self.tail):
+            return True
+        return _is_signed(self.path + self.tail)
+
+    def bare(self) -> str:
+        """The link without its secrets."""
+        user = f"{self.user}@" if self.user and not self.has_password else ""
+        path, tail = self.path, self.tail
+        if self.has_secret_tail:
+            tail = ""
+            # A session may stand in the path itself, as in ``/a;jsessionid=...``.
+            if _is_signed(path):
+                path = path.partition(";")[0]
+            if _is_signed(path):
+                path = ""
+        return f"{self.scheme}://{user}{self.host}{path}{tail}"
+
+
+def without_secrets(uri: str) -> tuple[str, bool]:
+    """An address without what may be secret, and whether there was any.
+
+    Secret are a password, whatever stands before the host of a web address, its query, a fragment
+    with values, and a query or fragment that signs in any address. What cannot be told from a
+    secret is taken for one.
+
+    Args:
+        uri: any text; without ``://`` it is a path, in which nothing is secret.
+    """
+    links = _links(uri)
+    if not any(link.has_password or link.has_secret_tail for link in links):
+        return uri, False
+    return "::".join(link.bare() for link in links), True
+
+
+def secret_in(uri: str) -> Secret | None:
+    """The kind of the first secret of an address; None when there is none."""
+    for link in _links(uri):
+        if link.has_password:
+            return "password"
+        if link.has_secret_tail:
+            return "query"
+    return None
+
+
+def lasting_part(uri: str) -> str:
+    """What of an address with secrets tells it from others, today and when it is signed anew.
+
+    To be hashed, not to be shown: a query may hold what nobody can know to be secret.
+    """
+    bare, _ = without_secrets(uri)
+    query = uri.partition("?")[2].partition("#")[0]
+    lasting = [part for part in query.split("&") if part and not _PASSING.fullmatch(unquote(part))]
+    return f"{bare}?{'&'.join(lasting)}" if lasting else bare
+
+
+def _links(uri: str) -> list[_Link]:
+    links = []
+    rest = uri
+    while "://" in rest:
+        scheme, _, rest = rest.partition("://")
+        user, rest = _credentials(scheme, rest)
+        found = _NEXT_LINK.search(rest)
+        link, rest = (rest[: found.start()], rest[found.end() :]) if found else (rest, "")
+        links.append(_parted(scheme, user, link))
+    return links
+
+
+def _credentials(scheme: str, rest: str) -> tuple[str, str]:
+    """What stands before the host, empty for nothing, and the rest from the host on."""
+    kind = _kind(scheme)
+    if kind in _LOCAL or (kind in _CHAINED and _NEXT_LINK.search(rest)):
+        return "", rest
+    end = _AUTHORITY_END.search(rest)
+    authority = rest[: end.start()] if end else rest
+    user, at, host = authority.rpartition("@")
+    goes_on = "@" in rest[len(authority) :] and not _is_host(kind, host)
+    if not (_has_colon(user) or goes_on):
+        return user, rest[len(user + at) :]
+    before, _, after = rest.rpartition("@")
+    # A password may hold a question mark, and a signature an @: what follows may be either.
+    return before, "" if _QUERY.search(before) else after
+
+
+def _is_host(kind: str, text: str) -> bool:
+    """Whether a colon in what should be a host separates no key from its secret."""
+    if not _has_colon(text):
+        return True
+    if kind in _WITH_PORTS:
+        return _PORT.fullmatch(text) is not None
+    return _ARN.match(text) is not None
+
+
+def _parted(scheme: str, user: str, link: str) -> _Link:
+    end = _AUTHORITY_END.search(link)
+    host, path = (link[: end.start()], link[end.start() :]) if end else (link, "")
+    ends = [index for mark in "?#" if (index := path.find(mark)) >= 0]
+    tail = min(ends, default=len(path))
+    return _Link(scheme, user, host, path[:tail], path[tail:])
+
+
+def _kind(scheme: str) -> str:
+    return scheme.rpartition("::")[2].strip().lower()
+
+
+def _is_signed(text: str) -> bool:
+    return _SIGNED.search(unquote(text)) is not None
+
+
+def _has_colon(text: str) -> bool:
+    return ":" in unquote(text)
