@@ -11,7 +11,7 @@ from restyle.pipeline.editing.settings import find_settings
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import read_units
 from restyle.pipeline.ledger.settings import ResolvedSettings
-from restyle.pipeline.report.report import NAME as REPORT
+from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 
@@ -45,7 +45,7 @@ def read_status(out: str) -> Status:
     settings = settings_of(storage)
     done = sorted(ledger.committed(storage))
     summary = summarise(read_units(storage), ledger.read_records(storage, done))
-    report = storage.shown(REPORT) if REPORT in storage.sizes("") else None
+    report = storage.shown(REPORT_FILE) if REPORT_FILE in storage.sizes("") else None
     return Status(storage.uri, settings, summary, read_run(storage), report)
 
 

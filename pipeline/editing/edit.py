@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from restyle.core.editing.attributes import SCORERS
-from restyle.core.editing.directions import Direction, directions_of
+from restyle.core.editing.directions import Direction
+from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import SpecError
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.run_record import read_run, spec_of

@@ -14,11 +14,11 @@ from restyle.core.editing.directions import Direction
 from restyle.core.editing.paste_back import paste_back
 from restyle.core.editing.strengths import apply, truncate
 from restyle.core.errors import RejectError
+from restyle.core.imaging.png import encode_png
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.model import Model
 from restyle.pipeline.editing.rows import EditedFaces
 from restyle.pipeline.editing.settings import EditSettings
-from restyle.pipeline.pictures.png import encode_png
 from restyle.pipeline.results.face_rows import FaceRows
 from restyle.pipeline.sources.photographs import Photographs, reason
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from restyle.core.editing.directions import Direction, Layers, find_direction
+from restyle.core.editing.directions import Direction, Layers
+from restyle.core.editing.lookup import find_direction
 from restyle.pipeline.editing.settings import EditSettings, PasteBack
 from restyle.pipeline.editing.summary import EditSummary
 from restyle.pipeline.execution.request import Workers

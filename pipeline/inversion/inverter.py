@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from restyle.core.errors import FatalError
+from restyle.core.imaging.png import encode_png
 from restyle.core.imaging.preprocessing import preprocess, to_bytes
 from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
 from restyle.core.inference.inversion import Inversion, Keep, begin_batch
@@ -26,7 +27,6 @@ from restyle.pipeline.inversion.rows import Batch, FloatArray
 from restyle.pipeline.inversion.unit_files import encoded
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.settings import ResolvedSettings
-from restyle.pipeline.pictures.png import encode_png
 
 T = TypeVar("T")
 

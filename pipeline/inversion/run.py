@@ -25,8 +25,8 @@ from restyle.pipeline.ledger.planned_inputs import Known
 from restyle.pipeline.ledger.planner import Planned
 from restyle.pipeline.ledger.revisions import drop_superseded_rejects
 from restyle.pipeline.listener import Interrupted, Listener
-from restyle.pipeline.report.report import NAME as REPORT
 from restyle.pipeline.report.report import write_report
+from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
@@ -149,13 +149,13 @@ class _Run:
         if self._tidy():
             return None
         names = self._storage.sizes("")
-        record = read_run(self._storage) if NAME in names and REPORT in names else None
+        record = read_run(self._storage) if NAME in names and REPORT_FILE in names else None
         if record is None or record.state != "complete":
             return None
         self._listener.noted("nothing to do: every input is accounted for already")
         summary = self._summary()
         self._record.save_idle(summary)
-        return self._outcome(summary, self._storage.shown(REPORT))
+        return self._outcome(summary, self._storage.shown(REPORT_FILE))
 
     def begin(self) -> None:
         """Write what must be there before the first unit is."""

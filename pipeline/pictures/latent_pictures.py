@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from restyle.core.editing import strengths as editing
-from restyle.core.editing.directions import Direction, Layers, find_direction
+from restyle.core.editing.directions import Direction, Layers
+from restyle.core.editing.lookup import find_direction
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.refinement import refine
 from restyle.pipeline.accounting.run_record import spec_of

@@ -20,9 +20,9 @@ from restyle.pipeline.report.curves import HEIGHT as CURVE_HEIGHT
 from restyle.pipeline.report.curves import WIDTH as CURVE_WIDTH
 from restyle.pipeline.report.curves import Curve, Drawing, draw, read_curves, text
 from restyle.pipeline.report.gallery import Gallery, read_gallery
+from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.filesystem import open_storage
 
-NAME = "report.html"
 MAX_REJECTS = 200
 
 REASONS = {
@@ -105,8 +105,8 @@ def write_report(out: str) -> str:
         rejects=read_rejects(out, files),
     )
     # Parquet's text is UTF-8, a path on the command line need not be.
-    storage.write(NAME, page.encode("utf-8", "backslashreplace"))
-    return storage.shown(NAME)
+    storage.write(REPORT_FILE, page.encode("utf-8", "backslashreplace"))
+    return storage.shown(REPORT_FILE)
 
 
 def render(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+REPORT_FILE = "report.html"
+"""The page that a run ends with."""
+
 OUTPUT_NAMES = frozenset(
-    {"latents", "steps", "reconstructions", "rejects", "_ledger", "run.json", "report.html"}
+    {"latents", "steps", "reconstructions", "rejects", "_ledger", "run.json", REPORT_FILE}
 )
 """What this project writes at the top of an output; never taken for an input."""
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from restyle.core.editing.directions import About, directions_of, read_about, read_direction
+from restyle.core.editing.directions import About, read_about, read_direction
+from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import RestyleError, SpecError
 from restyle.core.networks.config import find_model, read_config
 from restyle.pipeline.accounting.run_record import spec_of

@@ -13,7 +13,8 @@ import typer
 from recipes.faces64.labels import label, read_ages
 from recipes.faces64.second_age import SecondAges
 from restyle.core.editing.attributes import SCORERS
-from restyle.core.editing.directions import directions_of, read_direction
+from restyle.core.editing.directions import read_direction
+from restyle.core.editing.lookup import directions_of
 from restyle.core.editing.strengths import apply
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.inversion import invert

@@ -23,7 +23,8 @@ from torch import Tensor
 from recipes.faces64.bootstrap import Rows, over_images
 from recipes.faces64.features import embeddings
 from restyle.core.editing.attributes import measure
-from restyle.core.editing.directions import Direction, find_direction
+from restyle.core.editing.directions import Direction
+from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import apply, parse_strengths
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.inversion import invert

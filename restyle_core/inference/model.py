@@ -22,18 +22,18 @@ from restyle.core.checkpoints.weights import (
 )
 from restyle.core.devices import hardware
 from restyle.core.devices.allocator import keep_freed_memory
-from restyle.core.devices.batch_size import (
+from restyle.core.devices.cuda_graphs import CudaRecorder, StepGraphs, Tensors, wanted
+from restyle.core.devices.transfer import Staging
+from restyle.core.errors import CheckpointError, FatalError
+from restyle.core.faces.alignment import Framing
+from restyle.core.imaging.preprocessing import Images, preprocess
+from restyle.core.inference.batch_size import (
     Footprint,
     cpu_batch,
     free_memory,
     gpu_batch,
     plain_cpu_batch,
 )
-from restyle.core.devices.cuda_graphs import CudaRecorder, StepGraphs, Tensors, wanted
-from restyle.core.devices.transfer import Staging
-from restyle.core.errors import CheckpointError, FatalError
-from restyle.core.faces.alignment import Framing
-from restyle.core.imaging.preprocessing import Images, preprocess
 from restyle.core.inference.fused_encoder import prepare_encoder
 from restyle.core.inference.synthesis import PreparedSynthesis, prepare_synthesis
 from restyle.core.metrics.measures import MetricSet

@@ -10,7 +10,7 @@ from PIL import Image
 from restyle.core import Inversion, Model, align_faces, decode_image, invert, load_model
 from restyle.core.checkpoints.fingerprint import synthesis_fingerprint
 from restyle.core.editing.attributes import measure
-from restyle.core.editing.directions import find_direction
+from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import apply
 from restyle.core.errors import RejectError
 from restyle.core.faces.alignment import find_landmarks

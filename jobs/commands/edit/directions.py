@@ -63,7 +63,7 @@ def fit(
     ] = None,
 ) -> None:
     """Find directions in the latents of a generator."""
-    from restyle.core.editing.directions import check_name, find_direction, parse_layers
+    from restyle.core.editing.directions import check_name, parse_layers
     from restyle.core.editing.fit import FitSettings
     from restyle.core.editing.fitted import (
         Label,
@@ -71,6 +71,7 @@ def fit(
         component_directions,
         weight_directions,
     )
+    from restyle.core.editing.lookup import find_direction
     from restyle.core.inference.model import load_model
     from restyle.pipeline.results.labelled import read_labelled
 
@@ -134,7 +135,8 @@ def list_directions(
     ] = None,
 ) -> None:
     """List the directions that a model comes with, or those of a folder."""
-    from restyle.core.editing.directions import SUFFIX, directions_of, read_about, show_layers
+    from restyle.core.editing.directions import SUFFIX, read_about, show_layers
+    from restyle.core.editing.lookup import directions_of
 
     if folder is not None and not folder.is_dir():
         raise SpecError(f"{folder} is no folder")

@@ -19,7 +19,8 @@ from PIL import Image
 
 from restyle.core import Model, decode_image, load_model
 from restyle.core.editing.attributes import measure
-from restyle.core.editing.directions import About, Direction, find_direction
+from restyle.core.editing.directions import About, Direction
+from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.paste_back import paste_back, soft_mask
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import to_pictures

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restyle.core.editing.directions import find_direction
+from restyle.core.editing.lookup import find_direction
 from restyle.core.errors import SpecError
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.inversion import invert

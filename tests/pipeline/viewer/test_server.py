@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from restyle.core import load_model
-from restyle.core.editing.directions import find_direction
+from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import apply
 from restyle.core.errors import SpecError
 from restyle.pipeline import read_latents

@@ -13,8 +13,6 @@ from restyle.core.editing.directions import (
     About,
     Direction,
     check_name,
-    directions_of,
-    find_direction,
     parse_layers,
     read_about,
     read_direction,
@@ -68,28 +66,6 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=path.name) as caught:
             read_direction(path)
         assert "\n" not in str(caught.value)
-
-
-def test_a_direction_is_found_by_name_or_file(tmp_path: Path, tiny_model: Path) -> None:
-    own = tmp_path / "model"
-    own.mkdir()
-    for file in tiny_model.iterdir():
-        (own / file.name).write_bytes(file.read_bytes())
-    model = str(own)
-    assert directions_of(model) == {}
-    with pytest.raises(SpecError, match=r"no direction 'smile'; it has none"):
-        find_direction("smile", model)
-    path = Direction.of(np.ones(32), ABOUT).save(own / "directions")
-    assert directions_of(model) == {"smile": path}
-    assert find_direction("smile", model).about == ABOUT
-    assert find_direction("smile", f"{model}:single-pass-psp").about == ABOUT
-    assert find_direction(str(path), str(tiny_model)).about == ABOUT
-    with pytest.raises(SpecError, match="it has smile"):
-        find_direction("frown", model)
-    np.save(tmp_path / "other.npy", np.full((1, 32), 2.0))
-    assert find_direction(str(tmp_path / "other.npy"), model).about.scale == pytest.approx(
-        2 * np.sqrt(32)
-    )
 
 
 @pytest.mark.parametrize(

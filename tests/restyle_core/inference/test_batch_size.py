@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from restyle.core.devices.batch_size import Footprint, cpu_batch, gpu_batch
 from restyle.core.inference import model as module
+from restyle.core.inference.batch_size import Footprint, cpu_batch, gpu_batch
 from restyle.core.inference.model import load_model
 from restyle.core.networks.generator import GeneratorConfig
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from restyle.pipeline.pictures.png import encode_png
+from restyle.core.imaging.png import encode_png
 
 SAMPLES = Path(__file__).parents[3] / "samples" / "photos"
 

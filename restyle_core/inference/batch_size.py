@@ -1,6 +1,4 @@
-"""How many images are in work at once when nobody says: what fits into memory, and no more than
-helps.
-"""
+"""Default batch size: what fits into free memory, and no more than gains speed."""
 
 from __future__ import annotations
 
