@@ -18,6 +18,7 @@ from restyle.pipeline.sources.formats.parquet_columns import (
 )
 from restyle.pipeline.sources.formats.tar_shard import tar_images
 from restyle.pipeline.sources.formats.text_lists import text_entries
+from restyle.pipeline.sources.input_errors import input_errors
 from restyle.pipeline.sources.list_entries import EntryReader
 from restyle.pipeline.sources.local_files import FILE, list_local
 from restyle.pipeline.sources.options import InputOptions
@@ -78,8 +79,8 @@ def iter_images(
         noted: is told, at the end, what was passed over, in one line for each kind.
 
     Raises:
-        SpecError: there is nothing of this name, or nothing in it; a column is missing; a list is
-            none.
+        SpecError: there is nothing of this name, or nothing in it; ``source`` itself is a shard
+            without the column, or a list that is none; or all that it holds are such.
         FatalError: something cannot be listed at all.
         TransientError: a store did not answer properly, however often it was asked.
     """
@@ -88,6 +89,8 @@ def iter_images(
         path = local_path(source)
         files = list_remote(source, out) if path is None else list_local(path, out)
         yield from catalog.batches(_with_own(files, source))
+    if catalog.misfit is not None and not catalog.has_usable:
+        raise catalog.misfit
     if not catalog.found:
         what = "no images" if catalog.files else "no files to invert"
         raise SpecError(f"{shown_uri(source)} holds {what}; correct INPUT")
@@ -121,11 +124,15 @@ class _Catalog:
     Attributes:
         files: files that were found.
         found: inputs, and containers that are known.
+        has_usable: some of these can be inputs as far as is known.
+        misfit: what is wrong with the first file that other options might have made an input.
     """
 
     def __init__(self, options: InputOptions, known: Callable[[bytes, str], bool]) -> None:
         self.files = 0
         self.found = 0
+        self.has_usable = False
+        self.misfit: SpecError | None = None
         self._options = options
         self._known = known
         self._stores = Stores()
@@ -143,15 +150,12 @@ class _Catalog:
                 if isinstance(piece, SourceImage):
                     loose.append(piece)
                 if loose and (isinstance(piece, list) or len(loose) == BATCH):
-                    self.found += len(loose)
-                    yield loose
+                    yield self._counted(loose)
                     loose = []
                 if isinstance(piece, list) and piece:
-                    self.found += len(piece)
-                    yield piece
+                    yield self._counted(piece)
         if loose:
-            self.found += len(loose)
-            yield loose
+            yield self._counted(loose)
 
     def notes(self) -> Iterator[str]:
         """What was passed over, one line for each kind."""
@@ -165,6 +169,11 @@ class _Catalog:
         if self._empty_entries:
             what = "entry" if self._empty_entries == 1 else "entries"
             yield f"passed over: {self._empty_entries:,} empty {what} of lists"
+
+    def _counted(self, batch: list[SourceImage]) -> list[SourceImage]:
+        self.found += len(batch)
+        self.has_usable = self.has_usable or not all(image.fault for image in batch)
+        return batch
 
     def _kind(self, uri: bytes, is_input: bool) -> _Kind:
         extension = uri.rpartition(b".")[2].lower()
@@ -189,18 +198,28 @@ class _Catalog:
             yield _faulty(file, RejectReason.UNSUPPORTED_ARCHIVE, what)
         elif not self._is_known(file.uri, file.version):
             try:
-                opened = open_ranged(file, self._stores)
+                with input_errors(file, is_own=not in_list):
+                    yield from self._contents(file, kind, is_input, in_list)
             except OSError as error:
                 yield _unreadable(file, error, is_input)
-                return
-            with opened:
-                # A list says nothing of the version of what it names.
-                if not file.version and self._is_known(file.uri, opened.version):
-                    return
-                try:
-                    yield from self._read(file, opened, kind, is_input, in_list)
-                except OSError as error:
-                    yield _unreadable(file, error, is_input)
+            except RejectError as error:
+                # Not as a container: a list that is mended or copied anew must be read again.
+                yield _faulty(file, error.reason, str(error))
+            except SpecError as error:
+                # One file among many does not stop the others.
+                if is_input:
+                    raise
+                self.misfit = self.misfit or error
+                message = str(error).removeprefix(f"{file.source}: ")
+                yield _faulty(file, RejectReason.NOT_AN_IMAGE, message)
+
+    def _contents(
+        self, file: SourceImage, kind: _Kind, is_input: bool, in_list: bool
+    ) -> Iterator[SourceImage | list[SourceImage]]:
+        with open_ranged(file, self._stores) as opened:
+            # A list says nothing of the version of what it names.
+            if file.version or not self._is_known(file.uri, opened.version):
+                yield from self._read(file, opened, kind, is_input, in_list)
 
     def _read(
         self, file: SourceImage, opened: RangedFile, kind: _Kind, is_input: bool, in_list: bool
@@ -221,28 +240,23 @@ class _Catalog:
     def _read_parquet(
         self, file: SourceImage, opened: RangedFile, is_input: bool, in_list: bool
     ) -> Iterator[SourceImage | list[SourceImage]]:
-        try:
-            with open_parquet_file(opened) as parquet:
-                schema = parquet.schema_arrow
-                column = choose_column(schema, self._options, file.source)
-                if column is not None and column.holds_images:
-                    yield parquet_images(file, opened.version, parquet, column.name)
-                elif column is not None and not in_list:
-                    yield from self._entries(file, parquet_entries(parquet, column.name))
-                elif is_input or self._options.format != "auto":
-                    wanted = {"list": "URIs", "parquet": "images"}.get(
-                        self._options.format, "images or URIs"
-                    )
-                    raise SpecError(
-                        f"{file.source}: no column holds {wanted}; its columns are "
-                        f"{described(schema)}"
-                    )
-                else:
-                    what = f"no column holds images; its columns are {described(schema)}"
-                    yield _faulty(file, RejectReason.NOT_AN_IMAGE, what)
-        except RejectError as error:
-            # Not as a container: a list that is mended or copied anew must be read again.
-            yield _faulty(file, error.reason, str(error))
+        with open_parquet_file(opened) as parquet:
+            schema = parquet.schema_arrow
+            column = choose_column(schema, self._options, file.source)
+            if column is not None and column.holds_images:
+                yield parquet_images(file, opened.version, parquet, column.name)
+            elif column is not None and not in_list:
+                yield from self._entries(file, parquet_entries(parquet, column.name))
+            elif is_input or self._options.format != "auto":
+                wanted = {"list": "URIs", "parquet": "images"}.get(
+                    self._options.format, "images or URIs"
+                )
+                raise SpecError(
+                    f"{file.source}: no column holds {wanted}; its columns are {described(schema)}"
+                )
+            else:
+                what = f"no column holds images; its columns are {described(schema)}"
+                yield _faulty(file, RejectReason.NOT_AN_IMAGE, what)
 
     def _entries(
         self, listing: SourceImage, batches: Iterator[list[str]] | Iterator[list[str | None]]
@@ -256,6 +270,11 @@ class _Catalog:
                 if image is None:
                     self._empty_entries += 1
                     continue
+                if image.fault:
+                    if read.needs and self.misfit is None:
+                        self.misfit = SpecError(f"the list names {read.needs}")
+                    yield image
+                    continue
                 kind = self._entry_kind(image.uri) if is_auto else _Kind.FILE
                 if kind is _Kind.FILE:
                     yield image
@@ -268,6 +287,7 @@ class _Catalog:
     def _is_known(self, uri: bytes, version: str) -> bool:
         if version and self._known(uri, version):
             self.found += 1
+            self.has_usable = True
             return True
         return False
 

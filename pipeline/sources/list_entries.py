@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import posixpath
 
-from restyle.core.errors import RejectReason, SpecError
+from restyle.core.errors import RejectReason
 from restyle.core.shown_text import recorded
+from restyle.pipeline.sources.entry_addresses import LOCAL, LONGEST, fault_of, known_scheme
 from restyle.pipeline.sources.local_files import FILE, local_image
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path
 from restyle.pipeline.storage.url_secrets import lasting_part, without_secrets
 
-_LOCAL = ("file", "local")
-_SPELLINGS = {"s3a": "s3", "gcs": "gs"}
 _MAY_BE_SECRET = frozenset("@?#;=")
+_SHOWN = 300
 
 
 class EntryReader:
@@ -22,22 +22,30 @@ class EntryReader:
 
     Args:
         folder: URI (local: ``file://``) of the folder that the list is in.
+
+    Attributes:
+        needs: what was missing for the first entry that could have been read otherwise, such as a
+            package; or empty.
     """
 
     def __init__(self, folder: bytes) -> None:
         self._local = os.fsdecode(folder.removeprefix(FILE)) if folder.startswith(FILE) else None
         self._folder = os.fsdecode(folder)
+        scheme, _, root = self._folder.partition("://")
+        # Whatever a bucket is called that the list itself was read from.
+        self._own = f"{scheme}://{root.partition('/')[0]}/"
         self._schemes: dict[str, str] = {}
+        self.needs = ""
 
     def __call__(self, entry: str) -> SourceImage | None:
-        """The input that an entry names; None when it is empty.
+        """The input that an entry names, with a fault where it names none; None when it is empty.
 
         Of local files it is looked up how large they are and when they changed; remote ones are
         not asked for.
-
-        Raises:
-            SpecError: a package is missing for addresses of this kind.
         """
+        if len(entry) > LONGEST:
+            message = f"the entry is longer than {LONGEST:,} characters"
+            return _faulty(f"{entry[:_SHOWN]}...", RejectReason.UNREADABLE, message, _raw(entry))
         scheme, mark, rest = entry.partition("://")
         if mark:
             return self._address(scheme.strip(), rest.strip())
@@ -48,37 +56,43 @@ class EntryReader:
             # Names go up at most to the bucket, whose name stands where a host would.
             bucket, _, within = root.partition("/")
             path = posixpath.normpath(posixpath.join("/", within, entry))
-            return _remote(f"{scheme}://{bucket}{path}")
+            return self._remote(scheme, f"{bucket}{path}")
         return _local(os.path.join(self._local or "/", entry))  # noqa: PTH118 (a million times)
 
-    def _address(self, spelled: str, rest: str) -> SourceImage | None:
+    def _address(self, spelled: str, rest: str) -> SourceImage:
         scheme = self._schemes.get(spelled)
         if scheme is None:
-            scheme = self._schemes[spelled] = _known_scheme(spelled)
-        if scheme in _LOCAL:
+            scheme, fault = known_scheme(spelled)
+            if fault:
+                if scheme:
+                    self.needs = self.needs or fault
+                shown, _ = without_secrets(f"{scheme or spelled}://{rest}")
+                return _faulty(shown, RejectReason.UNREADABLE, fault)
+            self._schemes[spelled] = scheme
+        if scheme in LOCAL:
             return _local(rest)
-        if not scheme:
-            shown, _ = without_secrets(f"{spelled}://{rest}")
-            return _faulty(shown, RejectReason.UNREADABLE, "no such kind of address is known")
-        return _remote(f"{scheme}://{rest}")
+        return self._remote(scheme, rest)
 
-
-def _remote(uri: str) -> SourceImage:
-    if not _MAY_BE_SECRET.isdisjoint(uri):
-        bare, has_secret = without_secrets(uri)
-        if has_secret:
-            return _faulty(
-                bare,
-                RejectReason.UNSAFE_NAME,
-                "the entry carries a password, a signature or a query, which would be recorded; "
-                "list plain addresses and give credentials through the environment",
-                lasting_part(uri).encode("utf-8", "surrogateescape"),
-            )
-    try:
-        encoded = uri.encode()
-    except UnicodeEncodeError:
-        return _faulty(uri, RejectReason.UNREADABLE, "the address is not in UTF-8")
-    return SourceImage(image_id(encoded), recorded(uri), encoded, -1, "")
+    def _remote(self, scheme: str, rest: str) -> SourceImage:
+        uri = f"{scheme}://{rest}"
+        if not _MAY_BE_SECRET.isdisjoint(uri):
+            bare, has_secret = without_secrets(uri)
+            if has_secret:
+                return _faulty(
+                    bare,
+                    RejectReason.UNSAFE_NAME,
+                    "the entry carries a password, a signature or a query, which would be "
+                    "recorded; list plain addresses and give credentials through the environment",
+                    _raw(lasting_part(uri)),
+                )
+        try:
+            encoded = uri.encode()
+        except UnicodeEncodeError:
+            return _faulty(uri, RejectReason.UNREADABLE, "the address is not in UTF-8")
+        fault = "" if uri.startswith(self._own) else fault_of(scheme, rest)
+        if fault:
+            return _faulty(uri, RejectReason.UNREADABLE, fault)
+        return SourceImage(image_id(encoded), recorded(uri), encoded, -1, "")
 
 
 def _local(path: str) -> SourceImage:
@@ -94,26 +108,10 @@ def _local(path: str) -> SourceImage:
 
 
 def _faulty(name: str, reason: RejectReason, message: str, identity: bytes = b"") -> SourceImage:
-    uri = name.encode("utf-8", "surrogateescape")
+    uri = _raw(name)
     fault = f"{reason}|{message}"
     return SourceImage(image_id(identity or uri), recorded(name), uri, -1, "", "", fault)
 
 
-def _known_scheme(spelled: str) -> str:
-    """A scheme as this project spells it; empty when nobody knows it.
-
-    Raises:
-        SpecError: it is known, but its package is not installed.
-    """
-    from fsspec import get_filesystem_class
-
-    scheme = _SPELLINGS.get(spelled.lower(), spelled.lower())
-    if scheme in _LOCAL:
-        return scheme
-    try:
-        get_filesystem_class(scheme)
-    except ImportError as error:
-        raise SpecError(f"the list names {scheme}:// addresses: {error}") from error
-    except ValueError:
-        return ""
-    return scheme
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

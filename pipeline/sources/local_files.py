@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from restyle.core.errors import RejectReason
 from restyle.core.shown_text import recorded
 from restyle.pipeline.sources.output_names import Barred
-from restyle.pipeline.sources.patterns import before_magic, has_magic, local_matches
+from restyle.pipeline.sources.patterns import (
+    BAD_NAMES,
+    before_magic,
+    has_magic,
+    is_folder,
+    local_matches,
+)
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path, local_path
 
@@ -27,21 +35,21 @@ def list_local(path: str, out: str) -> Iterator[SourceImage]:
         out: the output's path or URI; what belongs to it is left out.
 
     Raises:
-        FileNotFoundError: there is nothing at ``path``.
+        FileNotFoundError: there is nothing at ``path``, or a link that leads nowhere.
         OSError: a folder cannot be listed.
     """
     out_path = local_path(out)
     absolute = absolute_path(path)
-    is_pattern = has_magic(absolute) and not Path(absolute).exists()
+    is_pattern = has_magic(absolute) and not os.path.exists(absolute)  # noqa: PTH110
     if not is_pattern:
-        Path(absolute).stat()
+        _check_exists(absolute)
     base = before_magic(absolute) if is_pattern else absolute
     barred = Barred(None if out_path is None else absolute_path(out_path), base)
     seen: set[tuple[int, int]] = set()
     for match in local_matches(absolute) if is_pattern else [absolute]:
         if barred(match):
             continue
-        if Path(match).is_dir():
+        if os.path.isdir(match):  # noqa: PTH112 (Path raises for names that are too long)
             yield from _walk(match, barred, seen)
         elif (image := local_image(match)) is not None:
             yield image
@@ -67,11 +75,26 @@ def local_image(path: str) -> SourceImage | None:
     return SourceImage(image_id(uri), recorded(path), uri, size, version)
 
 
+def _check_exists(path: str) -> None:
+    try:
+        Path(path).stat()
+    except OSError as error:
+        if error.errno in BAD_NAMES:
+            raise FileNotFoundError(errno.ENOENT, "no such file or folder", path) from error
+        raise
+
+
 def _walk(root: str, barred: Barred, seen: set[tuple[int, int]]) -> Iterator[SourceImage]:
-    """All files below a folder that are not hidden."""
+    """All files below a folder that are not hidden, and folders that no path can reach."""
     pending = [_entries(root, seen)]
     while pending:
-        path = next(pending[-1], None)
+        try:
+            path = next(pending[-1], None)
+        except OSError as error:
+            if error.errno not in BAD_NAMES:
+                raise
+            yield _unreachable(str(error.filename), error)
+            path = None
         if path is None:
             pending.pop()
         elif barred(path.rstrip("/")):
@@ -92,7 +115,7 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             names = sorted(
-                f"{entry.name}/" if entry.is_dir() else entry.name
+                f"{entry.name}/" if is_folder(entry) else entry.name
                 for entry in entries
                 if not entry.name.startswith(".")
             )
@@ -102,3 +125,10 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
     prefix = folder.rstrip("/")
     for name in names:
         yield f"{prefix}/{name}"
+
+
+def _unreachable(folder: str, error: OSError) -> SourceImage:
+    """The row that accounts for a folder which cannot be opened by its name."""
+    uri = FILE + os.fsencode(folder)
+    fault = f"{RejectReason.UNREADABLE}|the folder cannot be listed: {error.strerror}"
+    return SourceImage(image_id(uri), recorded(folder), uri, -1, "", "", fault)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import fnmatch
 import os
 import re
 from collections.abc import Iterator, Sequence
 
 SIGNS = "*?["
+
+BAD_NAMES = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+"""Faults of one name, which say nothing about the others."""
 
 
 def has_magic(path: str) -> bool:
@@ -21,12 +24,23 @@ def before_magic(path: str) -> str:
     return path[: _magic_start(path)].rpartition("/")[0] or "/"
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether a name in a folder is a folder or a link to one.
+
+    A link in a circle, or to a name that is too long, is none: it is an input that cannot be read.
+    """
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def local_matches(pattern: str) -> Iterator[str]:
     """Files and folders that an absolute pattern matches, folder by folder, in order of names.
 
     ``*``, ``?`` and ``[...]`` match within a name, ``**`` any number of folders. Hidden names only
     match where the pattern has the dot. A folder that ``**`` at the end matches stands for all
-    that is in it.
+    that is in it. A folder that no path can reach is a match itself.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -42,10 +56,10 @@ def _matches(folder: str, parts: Sequence[str]) -> Iterator[str]:
         yield from _matches_below(folder, rest, set())
     elif has_magic(part):
         fits = re.compile(fnmatch.translate(part)).match
-        for name, is_folder in _names(folder, hidden=part.startswith(".")):
+        for name, leads_on in _names(folder, hidden=part.startswith(".")):
             if fits(name) and not rest:
                 yield f"{folder}/{name}"
-            elif fits(name) and is_folder:
+            elif fits(name) and leads_on:
                 yield from _matches(f"{folder}/{name}", rest)
     elif rest:
         yield from _matches(f"{folder}/{part}", rest)
@@ -59,15 +73,25 @@ def _matches_below(folder: str, parts: Sequence[str], seen: set[tuple[int, int]]
         if os.path.isdir(folder or "/"):  # noqa: PTH112 (as in the other lines)
             yield folder or "/"
         return
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        status = os.stat(folder or "/")  # noqa: PTH116 (once for each folder)
+    # Not by recursion, which ends at a depth that a path can exceed.
+    pending = [folder]
+    while pending:
+        folder = pending.pop()
+        try:
+            status = os.stat(folder or "/")  # noqa: PTH116 (once for each folder)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno not in BAD_NAMES:
+                raise
+            yield folder
+            continue
         if (status.st_dev, status.st_ino) in seen:
-            return
+            continue
         seen.add((status.st_dev, status.st_ino))
-    yield from _matches(folder, parts)
-    for name, is_folder in _names(folder, hidden=False):
-        if is_folder:
-            yield from _matches_below(f"{folder}/{name}", parts, seen)
+        yield from _matches(folder, parts)
+        names = _names(folder, hidden=False)
+        pending += [f"{folder}/{name}" for name, leads_on in reversed(names) if leads_on]
 
 
 def _names(folder: str, *, hidden: bool) -> list[tuple[str, bool]]:
@@ -75,7 +99,7 @@ def _names(folder: str, *, hidden: bool) -> list[tuple[str, bool]]:
     try:
         with os.scandir(folder or "/") as entries:
             return sorted(
-                (entry.name, entry.is_dir())
+                (entry.name, is_folder(entry))
                 for entry in entries
                 if hidden or not entry.name.startswith(".")
             )

@@ -9,10 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.remote_files import size_and_version
 from restyle.pipeline.sources.source_image import SourceImage
-from restyle.pipeline.storage.filesystem import open_filesystem, storage_errors
+from restyle.pipeline.storage.filesystem import open_filesystem, shown_uri, storage_errors
 from restyle.pipeline.storage.retries import retrying
 
 T = TypeVar("T")
@@ -33,13 +34,20 @@ class Stores:
         """The fsspec file system of a remote URI.
 
         Raises:
-            SpecError: an unknown scheme, or a package is missing.
+            SpecError: an unknown scheme, a package is missing, or the address makes no sense.
         """
         scheme, _, rest = uri.partition("://")
         # An account may be part of the address, except on the web, where hosts are many.
         key = scheme if scheme in ("http", "https") else f"{scheme}://{rest.partition('/')[0]}"
         if key not in self._opened:
-            self._opened[key] = open_filesystem(uri)[0]
+            try:
+                self._opened[key] = open_filesystem(uri)[0]
+            except FatalError:
+                raise
+            except Exception as error:
+                # Whatever a package raises that wants to be told more than an address.
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise SpecError(f"{shown_uri(uri)} cannot be opened: {reason}") from error
         return self._opened[key]
 
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from restyle.core.errors import RejectError, RejectReason, TransientError
 from restyle.pipeline.sources.formats.parquet_rows import ParquetRows
+from restyle.pipeline.sources.input_errors import input_errors
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.ranged_file import Stores, asked, open_ranged
+from restyle.pipeline.sources.remote_files import full_uri
 from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.addresses import storage_timeout
 from restyle.pipeline.storage.filesystem import local_path
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -37,8 +40,13 @@ class SourceReader:
 
     def __init__(self, source: str) -> None:
         self._stores = Stores()
+        # What is wrong with it would be taken for the fault of whatever is read first.
+        storage_timeout()
+        self._own = b""
         if local_path(source) is None:
             self._stores.of(source)
+            scheme, _, rest = full_uri(source).partition("://")
+            self._own = f"{scheme}://{rest.partition('/')[0]}/".encode("utf-8", "surrogateescape")
         self._shards: OrderedDict[bytes, ParquetRows] = OrderedDict()
         self._versions: dict[tuple[bytes, str], str] = {}
         self._guard = threading.Lock()
@@ -47,11 +55,13 @@ class SourceReader:
         """The bytes of one input.
 
         Raises:
-            OSError: this input cannot be read, and others may be.
-            RejectError: there is nothing that could be an image, or far too much.
-            FatalError: no credentials.
-            TransientError: the store did not answer properly, however often it was asked.
+            OSError, RejectError, FatalError, TransientError: as :func:`input_errors`.
         """
+        is_own = bool(self._own) and image.uri.startswith(self._own)
+        with input_errors(image, is_own=is_own):
+            return self._read(image)
+
+    def _read(self, image: SourceImage) -> bytes:
         kind, _, place = image.place.partition(":")
         if kind == "row":
             return self._row(image, place)
