@@ -33,6 +33,7 @@ from restyle.jobs.commands.operate.spec import app as spec
 from restyle.jobs.commands.operate.submit import submit
 from restyle.jobs.commands.train.convert import convert
 from restyle.jobs.commands.train.train import app as train
+from restyle.jobs.display.terminal import say
 from restyle.pipeline.listener import Interrupted
 
 FATAL = 2
@@ -72,7 +73,7 @@ app.add_typer(directions, name="directions")
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(importlib.metadata.version("restyle-pipeline"))
+        say(importlib.metadata.version("restyle-pipeline"))
         raise typer.Exit
 
 
@@ -103,13 +104,13 @@ def main() -> NoReturn:
             raise
         _fail(str(error))
     except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
-        typer.echo(str(stop) or "interrupted", err=True)
+        say(str(stop) or "interrupted", error=True)
         _exit(INTERRUPTED)
     _exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo("error: " + " ".join(message.split()), err=True)
+    say("error: " + " ".join(message.split()), error=True)
     _exit(FATAL)
 
 

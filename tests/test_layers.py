@@ -43,7 +43,7 @@ ROOMS = {
         "restyle.core",
         may_import="kernels",
         layers="""
-        errors devices imaging networks checkpoints faces metrics inference editing bench
+        errors shown_text devices imaging networks checkpoints faces metrics inference editing bench
         training training.generators training.encoders
         __init__""",
     ),

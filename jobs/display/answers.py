@@ -10,10 +10,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from restyle.core.errors import SpecError
-from restyle.pipeline.report.report import visible
+from restyle.core.shown_text import visible
+from restyle.jobs.display.terminal import emit, say
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,9 +43,9 @@ def print_table(answer: pa.RecordBatchReader) -> None:
             cell.rjust(width) if is_number else cell.ljust(width)
             for cell, width, is_number in zip(row, widths, numeric, strict=True)
         ]
-        typer.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
     if is_cut:
-        typer.echo(f"These are the first {MOST_ROWS} rows; --format csv or json has all.", err=True)
+        say(f"These are the first {MOST_ROWS} rows; --format csv or json has all.", error=True)
 
 
 def print_csv(answer: pa.RecordBatchReader) -> None:
@@ -62,7 +61,7 @@ def print_json(answer: pa.RecordBatchReader) -> None:
     """Print each row as a JSON object on a line: bytes in base64, null for what is no number."""
     names = answer.schema.names
     for row in _rows(answer):
-        typer.echo(json.dumps(dict(zip(names, map(_plain, row), strict=True)), allow_nan=False))
+        emit(json.dumps(dict(zip(names, map(_plain, row), strict=True)), allow_nan=False))
 
 
 def _rows(answer: pa.RecordBatchReader) -> Iterator[list[Any]]:
@@ -82,7 +81,7 @@ def _values(name: str, column: pa.Array) -> list[Any]:
     except (ValueError, OverflowError, NotImplementedError, TypeError) as error:
         # Dates beyond the year 9999, infinite ones, and kinds that only the database has.
         raise SpecError(
-            f"column {visible(name)!r} holds what cannot be printed ({error}); "
+            f"column {name!r} holds what cannot be printed ({error}); "
             "ask for it as varchar: cast(... as varchar)"
         ) from error
     return values

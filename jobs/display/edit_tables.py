@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def show_edits(console: Console, settings: EditSettings, summary: EditSummary) -
 def _table(settings: EditSettings, summary: EditSummary) -> Table:
     table = Table(box=None, pad_edge=False)
     for direction in settings.directions:
-        table.add_column(escape(direction.name), justify="right", no_wrap=True)
+        table.add_column(direction.name, justify="right", no_wrap=True)
     table.add_column("identity kept", justify="right")
     for name in summary.changes:
         table.add_column(f"{name} change", justify="right")

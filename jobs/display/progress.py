@@ -6,7 +6,6 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -72,7 +71,7 @@ class ProgressDisplay(Listener):
 
     def noted(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)
 
     def listed(self, inputs: int) -> None:
         """Show how many inputs were found."""

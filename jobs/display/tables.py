@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -30,9 +29,9 @@ def show_summary(console: Console, summary: Summary, lines: Sequence[tuple[str, 
     table.add_row("faces", str(summary.faces))
     table.add_row("rejects", str(summary.rejected))
     for reason, count in summary.rejects.items():
-        table.add_row(f"  {escape(reason)}", str(count))
+        table.add_row(f"  {reason}", str(count))
     for name, value in lines:
-        table.add_row(escape(name), escape(value))
+        table.add_row(name, value)
     console.print(table)
     if summary.metrics and summary.faces:
         console.print()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from restyle.pipeline.report.curves import HEIGHT as CURVE_HEIGHT
 from restyle.pipeline.report.curves import WIDTH as CURVE_WIDTH
 from restyle.pipeline.report.curves import Curve, Drawing, draw, read_curves, text
 from restyle.pipeline.report.gallery import Gallery, read_gallery
+from restyle.pipeline.report.html import render_page
 from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.filesystem import open_storage
 
@@ -104,8 +104,7 @@ def write_report(out: str) -> str:
         gallery=read_gallery(out, files),
         rejects=read_rejects(out, files),
     )
-    # Parquet's text is UTF-8, a path on the command line need not be.
-    storage.write(REPORT_FILE, page.encode("utf-8", "backslashreplace"))
+    storage.write(REPORT_FILE, page)
     return storage.shown(REPORT_FILE)
 
 
@@ -118,43 +117,34 @@ def render(
     curves: Sequence[Curve],
     gallery: Gallery,
     rejects: Sequence[Reject],
-) -> str:
-    """The page as HTML; everything that came from outside is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("restyle.pipeline"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"visible": visible, "number": text}
+) -> bytes:
+    """The page as HTML in UTF-8; everything that came from outside is escaped."""
     prefix = common_folder(
         [strip.source for strip in gallery.strips] + [reject.source for reject in rejects]
     )
     reasons = Counter[str]()
     for record in records:
         reasons.update(record.rejects)
-    return environment.get_template("report.html.j2").render(
-        uri=uri,
-        settings=settings,
-        facts=_facts(settings, run),
-        figures=_figures(records, run),
-        charts=[Chart(curve, draw(curve)) for curve in curves],
-        chart_size=(CURVE_WIDTH, CURVE_HEIGHT),
-        gallery=gallery,
-        ramp=", ".join(colour_ramp()),
-        metric_names=[name for name in METRICS if name in settings.metrics],
-        rejects=rejects,
-        reject_total=sum(reasons.values()),
-        reasons=reasons.most_common(),
-        reason_names=REASONS,
-        prefix=prefix,
-        run=run.model_dump_json(indent=2) if run else "",
-        notice=_notice(run),
-        finished=_moment(run.timings.finished or run.timings.started) if run else "",
-    )
+    values = {
+        "uri": uri,
+        "settings": settings,
+        "facts": _facts(settings, run),
+        "figures": _figures(records, run),
+        "charts": [Chart(curve, draw(curve)) for curve in curves],
+        "chart_size": (CURVE_WIDTH, CURVE_HEIGHT),
+        "gallery": gallery,
+        "ramp": ", ".join(colour_ramp()),
+        "metric_names": [name for name in METRICS if name in settings.metrics],
+        "rejects": rejects,
+        "reject_total": sum(reasons.values()),
+        "reasons": reasons.most_common(),
+        "reason_names": REASONS,
+        "prefix": prefix,
+        "run": run.model_dump_json(indent=2) if run else "",
+        "notice": _notice(run),
+        "finished": _moment(run.timings.finished or run.timings.started) if run else "",
+    }
+    return render_page("report.html.j2", values, number=text)
 
 
 def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS) -> list[Reject]:
@@ -171,16 +161,6 @@ def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS)
                 if len(rejects) >= most:
                     return rejects[:most]
     return rejects
-
-
-def visible(value: str) -> str:
-    r"""Text with control and direction characters written as escapes, ``\n`` and ``\u202e``."""
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else character
-        for character in value
-    )
 
 
 def _figures(records: Sequence[UnitRecord], run: RunRecord | None) -> list[Figure]:

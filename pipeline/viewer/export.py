@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from restyle.core.errors import FatalError, SpecError
+from restyle.core.shown_text import visible_strings
 from restyle.pipeline.ledger.parquet_files import spread
 from restyle.pipeline.report.change_maps import TOTAL, heatmap
 from restyle.pipeline.viewer.page import SCRIPTS, asset, page
@@ -43,10 +44,9 @@ def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> i
         data = [_run(run, runs, chosen, folder, index) for index, run in enumerate(runs)]
         about = [run.about() | {"directions": [], "edit_reason": ""} for run in runs]
         exported = {"faces": [len(each) for each in chosen]}
-        text = page(about, exported=exported).encode("utf-8", "backslashreplace")
-        (folder / "index.html").write_bytes(text)
+        (folder / "index.html").write_bytes(page(about, exported=exported))
         # A script, because pages from files may not fetch.
-        script = f"const EXPORTED = {json.dumps(data, allow_nan=False)};\n"
+        script = f"const EXPORTED = {json.dumps(visible_strings(data), allow_nan=False)};\n"
         (folder / "data.js").write_text(script, encoding="ascii")
         for name in ("view.css", *SCRIPTS):
             (folder / name).write_bytes(asset(name))

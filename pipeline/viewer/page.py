@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from restyle.pipeline.report.change_maps import colour_ramp
+from restyle.pipeline.report.html import render_page
 
 SCRIPTS = ("view_data.js", "view_parts.js", "view_gallery.js", "view_face.js", "view.js")
 """In the order in which the page loads them. No modules, which browsers refuse from files."""
@@ -14,25 +15,15 @@ SCRIPTS = ("view_data.js", "view_parts.js", "view_gallery.js", "view_face.js", "
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
-def page(runs: Sequence[dict[str, Any]], *, exported: dict[str, Any] | None = None) -> str:
-    """The HTML.
+def page(runs: Sequence[dict[str, Any]], *, exported: dict[str, Any] | None = None) -> bytes:
+    """The HTML in UTF-8.
 
     Args:
         runs: what each says about itself, see :meth:`restyle.pipeline.viewer.run.ViewedRun.about`.
         exported: what an export holds of how many; None for the page of the server.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("restyle.pipeline"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("view.html.j2").render(
-        runs=runs, exported=exported, scripts=SCRIPTS
-    )
+    values = {"runs": runs, "exported": exported, "scripts": SCRIPTS}
+    return render_page("view.html.j2", values)
 
 
 def asset(name: str) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import visible_strings
 from restyle.pipeline.report.change_maps import heatmap
 from restyle.pipeline.results.faces import Range, Selection
 from restyle.pipeline.viewer.pictures import thumbnail
@@ -53,7 +54,7 @@ def answer(runs: Sequence[ViewedRun], path: str, query: Query) -> Answer | None:
         "/data/rejects": _rejects,
     }
     if path in tables:
-        text = json.dumps(tables[path](runs, query), allow_nan=False)
+        text = json.dumps(visible_strings(tables[path](runs, query)), allow_nan=False)
         return Answer(text.encode(), "application/json")
     if match := _PICTURE.fullmatch(path):
         run, number, step = _run(runs, match[2]), int(match[3]), int(match[4])

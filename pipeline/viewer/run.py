@@ -13,7 +13,7 @@ from restyle.core.errors import SpecError
 from restyle.core.metrics.names import LOWER_IS_BETTER
 from restyle.pipeline.ledger.snapshot import read_current
 from restyle.pipeline.report.change_maps import TOTAL, scale_of
-from restyle.pipeline.report.report import REASONS, common_folder, visible
+from restyle.pipeline.report.report import REASONS, common_folder
 from restyle.pipeline.results.faces import FaceTable, IntArray, Place, Selection, read_faces
 from restyle.pipeline.viewer.edits import FURTHEST, Edits
 from restyle.pipeline.viewer.pictures import Pictures, maps_of
@@ -43,7 +43,7 @@ class ViewedRun:
 
     Attributes:
         faces: what is known of every face.
-        uri: where the run is, fit to be shown.
+        uri: where the run is, without secrets.
 
     Raises:
         SpecError: there is no output at this place, or no such model.
@@ -52,7 +52,7 @@ class ViewedRun:
 
     def __init__(self, out: str, model: str | None = None) -> None:
         self._current = read_current(out)
-        self.uri = visible(self._current.storage.uri)
+        self.uri = self._current.storage.uri
         self.faces: FaceTable = read_faces(self._current)
         self._pictures = Pictures(out)
         self._steps = Steps(out)
@@ -70,16 +70,16 @@ class ViewedRun:
         settings = self._current.settings
         return {
             "uri": self.uri,
-            "name": visible(self.uri.rstrip("/").rpartition("/")[2] or self.uri),
-            "model": visible(settings.model),
-            "prefix": visible(common_folder(self.faces.ends())),
+            "name": self.uri.rstrip("/").rpartition("/")[2] or self.uri,
+            "model": settings.model,
+            "prefix": common_folder(self.faces.ends()),
             "steps": settings.steps,
             "kept": settings.reconstructions,
             "align": settings.align,
             "faces": len(self.faces),
             "rejects": len(self.rejects),
             "reasons": [
-                {"name": name, "title": REASONS.get(name, visible(name)), "count": count}
+                {"name": name, "title": REASONS.get(name, name), "count": count}
                 for name, count in self.rejects.reasons().items()
             ],
             "metrics": [
@@ -96,7 +96,7 @@ class ViewedRun:
                 {"name": name, "kind": about.kind} for name, about in self.edits.directions.items()
             ],
             "furthest": FURTHEST,
-            "edit_reason": visible(self.edits.reason),
+            "edit_reason": self.edits.reason,
         }
 
     def page(
@@ -131,7 +131,7 @@ class ViewedRun:
         row = self.faces.row(number)
         card: Json = {
             "number": number,
-            "source": visible(row["source"]),
+            "source": row["source"],
             "face": row["face"],
             "revision": row["revision"],
             "metrics": self.faces.values(number),
@@ -169,11 +169,7 @@ class ViewedRun:
             "total": total,
             "page": page,
             "pages": max(1, -(-total // most)),
-            "rows": [
-                {column: visible(text) for column, text in row.items()}
-                | {"title": REASONS.get(row["reason"], visible(row["reason"]))}
-                for row in rows
-            ],
+            "rows": [row | {"title": REASONS.get(row["reason"], row["reason"])} for row in rows],
         }
 
     def picture(self, number: int, step: int) -> bytes:
@@ -227,7 +223,7 @@ class ViewedRun:
         return self.faces.place(number)
 
     def _what(self, number: int) -> str:
-        return f"a picture of {visible(self.faces.row(number)['source'])}"
+        return f"a picture of {self.faces.row(number)['source']}"
 
 
 def _bound(values: np.ndarray, of: Any) -> float | None:

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 from restyle.core.errors import RestyleError, SpecError
-from restyle.pipeline.report.report import visible
+from restyle.core.shown_text import visible
 from restyle.pipeline.viewer.page import asset, page
 from restyle.pipeline.viewer.requests import Answer, answer
 from restyle.pipeline.viewer.run import ViewedRun
@@ -128,8 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _found(self, path: str, query: dict[str, str]) -> Answer | None:
         if path == "/":
-            text = page([run.about() for run in self.server.runs])
-            return Answer(text.encode("utf-8", "backslashreplace"), "text/html")
+            return Answer(page([run.about() for run in self.server.runs]), "text/html")
         name = path.removeprefix("/")
         try:
             return Answer(asset(name), _KINDS[name.rpartition(".")[2]])

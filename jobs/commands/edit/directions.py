@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from restyle.core.errors import SpecError
+from restyle.jobs.display.terminal import say
 
 if TYPE_CHECKING:
     from restyle.core.editing.directions import Direction
@@ -146,13 +147,12 @@ def list_directions(
         accuracy = "-" if about.accuracy is None else f"{about.accuracy:.1%} of {about.held_out}"
         rows.append((about.name, about.kind, show_layers(about.layers), accuracy, about.origin))
     if len(rows) == 1:
-        typer.echo(f"{folder or model} has no directions")
+        say(f"{folder or model} has no directions")
         return
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        # What a file says of itself may hold what a terminal would obey.
-        typer.echo("".join(c if c.isprintable() else "?" for c in line.rstrip()))
+        say(line.rstrip())
 
 
 def _numbered(path: Path) -> list[tuple[str, int]]:
@@ -190,4 +190,4 @@ def _write(found: Sequence[Direction], to: Path) -> None:
             else f": {about.accuracy:.1%} of {about.held_out} held-out latents at the ends, "
             f"{about.accuracy_all:.1%} of all"
         )
-        typer.echo(f"{path}{accuracy}")
+        say(f"{path}{accuracy}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,11 +9,10 @@ import typer
 
 from restyle.core.errors import SpecError
 from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.display.terminal import console, error_console, say
 from restyle.jobs.spec import options
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from restyle.pipeline.editing.request import EditOutcome, Move
 
 
@@ -86,8 +84,6 @@ def edit(
 
     The same command again continues after an interruption, and takes in what is new.
     """
-    from rich.console import Console
-
     from restyle.jobs.display.termination import EndableDisplay
     from restyle.pipeline.editing.edit import edit as run
     from restyle.pipeline.editing.request import EditRequest
@@ -108,13 +104,9 @@ def edit(
         device=asked.device,
         workers=asked.asked(),
     )
-    # A descriptor of its own: standard error is closed while Ray starts.
-    with (
-        os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
-        EndableDisplay(Console(file=error_stream), doing="editing") as display,
-    ):
+    with error_console() as errors, EndableDisplay(errors, doing="editing") as display:
         outcome = run(request, display)
-    _show(Console(soft_wrap=True, highlight=False), to, outcome)
+    _show(to, outcome)
 
 
 def _moves(
@@ -144,15 +136,13 @@ def _each(given: Sequence[str], count: int, option: str) -> Sequence[str]:
     return list(given) * count if len(given) == 1 else given
 
 
-def _show(console: Console, to: str, outcome: EditOutcome) -> None:
-    from rich.markup import escape
-
+def _show(to: str, outcome: EditOutcome) -> None:
     from restyle.jobs.display.edit_tables import show_edits
     from restyle.jobs.display.progress import duration
 
     summary = outcome.summary
-    console.print(
-        escape(f"{to}: {summary.faces} faces, {len(summary.combinations)} edits each; ")
-        + f"{outcome.photographs} photographs in this run, {duration(outcome.seconds)}"
+    say(
+        f"{to}: {summary.faces} faces, {len(summary.combinations)} edits each; "
+        f"{outcome.photographs} photographs in this run, {duration(outcome.seconds)}"
     )
-    show_edits(console, outcome.settings, summary)
+    show_edits(console(), outcome.settings, summary)

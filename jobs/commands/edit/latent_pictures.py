@@ -8,6 +8,7 @@ import typer
 
 from restyle.core.errors import SpecError
 from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.display.terminal import emit
 
 _FACE = "A photograph's name, or a pattern with *, or an image_id; #1 behind it is its second face."
 
@@ -43,7 +44,7 @@ def interpolate(
     write_pictures(
         to, LatentPictures(out, model, device).interpolated(first, last, frames), seconds
     )
-    typer.echo(to)
+    emit(to)
 
 
 def mix(
@@ -84,7 +85,7 @@ def mix(
             for index, picture in enumerate(contents.images)
         ]
         write_file(to, as_png(grid([[None, *styles.images], *rows])))
-    typer.echo(to)
+    emit(to)
 
 
 def animate(
@@ -127,4 +128,4 @@ def animate(
     else:
         shown = pictures.edited(face, direction, amounts)
         write_pictures(to, shown.there_and_back() if kind in FORMATS else shown, seconds or 0.06)
-    typer.echo(to)
+    emit(to)

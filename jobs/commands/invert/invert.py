@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
+from restyle.jobs.display.terminal import console, error_console
 from restyle.jobs.spec import options
 
 if TYPE_CHECKING:
@@ -55,20 +55,14 @@ def run(request: Request, extras: Sequence[tuple[str, Callable[[], str]]] = ()) 
         request: the job.
         extras: names and makers of what is written beside the report, which say where it is.
     """
-    from rich.console import Console
-
     from restyle.jobs.display.progress import duration
     from restyle.jobs.display.tables import show_summary
     from restyle.jobs.display.termination import EndableDisplay
     from restyle.pipeline.inversion.run import invert_images
 
-    # A descriptor of its own: standard error is closed while Ray starts.
-    with (
-        os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
-        EndableDisplay(Console(file=error_stream)) as display,
-    ):
+    with error_console() as errors, EndableDisplay(errors) as display:
         outcome = invert_images(request, display)
     lines = [("report", outcome.report), *((name, make()) for name, make in extras)]
     if outcome.images:
         lines.insert(0, ("this run", f"{outcome.images} inputs in {duration(outcome.seconds)}"))
-    show_summary(Console(soft_wrap=True), outcome.summary, lines)
+    show_summary(console(), outcome.summary, lines)

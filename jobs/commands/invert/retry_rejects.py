@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from restyle.core.errors import RejectReason
 from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.display.terminal import console, error_console
 from restyle.jobs.spec import options
 
 
@@ -41,8 +41,6 @@ def retry_rejects(
 
     The settings are those that OUT was made with. What comes of it takes the place of the rejects.
     """
-    from rich.console import Console
-
     from restyle.jobs.display.progress import duration
     from restyle.jobs.display.tables import show_summary
     from restyle.jobs.display.termination import EndableDisplay
@@ -61,13 +59,9 @@ def retry_rejects(
         max_reject_rate=request.max_reject_rate,
         workers=request.workers,
     )
-    # A descriptor of its own: standard error is closed while Ray starts.
-    with (
-        os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as error_stream,
-        EndableDisplay(Console(file=error_stream)) as display,
-    ):
+    with error_console() as errors, EndableDisplay(errors) as display:
         outcome = run(retry, display)
     lines = [("report", outcome.report)]
     if outcome.images:
         lines.insert(0, ("this run", f"{outcome.images} inputs in {duration(outcome.seconds)}"))
-    show_summary(Console(soft_wrap=True), outcome.summary, lines)
+    show_summary(console(), outcome.summary, lines)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.display.terminal import console, emit, say
 
 
 def coarse_to_fine(
@@ -24,7 +25,6 @@ def coarse_to_fine(
 
     The steps are computed again from the aligned faces that OUT has kept.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from restyle.pipeline.pictures.picture_file import check_kind, write_file
@@ -43,12 +43,11 @@ def coarse_to_fine(
         table.add_column(name, justify="right")
     for step, (energies, shares) in enumerate(zip(found.energies, found.shares, strict=True), 1):
         table.add_row(str(step), f"{energies.sum():.5f}", *(f"{share:.1%}" for share in shares))
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
+    say(
         f"{found.faces} faces: mean square of each step's change, and its shares by cycles per "
         "image"
     )
-    console.print(table)
+    console().print(table)
     if plot is not None:
         write_file(plot, band_plot(found).encode())
-        typer.echo(plot)
+        emit(plot)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from restyle.jobs.display.terminal import console, say
 
+if TYPE_CHECKING:
     from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.storage.filesystem import Storage
 
@@ -27,8 +27,6 @@ _MOST_PROBLEMS = 50
 
 def status(out: Written) -> None:
     """Say how far an output is."""
-    from rich.console import Console
-
     from restyle.jobs.display.tables import show_summary
     from restyle.pipeline.accounting.status import read_status
     from restyle.pipeline.editing.settings import find_settings
@@ -37,7 +35,7 @@ def status(out: Written) -> None:
     storage = open_storage(out)
     edits = find_settings(storage)
     if edits is not None:
-        _show_edits(Console(soft_wrap=True, highlight=False), storage, edits)
+        _show_edits(storage, edits)
         return
     found = read_status(out)
     settings, summary = found.settings, found.summary
@@ -52,12 +50,10 @@ def status(out: Written) -> None:
         if found.run.error:
             lines.append(("error", found.run.error))
     lines.append(("report", found.report or "none yet"))
-    show_summary(Console(soft_wrap=True), summary, lines)
+    show_summary(console(), summary, lines)
 
 
-def _show_edits(console: Console, storage: Storage, settings: EditSettings) -> None:
-    from rich.markup import escape
-
+def _show_edits(storage: Storage, settings: EditSettings) -> None:
     from restyle.jobs.display.edit_tables import show_edits
     from restyle.pipeline.editing.summary import summarise
     from restyle.pipeline.ledger import entries as ledger
@@ -67,19 +63,16 @@ def _show_edits(console: Console, storage: Storage, settings: EditSettings) -> N
     pending = sum(unit.images for unit in units if unit.name not in done)
     total = sum(unit.images for unit in units)
     state = "complete" if not pending else "incomplete; the same command continues"
-    console.print(f"state       {state}")
-    console.print(f"photographs {total - pending} of {total} accounted for")
-    console.print(escape(f"model       {settings.model}"))
+    say(f"state       {state}")
+    say(f"photographs {total - pending} of {total} accounted for")
+    say(f"model       {settings.model}")
     summary = summarise(ledger.read_records(storage, sorted(done)), settings)
-    console.print(f"faces       {summary.faces}, {len(summary.combinations)} edits each")
-    show_edits(console, settings, summary)
+    say(f"faces       {summary.faces}, {len(summary.combinations)} edits each")
+    show_edits(console(), settings, summary)
 
 
 def verify(out: Written) -> None:
     """Prove from the files alone that every input is accounted for exactly once."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from restyle.pipeline.accounting.verify import verify as prove
     from restyle.pipeline.editing.settings import find_settings
     from restyle.pipeline.editing.verify import verify_edits
@@ -88,17 +81,16 @@ def verify(out: Written) -> None:
     storage = open_storage(out)
     edits = find_settings(storage)
     verdict = prove(out) if edits is None else verify_edits(storage, edits)
-    console = Console(soft_wrap=True, highlight=False)
     for problem in verdict.problems[:_MOST_PROBLEMS]:
-        console.print(escape(problem))
+        say(problem)
     if len(verdict.problems) > _MOST_PROBLEMS:
-        console.print(f"and {len(verdict.problems) - _MOST_PROBLEMS} more")
-    console.print(
+        say(f"and {len(verdict.problems) - _MOST_PROBLEMS} more")
+    say(
         f"{verdict.images} inputs = {verdict.images - verdict.rejects} with faces "
         f"+ {verdict.rejects} rejects; {verdict.faces} faces, {verdict.units} units, "
         f"{verdict.size / 2**20:.1f} MiB read"
     )
     if verdict.problems:
-        console.print(f"{len(verdict.problems)} problems")
+        say(f"{len(verdict.problems)} problems")
         raise typer.Exit(1)
-    console.print("clean")
+    say("clean")

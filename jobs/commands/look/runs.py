@@ -8,6 +8,7 @@ import typer
 
 from restyle.core.errors import SpecError
 from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.display.terminal import say
 
 if TYPE_CHECKING:
     from restyle.pipeline.accounting.run_record import RunRecord
@@ -44,9 +45,9 @@ def runs(
             cell.ljust(width) if index < _WORDS else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        typer.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
     for remark in remarks:
-        typer.echo(remark)
+        say(remark)
 
 
 def _row(record: RunRecord) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from restyle.jobs.display.terminal import say
+
 
 def view(
     outs: Annotated[
@@ -40,17 +42,15 @@ def view(
         from restyle.pipeline.viewer.export import export as write
 
         count = write(runs, export, most)
-        typer.echo(
-            f"{count} of {len(runs[0].faces)} faces; open {shown_uri(str(export / 'index.html'))}"
-        )
+        say(f"{count} of {len(runs[0].faces)} faces; open {shown_uri(str(export / 'index.html'))}")
         return
     from restyle.pipeline.viewer.server import ViewServer
 
     server = ViewServer(runs, host, port)
     with server:
-        typer.echo(f"Open {server.url}")
-        typer.echo("Ctrl-C ends it.")
+        say(f"Open {server.url}")
+        say("Ctrl-C ends it.")
         try:
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
-            typer.echo("ended")
+            say("ended")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restyle.core.errors import FatalError, SpecError
+from restyle.jobs.display.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,8 +62,6 @@ def bench(
         raise SpecError(f"--json {json_file}: there is no such folder; make it first")
 
     import torch
-    from rich.console import Console
-    from rich.markup import escape
 
     from restyle.core.bench.measure import Plan
 
@@ -77,13 +76,13 @@ def bench(
     )
     if threads is not None:
         torch.set_num_threads(threads)
-    console, before = Console(), os.getloadavg()[0]
-    made, findings = _measure(console, model, shape, plan)
+    shown, before = console(soft_wrap=False), os.getloadavg()[0]
+    made, findings = _measure(shown, model, shape, plan)
     result = _result(shape or model, plan, made, findings, (before, os.getloadavg()[0]))
-    console.print(escape(result["title"]))
-    console.print(_table(findings))
+    shown.print(result["title"])
+    shown.print(_table(findings))
     for line in result["lines"]:
-        console.print(line)
+        shown.print(line)
     if json_file is not None:
         try:
             json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -92,7 +91,7 @@ def bench(
 
 
 def _measure(
-    console: Console, model: str, shape: str | None, plan: Plan
+    shown: Console, model: str, shape: str | None, plan: Plan
 ) -> tuple[Bench, list[Finding]]:
     from restyle.core.bench.measure import Bench
     from restyle.core.bench.random_model import write_random_model
@@ -110,7 +109,7 @@ def _measure(
             findings.append(finding)
             first = finding.rows[0]
             what = f"{first.path}, {first.dtype}, batch {first.batch}"
-            console.print(f"measured: {what}", style="dim")
+            shown.print(f"measured: {what}", style="dim")
     return made, findings
 
 

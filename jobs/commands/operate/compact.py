@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.display.terminal import say
 
 
 def compact(
@@ -22,23 +23,18 @@ def compact(
 
     While it runs, readers of the folders may see rows twice; verify and report never do.
     """
-    from rich.console import Console
-
     from restyle.pipeline.accounting.compaction import compact as merge
     from restyle.pipeline.listener import Listener
 
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-
     class Notes(Listener):
         def noted(self, line: str) -> None:
-            errors.print(line, markup=False)
+            say(line, error=True)
 
     done = merge(out, target_mb * 2**20, Notes())
-    console = Console(soft_wrap=True, highlight=False)
     if not done.packs:
-        console.print(f"nothing to merge in {done.left} files")
+        say(f"nothing to merge in {done.left} files")
         return
-    console.print(
+    say(
         f"{done.files} files of {done.units} units became {done.written} files in {done.packs} "
         f"{'pack' if done.packs == 1 else 'packs'}; the output has {done.left} files now"
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from restyle.core.errors import FatalError
+from restyle.jobs.display.terminal import emit, say
 
 Target = Literal["cpu", "cuda"]
 
@@ -26,7 +27,7 @@ def build(device: _Target = "cpu") -> None:
     from restyle.kernels.toolchain import find
 
     try:
-        typer.echo(str(ensure_built(find(device))))
+        emit(str(ensure_built(find(device))))
     except KernelError as error:
         raise FatalError(str(error)) from error
 
@@ -43,9 +44,9 @@ def status() -> None:
         try:
             chain = find(target)
         except KernelError as error:
-            typer.echo(f"{target}: the plain operators are used: {error}")
+            say(f"{target}: the plain operators are used: {error}")
             continue
         library = library_path(chain)
         state = "built" if library.is_file() else "built on first use"
-        typer.echo(f"{target}: {state}: {library}")
-        typer.echo(f"  {chain.compiler} {' '.join(chain.flags)}")
+        say(f"{target}: {state}: {library}")
+        say(f"  {chain.compiler} {' '.join(chain.flags)}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from restyle.core.errors import FatalError, SpecError
+from restyle.jobs.display.terminal import emit, say
 
 app = typer.Typer(help="Make and check job specifications.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def init(file: SpecPath = Path("job.toml")) -> None:
         raise SpecError(f"{file} exists; give another name, it is not overwritten") from error
     except OSError as error:
         raise FatalError(f"{file} cannot be written: {error.strerror}") from error
-    typer.echo(f"{file}: set source and out, then: restyle spec check {file}")
+    say(f"{file}: set source and out, then: restyle spec check {file}")
 
 
 @app.command("check")
@@ -35,4 +36,4 @@ def check(file: SpecPath) -> None:
     from restyle.jobs.spec.file import read_spec
     from restyle.jobs.spec.options import NAMES, command_line
 
-    typer.echo(command_line(read_spec(file, {}, NAMES)))
+    emit(command_line(read_spec(file, {}, NAMES)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restyle.core.errors import FatalError, SpecError, TransientError
+from restyle.jobs.display.terminal import say, say_lines
 
 if TYPE_CHECKING:
     from restyle.jobs.spec.job_spec import JobSpec
@@ -74,7 +75,7 @@ def submit(
     else:
         job = _start(server, job_spec, again)
         if not follow:
-            typer.echo(f"follow it with: {again} --attach", err=True)
+            say(f"follow it with: {again} --attach", error=True)
             return
     _follow(server, job.submission, again)
 
@@ -113,7 +114,7 @@ def _start(server: JobServer, spec: JobSpec, again: str) -> SubmittedJob:
             server.submit(f"{prefix}{number}", command, {"out": spec.output.out})
         except DuplicateError:
             continue
-        typer.echo(f"{prefix}{number} submitted to {server.address}: {command}", err=True)
+        say(f"{prefix}{number} submitted to {server.address}: {command}", error=True)
         _note_paths(spec)
         return server.job(f"{prefix}{number}")
     raise FatalError(f"{server.address} takes no number for {prefix}, though it lists none as used")
@@ -130,9 +131,9 @@ def _note_paths(spec: JobSpec) -> None:
     paths = {"INPUT": spec.input.source, "OUT": spec.output.out}
     local = [f"{name} {path}" for name, path in paths.items() if local_path(path) is not None]
     if local:
-        typer.echo(
+        say(
             f"note: {' and '.join(local)} must be the same folder on every node of the cluster",
-            err=True,
+            error=True,
         )
 
 
@@ -149,11 +150,11 @@ def _last(server: JobServer, spec: JobSpec) -> SubmittedJob:
 def _show(server: JobServer, job: SubmittedJob) -> None:
     lines = [line for line in server.log(job.submission).splitlines() if line.strip()]
     times = f"{job.started} to {job.ended}" if job.ended else f"since {job.started}"
-    typer.echo(f"{job.submission}: {job.status.lower()}, {times}")
+    say(f"{job.submission}: {job.status.lower()}, {times}")
     if job.message:
-        typer.echo(job.message)
+        say(job.message)
     if lines:
-        typer.echo(f"last line: {lines[-1]}")
+        say(f"last line: {lines[-1]}")
 
 
 def _stop(server: JobServer, job: SubmittedJob) -> None:
@@ -165,14 +166,14 @@ def _stop(server: JobServer, job: SubmittedJob) -> None:
             job = server.job(job.submission)
     if not job.has_ended:
         raise FatalError(f"{job.submission} was asked to stop and has not; look at --status")
-    typer.echo(f"{job.submission}: {job.status.lower()}")
+    say(f"{job.submission}: {job.status.lower()}")
 
 
 def _follow(server: JobServer, submission: str, again: str) -> None:
     from restyle.pipeline.listener import Interrupted
 
     try:
-        job = _watch(server, submission, lambda text: typer.echo(text, nl=False))
+        job = _watch(server, submission, say_lines)
     except KeyboardInterrupt:
         raise Interrupted(
             f"no longer following; {submission} goes on. Follow it with: {again} --attach, end it "
@@ -183,7 +184,7 @@ def _follow(server: JobServer, submission: str, again: str) -> None:
             f"{error}; {submission} may well go on, follow it with: {again} --attach"
         ) from error
     if job.status == "SUCCEEDED":
-        typer.echo(f"{submission}: succeeded", err=True)
+        say(f"{submission}: succeeded", error=True)
         return
     raise FatalError(f"{submission} {job.status.lower()}: {job.message or 'no reason given'}")
 
@@ -200,7 +201,7 @@ def _watch(server: JobServer, submission: str, write: Callable[[str], None]) -> 
         except TransientError as error:
             if time.monotonic() - reached > _PATIENCE:
                 raise
-            typer.echo(f"{error}; trying again", err=True)
+            say(f"{error}; trying again", error=True)
             time.sleep(_LONGEST)
             continue
         reached = time.monotonic()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from restyle.jobs.display.terminal import say
+
 
 def convert(
     source: Annotated[
@@ -17,11 +19,8 @@ def convert(
     ],
 ) -> None:
     """Turn a published checkpoint into a model directory of safetensors, which loads faster."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from restyle.core.checkpoints.directory import convert as convert_checkpoint
 
     config = convert_checkpoint(source, out_dir)
     encoders = ", ".join(sorted(config.encoders))
-    Console(soft_wrap=True).print(escape(f"{out_dir}: {config.domain}, encoders: {encoders}"))
+    say(f"{out_dir}: {config.domain}, encoders: {encoders}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from restyle.jobs.display.terminal import say
+
 app = typer.Typer(help="Train a generator or an encoder.", no_args_is_help=True)
 
 SpecPath = Annotated[Path, typer.Argument(help="TOML specification; see recipes/ for examples.")]
@@ -29,7 +31,7 @@ def train_generator(spec: SpecPath, out: RunPath) -> None:
 
     wanted = load_spec(spec, GeneratorSpec)
     trainer = GeneratorTrainer if wanted.gan is None else StyleGanTrainer
-    trainer(wanted, out).run(typer.echo)
+    trainer(wanted, out).run(say)
 
 
 @app.command("encoder")
@@ -39,7 +41,7 @@ def train_encoder(spec: SpecPath, out: RunPath) -> None:
     from restyle.core.training.encoders.trainer import EncoderTrainer
     from restyle.core.training.spec import load_spec
 
-    EncoderTrainer(load_spec(spec, EncoderSpec), out).run(typer.echo)
+    EncoderTrainer(load_spec(spec, EncoderSpec), out).run(say)
 
 
 @app.command("export")
@@ -55,4 +57,4 @@ def export_run(
     from restyle.core.training.encoders.export import export
 
     config = export(run, out, name or out.name, align=align)
-    typer.echo(f"{out}: {config.name} with encoder {config.default_encoder}")
+    say(f"{out}: {config.name} with encoder {config.default_encoder}")

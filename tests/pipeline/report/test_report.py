@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from restyle.core.errors import FatalError
+from restyle.core.shown_text import visible
 from restyle.pipeline.accounting.run_record import Asked, Counts, RunRecord, Timings, write_run
 from restyle.pipeline.ledger import datasets, parquet_files
 from restyle.pipeline.ledger.entries import (
@@ -28,7 +29,7 @@ from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.report import curves, gallery
 from restyle.pipeline.report.curves import Curve, draw, read_curves, text
 from restyle.pipeline.report.gallery import read_gallery
-from restyle.pipeline.report.report import visible, write_report
+from restyle.pipeline.report.report import write_report
 from restyle.pipeline.storage.filesystem import open_storage
 
 Paint = Callable[[int, int], Image.Image]
