@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from restyle.core.errors import FatalError
 from restyle.pipeline.accounting.status import settings_of
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.commit import file_name
 from restyle.pipeline.ledger.datasets import DATASETS, GROUP_BYTES, RECONSTRUCTIONS, parquet_options
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
 from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
+from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.ledger.revisions import drop_superseded_rejects
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import Storage, open_storage

@@ -17,7 +17,6 @@ from restyle.pipeline.accounting.findings import (
 )
 from restyle.pipeline.accounting.status import settings_of
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.commit import file_name
 from restyle.pipeline.ledger.datasets import (
     DATASETS,
     LATENTS,
@@ -29,6 +28,7 @@ from restyle.pipeline.ledger.datasets import (
 )
 from restyle.pipeline.ledger.entries import Entries, FileSet, WrittenFile
 from restyle.pipeline.ledger.manifest import PlanReader, Unit, read_units
+from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.ledger.planned_inputs import read_revisions
 from restyle.pipeline.ledger.revisions import superseded_by
 from restyle.pipeline.ledger.settings import ResolvedSettings

@@ -17,10 +17,10 @@ from restyle.pipeline.accounting.findings import (
 from restyle.pipeline.editing.rows import FOLDER, edit_schema
 from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.commit import file_name
 from restyle.pipeline.ledger.datasets import latent_shape
 from restyle.pipeline.ledger.entries import UnitRecord
 from restyle.pipeline.ledger.manifest import PlanReader, Unit, read_units
+from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.ledger.planned_inputs import read_revisions
 from restyle.pipeline.storage.filesystem import Storage
 

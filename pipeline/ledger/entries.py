@@ -10,13 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from restyle.core.errors import FatalError
+from restyle.pipeline.ledger.records import (
+    FileSet,
+    MetricSums,
+    PackRecord,
+    UnitRecord,
+    WrittenFile,
+)
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.storage.filesystem import Storage
+
+__all__ = ["FileSet", "MetricSums", "PackRecord", "UnitRecord", "WrittenFile"]
 
 FOLDER = "_ledger"
 SETTINGS_FILE = f"{FOLDER}/settings.json"
@@ -24,121 +32,6 @@ _PREFIX = f"{FOLDER}/unit-"
 _PACK_PREFIX = f"{FOLDER}/pack-"
 _SUFFIX = ".json"
 _READ_AT_ONCE = 256
-
-Count = Annotated[int, Field(ge=0)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class WrittenFile(_Frozen):
-    """One dataset file of a unit.
-
-    Attributes:
-        name: relative to the output.
-        rows: rows in it.
-        size: bytes.
-        sha256: checksum of the whole file, in hex.
-    """
-
-    # Never out of the output, whoever wrote the entry.
-    name: Annotated[str, Field(pattern=r"^\w[\w-]*/\w[\w.-]*$")]
-    rows: Count
-    size: Count
-    sha256: str
-
-
-class MetricSums(_Frozen):
-    """Sums of one metric over the faces of a unit, so that means need no dataset to be read.
-
-    Attributes:
-        total: sum at each step, over the faces where it is a number.
-        count: how many those were, at each step.
-    """
-
-    total: tuple[float, ...]
-    count: tuple[Count, ...]
-
-
-class UnitRecord(_Frozen):
-    """What is known about a committed unit.
-
-    Attributes:
-        format: version of this file.
-        unit: name in the manifest.
-        fingerprint: of the settings it was run with.
-        images: inputs.
-        faces: rows in ``latents``.
-        rejects: inputs without a latent, by reason.
-        files: what was written, none without rows.
-        metrics: sums of each metric.
-        seconds: wall time by stage.
-        superseded: inputs of which a later revision was done when this was last looked at.
-        dropped: rejects among them, whose rows were taken out of ``rejects`` for that.
-    """
-
-    format: Literal[1] = 1
-    unit: str
-    fingerprint: str
-    images: Count
-    faces: Count
-    rejects: dict[str, Count]
-    files: tuple[WrittenFile, ...]
-    metrics: dict[str, MetricSums]
-    seconds: dict[str, float]
-    superseded: Count = 0
-    dropped: Count = 0
-
-
-class PackRecord(_Frozen):
-    """What is known about units whose rows were merged into common files.
-
-    Attributes:
-        format: version of this file.
-        pack: its name, a digest of what it was made of.
-        generation: one more than that of any pack it was made of; 1 for a pack of units alone.
-        units: as they were committed, without files.
-        files: at most one in each dataset.
-    """
-
-    format: Literal[1] = 1
-    pack: str
-    generation: Annotated[int, Field(ge=1)]
-    units: tuple[UnitRecord, ...]
-    files: tuple[WrittenFile, ...]
-
-
-@dataclass(frozen=True)
-class FileSet:
-    """Units whose rows stand in the same files: a unit by itself, or those of a pack.
-
-    Attributes:
-        units: in the order of their names.
-        files: at most one in each dataset.
-        pack: name of the pack; empty for a unit by itself.
-        generation: of the pack; 0 for a unit by itself.
-    """
-
-    units: tuple[UnitRecord, ...]
-    files: tuple[WrittenFile, ...]
-    pack: str = ""
-    generation: int = 0
-
-    @property
-    def faces(self) -> int:
-        """Rows in ``latents``."""
-        return sum(unit.faces for unit in self.units)
-
-    @property
-    def name(self) -> str:
-        """What their files are named after."""
-        return f"pack-{self.pack}" if self.pack else self.units[0].unit
-
-    @classmethod
-    def of_pack(cls, pack: PackRecord) -> FileSet:
-        """The units of a pack."""
-        return cls(pack.units, pack.files, pack.pack, pack.generation)
 
 
 @dataclass(frozen=True)
@@ -167,7 +60,7 @@ def read_entries(storage: Storage) -> Entries:
     """Look through the ledger.
 
     Raises:
-        FatalError: the entry of a pack is damaged.
+        FatalError: the entry of a pack is damaged, or two packs hold a unit that should be in one.
     """
     names = list(storage.sizes(FOLDER))
     single = {name[len(_PREFIX) : -len(_SUFFIX)] for name in names if _is_entry(name, _PREFIX)}
@@ -176,6 +69,15 @@ def read_entries(storage: Storage) -> Entries:
     for pack in sorted(packs, key=lambda pack: (pack.generation, pack.pack)):
         winners |= {unit.unit: pack for unit in pack.units}
     counting = {pack.pack for pack in winners.values()}
+    for pack in packs:
+        # A compaction takes packs as a whole, so that one is replaced as a whole or not at all.
+        lost = [unit.unit for unit in pack.units if winners[unit.unit] is not pack]
+        if lost and pack.pack in counting:
+            raise FatalError(
+                f"{storage.shown(_pack_entry(pack.pack))} and "
+                f"{storage.shown(_pack_entry(winners[lost[0]].pack))} both hold unit {lost[0]}; "
+                f"see `restyle repair {storage.uri}`"
+            )
     return Entries(
         single=frozenset(single - winners.keys()),
         packs=tuple(pack for pack in packs if pack.pack in counting),
@@ -202,10 +104,7 @@ def replace(storage: Storage, files: FileSet) -> None:
     if not files.pack:
         commit(storage, files.units[0].model_copy(update={"files": files.files}))
         return
-    record = PackRecord(
-        pack=files.pack, generation=files.generation, units=files.units, files=files.files
-    )
-    storage.write(_pack_entry(files.pack), record.model_dump_json().encode())
+    storage.write(_pack_entry(files.pack), _record_of(files).model_dump_json().encode())
 
 
 def read_records(
@@ -239,7 +138,27 @@ def find(storage: Storage, unit: str) -> UnitRecord | None:
         data = storage.read(_entry(unit))
     except FileNotFoundError:
         return None
-    return _parsed(storage, _entry(unit), data)
+    return _parsed(storage, _entry(unit), data).units[0]
+
+
+def entry_names(storage: Storage) -> list[str]:
+    """The files of all entries, relative to the output: packs first."""
+    names = list(storage.sizes(FOLDER))
+    return [name for prefix in (_PACK_PREFIX, _PREFIX) for name in names if _is_entry(name, prefix)]
+
+
+def entry_name(files: FileSet) -> str:
+    """The file that an entry stands in."""
+    return _pack_entry(files.pack) if files.pack else _entry(files.units[0].unit)
+
+
+def read_entry(storage: Storage, name: str) -> FileSet:
+    """One entry, by the name of its file.
+
+    Raises:
+        FatalError: it is damaged, says what another entry should, or cannot be read.
+    """
+    return _parsed(storage, name, _read(storage, [name])[0])
 
 
 def read_file_sets(storage: Storage, entries: Entries | None = None) -> Iterator[FileSet]:
@@ -272,7 +191,7 @@ def read_single(storage: Storage, units: list[str]) -> Iterator[FileSet]:
 
 def remove(storage: Storage, files: FileSet) -> None:
     """Forget an entry: that of a pack, or the one that a unit has by itself."""
-    storage.delete(_pack_entry(files.pack) if files.pack else _entry(files.units[0].unit))
+    storage.delete(entry_name(files))
 
 
 def read_settings(storage: Storage) -> ResolvedSettings | None:
@@ -292,29 +211,46 @@ def write_settings(storage: Storage, settings: ResolvedSettings) -> None:
 def _read_single(storage: Storage, units: list[str]) -> Iterator[UnitRecord]:
     names = [_entry(unit) for unit in units]
     for name, data in zip(names, _read(storage, names), strict=True):
-        yield _parsed(storage, name, data)
-
-
-def _parsed(storage: Storage, name: str, data: bytes) -> UnitRecord:
-    try:
-        return UnitRecord.model_validate_json(data)
-    except ValidationError as error:
-        raise FatalError(
-            f"{storage.shown(name)} is damaged; delete it to have its unit run again"
-        ) from error
+        yield _parsed(storage, name, data).units[0]
 
 
 def _read_packs(storage: Storage, names: list[str]) -> list[PackRecord]:
-    packs = []
-    for name, data in zip(names, _read(storage, names), strict=True):
-        try:
-            packs.append(PackRecord.model_validate_json(data))
-        except ValidationError as error:
-            raise FatalError(
-                f"{storage.shown(name)} is damaged; restore it, or delete it to have its units "
-                "run again"
-            ) from error
-    return packs
+    return [
+        _record_of(_parsed(storage, name, data))
+        for name, data in zip(names, _read(storage, names), strict=True)
+    ]
+
+
+def _parsed(storage: Storage, name: str, data: bytes) -> FileSet:
+    """An entry that says what its place in the ledger promises.
+
+    Raises:
+        FatalError: it is damaged, or another's was put into its place.
+    """
+    try:
+        if _is_entry(name, _PACK_PREFIX):
+            files = FileSet.of_pack(PackRecord.model_validate_json(data))
+        else:
+            record = UnitRecord.model_validate_json(data)
+            files = FileSet((record,), record.files)
+        problem = files.problem()
+        if entry_name(files) != name:
+            problem = f"it is the entry of {files.name}"
+    except ValidationError:
+        problem = "it cannot be read"
+    if problem:
+        what = "its units" if _is_entry(name, _PACK_PREFIX) else "its unit"
+        raise FatalError(
+            f"{storage.shown(name)} is damaged ({problem}); delete it to have {what} run again, or "
+            f"see `restyle repair {storage.uri}`"
+        )
+    return files
+
+
+def _record_of(files: FileSet) -> PackRecord:
+    return PackRecord(
+        pack=files.pack, generation=files.generation, units=files.units, files=files.files
+    )
 
 
 def _read(storage: Storage, names: list[str]) -> list[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -180,8 +181,7 @@ def read_plans(storage: Storage) -> Iterator[PlanFile]:
 
 def plan_names(storage: Storage) -> list[str]:
     """The files of the manifest, in the order in which they were planned."""
-    names = [name for name in storage.sizes(FOLDER) if name.startswith(_PREFIX)]
-    return sorted(names, key=_number)
+    return sorted((name for name in storage.sizes(FOLDER) if _is_plan(name)), key=_number)
 
 
 def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage, ...]:
@@ -251,13 +251,15 @@ def _table(unit: Unit, schema: pa.Schema) -> pa.Table:
 def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
     try:
         parquet = parquet_of(data, page_checksums=True)
-        if parquet.schema_arrow.names != SCHEMA.names:
+        if not parquet.schema_arrow.equals(SCHEMA, check_metadata=False):
             raise ValueError("its columns are those of another version of restyle")
         metadata = parquet.schema_arrow.metadata
         units = tuple(
             UnitRef(unit, images, name, group)
             for group, (unit, images) in enumerate(json.loads(metadata[_UNITS]))
         )
+        if not all(re.fullmatch(r"[\w-]+", unit.name) for unit in units):
+            raise ValueError("it holds units that are none")
         rows = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         if rows != [unit.images for unit in units]:
             raise ValueError("its units are not what it says")
@@ -273,14 +275,18 @@ def _data_of(storage: Storage, name: str) -> bytes:
         raise FatalError(f"{storage.shown(name)} is gone; restore it") from error
 
 
+def _is_plan(name: str) -> bool:
+    return bool(re.fullmatch(rf"{_PREFIX}[0-9]+\{_SUFFIX}", name))
+
+
 def _number(name: str) -> int:
-    digits = name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
-    return int(digits) if digits.isdecimal() else -1
+    return int(name.removeprefix(_PREFIX).removesuffix(_SUFFIX))
 
 
 def damaged(storage: Storage, name: str, error: Exception) -> FatalError:
     """What to raise when a file of the manifest cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return FatalError(
-        f"{storage.shown(name)} is damaged ({reason}); restore it or choose another output"
+        f"{storage.shown(name)} is damaged ({reason}); restore it, or "
+        f"see `restyle repair {storage.uri}`"
     )

@@ -12,7 +12,6 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -21,8 +20,7 @@ import pyarrow.parquet as pq
 from restyle.core.errors import FatalError
 from restyle.pipeline.ledger.entries import WrittenFile
 from restyle.pipeline.storage.filesystem import (
-    absolute_path,
-    local_path,
+    local_file,
     open_filesystem,
     storage_errors,
 )
@@ -128,9 +126,9 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def _open(out: str, name: str) -> Any:
-    path = local_path(out)
+    path = local_file(out, name)
     if path is not None:
-        return pa.OSFile(os.fsencode(Path(absolute_path(path)) / name), "rb")
+        return pa.OSFile(os.fsencode(path), "rb")
     filesystem, root = open_filesystem(out)
     return open_remote(filesystem, f"{root.rstrip('/')}/{name}", name)
 

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.commit import file_name
 from restyle.pipeline.ledger.datasets import REJECTS, encode
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
 from restyle.pipeline.ledger.manifest import (
@@ -29,6 +28,7 @@ from restyle.pipeline.ledger.manifest import (
     read_units,
 )
 from restyle.pipeline.ledger.parquet_files import parquet_of
+from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.storage.filesystem import Storage
 
 Superseded = dict[str, set[str]]

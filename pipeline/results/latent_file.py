@@ -7,7 +7,6 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from restyle.pipeline.results.latent_pages import (
     decode,
     find_pages,
 )
-from restyle.pipeline.storage.filesystem import absolute_path, local_path, storage_errors
+from restyle.pipeline.storage.filesystem import local_file, storage_errors
 
 IntArray = npt.NDArray[np.int64]
 
@@ -87,14 +86,14 @@ class LatentFile:
 
     @contextlib.contextmanager
     def _bytes(self, group: int) -> Iterator[ByteRange]:
-        path = local_path(self.out)
+        path = local_file(self.out, self.name)
         if path is None:
             # At once, because each range is a request.
             start, size = column_range(self.parquet, group)
             yield _Fetched(start, read_range(self.out, self.name, start, size))
             return
         with storage_errors("cannot read", f"{self.out.rstrip('/')}/{self.name}"):
-            descriptor = os.open(Path(absolute_path(path)) / self.name, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY)
         try:
             yield _Local(descriptor)
         finally:

@@ -10,7 +10,12 @@ import pyarrow as pa
 
 from restyle.core.errors import SpecError
 from restyle.pipeline.ledger.parquet_files import open_remote
-from restyle.pipeline.storage.filesystem import absolute_path, local_path, open_filesystem
+from restyle.pipeline.storage.filesystem import (
+    absolute_path,
+    local_file,
+    local_path,
+    open_filesystem,
+)
 
 
 def table_source(out: str, names: Sequence[str]) -> Any:
@@ -29,6 +34,8 @@ def table_source(out: str, names: Sequence[str]) -> Any:
     import pyarrow.dataset as ds
     import pyarrow.fs as pafs
 
+    for name in names:
+        local_file(out, name)
     path = local_path(out)
     if path is not None:
         filesystem: Any = pafs.LocalFileSystem()

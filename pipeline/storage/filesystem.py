@@ -26,12 +26,14 @@ from restyle.pipeline.storage.addresses import (
     shown_uri,
     storage_timeout,
 )
+from restyle.pipeline.storage.containment import check_name, parent_inside, path_inside
 from restyle.pipeline.storage.errors import explained, storage_errors
 from restyle.pipeline.storage.retries import retrying
 
 __all__ = [
     "Storage",
     "absolute_path",
+    "local_file",
     "local_path",
     "open_filesystem",
     "open_storage",
@@ -123,15 +125,38 @@ def open_storage(uri: str) -> Storage:
     return _RemoteStorage(uri)
 
 
+def local_file(uri: str, name: str) -> Path | None:
+    """The path of an output's file on this machine; None when the output is remote.
+
+    Args:
+        uri: the output, a path or any fsspec URI.
+        name: relative to it, as the ledger names it.
+
+    Raises:
+        FatalError: the name leads out of the output, or through a link.
+    """
+    path, shown = local_path(uri), shown_uri(uri)
+    if path is None:
+        check_name(name, shown)
+        return None
+    with storage_errors("cannot look at", f"{shown.rstrip('/')}/{name}"):
+        return path_inside(Path(absolute_path(path)), name, shown)
+
+
 class _LocalStorage(Storage):
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._was_there = root.exists()
         self.uri = shown_uri(str(root))
+        with storage_errors("cannot look at", self.uri):
+            self._was_there = root.exists()
+
+    def path(self, name: str) -> Path:
+        """Where a file or folder is, once it is known to lie inside."""
+        return path_inside(self._root, name, self.uri)
 
     def write(self, name: str, data: bytes) -> None:
-        target = self._root / name
         with storage_errors("cannot write", self.shown(name)):
+            target = parent_inside(self._root, name, self.uri) / name.rpartition("/")[2]
             for attempt in range(_FOLDER_TRIES):
                 try:
                     return _replace(target, data)
@@ -144,26 +169,29 @@ class _LocalStorage(Storage):
 
     def read(self, name: str) -> bytes:
         with storage_errors("cannot read", self.shown(name)):
-            return (self._root / name).read_bytes()
+            return self.path(name).read_bytes()
 
     def sizes(self, folder: str) -> dict[str, int]:
         found: dict[str, int] = {}
         with storage_errors("cannot list", self.shown(folder)):
             try:
-                entries = sorted(os.scandir(self._root / folder), key=lambda entry: entry.name)
+                entries = sorted(os.scandir(self.path(folder)), key=lambda entry: entry.name)
             except FileNotFoundError:
                 return {}
             for entry in entries:
                 # A file may be removed by somebody else while we look.
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.is_file() and not entry.name.startswith("."):
+                    # Links are listed, so that they are noticed; to read one is refused.
+                    is_file = entry.is_symlink() or entry.is_file(follow_symlinks=False)
+                    if is_file and not entry.name.startswith("."):
                         name = f"{folder}/{entry.name}" if folder else entry.name
-                        found[name] = entry.stat().st_size
+                        found[name] = entry.stat(follow_symlinks=False).st_size
         return found
 
     def delete(self, name: str) -> None:
         with storage_errors("cannot delete", self.shown(name)):
-            (self._root / name).unlink(missing_ok=True)
+            folder = parent_inside(self._root, name, self.uri)
+            (folder / name.rpartition("/")[2]).unlink(missing_ok=True)
 
     def check_writable(self) -> None:
         with storage_errors("cannot write to", self.uri):
@@ -180,7 +208,7 @@ class _LocalStorage(Storage):
 
     def sweep(self, folder: str) -> None:
         with storage_errors("cannot clean", self.shown(folder)):
-            for leftover in (self._root / folder).glob(".*.tmp"):
+            for leftover in self.path(folder).glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
 
     def prune(self, folders: Sequence[str] | None = None) -> None:
@@ -201,6 +229,8 @@ class _RemoteStorage(Storage):
         self.uri = shown_uri(uri)
 
     def write(self, name: str, data: bytes) -> None:
+        check_name(name, self.uri)
+
         def put() -> None:
             with storage_errors("cannot write", self.shown(name)):
                 try:
@@ -230,6 +260,8 @@ class _RemoteStorage(Storage):
         return self.read_many([name])[0]
 
     def read_many(self, names: list[str]) -> list[bytes]:
+        for name in names:
+            check_name(name, self.uri)
         found: dict[int, bytes] = {}
         for start in range(0, len(names), _READ_AT_ONCE):
             missing = list(range(start, min(start + _READ_AT_ONCE, len(names))))
@@ -255,6 +287,7 @@ class _RemoteStorage(Storage):
             raise failure
 
     def sizes(self, folder: str) -> dict[str, int]:
+        check_name(folder, self.uri)
         prefix = f"{self._root}/{folder}".rstrip("/")
 
         def listed() -> list[dict[str, Any]]:
@@ -273,6 +306,8 @@ class _RemoteStorage(Storage):
         }
 
     def delete(self, name: str) -> None:
+        check_name(name, self.uri)
+
         def remove() -> None:
             with (
                 storage_errors("cannot delete", self.shown(name)),

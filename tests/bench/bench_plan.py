@@ -33,10 +33,10 @@ import pyarrow.parquet as pq
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.preparation import prepare
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.commit import file_name
 from restyle.pipeline.ledger.datasets import REJECTS, encode, schema
 from restyle.pipeline.ledger.entries import UnitRecord, WrittenFile, commit
 from restyle.pipeline.ledger.manifest import PlanReader, read_units
+from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.storage.filesystem import open_storage
 

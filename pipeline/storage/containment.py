@@ -1,0 +1,74 @@
+"""Names inside an output: each stays inside, and no link below the output's folder is followed.
+
+An output may come from a stranger, and what its ledger names is read, replaced and deleted.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from restyle.core.errors import FatalError
+
+
+def check_name(name: str, uri: str) -> None:
+    """See that a relative name cannot lead out of the folder that it is relative to.
+
+    Args:
+        name: with ``/`` between its parts; empty for the folder itself.
+        uri: the folder, fit to be shown.
+
+    Raises:
+        FatalError: it is absolute, goes upward, or has a part that is empty.
+    """
+    parts = name.split("/") if name else []
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise FatalError(
+            f"{uri} names a file that does not lie inside of it ({name!a}); `restyle verify` tells "
+            "what else is wrong with it"
+        )
+
+
+def path_inside(root: Path, name: str, uri: str) -> Path:
+    """The path of a file or folder inside a local folder.
+
+    Args:
+        root: the folder; may itself be a link, or lie behind one.
+        name: relative to it, with ``/`` between its parts.
+        uri: the folder, fit to be shown.
+
+    Raises:
+        FatalError: the name leads out of the folder, or it or a part of it is a link.
+        OSError: it cannot be found out whether a part is a link.
+    """
+    folder = parent_inside(root, name, uri)
+    path = folder / name.rpartition("/")[2] if name else root
+    if name:
+        _refuse_link(path, name, uri)
+    return path
+
+
+def parent_inside(root: Path, name: str, uri: str) -> Path:
+    """The folder of a file that is replaced or removed, which may itself be a link.
+
+    Arguments and errors are those of :func:`path_inside`.
+    """
+    check_name(name, uri)
+    path = root
+    *parents, _ = name.split("/")
+    for number, part in enumerate(parents, start=1):
+        path = path / part
+        _refuse_link(path, "/".join(parents[:number]), uri)
+    return path
+
+
+def _refuse_link(path: Path, name: str, uri: str) -> None:
+    try:
+        is_link = stat.S_ISLNK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if is_link:
+        raise FatalError(
+            f"{uri.rstrip('/')}/{name} is a link, and links inside an output are not followed; put "
+            "what it leads to in its place, or see `restyle repair`"
+        )
