@@ -54,6 +54,7 @@ class Recorder:
         self._prepared = prepared
         self._command = command
         self._name = run_name()
+        self._is_saved = False
         self._started = now()
         self._began = time.perf_counter()
 
@@ -73,6 +74,7 @@ class Recorder:
     def save(self, state: State, summary: Summary, error: str | None = None) -> None:
         """Write both records as things stand."""
         record = self._record(state, summary, error)
+        self._is_saved = True
         write_run(self._prepared.storage, record)
         archive_run(self._prepared.storage, record)
 
@@ -81,8 +83,8 @@ class Recorder:
         archive_run(self._prepared.storage, self._record("complete", summary, None))
 
     def discard(self) -> None:
-        """Take both records back, as far as that works."""
-        for name in (NAME, dated_name(self._name)):
+        """Take back both records, if this run wrote any, as far as that works."""
+        for name in (NAME, dated_name(self._name)) if self._is_saved else ():
             with contextlib.suppress(RestyleError):
                 self._prepared.storage.delete(name)
 

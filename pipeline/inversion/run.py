@@ -211,27 +211,33 @@ class _Run:
         return "interrupted; run the same command again to continue"
 
     def failed(self, error: str) -> None:
-        """Record the failure, or leave no trace when nothing was committed."""
+        """Record the failure, or leave no trace when it is certain that nothing was committed."""
         # The failure itself is what the user must hear of, and a full disk fails here again.
-        try:
-            self._lock.check()
-        except FatalError:
-            # The output is another driver's now; nothing in it is ours to change.
-            return
         with contextlib.suppress(RestyleError):
-            if ledger.committed(self._storage):
+            # Where the output is another driver's now, nothing in it is ours to change; and where
+            # it does not answer, nothing is known about it.
+            self._lock.confirm()
+            if self._holds_rows():
                 self._save("failed", error)
-                return
+            else:
+                self._withdraw()
+
+    def _holds_rows(self) -> bool:
+        """Whether anything depends on the manifest and the settings."""
+        storage = self._storage
+        return bool(ledger.entry_names(storage)) or any(map(storage.sizes, DATASETS))
+
+    def _withdraw(self) -> None:
+        """Take back what this run wrote into an output that holds no rows."""
         self._record.discard()
         written = [FAILURES, *(set(plan_names(self._storage)) - self._plans_before)]
-        with contextlib.suppress(RestyleError):
-            written += attempts.names(self._storage)
+        written += attempts.names(self._storage)
         if self._is_bound and not self._prepared.is_begun:
             written.append(ledger.SETTINGS_FILE)
         for name in written:
             with contextlib.suppress(RestyleError):
                 self._storage.delete(name)
-        self._storage.prune()
+        self._storage.prune([ledger.FOLDER, *DATASETS])
 
     def _tidy(self) -> bool:
         """Finish what an earlier compaction or retry left half-done; whether there was any."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from restyle.core.errors import FatalError, RestyleError
-from restyle.pipeline.ledger.entries import MetricSums, UnitRecord, WrittenFile, commit
+from restyle.pipeline.ledger.entries import MetricSums, UnitRecord, WrittenFile, commit, find
+from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.storage.filesystem import Storage
 
 
@@ -32,22 +34,6 @@ class EncodedUnit:
     files: dict[str, tuple[bytes, int]]
     metrics: dict[str, MetricSums]
     seconds: dict[str, float]
-
-
-def file_name(dataset: str, unit: str, fingerprint: str, generation: int = 0) -> str:
-    """The one file that a unit may write in a dataset.
-
-    Derived from the unit and the settings alone, so that a unit that is run again, or a worker
-    that was thought dead, overwrites rather than adds.
-
-    Args:
-        dataset: one of the datasets.
-        unit: the unit's name.
-        fingerprint: of the run's settings.
-        generation: how often the file was replaced since, by one with fewer rows.
-    """
-    suffix = f"-{generation}" if generation else ""
-    return f"{dataset}/part-{unit}-{fingerprint[:8]}{suffix}.parquet"
 
 
 def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> UnitRecord:
@@ -85,8 +71,18 @@ def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> Unit
         commit(storage, record)
     except FatalError:
         # A full disk: rows that no entry vouches for must not lie about.
-        for file in files:
-            with contextlib.suppress(RestyleError):
-                storage.delete(file.name)
+        with contextlib.suppress(RestyleError):
+            _take_back(storage, encoded.unit, files)
         raise
     return record
+
+
+def _take_back(storage: Storage, unit: str, files: Sequence[WrittenFile]) -> None:
+    """Remove the files of a unit that has no entry; where that cannot be found out, they stay.
+
+    The entry may be there although its write failed, or be that of another driver, which took this
+    one for dead.
+    """
+    if find(storage, unit) is None:
+        for file in files:
+            storage.delete(file.name)

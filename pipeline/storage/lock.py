@@ -107,6 +107,19 @@ class DriverLock:
                 "command again when the other has ended"
             )
 
+    def confirm(self) -> None:
+        """Make sure by a look at the storage; to be called before anything is removed.
+
+        Raises:
+            FatalError: as :meth:`check`, or the storage cannot be asked.
+            TransientError: the storage cannot be asked.
+        """
+        try:
+            self._storage.read(self._claim.name)
+        except FileNotFoundError:
+            self._lost.set()
+        self.check()
+
     def acquire(self, listener: Listener) -> None:
         """Write the claim, and wait until it is the only one.
 
