@@ -19,12 +19,12 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from restyle.kernels.errors import KernelError
+from restyle.kernels.private_folder import PrivateFolder, remove_abandoned
 from restyle.kernels.toolchain import SOURCES, Toolchain
 
 _LIBRARY = "library.so"
@@ -74,7 +74,7 @@ def ensure_built(toolchain: Toolchain, *, patience: float = PATIENCE) -> Path:
             if library.exists():
                 return library
             if alone:
-                _remove_attempts(library.parent)
+                remove_abandoned(library.parent, _ATTEMPT)
             _build(toolchain, library)
     except OSError as error:
         raise KernelError(f"the kernel cache {library.parent}: {error}") from error
@@ -116,19 +116,14 @@ def _lock(path: Path, patience: float) -> Iterator[bool]:
                 return
 
 
-def _remove_attempts(folder: Path) -> None:
-    for attempt in folder.glob(f"{_ATTEMPT}*"):
-        shutil.rmtree(attempt, ignore_errors=True)
-
-
 def _build(toolchain: Toolchain, library: Path) -> None:
-    folder = Path(tempfile.mkdtemp(prefix=_ATTEMPT, dir=library.parent))
+    attempt = PrivateFolder(library.parent, _ATTEMPT)
     try:
-        (folder / "build.ninja").write_text(_ninja_file(toolchain), encoding="utf-8")
-        _run_ninja(toolchain, folder)
-        (folder / _LIBRARY).replace(library)
+        (attempt.path / "build.ninja").write_text(_ninja_file(toolchain), encoding="utf-8")
+        _run_ninja(toolchain, attempt.path)
+        (attempt.path / _LIBRARY).replace(library)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        attempt.remove()
 
 
 def _run_ninja(toolchain: Toolchain, folder: Path) -> None:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import os
+import re
 import secrets
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,13 +99,13 @@ class Storage(ABC):
         return [self.read(name) for name in names]
 
     def sweep(self, folder: str) -> None:  # noqa: B027 (remote stores leave nothing behind)
-        """Remove what a killed writer left half-written in a folder."""
+        """Remove what a killed writer of this project and user left half-written in a folder."""
 
     def prune(self, folders: Sequence[str] | None = None) -> None:  # noqa: B027 (objects have none)
         """Remove folders that hold nothing, and the output's own when it was not there before.
 
         Args:
-            folders: the ones that may go; all when None.
+            folders: the ones that may go; when None, those that were not there before.
         """
 
     def shown(self, name: str) -> str:
@@ -149,6 +152,7 @@ class _LocalStorage(Storage):
         self.uri = shown_uri(str(root))
         with storage_errors("cannot look at", self.uri):
             self._was_there = root.exists()
+            self._folders_before = _folders(root)
 
     def path(self, name: str) -> Path:
         """Where a file or folder is, once it is known to lie inside."""
@@ -209,11 +213,13 @@ class _LocalStorage(Storage):
     def sweep(self, folder: str) -> None:
         with storage_errors("cannot clean", self.shown(folder)):
             for leftover in self.path(folder).glob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    if _is_temporary(leftover):
+                        leftover.unlink()
 
     def prune(self, folders: Sequence[str] | None = None) -> None:
         if folders is None:
-            found = sorted(self._root.glob("*/")) if self._root.is_dir() else []
+            found = sorted(_folders(self._root) - self._folders_before)
         else:
             found = [self._root / folder for folder in folders]
         for folder in found if self._was_there else [*found, self._root]:
@@ -328,8 +334,8 @@ class _RemoteStorage(Storage):
 
 
 def _replace(target: Path, data: bytes) -> None:
-    # Hidden, so that readers of the folder skip it; not .parquet, so that globs do.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    nonce = secrets.token_hex(8)
+    temporary = target.with_name(_temporary_name(target.name, nonce))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("wb") as file:
@@ -340,6 +346,36 @@ def _replace(target: Path, data: bytes) -> None:
         _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<nonce>[0-9a-f]{16})-[0-9a-f]{16}\.tmp", re.DOTALL)
+
+
+def _temporary_name(name: str, nonce: str) -> str:
+    """What a file is called while it is written.
+
+    Hidden, so that readers of the folder skip it; not .parquet, so that globs do. The digest over
+    name and nonce marks it as this project's: no file of a user's has one by accident.
+    """
+    told = os.fsencode(f"restyle temporary file\0{name}\0{nonce}")
+    return f".{name}.{nonce}-{hashlib.sha256(told).hexdigest()[:16]}.tmp"
+
+
+def _is_temporary(path: Path) -> bool:
+    """Whether this project wrote a file, as this user, on its way to its place."""
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None or path.name != _temporary_name(match["name"], match["nonce"]):
+        return False
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and found.st_nlink == 1
+
+
+def _folders(root: Path) -> set[Path]:
+    """The folders directly inside one, links left out."""
+    try:
+        return {Path(entry) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)}
+    except OSError:
+        return set()
 
 
 def _sync_folder(folder: Path) -> None:

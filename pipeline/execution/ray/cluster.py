@@ -9,13 +9,13 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from restyle.core.errors import FatalError, SpecError
+from restyle.kernels.private_folder import PrivateFolder, remove_abandoned
 from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.execution.job import Job, Receipt, one_line
 from restyle.pipeline.execution.pools import ALIGN, Offer
@@ -61,7 +61,7 @@ _LEAST_STORE, _MOST_STORE = 512 * 2**20, 2 * 2**30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (only asked for its size)
 
 # Short, because the paths of Unix sockets inside may have no more than 107 characters.
-_FOLDERS = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
+_FOLDERS = "/tmp"  # noqa: S108 (a private folder is made in it)
 _FOLDER_PREFIX = "restyle-"
 
 
@@ -104,7 +104,7 @@ class Cluster:
 
     def __init__(self, address: str | None) -> None:
         self.address = address
-        self._folder: str | None = None
+        self._folder: PrivateFolder | None = None
 
     def __enter__(self) -> Cluster:
         self.start()
@@ -145,7 +145,7 @@ class Cluster:
         """End a cluster of one's own, without a trace; leave one that was there before."""
         ray.shutdown()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             self._folder = None
 
     def offers(self) -> list[Offer]:
@@ -160,9 +160,10 @@ class Cluster:
         ]
 
     def _start_local(self) -> None:
-        _sweep()
-        self._folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_FOLDERS)
         try:
+            # What clusters of killed runs left.
+            remove_abandoned(_FOLDERS, _FOLDER_PREFIX)
+            self._folder = PrivateFolder(_FOLDERS, _FOLDER_PREFIX)
             with _standard_error_closed(), few_services():
                 ray.init(
                     address="local",
@@ -170,7 +171,8 @@ class Cluster:
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                     object_store_memory=_store_bytes(),
-                    _temp_dir=self._folder,
+                    # Ray lets everybody into its own folder, but nobody gets as far as that.
+                    _temp_dir=str(self._folder.path / "ray"),
                 )
         except Exception as error:
             raise FatalError(f"Ray does not start: {one_line(error)}") from error
@@ -253,11 +255,3 @@ def _standard_error_closed() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
-
-
-def _sweep() -> None:
-    """Remove what clusters of killed runs left."""
-    for folder in Path(_FOLDERS).glob(f"{_FOLDER_PREFIX}*-*"):
-        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not Path("/proc", owner).exists():
-            shutil.rmtree(folder, ignore_errors=True)

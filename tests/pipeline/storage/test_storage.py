@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from restyle.core.errors import FatalError, SpecError, TransientError
 from restyle.pipeline.storage.filesystem import local_path, open_storage, shown_uri
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_file_is_there_whole_with_its_folders(tmp_path: Path) -> None:
@@ -45,15 +50,74 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"run.json": b"old"}
 
 
-def test_what_a_killed_writer_left_is_hidden_and_swept(tmp_path: Path) -> None:
+WRITER = """
+import os, sys
+from restyle.pipeline.storage.filesystem import open_storage
+os.fsync = lambda _: os.kill(os.getpid(), 9)
+open_storage(sys.argv[1]).write(sys.argv[2], b"half")
+"""
+
+
+def killed_writer(out: Path, name: str) -> Path:
+    """What a writer left that was killed before its file was in place."""
+    before = set(out.rglob("*"))
+    died = subprocess.run([sys.executable, "-c", WRITER, str(out), name], cwd=ROOT, check=False)
+    assert died.returncode == -signal.SIGKILL
+    (leftover,) = (path for path in set(out.rglob("*")) - before if path.is_file())
+    return leftover
+
+
+@pytest.mark.parametrize("name", ["latents/part.parquet", "run.json", "_ledger/a.b.json"])
+def test_what_a_killed_writer_left_is_hidden_and_swept(tmp_path: Path, name: str) -> None:
     storage = open_storage(str(tmp_path))
-    storage.write("latents/part.parquet", b"x")
-    leftover = tmp_path / "latents" / ".part.parquet.77-abcd.tmp"
-    leftover.write_bytes(b"half")
-    assert list(storage.sizes("latents")) == ["latents/part.parquet"]
-    storage.sweep("latents")
+    storage.write(name, b"x")
+    leftover = killed_writer(tmp_path, name)
+    folder = name.rpartition("/")[0]
+    assert list(storage.sizes(folder)) == [name]
+    storage.sweep(folder)
     assert not leftover.exists()
+    assert storage.read(name) == b"x"
     storage.sweep("no such folder")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".foo.tmp",
+        ".part.parquet.77-abcd.tmp",
+        ".run.json.0123456789abcdef-0123456789abcdef.tmp",
+        ".~lock.tmp",
+    ],
+)
+def test_a_users_hidden_file_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"precious")
+    open_storage(str(tmp_path)).sweep("")
+    assert (tmp_path / name).read_bytes() == b"precious"
+
+
+def test_only_this_users_files_are_swept(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "out"))
+    names = [killed_writer(tmp_path / "out", f"{name}.json").name for name in "abcd"]
+    renamed, linked, hard, folder = ((tmp_path / "out" / name) for name in names)
+    renamed.rename(tmp_path / "out" / names[0].replace(".a.", ".z."))
+    target = tmp_path / "photo.jpg"
+    linked.rename(target)
+    linked.symlink_to(target)
+    hard.rename(tmp_path / "second name")
+    hard.hardlink_to(tmp_path / "second name")
+    folder.unlink()
+    folder.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    storage.sweep("")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_another_users_file_is_not_swept(tmp_path: Path) -> None:
+    leftover = killed_writer(tmp_path, "run.json")
+    os.chown(leftover, 12345, 12345)
+    open_storage(str(tmp_path)).sweep("")
+    assert leftover.exists()
 
 
 def test_an_output_that_cannot_be_written_is_found_out_at_once(tmp_path: Path) -> None:
@@ -77,6 +141,21 @@ def test_prune_removes_empty_folders_only(tmp_path: Path) -> None:
     storage.delete("latents/a")
     storage.prune()
     assert not (tmp_path / "out").exists()
+
+
+def test_prune_leaves_a_users_folders(tmp_path: Path) -> None:
+    for name in ("mine", "latents", "_ledger"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    storage = open_storage(str(tmp_path / "out"))
+    storage.write("steps/a", b"x")
+    storage.write("latents/a", b"x")
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    storage.delete("steps/a")
+    storage.delete("latents/a")
+    storage.prune()
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["_ledger", "latents", "link", "mine"]
 
 
 def test_any_fsspec_file_system_works_the_same() -> None:

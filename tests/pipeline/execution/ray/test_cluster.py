@@ -38,14 +38,18 @@ def test_addresses_of_other_services(address: str) -> None:
         cluster._connect(address)
 
 
-def test_folders_of_dead_runs_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["restyle-20261127-results", "restyle-4194305-abc", "restyle-out"])
+def test_a_start_removes_no_folder_of_a_users(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster, "_FOLDERS", str(tmp_path))
-    dead = tmp_path / "restyle-4194305-abc"  # larger than any process number
-    mine, other = tmp_path / "restyle-1-abc", tmp_path / "restyle-elsewhere"
-    for folder in (dead, mine, other):
-        (folder / "session").mkdir(parents=True)
-    cluster._sweep()
-    assert sorted(tmp_path.iterdir()) == [mine, other]
+    monkeypatch.setattr(cluster.ray, "init", lambda **_: None)
+    (tmp_path / name / "latents").mkdir(parents=True)
+    started = cluster.Cluster(None)
+    started.start()
+    assert len(list(tmp_path.iterdir())) == 2
+    started.stop()
+    assert list(tmp_path.rglob("*")) == [tmp_path / name, tmp_path / name / "latents"]
 
 
 def test_somebody_elses_connection_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
