@@ -96,6 +96,7 @@ def edit(
                 _begin(target, job, request.workers, listener)
                 with _engine(engine, request.workers, job, pending, listener) as execute:
                     Rounds(target, pending, account, lock, listener, 1.0).run(execute, job)
+                _sweep(target)
         except KeyboardInterrupt:
             progress = account.progress
             raise Interrupted(
@@ -132,9 +133,13 @@ def _begin(target: Storage, job: EditJob, workers: Workers, listener: Listener) 
     kernels = operators(job.device, workers)
     if kernels.startswith(PLAIN):
         listener.noted(f"the generator's operators: {kernels}")
+    _sweep(target)
+    target.delete(FAILURES)
+
+
+def _sweep(target: Storage) -> None:
     for folder in ("", ledger.FOLDER, FOLDER):
         target.sweep(folder)
-    target.delete(FAILURES)
 
 
 def _engine(

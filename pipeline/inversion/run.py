@@ -170,8 +170,7 @@ class _Run:
         self._record.kernels = operators(self._record.device, self._request.workers)
         if self._record.kernels.startswith(PLAIN):
             self._listener.noted(f"the generator's operators: {self._record.kernels}")
-        for folder in ("", ledger.FOLDER, *DATASETS):
-            self._storage.sweep(folder)
+        self._sweep()
         self._bind()
         self._storage.delete(FAILURES)
         self._save("running")
@@ -196,8 +195,14 @@ class _Run:
     def conclude(self) -> Outcome:
         """Account for the whole output in ``run.json`` and ``report.html``."""
         self._tidy()
+        # A worker that was killed in this run may have been writing.
+        self._sweep()
         summary = self._save("complete")
         return self._outcome(summary, write_report(self._request.out))
+
+    def _sweep(self) -> None:
+        for folder in ("", ledger.FOLDER, *DATASETS):
+            self._storage.sweep(folder)
 
     def interrupted(self) -> str:
         """Record that the user stopped the run; how far it came and how to go on."""
