@@ -12,7 +12,7 @@ import pytest
 from restyle.core.errors import FatalError, SpecError, TransientError
 from restyle.pipeline.storage.filesystem import local_path, open_storage, shown_uri
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_file_is_there_whole_with_its_folders(tmp_path: Path) -> None:
