@@ -5,3 +5,7 @@ the CPU and CUDA on GPUs, from ``csrc/``; ``layers`` are those of inference. ``c
 are meant, ``toolchain`` finds a compiler, ``build`` keeps what it makes in a cache, and ``native``
 loads it when an operator is first used; importing compiles nothing.
 """
+
+from restyle.former_names import warn_of_former_name
+
+warn_of_former_name(__name__, "restyle.kernels")

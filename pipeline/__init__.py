@@ -6,25 +6,13 @@
 
     rows, w = read_latents("OUT", where="id_similarity > 0.6")
 
-Names are imported when they are first used, so that importing this package costs nothing.
+``__init__.pyi`` lists the names; each is imported when it is first used, so that importing this
+package costs nothing.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-import importlib
-from typing import TYPE_CHECKING
+from restyle.former_names import warn_of_former_name
 
-if TYPE_CHECKING:
-    from restyle.pipeline.results.latents import read_latents
-
-__all__ = ["read_latents"]
-
-_HOMES = {"read_latents": "results.latents"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+warn_of_former_name(__name__, "restyle.pipeline")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub("restyle.pipeline", __file__)

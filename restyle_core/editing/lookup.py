@@ -19,7 +19,7 @@ def directions_of(model: str) -> dict[str, Path]:
     """The directions that a model directory holds: their files by name.
 
     Args:
-        model: as :func:`restyle_core.load_model` takes it.
+        model: as :func:`restyle.load_model` takes it.
 
     Raises:
         SpecError, CheckpointError: there is no such model.
@@ -35,7 +35,7 @@ def find_direction(spec: str, model: str) -> Direction:
     Args:
         spec: the name of one of the model's directions, or a file: one of this project's, or one
             of another tool's that holds a single direction (``.pt``, ``.npy``).
-        model: as :func:`restyle_core.load_model` takes it.
+        model: as :func:`restyle.load_model` takes it.
 
     Raises:
         SpecError: the model has no direction of this name; the message lists those it has.

@@ -51,9 +51,9 @@ def invert_bootstrapped(
     Args:
         first: takes the first step; of photographs, where ``model`` is of cartoons.
         model: takes the others.
-        images: as for :func:`restyle_core.invert`.
+        images: as for :func:`restyle.invert`.
         steps: in all, the first one included; two at least.
-        options: as for :func:`restyle_core.invert`, without ``start``.
+        options: as for :func:`restyle.invert`, without ``start``.
 
     Returns:
         What was asked for, of all steps: the first one's image is ``first``'s.

@@ -81,7 +81,7 @@ def invert(
     """Invert images: find the latents whose images they are.
 
     Args:
-        model: from :func:`restyle_core.load_model`.
+        model: from :func:`restyle.load_model`.
         images: uint8 [B, H, W, 3], float [B, 3, H, W] in [-1, 1], or RGB pictures.
         steps: of refinement; exactly one for a single-pass encoder.
         reconstructions: which steps' images to keep.
@@ -136,7 +136,7 @@ def begin_batch(
     """Invert images in one batch, as :func:`invert`, without waiting for a GPU to be done with it.
 
     Args:
-        model: from :func:`restyle_core.load_model`.
+        model: from :func:`restyle.load_model`.
         images: as for :func:`invert`.
         steps: of refinement.
         keep: what of them.

@@ -1,0 +1,59 @@
+from .core.errors import (
+    CheckpointError,
+    FatalError,
+    RejectError,
+    RejectReason,
+    RestyleError,
+    SpecError,
+    TransientError,
+)
+from .core.faces.alignment import Face, Framing, align_faces
+from .core.imaging.decoding import decode_image
+from .core.inference.inversion import Inversion, invert
+from .core.inference.model import Model, load_model
+from .core.inference.refinement import Start
+from .pipeline.editing.edit import edit
+from .pipeline.editing.request import EditOutcome, EditRequest, Move
+from .pipeline.execution.request import Outcome, Request, Workers
+from .pipeline.inversion.run import invert_images
+from .pipeline.ledger.settings import InversionSettings
+from .pipeline.listener import Interrupted, Listener, Progress
+from .pipeline.results.face_rows import Selection
+from .pipeline.results.latents import read_latents
+from .pipeline.results.query import query
+from .pipeline.sources.options import InputOptions
+
+__all__ = [
+    "CheckpointError",
+    "EditOutcome",
+    "EditRequest",
+    "Face",
+    "FatalError",
+    "Framing",
+    "InputOptions",
+    "Interrupted",
+    "Inversion",
+    "InversionSettings",
+    "Listener",
+    "Model",
+    "Move",
+    "Outcome",
+    "Progress",
+    "RejectError",
+    "RejectReason",
+    "Request",
+    "RestyleError",
+    "Selection",
+    "SpecError",
+    "Start",
+    "TransientError",
+    "Workers",
+    "align_faces",
+    "decode_image",
+    "edit",
+    "invert",
+    "invert_images",
+    "load_model",
+    "query",
+    "read_latents",
+]
