@@ -92,7 +92,7 @@ COUNTED = ("pipeline", "restyle_core", "jobs")
 
 KNOWS_RAY = {
     *(f"pipeline/execution/ray/{name}.py" for name in ("graph", "cluster", "lean_ray")),
-    "pipeline/execution/results.py",
+    "pipeline/execution/ray/results.py",
 }
 
 # Answer in well under a second, so that the command line feels like one.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from restyle.core.errors import SpecError
 from restyle.core.metrics.names import METRICS, check_metrics
-from restyle.pipeline.execution.request import Request, Workers
+from restyle.pipeline.execution.request import Executor, Request, Workers
 from restyle.pipeline.ledger.settings import (
     MAX_STEPS,
     MAX_TOLERANCE,
@@ -175,6 +175,12 @@ class InversionSection(_Section):
 class WorkersSection(_Section):
     """Where it is computed, and by how many."""
 
+    executor: Executor = Field(
+        "auto",
+        description="local for this process, ray for Ray's workers on this machine or on a "
+        "cluster; auto is local for small jobs that ask for nothing that only a cluster has.",
+    )
+
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     batch_size: int | None = Field(
         None,
@@ -238,6 +244,7 @@ class WorkersSection(_Section):
             align_actors=self.align_actors,
             invert_actors=self.invert_actors,
             gpus_per_actor=self.gpus_per_actor,
+            executor=self.executor,
         )
 
 

@@ -17,6 +17,7 @@ from typer.models import OptionInfo
 
 from restyle.jobs.spec.file import read_spec
 from restyle.jobs.spec.job_spec import JobSpec, WorkersSection
+from restyle.pipeline.execution.request import Executor
 from restyle.pipeline.ledger.settings import FacePolicy, Reconstructions, SaveSteps
 from restyle.pipeline.sources.options import InputFormat
 
@@ -93,6 +94,7 @@ BatchSize = Annotated[int | None, _option("workers", "batch_size")]
 Address = Annotated[str | None, _option("workers", "address", metavar="ADDRESS")]
 AlignActors = Annotated[str | None, _option("workers", "align_actors", metavar="MIN:MAX")]
 InvertActors = Annotated[str | None, _option("workers", "invert_actors", metavar="MIN:MAX")]
+ExecutorOption = Annotated[Executor | None, _option("workers", "executor")]
 GpusPerActor = Annotated[float | None, _option("workers", "gpus_per_actor")]
 
 

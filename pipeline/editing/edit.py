@@ -6,10 +6,9 @@ inversion's has: the same command again does what is left, and what is new.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +30,7 @@ from restyle.pipeline.editing.settings import (
     write_settings,
 )
 from restyle.pipeline.editing.summary import summarise
-from restyle.pipeline.execution.job import Receipt
+from restyle.pipeline.execution.executor import Engine, executor, is_local
 from restyle.pipeline.execution.placement import PLAIN, choose, operators
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.rounds import FAILURES, Execute, Rounds
@@ -46,11 +45,6 @@ from restyle.pipeline.listener import Interrupted, Listener, Progress
 from restyle.pipeline.results.face_rows import Selection
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import driver_lock
-
-_WORTH_ACTORS = 500
-"""Pictures from which on a Ray cluster is started for them, which takes seconds."""
-
-Engine = Callable[[], AbstractContextManager[Execute[EditJob]]]
 
 
 @dataclass
@@ -148,29 +142,15 @@ def _engine(
     job: EditJob,
     pending: dict[str, UnitRef],
     listener: Listener,
-) -> AbstractContextManager[Execute[EditJob]]:
+) -> AbstractContextManager[Execute]:
     if engine is not None:
         return engine()
     pictures = sum(unit.images for unit in pending.values()) * len(job.settings.combinations)
-    if workers == Workers() and pictures < _WORTH_ACTORS:
-        return contextlib.nullcontext(_edit_here)
-    from restyle.pipeline.execution.ray.cluster import ray_engine
-
-    if workers.address is None and workers.invert_actors is None and job.device == "cpu":
+    on_ray_here = workers.address is None and not is_local(workers, pictures)
+    if on_ray_here and not workers.has_actors and job.device == "cpu":
         # Landmarks are found by one core at a time in a process.
         workers = replace(workers, invert_actors=(1, job.threads))
-    return ray_engine(workers, listener)
-
-
-def _edit_here(job: EditJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-    """Edit units in this process."""
-    from restyle.pipeline.execution.stages import EditStage
-
-    stage = EditStage(job, job.threads)
-    try:
-        yield from map(stage, units)
-    finally:
-        stage.close()
+    return executor(workers, pictures, listener)
 
 
 def _job_of(request: EditRequest, current: Current, listener: Listener) -> EditJob:

@@ -1,4 +1,4 @@
-"""What a run of edits asks of the workers; imports neither Ray nor torch."""
+"""What a run of edits asks of its workers; imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 from restyle.core.editing.directions import Direction
 from restyle.pipeline.editing.settings import EditSettings
+from restyle.pipeline.execution.job import Job, StageSpec
+
+# One unit is computed while another is read or written.
+_TOGETHER = 2
 
 
 @dataclass(frozen=True, eq=False)
-class EditJob:
+class EditJob(Job):
     """What the workers need to know.
 
     Attributes:
@@ -35,3 +39,14 @@ class EditJob:
     directions: Sequence[Direction]
     device: str
     threads: int
+
+    @property
+    def fingerprint(self) -> str:
+        """As of :class:`~restyle.pipeline.execution.job.Job`."""
+        return self.settings.fingerprint
+
+    def stages(self, images: float) -> tuple[StageSpec, ...]:
+        """One stage, which reads the faces of a unit, edits them and writes."""
+        from restyle.pipeline.editing.stages import EditStage
+
+        return (StageSpec("editing", "compute", EditStage, _TOGETHER),)

@@ -1,7 +1,7 @@
-"""Envelopes: one unit on its way between workers, as a block of one row.
+"""One unit on its way between workers, as an Arrow table of one row.
 
 Ray neither splits nor merges blocks of one row. Pixels lie beside the pickled rest, copied once
-when an envelope is sealed and not at all when it is opened: what is read then lies in Ray's
+when a block is made and not at all when it is read: what is read then lies in Ray's
 object store, for as long as anything refers to it.
 """
 
@@ -21,7 +21,7 @@ _BUFFERS = pa.large_list(pa.large_binary())
 _SCHEMA = pa.schema([("unit", pa.string()), ("payload", pa.large_binary()), ("buffers", _BUFFERS)])
 
 
-def seal(unit: str, payload: object) -> pa.Table:
+def to_block(unit: str, payload: object) -> pa.Table:
     """A block of one row.
 
     Args:
@@ -54,14 +54,14 @@ def seal(unit: str, payload: object) -> pa.Table:
     return pa.table([[unit], payloads, buffers], schema=_SCHEMA)
 
 
-def opened(envelope: pa.Table) -> Any:
+def payload_of(block: pa.Table) -> Any:
     """The payload; its large arrays cannot be written to.
 
     Args:
-        envelope: from one of this project's own workers, since it is unpickled.
+        block: from one of this project's own workers, since it is unpickled.
     """
-    payload = envelope.column("payload")[0].as_buffer()
-    values = envelope.column("buffers")[0].values
+    payload = block.column("payload")[0].as_buffer()
+    values = block.column("buffers")[0].values
     arrays = []
     if len(values):
         # By hand: pyarrow's own scalars are copies.
@@ -69,3 +69,9 @@ def opened(envelope: pa.Table) -> Any:
         ends = np.frombuffer(offsets, np.int64)[values.offset :][: len(values) + 1].tolist()
         arrays = [joined.slice(start, end - start) for start, end in itertools.pairwise(ends)]
     return pickle.loads(payload, buffers=arrays)  # noqa: S301
+
+
+def unit_of(block: pa.Table) -> str:
+    """The name of the unit that a block was made of."""
+    name: str = block.column("unit")[0].as_py()
+    return name

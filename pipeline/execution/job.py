@@ -1,45 +1,88 @@
-"""What a run asks of the workers, and what they answer; imports neither Ray nor torch."""
+"""What a run asks of its workers, and what they answer; imports neither Ray nor torch."""
 
 from __future__ import annotations
 
 import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Protocol
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.ledger.entries import UnitRecord
-from restyle.pipeline.ledger.settings import ResolvedSettings
 
-if TYPE_CHECKING:
-    from restyle.pipeline.decoding.sandbox import CropSettings
+Stepped = Callable[[], None]
+"""Is called whenever a part of a unit is done, for whoever watches over the worker."""
+
+
+class Stage(Protocol):
+    """One stage of an operation in a worker: takes what the stage before it made of a unit.
+
+    Called by several threads, for a unit each. The first stage takes a
+    :class:`~restyle.pipeline.ledger.manifest.UnitRef`, the last one returns a :class:`Receipt`;
+    a :class:`Receipt` of an earlier stage says that the unit failed and passes the others by.
+    """
+
+    def __call__(self, unit: Any, /) -> Any:
+        """Process one unit; failures are returned as a receipt, not raised."""
+
+    def close(self) -> None:
+        """End the stage's threads and processes."""
+
+
+class StageType(Protocol):
+    """A class of stages, as a worker starts them; its name is the name of the worker."""
+
+    __name__: str
+
+    def __call__(self, job: Any, threads: int | None, stepped: Stepped | None, /) -> Stage:
+        """Start the stage with so many cores, None for those of its machine."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the workers need to know.
+class StageSpec:
+    """A stage and the workers that it needs.
 
     Attributes:
-        source: ``INPUT``.
-        out: the output's URI.
-        model: what ``load_model`` takes.
-        settings: of the run.
-        crop: how images become encoder input.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        batch_size: faces per batch; None for what suits the model.
-        threads: cores to use on this machine.
-        bootstrap: the model that takes the first step, as ``load_model`` takes it; or None.
+        name: names the stage in messages, ``alignment``.
+        pool: ``align`` for workers that use CPU cores alone, ``compute`` for those with a model,
+            and a GPU where there is one.
+        start: starts it in a worker.
+        together: units that one worker has in work at the same time.
     """
 
-    source: str
+    name: str
+    pool: Literal["align", "compute"]
+    start: StageType
+    together: int
+
+
+class Job(ABC):
+    """What the workers of an operation need to know; travels to them by pickle.
+
+    Attributes:
+        out: the output's URI.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: cores to use on this machine.
+    """
+
     out: str
-    model: str
-    settings: ResolvedSettings
-    crop: CropSettings
     device: str
-    batch_size: int | None
     threads: int
-    bootstrap: str | None = None
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Fingerprint of the settings that shape the rows."""
+
+    @abstractmethod
+    def stages(self, images: float) -> tuple[StageSpec, ...]:
+        """The stages that units pass, in order.
+
+        Args:
+            images: mean number of images in a unit.
+        """
 
 
 @dataclass(frozen=True)

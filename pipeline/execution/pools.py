@@ -8,9 +8,10 @@ again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from restyle.pipeline.execution.job import StageSpec
 from restyle.pipeline.execution.request import Workers
 
 # What an actor of a stage reserves where both stages share the processors: two of them fit on one
@@ -82,25 +83,27 @@ class Pools:
     """The actors of a run.
 
     Attributes:
-        align: of alignment; None where nothing is aligned.
-        invert: of inversion, or of whatever else computes.
+        align: of stages that need CPU cores alone; None where they share the others'.
+        compute: of what computes with a model.
         note: what a person should know about them; mostly nothing.
     """
 
     align: Pool | None
-    invert: Pool
+    compute: Pool
     note: str = ""
 
-    def without_alignment(self) -> Pools:
-        """For a job that has none."""
-        return Pools(None, self.invert)
+    def of(self, stages: Sequence[StageSpec]) -> dict[str, Pool]:
+        """The pool of each stage, by its name."""
+        pools = {"align": self.align or self.compute, "compute": self.compute}
+        return {stage.name: pools[stage.pool] for stage in stages}
 
-    def homeless(self, nodes: Sequence[Offer]) -> str:
-        """Which stage no node has room for, as a sentence; empty when there is none."""
-        for stage, pool in (("alignment", self.align), ("inversion", self.invert)):
-            if pool is not None and not any(pool.fits(node) for node in nodes):
-                return f"{stage} needs {pool.wants()}, which no node of the cluster offers"
-        return ""
+
+def unplaced(pools: Mapping[str, Pool], nodes: Sequence[Offer]) -> str:
+    """Which stage no node has room for, as a sentence; empty when there is none."""
+    for stage, pool in pools.items():
+        if not any(pool.fits(node) for node in nodes):
+            return f"{stage} needs {pool.wants()}, which no node of the cluster offers"
+    return ""
 
 
 def local_pools(node: Offer, workers: Workers, device: str, threads: int) -> Pools:
@@ -120,7 +123,7 @@ def local_pools(node: Offer, workers: Workers, device: str, threads: int) -> Poo
         align=Pool(
             *aligners, cpus=_SHARE / aligners[1], threads=max(1, math.ceil(threads / aligners[1]))
         ),
-        invert=Pool(
+        compute=Pool(
             *inverters,
             cpus=0.0 if gpus else _SHARE / inverters[1],
             gpus=gpus,
@@ -171,7 +174,7 @@ def _without_gpus(nodes: Sequence[Offer], workers: Workers) -> Pools:
     resources = {ALIGN: _SHARE} if any(node.align >= _SHARE for node in nodes) else {}
     return Pools(
         align=Pool(*aligners, cpus=_SHARE, resources=resources, threads=1),
-        invert=Pool(*inverters, cpus=_SHARE),
+        compute=Pool(*inverters, cpus=_SHARE),
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from restyle.pipeline.accounting.summary import Summary
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.sources.options import InputOptions
+
+Executor = Literal["auto", "local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,21 @@ class Workers:
         invert_actors: fewest and most inversion actors; None for what suits the cluster.
         gpus_per_actor: GPUs that each inversion actor reserves; None for 1 where the device is a
             GPU and 0 elsewhere.
+        executor: ``local`` for this process, ``ray`` for a cluster; ``auto`` is ``local`` for small
+            jobs that ask for nothing that only a cluster has.
     """
 
     address: str | None = None
     align_actors: tuple[int, int] | None = None
     invert_actors: tuple[int, int] | None = None
     gpus_per_actor: float | None = None
+    executor: Executor = "auto"
+
+    @property
+    def has_actors(self) -> bool:
+        """Numbers of actors are asked for, which only Ray has."""
+        asked = (self.align_actors, self.invert_actors, self.gpus_per_actor)
+        return any(value is not None for value in asked)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from restyle.core.errors import FatalError, RestyleError
 from restyle.pipeline.accounting.machine import Workplace
-from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.execution.job import Job, Receipt, failure
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import UnitRecord
@@ -17,9 +16,7 @@ from restyle.pipeline.listener import Listener, Progress
 from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.lock import DriverLock
 
-J = TypeVar("J", Job, EditJob)
-
-Execute = Callable[[J, Sequence[UnitRef]], Iterator[Receipt]]
+Execute = Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]
 """Runs units, in any order, and tells what became of them; units may be left out."""
 
 ATTEMPTS = 3
@@ -75,7 +72,7 @@ class Rounds:
         self._max_reject_rate = max_reject_rate
         self._computing_since = time.perf_counter()
 
-    def run(self, execute: Execute[J], job: J) -> None:
+    def run(self, execute: Execute, job: Job) -> None:
         """Run all pending units, until :data:`ATTEMPTS` rounds in a row have achieved nothing.
 
         Raises:
@@ -104,7 +101,7 @@ class Rounds:
             "command again to retry the rest"
         )
 
-    def _round(self, execute: Execute[J], job: J) -> dict[str, Receipt]:
+    def _round(self, execute: Execute, job: Job) -> dict[str, Receipt]:
         """Run what is pending once; the receipts of units that failed."""
         failures: dict[str, Receipt] = {}
         try:

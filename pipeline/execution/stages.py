@@ -1,59 +1,23 @@
-"""The stages of the graph, without the graph: what an actor does with a unit."""
+"""The last stage of every operation: computes, writes and commits units."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from restyle.core.devices.allocator import keep_freed_memory
-from restyle.core.errors import RestyleError, TransientError
+from restyle.core.errors import RestyleError
 from restyle.pipeline.accounting.machine import Workplace
-from restyle.pipeline.editing.job import EditJob
-from restyle.pipeline.execution.job import Job, Receipt, failure
-from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
-from restyle.pipeline.inversion.unit_files import given_up
+from restyle.pipeline.execution.job import Job, Receipt, Stepped, failure
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.attempts import ALONE_FROM, MAX_TRIES, Admission, Attempts
 from restyle.pipeline.ledger.commit import EncodedUnit, write_unit
-from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
 from restyle.pipeline.storage.filesystem import open_storage
 
-Stepped = Callable[[], None]
-"""Is called whenever a part of a unit is done, for whoever watches over the worker."""
-
-J = TypeVar("J", Job, EditJob)
+J = TypeVar("J", bound=Job)
 U = TypeVar("U")
 V = TypeVar("V", contravariant=True)
-
-
-class AlignStage:
-    """Reads a unit of the manifest and aligns it.
-
-    Args:
-        job: of the run.
-        processes: images in work at the same time.
-    """
-
-    name = "align"
-
-    def __init__(self, job: Job, processes: int) -> None:
-        keep_freed_memory()
-        self._aligner = Aligner(job.source, job.crop, processes)
-        self._plans = PlanReader(open_storage(job.out))
-
-    def __call__(self, ref: UnitRef) -> AlignedUnit | Receipt:
-        """The unit, or a receipt that says why it failed."""
-        try:
-            return self._aligner(self._plans.read(ref))
-        except Exception as error:
-            return failure(ref.name, error)
-
-    def close(self) -> None:
-        """End its processes."""
-        self._aligner.close()
 
 
 class Computation(Protocol[V]):
@@ -76,10 +40,8 @@ class ComputeStage(ABC, Generic[J, U]):
     Args:
         job: of the run.
         threads: cores to work with; None for those of this machine.
-        stepped: see :data:`Stepped`.
+        stepped: see :data:`~restyle.pipeline.execution.job.Stepped`.
     """
-
-    name: ClassVar[str]
 
     def __init__(self, job: J, threads: int | None = None, stepped: Stepped | None = None) -> None:
         self._job: J = job
@@ -137,7 +99,7 @@ class ComputeStage(ABC, Generic[J, U]):
             self._attempts.begin(name, failed + 1)
             encoded = self._compute(unit)
         try:
-            record = write_unit(self._storage, encoded, self._job.settings.fingerprint)
+            record = write_unit(self._storage, encoded, self._job.fingerprint)
         except RestyleError:
             # The store's failure, or a full disk's, says nothing about the unit.
             with contextlib.suppress(RestyleError):
@@ -145,55 +107,3 @@ class ComputeStage(ABC, Generic[J, U]):
             raise
         self._attempts.end(name)
         return Receipt(name, record, workplace=self._compute.workplace)
-
-
-class InvertStage(ComputeStage[Job, AlignedUnit]):
-    """Inverts aligned units."""
-
-    name = "invert"
-
-    def _started(self, threads: int, stepped: Stepped) -> Computation[AlignedUnit]:
-        # Here, because only this process may pay for torch.
-        from restyle.pipeline.inversion.inverter import Inverter
-
-        job = self._job
-        return Inverter(
-            job.model,
-            job.settings,
-            device=job.device,
-            batch_size=job.batch_size,
-            threads=threads,
-            computed=stepped,
-            bootstrap=job.bootstrap,
-        )
-
-    def _name_of(self, unit: AlignedUnit) -> str:
-        return unit.unit
-
-    def _given_up(self, unit: AlignedUnit) -> EncodedUnit:
-        message = (
-            f"inverting the {unit.images} inputs of its unit ended the worker {MAX_TRIES} times"
-        )
-        return given_up(unit, self._job.settings, message)
-
-
-class EditStage(ComputeStage[EditJob, UnitRef]):
-    """Reads the faces of units and edits them."""
-
-    name = "edit"
-
-    def _started(self, threads: int, stepped: Stepped) -> Computation[UnitRef]:
-        from restyle.pipeline.editing.stage import UnitEditor
-
-        return UnitEditor(self._job, threads, stepped)
-
-    def _name_of(self, unit: UnitRef) -> str:
-        return unit.name
-
-    def _given_up(self, unit: UnitRef) -> EncodedUnit:
-        # Nothing is wrong with faces that were inverted: it is to be tried again by another run.
-        self._attempts.end(unit.name)
-        raise TransientError(
-            f"editing the {unit.images} photographs of a unit ended the worker {MAX_TRIES} times, "
-            "perhaps for want of memory"
-        )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from restyle.core.errors import SpecError
 from restyle.pipeline.editing.settings import find_settings
-from restyle.pipeline.execution.job import Job
 from restyle.pipeline.execution.placement import choose
 from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS
@@ -78,7 +78,7 @@ def prepare(request: Request) -> Preparation:
     return Preparation(storage, model, settings, earlier, reason)
 
 
-def job_of(request: Request, prepared: Preparation, device: str) -> Job:
+def job_of(request: Request, prepared: Preparation, device: str) -> InversionJob:
     """What the workers are told.
 
     Args:
@@ -97,7 +97,7 @@ def job_of(request: Request, prepared: Preparation, device: str) -> Job:
         framing_scale=config.framing_scale,
         framing_shift=config.framing_shift,
     )
-    return Job(
+    return InversionJob(
         source=request.source,
         out=request.out,
         model=request.settings.model,

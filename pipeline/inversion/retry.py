@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from restyle.core.errors import FatalError, RejectReason, SpecError
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.execution.executor import Engine
 from restyle.pipeline.execution.request import Outcome, Request, Workers
-from restyle.pipeline.inversion.run import Engine, conduct
+from restyle.pipeline.inversion.run import conduct
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.manifest import Origin, images_of, read_plans

@@ -11,9 +11,9 @@ from restyle.pipeline.accounting.compaction import settle
 from restyle.pipeline.accounting.recorder import Recorder
 from restyle.pipeline.accounting.run_record import NAME, Command, State, read_run
 from restyle.pipeline.accounting.summary import Summary, summarise
-from restyle.pipeline.execution.job import Job
+from restyle.pipeline.execution.executor import Engine, executor
 from restyle.pipeline.execution.placement import PLAIN, choose, operators
-from restyle.pipeline.execution.request import Outcome, Request, Workers
+from restyle.pipeline.execution.request import Outcome, Request
 from restyle.pipeline.execution.rounds import FAILURES, Execute, Rounds, plural
 from restyle.pipeline.inversion.input_plan import InputPlan, plan_input
 from restyle.pipeline.inversion.preparation import Preparation, job_of, prepare
@@ -30,7 +30,6 @@ from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
-Engine = Callable[[], AbstractContextManager[Execute[Job]]]
 Plan = Callable[[Storage, Known, Listener, Callable[[], None]], Planned]
 """Adds units to a manifest; calls its last argument before it writes anything."""
 
@@ -43,7 +42,7 @@ def invert_images(
     Args:
         request: the job.
         listener: is told about progress.
-        engine: gives what runs units; a Ray cluster and its graph when None.
+        engine: gives what runs units; chosen by ``request.workers`` and their number when None.
 
     Returns:
         What came of it.
@@ -90,7 +89,7 @@ def conduct(
             if not run.pending:
                 return run.unchanged() or run.conclude()
             run.begin()
-            with engine() if engine else _ray(request.workers, listener) as execute:
+            with engine() if engine else run.executor() as execute:
                 run.execute(execute)
             return run.conclude()
         except KeyboardInterrupt:
@@ -98,13 +97,6 @@ def conduct(
         except FatalError as error:
             run.failed(str(error))
             raise
-
-
-def _ray(workers: Workers, listener: Listener) -> AbstractContextManager[Execute[Job]]:
-    # Here, because a run with nothing to do need not wait for Ray's import.
-    from restyle.pipeline.execution.ray.cluster import ray_engine
-
-    return ray_engine(workers, listener)
 
 
 class _Run:
@@ -175,7 +167,12 @@ class _Run:
         self._storage.delete(FAILURES)
         self._save("running")
 
-    def execute(self, execute: Execute[Job]) -> None:
+    def executor(self) -> AbstractContextManager[Execute]:
+        """Where the pending units are run."""
+        images = sum(unit.images for unit in self.pending.values())
+        return executor(self._request.workers, images, self._listener)
+
+    def execute(self, execute: Execute) -> None:
         """Run all pending units.
 
         Raises:

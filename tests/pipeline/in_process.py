@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from restyle.core.errors import FatalError, RejectError
 from restyle.pipeline.decoding.sandbox import CropSettings, Outcome, cut_out
-from restyle.pipeline.execution.job import Job, Receipt
+from restyle.pipeline.execution.job import Receipt
 from restyle.pipeline.inversion import aligner
 from restyle.pipeline.inversion.inverter import Inverter
+from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.ledger.commit import write_unit
 from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
 from restyle.pipeline.storage.filesystem import open_storage
@@ -36,11 +37,11 @@ class DirectCutter:
 
 
 @contextlib.contextmanager
-def in_process() -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
+def in_process() -> Iterator[Callable[[InversionJob, Sequence[UnitRef]], Iterator[Receipt]]]:
     yield run_units
 
 
-def run_units(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+def run_units(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     isolated, aligner.IsolatedCutter = aligner.IsolatedCutter, DirectCutter  # type: ignore[misc]
     try:
         align = aligner.Aligner(job.source, job.crop, 1)

@@ -79,6 +79,7 @@ def edit(
     address: options.Address = None,
     invert_actors: options.InvertActors = None,
     gpus_per_actor: options.GpusPerActor = None,
+    executor: options.ExecutorOption = None,
 ) -> None:
     """Edit the faces of a finished inversion, and measure what became of them.
 

@@ -38,6 +38,7 @@ def invert(
     align_actors: options.AlignActors = None,
     invert_actors: options.InvertActors = None,
     gpus_per_actor: options.GpusPerActor = None,
+    executor: options.ExecutorOption = None,
     bootstrap: options.Bootstrap = None,
 ) -> None:
     """Invert images into latents, with reconstructions and metrics, as Parquet.

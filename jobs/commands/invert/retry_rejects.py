@@ -36,6 +36,7 @@ def retry_rejects(
     align_actors: options.AlignActors = None,
     invert_actors: options.InvertActors = None,
     gpus_per_actor: options.GpusPerActor = None,
+    executor: options.ExecutorOption = None,
 ) -> None:
     """Run inputs once more that were rejected for reasons that may have passed.
 

@@ -36,6 +36,7 @@ def toonify(
     align_actors: options.AlignActors = None,
     invert_actors: options.InvertActors = None,
     gpus_per_actor: options.GpusPerActor = None,
+    executor: options.ExecutorOption = None,
 ) -> None:
     """Turn photographs into cartoons, or into whatever domain a model was fine-tuned to.
 

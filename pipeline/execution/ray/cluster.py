@@ -16,7 +16,6 @@ from typing import Any
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.kernels.private_folder import PrivateFolder, remove_abandoned
-from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.execution.job import Job, Receipt, one_line
 from restyle.pipeline.execution.pools import ALIGN, Offer
 from restyle.pipeline.execution.request import Workers
@@ -68,7 +67,7 @@ _FOLDER_PREFIX = "restyle-"
 @contextlib.contextmanager
 def ray_engine(
     workers: Workers | None = None, listener: Listener | None = None
-) -> Iterator[Callable[[Job | EditJob, Sequence[UnitRef]], Iterator[Receipt]]]:
+) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
     """What runs units on Ray, for as long as the context lasts.
 
     Args:

@@ -1,9 +1,7 @@
-"""The Ray Data graph: units -> alignment actors -> inversion actors, which also write.
+"""The Ray Data graph: units pass the stages of a job, each stage a pool of actors.
 
-Edits take the place of inversion and need no alignment: units -> editing actors.
-
-Ray moves *envelopes*: blocks of one row, which is one unit, so that no block is ever split or
-merged. Failures travel in envelopes too; an exception would cost Ray's retries and say less.
+Ray moves *blocks*: blocks of one row, which is one unit, so that no block is ever split or
+merged. Failures travel in blocks too; an exception would cost Ray's retries and say less.
 The last stage writes its own units, because their images would otherwise cross the object
 store and a third kind of process would have to be started.
 
@@ -18,11 +16,10 @@ import contextlib
 import gc
 import itertools
 import logging
-import math
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -30,15 +27,13 @@ import ray.data
 from ray.experimental import internal_kv
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from restyle.pipeline.editing.job import EditJob
-from restyle.pipeline.execution.block import opened, seal
-from restyle.pipeline.execution.job import Job, Receipt
-from restyle.pipeline.execution.pools import Pool, Pools, cluster_pools, local_pools
+from restyle.pipeline.execution.block import payload_of, to_block, unit_of
+from restyle.pipeline.execution.job import Job, Receipt, StageSpec
+from restyle.pipeline.execution.pools import Pool, Pools, cluster_pools, local_pools, unplaced
 from restyle.pipeline.execution.ray.cluster import Cluster, living_nodes
 from restyle.pipeline.execution.ray.lean_ray import few_actors
+from restyle.pipeline.execution.ray.results import Receipts
 from restyle.pipeline.execution.request import Workers
-from restyle.pipeline.execution.results import Receipts
-from restyle.pipeline.execution.stages import AlignStage, ComputeStage, EditStage, InvertStage
 from restyle.pipeline.execution.watchdog import Heart, Stalled, Watchdog
 from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger.manifest import UnitRef
@@ -51,17 +46,6 @@ _REPEATS = attempts.MAX_TRIES + 2
 
 # Actors that die while they start, one after another, before a round ends.
 _STILLBORN = 5
-
-# Units in work at the same time in an inversion actor, so that their faces fill its batches.
-_MOST_TOGETHER = 4
-_USUAL_BATCH = 32
-
-# In an editing actor: one is computed while another is read or written.
-_EDITED_TOGETHER = 2
-
-# Units in work at the same time in an alignment actor: its processes are to be busy while others
-# are put into the store. Where only sizes change, that takes as long as the work.
-_ALIGNED, _SQUASHED = 2, 4
 
 _HEARTS = b"restyle"
 
@@ -81,7 +65,7 @@ class Graph:
         self._listener = listener
         self._noted = ""
 
-    def run_units(self, job: Job | EditJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         """Run units, in any order. Units whose worker died may have no receipt.
 
         Args:
@@ -99,18 +83,20 @@ class Graph:
         self._cluster.start()
         _set_up()
         attempts.sweep(open_storage(job.out), {unit.name for unit in units})
-        pools = self._pools(job)
+        images = sum(unit.images for unit in units)
+        stages = job.stages(images / len(units))
+        pools = self._pools(job).of(stages)
         run = uuid.uuid4().hex
         watchdog = Watchdog(
-            (AlignStage.name, InvertStage.name) if isinstance(job, Job) else (EditStage.name,),
+            tuple(pools),
             lambda: _told(run),
-            lambda: pools.homeless(self._cluster.offers()),
+            lambda: unplaced(pools, self._cluster.offers()),
         )
         with contextlib.ExitStack() as at_end:
             if self._cluster.is_local:
                 at_end.enter_context(few_actors())
             at_end.callback(_forget, run)
-            receipts = Receipts(_dataset(job, units, pools, run))
+            receipts = Receipts(_dataset(job, stages, units, pools, run))
             at_end.callback(receipts.close)
             try:
                 for receipt in receipts.until_done(watchdog.look):
@@ -122,61 +108,41 @@ class Graph:
                 self._cluster.stop()
                 raise
 
-    def _pools(self, job: Job | EditJob) -> Pools:
+    def _pools(self, job: Job) -> Pools:
         offers = self._cluster.offers()
         if self._cluster.is_local:
             pools = local_pools(offers[0], self._workers, job.device, job.threads)
         else:
             pools = cluster_pools(offers, self._workers, job.device)
-        if isinstance(job, EditJob):
-            pools = pools.without_alignment()
         if pools.note and pools.note != self._noted:
             self._noted = pools.note
             self._listener.noted(pools.note)
         return pools
 
 
-def _dataset(job: Job | EditJob, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
+def _dataset(
+    job: Job,
+    stages: Sequence[StageSpec],
+    units: Sequence[UnitRef],
+    pools: Mapping[str, Pool],
+    run: str,
+) -> Any:
     images = sum(unit.images for unit in units)
+    needs_gpus = any(pool.gpus for pool in pools.values())
     # Actors' restarts and retries have no other place to be said yet.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-    envelopes = ray.data.from_blocks([seal(unit.name, unit) for unit in units])
-    if isinstance(job, EditJob):
-        actor: type[_ComputeActor] = _EditStageActor
-        together = _EDITED_TOGETHER
-    else:
-        actor = _InvertStageActor
-        together = _together(job, images / len(units))
-        envelopes = _aligned(envelopes, job, units, pools, run)
-    return envelopes.map_batches(
-        actor,
-        fn_constructor_args=(job, run, pools.invert.threads),
-        batch_size=1,
-        compute=_strategy(pools.invert, together, len(units)),
-        **_asking(pools.invert),
-    )
-
-
-def _aligned(envelopes: Any, job: Job, units: Sequence[UnitRef], pools: Pools, run: str) -> Any:
-    pool = pools.align
-    if pool is None:
-        raise ValueError("an inversion has no actors to align")
-    images = sum(unit.images for unit in units)
-    return envelopes.map_batches(
-        _AlignStageActor,
-        fn_constructor_args=(job, run, min(pool.threads or 1, images)),
-        batch_size=None,
-        compute=_strategy(pool, _ALIGNED if job.crop.align else _SQUASHED, len(units)),
-        **_asking(pool, _near_no_gpu if pools.invert.gpus else None),
-    )
-
-
-def _together(job: Job, images: float) -> int:
-    """Units that an inversion actor works at: two batches full, one that is written, and one that
-    comes.
-    """
-    batch = job.batch_size or _USUAL_BATCH
-    return min(_MOST_TOGETHER, 2 + math.ceil(2 * batch / images))
+    blocks = ray.data.from_blocks([to_block(unit.name, unit) for unit in units])
+    for stage in stages:
+        pool = pools[stage.name]
+        threads = pool.threads and min(pool.threads, images)
+        blocks = blocks.map_batches(
+            _actor(stage),
+            fn_constructor_args=(job, run, stage, threads),
+            batch_size=1,
+            compute=_strategy(pool, stage.together, len(units)),
+            **_asking(pool, _near_no_gpu if needs_gpus and not pool.gpus else None),
+        )
+    return blocks
 
 
 def _strategy(pool: Pool, together: int, units: int) -> ray.data.ActorPoolStrategy:
@@ -219,48 +185,28 @@ def _near_no_gpu() -> dict[str, Any]:
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
-class _AlignStageActor:
-    """Alignment as Ray calls it."""
+class _StageActor:
+    """A stage as Ray calls it."""
 
-    def __init__(self, job: Job, run: str, processes: int) -> None:
-        self._heart = _heart(run, AlignStage.name)
+    def __init__(self, job: Job, run: str, stage: StageSpec, threads: int | None) -> None:
+        self._heart = _heart(run, stage.name)
         with self._heart.at_work():
-            self._stage = AlignStage(job, processes)
-        gc.freeze()
-
-    def __call__(self, envelope: pa.Table) -> pa.Table:
-        with self._heart.at_work():
-            ref: UnitRef = opened(envelope)
-            return seal(ref.name, self._stage(ref))
-
-
-class _ComputeActor:
-    """The last stage as Ray calls it."""
-
-    kind: ClassVar[type[ComputeStage[Any, Any]]]
-
-    def __init__(self, job: Job | EditJob, run: str, threads: int | None) -> None:
-        self._heart = _heart(run, self.kind.name)
-        with self._heart.at_work():
-            self._stage = self.kind(job, threads, self._heart.stepped)
+            self._stage = stage.start(job, threads, self._heart.stepped)
         # A unit's objects make the collector run; torch's need not be looked through each time.
         gc.freeze()
 
-    def __call__(self, envelope: pa.Table) -> pa.Table:
+    def __call__(self, block: pa.Table) -> pa.Table:
         with self._heart.at_work():
-            unit = opened(envelope)
+            unit = payload_of(block)
             if isinstance(unit, Receipt):
-                return envelope
-            receipt = self._stage(unit)
-            return seal(receipt.unit, receipt)
+                # It failed in an earlier stage.
+                return block
+            return to_block(unit_of(block), self._stage(unit))
 
 
-class _InvertStageActor(_ComputeActor):
-    kind = InvertStage
-
-
-class _EditStageActor(_ComputeActor):
-    kind = EditStage
+def _actor(stage: StageSpec) -> type[_StageActor]:
+    """A class of its own for each stage, whose name is that of its processes."""
+    return type(f"_{stage.start.__name__}Actor", (_StageActor,), {})
 
 
 def _heart(run: str, stage: str) -> Heart:

@@ -13,11 +13,11 @@ import pytest
 
 from restyle.core.errors import TransientError
 from restyle.pipeline.decoding.sandbox import CropSettings
-from restyle.pipeline.execution.job import Job
-from restyle.pipeline.execution.stages import InvertStage
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.inverter import Inverter
+from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import identify
+from restyle.pipeline.inversion.stages import InvertStage
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.attempts import ALONE_FROM, MAX_TRIES, Attempts
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings, resolve
@@ -37,8 +37,8 @@ def settings_of(model: Path) -> ResolvedSettings:
 
 
 @pytest.fixture
-def job(tmp_path: Path, tiny_model: Path) -> Job:
-    return Job(
+def job(tmp_path: Path, tiny_model: Path) -> InversionJob:
+    return InversionJob(
         source=str(tmp_path),
         out=str(tmp_path / "out"),
         model=str(tiny_model),
@@ -51,12 +51,12 @@ def job(tmp_path: Path, tiny_model: Path) -> Job:
 
 
 @pytest.fixture
-def storage(job: Job) -> Storage:
+def storage(job: InversionJob) -> Storage:
     return open_storage(job.out)
 
 
 @contextlib.contextmanager
-def stage_of(job: Job) -> Iterator[InvertStage]:
+def stage_of(job: InversionJob) -> Iterator[InvertStage]:
     stage = InvertStage(job, 1)
     try:
         yield stage
@@ -80,7 +80,7 @@ def unit(name: str, images: int = 3) -> AlignedUnit:
 
 
 def test_a_try_is_counted_while_it_lasts(
-    job: Job, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    job: InversionJob, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, set[str]]] = []
     original = Inverter.__call__
@@ -102,7 +102,7 @@ def test_a_try_is_counted_while_it_lasts(
 
 
 def test_a_unit_that_ends_its_worker_again_and_again_is_given_up(
-    job: Job, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    job: InversionJob, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deadly(self: Inverter, aligned: AlignedUnit) -> Any:
         raise AssertionError("it would have died")
@@ -125,7 +125,7 @@ def test_a_unit_that_ends_its_worker_again_and_again_is_given_up(
 
 @pytest.mark.parametrize(("failed", "alone"), [(ALONE_FROM - 1, False), (ALONE_FROM, True)])
 def test_a_suspect_is_computed_alone(
-    job: Job, storage: Storage, failed: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+    job: InversionJob, storage: Storage, failed: int, alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Attempts(storage).begin("u", failed)
     with stage_of(job) as stage:
@@ -142,7 +142,7 @@ def test_a_suspect_is_computed_alone(
 
 
 def test_a_unit_that_ray_repeats_after_its_commit_is_not_written_again(
-    job: Job, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    job: InversionJob, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def times() -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in Path(job.out).rglob("*.*")}
@@ -162,7 +162,7 @@ def test_a_unit_that_ray_repeats_after_its_commit_is_not_written_again(
 
 @pytest.mark.parametrize("failed", [0, 4])
 def test_a_store_that_fails_is_not_counted_against_the_unit(
-    job: Job, storage: Storage, failed: int, monkeypatch: pytest.MonkeyPatch
+    job: InversionJob, storage: Storage, failed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> Any:
         raise TransientError("the store is away")
@@ -177,7 +177,9 @@ def test_a_store_that_fails_is_not_counted_against_the_unit(
         assert stage(unit("u")).record is not None
 
 
-def test_a_model_that_cannot_be_loaded_is_told_by_every_unit(job: Job, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_told_by_every_unit(
+    job: InversionJob, tmp_path: Path
+) -> None:
     from dataclasses import replace
 
     with stage_of(replace(job, model=str(tmp_path / "nothing"))) as stage:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from restyle.core.errors import FatalError, RejectReason, SpecError
 from restyle.pipeline.accounting.verify import verify
-from restyle.pipeline.execution.job import Job, Receipt
+from restyle.pipeline.execution.job import Receipt
 from restyle.pipeline.execution.request import Outcome, Request
+from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.retry import (
     MAX_UNIT,
     TRANSIENT,
@@ -33,7 +34,7 @@ from restyle.pipeline.storage.filesystem import open_storage
 from tests.pipeline.in_process import run_units
 from tests.pipeline.inversion.test_run import Heard, engine
 
-Units = Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]
+Units = Callable[[InversionJob, Sequence[UnitRef]], Iterator[Receipt]]
 
 
 class World:
@@ -165,7 +166,7 @@ def test_retried_units_are_small(world: World) -> None:
 def test_a_retry_that_is_killed_before_its_units_are_done_keeps_the_rejects(world: World) -> None:
     world.invert()
 
-    def killed(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def killed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         raise SystemExit
         yield
 

@@ -21,8 +21,9 @@ from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution import rounds
-from restyle.pipeline.execution.job import Job, Receipt
+from restyle.pipeline.execution.job import Receipt
 from restyle.pipeline.execution.request import Outcome, Request
+from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import identify
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.manifest import UnitRef
@@ -50,11 +51,11 @@ class Heard(Listener):
         self.progress.append(progress)
 
 
-def engine(run_units: Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]) -> Engine:
+def engine(run_units: Callable[[InversionJob, Sequence[UnitRef]], Iterator[Receipt]]) -> Engine:
     return lambda: contextlib.nullcontext(run_units)
 
 
-def never(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+def never(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     raise AssertionError("nothing was to be run")
 
 
@@ -213,7 +214,7 @@ def test_other_settings_are_refused_with_the_difference(
 
 
 def test_settings_without_rows_bind_nobody(request_of: Callable[..., Request]) -> None:
-    def killed(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def killed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match=r"0 of 22 inputs are done.*same command again"):
@@ -223,7 +224,7 @@ def test_settings_without_rows_bind_nobody(request_of: Callable[..., Request]) -
 
 
 def test_an_interrupted_run_continues(request_of: Callable[..., Request], tmp_path: Path) -> None:
-    def interrupted(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def interrupted(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         yield from in_process.run_units(job, units[:1])
         raise KeyboardInterrupt
 
@@ -242,7 +243,7 @@ def test_an_interrupted_run_continues(request_of: Callable[..., Request], tmp_pa
 def test_workers_say_for_themselves_how_they_computed(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def elsewhere(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def elsewhere(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         for number, receipt in enumerate(in_process.run_units(job, units)):
             at = Workplace("cuda", "H100" if number else "A100", "float32", "native: nvcc", 16)
             yield dataclasses.replace(receipt, workplace=at)
@@ -259,7 +260,7 @@ def test_units_that_fail_are_tried_again_and_then_given_up(
     monkeypatch.setattr(rounds, "_BACK_OFF", (0.0, 0.0))
     tried: list[list[str]] = []
 
-    def flaky(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def flaky(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         tried.append([unit.name[:6] for unit in units])
         if len(tried) == 2:
             raise RuntimeError("the cluster\nfell over")
@@ -288,7 +289,7 @@ def test_units_that_fail_are_tried_again_and_then_given_up(
 def test_a_unit_whose_receipt_is_lost_is_not_run_again(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def forgetful(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def forgetful(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         receipts = list(in_process.run_units(job, units))
         yield from (receipts[0], receipts[0])
         raise RuntimeError("the worker is gone")
@@ -302,7 +303,7 @@ def test_a_unit_whose_receipt_is_lost_is_not_run_again(
 def test_a_fatal_error_before_the_first_unit_leaves_nothing(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def fatal(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         yield Receipt(units[0].name, error="no space is left", fatal=True)
 
     with pytest.raises(FatalError, match="no space is left"):
@@ -313,7 +314,7 @@ def test_a_fatal_error_before_the_first_unit_leaves_nothing(
 def test_a_fatal_error_later_keeps_what_is_done(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def fatal(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         yield from in_process.run_units(job, units[:1])
         yield Receipt(units[1].name, error="no space is left", fatal=True)
 
@@ -397,7 +398,7 @@ def test_a_run_whose_lock_was_taken_leaves_the_output_alone(
 ) -> None:
     seen: list[dict[str, bytes]] = []
 
-    def robbed(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def robbed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         def check(_: DriverLock) -> None:
             raise FatalError("another run has taken over")
 

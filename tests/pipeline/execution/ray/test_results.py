@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from restyle.pipeline.execution import results as receipts
-from restyle.pipeline.execution.block import seal
+from restyle.pipeline.execution.block import to_block
 from restyle.pipeline.execution.job import Receipt
-from restyle.pipeline.execution.results import Receipts
+from restyle.pipeline.execution.ray import results as receipts
+from restyle.pipeline.execution.ray.results import Receipts
 from restyle.pipeline.execution.watchdog import Stalled
 
 
@@ -31,7 +31,7 @@ class Output:
 
 
 def table(*units: str) -> pa.Table:
-    return pa.concat_tables([seal(unit, Receipt(unit)) for unit in units])
+    return pa.concat_tables([to_block(unit, Receipt(unit)) for unit in units])
 
 
 def names(found: Receipts) -> list[str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from restyle.core.errors import RejectReason
-from restyle.pipeline.execution.block import opened, seal
+from restyle.pipeline.execution.block import payload_of, to_block
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop, Reject
 
 
@@ -41,23 +41,23 @@ def assert_same(one: AlignedUnit, other: AlignedUnit) -> None:
 
 def test_what_is_sealed_comes_out_again() -> None:
     for crops in (0, 1, 5):
-        sealed = seal("u", unit("u", crops))
+        sealed = to_block("u", unit("u", crops))
         assert (sealed.num_rows, sealed.column("unit").to_pylist()) == (1, ["u"])
-        assert_same(opened(sealed), unit("u", crops))
+        assert_same(payload_of(sealed), unit("u", crops))
 
 
 def test_rows_of_joined_blocks_keep_their_own_arrays() -> None:
     units = [unit("a", 3), unit("b", 0), unit("c", 4)]
-    sealed = [seal(each.unit, each) for each in units]
+    sealed = [to_block(each.unit, each) for each in units]
     for joined in (pa.concat_tables(sealed), pa.concat_tables(sealed).combine_chunks()):
         for row, each in enumerate(units):
-            assert_same(opened(joined.slice(row, 1)), each)
+            assert_same(payload_of(joined.slice(row, 1)), each)
 
 
 def test_opening_copies_no_pixels() -> None:
-    sealed = seal("u", unit("u", 5))
-    addresses = [crop.pixels.__array_interface__["data"][0] for crop in opened(sealed).crops]
+    sealed = to_block("u", unit("u", 5))
+    addresses = [crop.pixels.__array_interface__["data"][0] for crop in payload_of(sealed).crops]
     values = sealed.column("buffers").chunk(0).values
     start = values.buffers()[2].address
     assert all(start <= address < start + values.buffers()[2].size for address in addresses)
-    assert not opened(sealed).crops[0].pixels.flags.writeable
+    assert not payload_of(sealed).crops[0].pixels.flags.writeable

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
-from restyle.pipeline.execution.block import opened
+from restyle.pipeline.execution.block import payload_of
 from restyle.pipeline.execution.job import Receipt
 
 _LOOK_SECONDS = 5.0
@@ -21,7 +21,7 @@ class Receipts:
     """Takes what comes out of a dataset in a thread of its own, so that waiting can be ended.
 
     Args:
-        dataset: of envelopes; its execution begins at once.
+        dataset: of blocks; its execution begins at once.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -60,7 +60,7 @@ class Receipts:
                 batch_size=None, prefetch_batches=0, batch_format="pyarrow"
             ):
                 for row in range(table.num_rows):
-                    self._queue.put(opened(table.slice(row, 1)))
+                    self._queue.put(payload_of(table.slice(row, 1)))
         except BaseException as error:
             self._queue.put(error)
         else:

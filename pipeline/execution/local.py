@@ -1,0 +1,105 @@
+"""Units in this process: for a few photographs, where a cluster would cost more than the work.
+
+The same stages as on a cluster, the same ledger and the same isolation of the decoders. What a
+cluster adds is missing: other machines, more than one GPU, and a worker whose death the run
+survives. A run that dies goes on from its ledger like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+
+from restyle.pipeline.execution.job import Job, Receipt, Stage, StageSpec, failure
+from restyle.pipeline.ledger import attempts
+from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.storage.filesystem import open_storage
+
+
+def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    """Run units in threads of this process.
+
+    Args:
+        job: what the stages need to know.
+        units: pending ones.
+
+    Yields:
+        A receipt as soon as a unit is committed or has failed.
+    """
+    attempts.sweep(open_storage(job.out), {unit.name for unit in units})
+    images = sum(unit.images for unit in units)
+    specs = job.stages(images / len(units))
+    with contextlib.ExitStack() as at_end:
+        steps = [_Step(spec, job, images) for spec in specs]
+        for step in steps:
+            at_end.callback(step.close)
+        waiting: queue.SimpleQueue[UnitRef] = queue.SimpleQueue()
+        done: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+        for unit in units:
+            waiting.put(unit)
+        at_once = min(sum(spec.together for spec in specs), len(units))
+        stopped = threading.Event()
+        at_end.callback(stopped.set)
+        for _ in range(at_once):
+            # Daemons, since a unit may take minutes, and Ctrl-C is to end the process now.
+            threading.Thread(
+                target=_work, args=(steps, waiting, done, stopped), name="unit", daemon=True
+            ).start()
+        for _ in units:
+            yield done.get()
+
+
+class _Step:
+    """A stage that starts in the background, and the units that it has in work at a time."""
+
+    def __init__(self, spec: StageSpec, job: Job, images: int) -> None:
+        self._room = threading.Semaphore(spec.together)
+        self._stage: Stage | Exception | None = None
+        self._starting = threading.Thread(
+            target=self._start, args=(spec, job, min(job.threads, images)), daemon=True
+        )
+        self._starting.start()
+
+    def __call__(self, name: str, unit: object) -> object:
+        """What the stage makes of a unit."""
+        self._starting.join()
+        if not isinstance(self._stage, Exception):
+            assert self._stage is not None  # noqa: S101 (it has started)
+            with self._room:
+                return self._stage(unit)
+        return failure(name, self._stage, fatal=True)
+
+    def close(self) -> None:
+        """End the stage, once it has started."""
+        self._starting.join()
+        if self._stage is not None and not isinstance(self._stage, Exception):
+            self._stage.close()
+
+    def _start(self, spec: StageSpec, job: Job, threads: int) -> None:
+        try:
+            self._stage = spec.start(job, threads, None)
+        except Exception as error:
+            self._stage = error
+
+
+def _work(
+    steps: Sequence[_Step],
+    waiting: queue.SimpleQueue[UnitRef],
+    done: queue.SimpleQueue[Receipt],
+    stopped: threading.Event,
+) -> None:
+    with contextlib.suppress(queue.Empty):
+        while not stopped.is_set():
+            ref = waiting.get_nowait()
+            done.put(_passed(steps, ref))
+
+
+def _passed(steps: Sequence[_Step], ref: UnitRef) -> Receipt:
+    unit: object = ref
+    for step in steps:
+        unit = step(ref.name, unit)
+        if isinstance(unit, Receipt):
+            return unit
+    return failure(ref.name, TypeError(f"the last stage returned {type(unit).__name__}"))
