@@ -97,7 +97,7 @@ def test_a_job_that_meets_them_ends_well(folder: Path, tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path / "tiny", align=False)
     options = "--metrics none --reconstructions none --dtype fp32 --device cpu --steps 1"
     ended = restyle(
-        *("invert", folder, "--out", out, "--model", model, *options.split()),
+        *("invert", folder, "--out", out, "--model", model, "--executor", "ray", *options.split()),
         env={"PYTHONPATH": poison(tmp_path, seconds=SECONDS, memory=MEMORY)},
     )
     assert ended.returncode == 0, ended.stderr

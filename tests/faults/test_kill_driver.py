@@ -37,7 +37,7 @@ def job(tmp_path: Path, tiny_model: Path) -> list[object]:
     options += " --steps 20 --batch-size 1"
     out = tmp_path / "out"
     return [
-        *("invert", tmp_path / "images", "--out", out, "--model", tiny_model),
+        *("invert", tmp_path / "images", "--out", out, "--model", tiny_model, "--executor", "ray"),
         *options.split(),
     ]
 

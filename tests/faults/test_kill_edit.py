@@ -40,7 +40,7 @@ def test_any_kill_then_the_same_command_then_verify(tmp_path: Path, tiny_model: 
     vector = np.random.default_rng(1).normal(size=32)
     direction = Direction.of(vector, About(name="any", kind="sefa", scale=2, layers=(1, 2, 3)))
     command = [
-        *("edit", out, "--to", edits, "--direction", direction.save(tmp_path)),
+        *("edit", out, "--executor", "ray", "--to", edits, "--direction", direction.save(tmp_path)),
         *("--strength=-3..3/48", "--no-score", "--device", "cpu", "--invert-actors", "1:2"),
     ]
 

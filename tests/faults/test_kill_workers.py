@@ -28,7 +28,17 @@ def test_a_killed_worker_costs_time_only(kind: Kind, tmp_path: Path, tiny_model:
     side, steps = LOADS[kind]
     make_images(tmp_path / "images", IMAGES, side=side)
     out = tmp_path / "out"
-    job = ["invert", tmp_path / "images", "--out", out, "--model", tiny_model, *OPTIONS]
+    job = [
+        "invert",
+        tmp_path / "images",
+        "--out",
+        out,
+        "--model",
+        tiny_model,
+        "--executor",
+        "ray",
+        *OPTIONS,
+    ]
     with RunningJob([*job, "--steps", steps, "--batch-size", 1], env=ONE_CORE) as running:
         running.wait_for(lambda: entries(out), "the first entry")
         victim = running.busy(kind)

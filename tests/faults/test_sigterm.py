@@ -18,7 +18,7 @@ def test_sigterm_is_ctrl_c_from_afar(tmp_path: Path, photos: Path, tiny_model: P
         shutil.copy(photos / "smile.jpg", tmp_path / "in" / f"{number}.jpg")
     out = tmp_path / "out"
     arguments = [
-        "invert", tmp_path / "in", "--out", out, "--model", tiny_model,
+        "invert", tmp_path / "in", "--out", out, "--model", tiny_model, "--executor", "ray",
         "--steps", 1, "--metrics", "none", "--device", "cpu",
     ]  # fmt: skip
     run = start(*arguments)

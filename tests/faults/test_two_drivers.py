@@ -48,7 +48,7 @@ def job(tmp_path: Path, tiny_model: Path, out: str) -> list[object]:
         Image.fromarray(pixels).save(tmp_path / "images" / f"{index:03d}.png")
     options = "--no-align --metrics none --reconstructions none --dtype fp32 --device cpu --steps 2"
     return [
-        *("invert", tmp_path / "images", "--out", out, "--model", tiny_model),
+        *("invert", tmp_path / "images", "--out", out, "--model", tiny_model, "--executor", "ray"),
         *options.split(),
     ]
 

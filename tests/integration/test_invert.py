@@ -68,7 +68,19 @@ def finished(folder: Path, tiny_model: Path) -> tuple[Path, subprocess.Completed
 
 def command(folder: Path, out: Path, model: Path) -> list[object]:
     options = "--faces all --save-steps latents --reconstructions all --dtype fp32 --device cpu"
-    return ["invert", folder, "--out", out, "--model", model, "--steps", STEPS, *options.split()]
+    return [
+        "invert",
+        folder,
+        "--out",
+        out,
+        "--model",
+        model,
+        "--executor",
+        "ray",
+        "--steps",
+        STEPS,
+        *options.split(),
+    ]
 
 
 def test_the_terminal_says_what_happened(

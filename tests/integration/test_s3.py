@@ -61,7 +61,18 @@ def test_from_s3_to_s3(
     client.put_object(Bucket="photos", Key="album/folder/", Body=b"")
 
     out = "s3://results/run one"
-    command = ["invert", "s3://photos/album", "--out", out, "--model", tiny_model, "--steps", "2"]
+    command = [
+        "invert",
+        "s3://photos/album",
+        "--out",
+        out,
+        "--model",
+        tiny_model,
+        "--steps",
+        "2",
+        "--executor",
+        "ray",
+    ]
     result = restyle(*command, "--device", "cpu")
     assert result.returncode == 0, result.stderr
     assert f"{out}/report.html" in result.stdout
