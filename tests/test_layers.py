@@ -54,7 +54,8 @@ ROOMS = {
         listener storage
         sources sources.formats sources.list_entries sources.reader sources.catalog
         sources.__init__ sources.photographs
-        decoding ledger accounting results execution execution.ray inversion editing
+        decoding ledger accounting results execution execution.ray
+        execution.placement execution.executor inversion editing
         report pictures viewer
         __init__""",
     ),
@@ -77,10 +78,6 @@ UPWARD = {
     ("pipeline/accounting", "pipeline/editing"),
     ("pipeline/ledger", "pipeline/accounting"),
     ("pipeline/results", "pipeline/editing"),
-    ("pipeline/execution", "pipeline/execution/ray"),
-    ("pipeline/execution", "pipeline/inversion"),
-    ("pipeline/execution", "pipeline/editing"),
-    ("pipeline/execution/ray", "pipeline/editing"),
     ("pipeline/inversion", "pipeline/editing"),
     ("pipeline/inversion", "pipeline/report"),
 }

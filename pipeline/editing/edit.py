@@ -29,6 +29,7 @@ from restyle.pipeline.editing.settings import (
     find_settings,
     write_settings,
 )
+from restyle.pipeline.editing.stages import STAGES
 from restyle.pipeline.editing.summary import summarise
 from restyle.pipeline.execution.executor import Engine, executor, is_local
 from restyle.pipeline.execution.placement import PLAIN, choose, operators
@@ -182,6 +183,7 @@ def _job_of(request: EditRequest, current: Current, listener: Listener) -> EditJ
         directions=directions,
         device=choose(inverted.dtype, request.device, request.workers).device,
         threads=threads_here(),
+        stages=STAGES,
     )
 
 

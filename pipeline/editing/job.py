@@ -9,9 +9,6 @@ from restyle.core.editing.directions import Direction
 from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.execution.job import Job, StageSpec
 
-# One unit is computed while another is read or written.
-_TOGETHER = 2
-
 
 @dataclass(frozen=True, eq=False)
 class EditJob(Job):
@@ -28,6 +25,7 @@ class EditJob(Job):
             need not be where the workers are.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: cores to use on this machine.
+        stages: editing alone.
     """
 
     inversion: str
@@ -39,14 +37,9 @@ class EditJob(Job):
     directions: Sequence[Direction]
     device: str
     threads: int
+    stages: tuple[StageSpec, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """As of :class:`~restyle.pipeline.execution.job.Job`."""
         return self.settings.fingerprint
-
-    def stages(self, images: float) -> tuple[StageSpec, ...]:
-        """One stage, which reads the faces of a unit, edits them and writes."""
-        from restyle.pipeline.editing.stages import EditStage
-
-        return (StageSpec("editing", "compute", EditStage, _TOGETHER),)

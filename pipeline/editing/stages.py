@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from restyle.core.errors import TransientError
 from restyle.pipeline.editing.job import EditJob
-from restyle.pipeline.execution.job import Stepped
+from restyle.pipeline.execution.job import StageSpec, Stepped
 from restyle.pipeline.execution.stages import Computation, ComputeStage
 from restyle.pipeline.ledger.attempts import MAX_TRIES
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.manifest import UnitRef
+
+# One unit is computed while another is read or written.
+_TOGETHER = 2
 
 
 class EditStage(ComputeStage[EditJob, UnitRef]):
@@ -30,3 +33,6 @@ class EditStage(ComputeStage[EditJob, UnitRef]):
             f"editing the {unit.images} photographs of a unit ended the worker {MAX_TRIES} times, "
             "perhaps for want of memory"
         )
+
+
+STAGES = (StageSpec("editing", "compute", EditStage, _TOGETHER),)

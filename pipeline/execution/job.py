@@ -65,24 +65,18 @@ class Job(ABC):
         out: the output's URI.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: cores to use on this machine.
+        stages: what units pass, in order.
     """
 
     out: str
     device: str
     threads: int
+    stages: tuple[StageSpec, ...]
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
         """Fingerprint of the settings that shape the rows."""
-
-    @abstractmethod
-    def stages(self, images: float) -> tuple[StageSpec, ...]:
-        """The stages that units pass, in order.
-
-        Args:
-            images: mean number of images in a unit.
-        """
 
 
 @dataclass(frozen=True)

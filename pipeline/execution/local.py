@@ -30,7 +30,7 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     """
     attempts.sweep(open_storage(job.out), {unit.name for unit in units})
     images = sum(unit.images for unit in units)
-    specs = job.stages(images / len(units))
+    specs = job.stages
     with contextlib.ExitStack() as at_end:
         steps = [_Step(spec, job, images) for spec in specs]
         for step in steps:

@@ -78,15 +78,18 @@ def prepare(request: Request) -> Preparation:
     return Preparation(storage, model, settings, earlier, reason)
 
 
-def job_of(request: Request, prepared: Preparation, device: str) -> InversionJob:
+def job_of(request: Request, prepared: Preparation, device: str, images: float) -> InversionJob:
     """What the workers are told.
 
     Args:
         request: the run's.
         prepared: the same, resolved.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        images: mean number of images in a unit.
     """
+    # Here, because a run with nothing to do need not wait for these.
     from restyle.pipeline.decoding.sandbox import CropSettings
+    from restyle.pipeline.inversion.stages import stages_of
 
     config, settings = prepared.model.config, prepared.settings
     size = (FACE_CROP, FACE_CROP) if settings.align else config.image_size
@@ -107,6 +110,7 @@ def job_of(request: Request, prepared: Preparation, device: str) -> InversionJob
         batch_size=request.batch_size,
         threads=threads_here(),
         bootstrap=request.settings.bootstrap,
+        stages=stages_of(settings.align, request.batch_size, images),
     )
 
 

@@ -178,7 +178,8 @@ class _Run:
         Raises:
             FatalError: they fail again and again, or a failure that no unit would escape.
         """
-        job = job_of(self._request, self._prepared, self._record.device)
+        images = sum(unit.images for unit in self.pending.values()) / len(self.pending)
+        job = job_of(self._request, self._prepared, self._record.device, images)
         rounds = Rounds(
             self._storage,
             self.pending,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from restyle.core.devices.allocator import keep_freed_memory
-from restyle.pipeline.execution.job import Receipt, Stepped, failure
+from restyle.pipeline.execution.job import Receipt, StageSpec, Stepped, failure
 from restyle.pipeline.execution.stages import Computation, ComputeStage
 from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
 from restyle.pipeline.inversion.job import InversionJob
@@ -12,6 +14,30 @@ from restyle.pipeline.ledger.attempts import MAX_TRIES
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
 from restyle.pipeline.storage.filesystem import open_storage
+
+# Units in work at the same time in an inversion worker, so that their faces fill its batches.
+_MOST_TOGETHER = 4
+_USUAL_BATCH = 32
+
+# Units in work at the same time in an alignment worker: its processes are to be busy while others
+# are put into the store. Where only sizes change, that takes as long as the work.
+_ALIGNED, _SQUASHED = 2, 4
+
+
+def stages_of(align: bool, batch_size: int | None, images: float) -> tuple[StageSpec, ...]:
+    """Alignment on CPU cores, then inversion, which also writes.
+
+    Args:
+        align: faces are looked for.
+        batch_size: faces per batch; None for what suits the model.
+        images: mean number of images in a unit.
+    """
+    # Two batches full, one unit that is written, and one that comes.
+    together = min(_MOST_TOGETHER, 2 + math.ceil(2 * (batch_size or _USUAL_BATCH) / images))
+    return (
+        StageSpec("alignment", "align", AlignStage, _ALIGNED if align else _SQUASHED),
+        StageSpec("inversion", "compute", InvertStage, together),
+    )
 
 
 class AlignStage:

@@ -83,9 +83,7 @@ class Graph:
         self._cluster.start()
         _set_up()
         attempts.sweep(open_storage(job.out), {unit.name for unit in units})
-        images = sum(unit.images for unit in units)
-        stages = job.stages(images / len(units))
-        pools = self._pools(job).of(stages)
+        pools = self._pools(job).of(job.stages)
         run = uuid.uuid4().hex
         watchdog = Watchdog(
             tuple(pools),
@@ -96,7 +94,7 @@ class Graph:
             if self._cluster.is_local:
                 at_end.enter_context(few_actors())
             at_end.callback(_forget, run)
-            receipts = Receipts(_dataset(job, stages, units, pools, run))
+            receipts = Receipts(_dataset(job, units, pools, run))
             at_end.callback(receipts.close)
             try:
                 for receipt in receipts.until_done(watchdog.look):
@@ -122,7 +120,6 @@ class Graph:
 
 def _dataset(
     job: Job,
-    stages: Sequence[StageSpec],
     units: Sequence[UnitRef],
     pools: Mapping[str, Pool],
     run: str,
@@ -132,7 +129,7 @@ def _dataset(
     # Actors' restarts and retries have no other place to be said yet.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
     blocks = ray.data.from_blocks([to_block(unit.name, unit) for unit in units])
-    for stage in stages:
+    for stage in job.stages:
         pool = pools[stage.name]
         threads = pool.threads and min(pool.threads, images)
         blocks = blocks.map_batches(
