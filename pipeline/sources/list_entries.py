@@ -45,7 +45,12 @@ class EntryReader:
         """
         if len(entry) > LONGEST:
             message = f"the entry is longer than {LONGEST:,} characters"
-            return _faulty(f"{entry[:_SHOWN]}...", RejectReason.UNREADABLE, message, _raw(entry))
+            return _faulty(
+                f"{without_secrets(entry)[0][:_SHOWN]}...",
+                RejectReason.UNREADABLE,
+                message,
+                _raw(entry),
+            )
         scheme, mark, rest = entry.partition("://")
         if mark:
             return self._address(scheme.strip(), rest.strip())

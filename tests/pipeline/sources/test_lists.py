@@ -164,6 +164,11 @@ SECRETS = [
     "memory://c/a.jpg?sv=1&sig=hunter2",
     "https://host/a.jpg?t=hunter2#x",
     "no-such-scheme://user:hunter2@host/x?sig=hunter2",
+    "s3://key:abc/hunter2@bucket/a.jpg",
+    "https://host/a.jpg#access_token=hunter2",
+    "https://host/a.jpg?%74oken=hunter2",
+    "simplecache::s3://key:abc/hunter2@bucket/a.jpg",
+    f"s3://key:abc/hunter2@bucket/{'a' * 32_000}.jpg",
 ]
 
 
