@@ -49,6 +49,8 @@ class ViewServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # A page asks for all its pictures at once, over connections of their own.
+    request_queue_size = 128
 
     def __init__(self, runs: Sequence[ViewedRun], host: str, port: int) -> None:
         self.runs = runs
@@ -88,7 +90,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE_SECONDS
 
     def do_GET(self) -> None:
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            self._refuse(http.HTTPStatus.BAD_REQUEST, "this is no address")
+            return
         try:
             query = dict(parse_qsl(parts.query, True, max_num_fields=_MOST_FIELDS))
         except ValueError:

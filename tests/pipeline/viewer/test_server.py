@@ -6,6 +6,8 @@ import http.client
 import io
 import json
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,45 @@ def test_the_token_becomes_a_cookie(server: ViewServer) -> None:
     assert "script-src 'self'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET http://[::1 HTTP/1.1",
+        "GET http://]/ HTTP/1.1",
+        "HEAD http://[v1.]/?token=x HTTP/1.1",
+        "GET http://[not-an-address]/ HTTP/1.1",
+    ],
+)
+def test_an_address_that_is_none_is_refused(
+    server: ViewServer, line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(server.server_address[:2], timeout=60) as connection:
+        connection.sendall(f"{line}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_many_connections_wait_to_be_accepted(shown: Shown) -> None:
+    server = ViewServer(shown.runs(), "127.0.0.1", 0)
+    waiting = [
+        socket.create_connection(server.server_address[:2], timeout=5)
+        for _ in range(server.request_queue_size // 2)
+    ]
+    assert len(waiting) > 50
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        for connection in waiting:
+            with connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+                assert connection.recv(4096).startswith(b"HTTP/1.1 403 ")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_names_are_escaped(server: ViewServer) -> None:
