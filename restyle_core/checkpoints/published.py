@@ -179,7 +179,7 @@ def _kind(options: Mapping[str, Any], path: Path) -> EncoderKind:
 
 
 def _domain(options: Mapping[str, Any], path: Path) -> Domain:
-    dataset = str(options.get("dataset_type") or "unknown").removesuffix("_encode")
+    dataset = str(options.get("dataset_type") or "unknown")[:200].removesuffix("_encode")
     domain = _DOMAINS.get(dataset, dataset)
     cars = domain == "cars"
     return Domain(

@@ -135,6 +135,22 @@ def _assemble(weights: ModelWeights, path: Path) -> tuple[Generator, Encoder, Te
     return generator, encoder, average
 
 
+def _check_sizes(parts: _Parts) -> None:
+    """Compare the sizes that a model names with its networks, before anything is computed."""
+    config, size = parts.config, parts.generator.config.size
+    if not parts.encoder.accepts(config.image_size):
+        height, width = config.image_size
+        raise CheckpointError(
+            f"{config.name}: the encoder {parts.encoder_name!r} takes no images of "
+            f"{height}x{width} pixels; correct image_size in {MODEL_FILE}"
+        )
+    if config.output_rows is not None and config.output_rows[1] > size:
+        raise CheckpointError(
+            f"{config.name}: output_rows {config.output_rows} lie outside of the {size} generated "
+            "rows"
+        )
+
+
 def _prepare(generator: Generator, target: Target) -> tuple[str, PreparedSynthesis | None]:
     try:
         prepared = prepare_synthesis(generator, target)
@@ -163,6 +179,7 @@ class Model:
     """
 
     def __init__(self, parts: _Parts, placement: hardware.Placement, impl: Impl = "auto") -> None:
+        _check_sizes(parts)
         self.config = parts.config
         self.encoder_name = parts.encoder_name
         self.device = placement.device
@@ -177,11 +194,6 @@ class Model:
         self.fingerprint = self.config.fingerprint(self.encoder_name)
         self.staging = Staging(self.device)
         self._metric_sets: dict[tuple[str, ...], MetricSet] = {}
-        rows, size = self.config.output_rows, self.generator.config.size
-        if rows is not None and rows[1] > size:
-            raise CheckpointError(
-                f"{self.config.name}: output_rows {rows} lie outside of the {size} generated rows"
-            )
 
     @property
     def n_styles(self) -> int:

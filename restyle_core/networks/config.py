@@ -26,6 +26,9 @@ from restyle.core.errors import CheckpointError, SpecError
 MODEL_FILE = "model.json"
 """The file that makes a directory a model."""
 
+MOST_BYTES = 1 << 20
+"""That a model.json may have."""
+
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 _EMBEDDED = Path(__file__).parents[1] / "models"
 
@@ -56,12 +59,15 @@ def _local_name(name: str) -> str:
     return name
 
 
-LocalName = Annotated[str, AfterValidator(_local_name)]
+LocalName = Annotated[str, AfterValidator(_local_name), Field(max_length=255)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+Side = Annotated[int, Field(ge=8, le=1024)]
+Row = Annotated[int, Field(ge=0, le=4096)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GeneratorFile(_Frozen):
@@ -96,10 +102,13 @@ class EncoderFile(_Frozen):
 class Domain(_Frozen):
     """What a model is for, apart from its weights.
 
+    A model may come from anybody, so every number and name has bounds.
+
     Attributes:
         name: what the user calls the model.
         domain: ``faces``, ``cars``, ``church``, ...
-        image_size: height and width of the encoder's input in pixels.
+        image_size: height and width of the encoder's input in pixels, 8 to 1024; the encoder says
+            in ``accepts`` which of them it takes.
         output_rows: first and one-past-last row of the generated image that are kept, when the
             domain is not square (cars: 64 to 448 of 512); all rows when None.
         align: whether photographs of this domain are aligned by default.
@@ -107,13 +116,13 @@ class Domain(_Frozen):
         framing_shift: displacement of the crop towards the chin, in units of the quad's side.
     """
 
-    name: Annotated[str, Field(min_length=1)]
-    domain: str
-    image_size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
-    output_rows: tuple[int, int] | None = None
+    name: Name
+    domain: Annotated[str, Field(max_length=200)]
+    image_size: tuple[Side, Side]
+    output_rows: tuple[Row, Row] | None = None
     align: bool = False
-    framing_scale: Annotated[float, Field(gt=0)] = 1.0
-    framing_shift: float = 0.0
+    framing_scale: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    framing_shift: Annotated[float, Field(ge=-100, le=100)] = 0.0
 
     @field_validator("output_rows")
     @classmethod
@@ -135,8 +144,8 @@ class ModelConfig(Domain):
 
     format: Literal[1] = 1
     generator: GeneratorFile
-    encoders: Annotated[dict[str, EncoderFile], Field(min_length=1)]
-    default_encoder: str
+    encoders: Annotated[dict[Name, EncoderFile], Field(min_length=1, max_length=1000)]
+    default_encoder: Name
 
     @model_validator(mode="after")
     def _default_is_there(self) -> ModelConfig:
@@ -187,7 +196,11 @@ def read_config(directory: Path) -> ModelConfig:
     """
     path = directory / MODEL_FILE
     try:
-        return ModelConfig.model_validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise CheckpointError(f"{path} is not valid: it has more than {MOST_BYTES:,} bytes")
+        return ModelConfig.model_validate_json(data)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

@@ -30,6 +30,8 @@ from restyle.core.networks.small_encoder import (
 
 HEAD_SLOPE = 0.01
 PUBLISHED_WIDTHS: Four = (64, 128, 256, 512)
+PUBLISHED_SIDE = 256
+"""Pixels of the longer side of a published encoder's input; the heads take no more."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,11 @@ class StyleEncoder(Backbone):
             StyleHead(channels, shape.style_dim, self.spatial(index))
             for index in range(shape.n_styles)
         )
+
+    @staticmethod
+    def accepts(image_size: tuple[int, int]) -> bool:
+        """Whether images of a height and width come down to one pixel in every head."""
+        return max(image_size) <= PUBLISHED_SIDE
 
     @staticmethod
     def spatial(style: int) -> int:

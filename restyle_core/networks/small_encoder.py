@@ -193,6 +193,10 @@ class SmallBackboneEncoder(nn.Module):
             config.n_styles - n_coarse, config.fine_width, (height // 4, width // 4), style_dim
         )
 
+    def accepts(self, image_size: tuple[int, int]) -> bool:
+        """Whether the pooling weights are for images of a height and width."""
+        return image_size == self.config.image_size
+
     def forward(self, x: Tensor) -> Tensor:
         """Predict styles.
 

@@ -6,6 +6,7 @@ import argparse
 import collections
 import decimal
 import json
+import math
 import os
 import pathlib
 import resource
@@ -32,7 +33,7 @@ from restyle.core.checkpoints.weights import (
 )
 from restyle.core.errors import CheckpointError, FatalError, SpecError
 from restyle.core.inference.model import load_model
-from restyle.core.networks.config import EncoderKind, file_sha256, read_config
+from restyle.core.networks.config import EncoderKind, file_sha256, find_model, read_config
 from tests.restyle_core.fabricate import Fabricator, checkpoint, save
 
 KIND = "BackboneEncoder"
@@ -468,12 +469,35 @@ def test_links_that_leave_the_directory_are_refused(converted: Path, tmp_path: P
         ({"default_encoder": "x"}, "default_encoder"),
         ({"output_rows": [448, 64]}, "output_rows"),
         ({"image_size": [0, 64]}, "image_size"),
+        ({"image_size": [30000, 30000]}, "image_size"),
+        ({"image_size": [256, 1e9]}, "image_size"),
+        ({"image_size": [512, 512]}, "takes no images of 512x512 pixels"),
+        ({"image_size": [256, 257]}, "takes no images of 256x257 pixels"),
+        ({"output_rows": [0, 10**12]}, "output_rows"),
+        ({"output_rows": [-8, 8]}, "output_rows"),
+        ({"framing_scale": 1e300}, "framing_scale"),
+        ({"framing_scale": 0.0}, "framing_scale"),
+        ({"framing_scale": math.inf}, "framing_scale"),
+        ({"framing_shift": math.nan}, "framing_shift"),
+        ({"framing_shift": -1e9}, "framing_shift"),
+        ({"name": "x" * 1000}, "name"),
+        ({"domain": "x" * 1000}, "domain"),
+        ({"name": "x" * 2**20}, "more than 1,048,576 bytes"),
     ],
 )
 def test_an_invalid_config_is_one_line(converted: Path, changes: dict[str, Any], said: str) -> None:
     rewrite(converted, **changes)
     with pytest.raises(CheckpointError, match=said) as error:
         load_model(converted)
+    one_line(error)
+
+
+@pytest.mark.parametrize("size", [(30000, 30000), (512, 512), (64, 128), (32, 32)])
+def test_images_of_a_size_that_an_encoder_does_not_take(tmp_path: Path, size: Any) -> None:
+    directory = shutil.copytree(find_model("faces64")[0], tmp_path / "model")
+    rewrite(directory, image_size=size)
+    with pytest.raises(CheckpointError, match=r"image_size") as error:
+        load_model(directory)
     one_line(error)
 
 
