@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from restyle.core.checkpoints.numpy_files import ArrayFileError, map_array
 from restyle.core.errors import FatalError, RejectError, SpecError
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.ledger.datasets import LATENTS
@@ -15,6 +16,9 @@ from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.found_face import find_face
 from restyle.pipeline.results.latent_file import open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
+
+_MOST_VALUES = 1 << 20
+"""Of one latent; the largest published ones have 18 * 512."""
 
 
 def stored_latent(current: Current, place: Place) -> FloatArray:
@@ -65,14 +69,14 @@ def latent_of(current: Current, what: str, model: str | None = None) -> FloatArr
 
 def _loaded(path: Path) -> FloatArray:
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values = map_array(path)
+    except ArrayFileError as error:
         raise SpecError(f"{path} cannot be read as .npy: {error}") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+    if values.dtype.kind != "f":
         raise SpecError(f"{path} holds no floating-point array")
     if values.ndim == 3 and len(values) == 1:
         values = values[0]
-    if values.ndim != 2 or not np.isfinite(values).all():
+    if values.ndim != 2 or values.size > _MOST_VALUES or not np.isfinite(values).all():
         raise SpecError(f"{path} holds {list(values.shape)}; one finite latent is needed")
     latent: FloatArray = values.astype(np.float32)
     return latent

@@ -93,7 +93,7 @@ def latent_shape(file_schema: pa.Schema) -> tuple[int, int]:
         return 0, 0
     field = file_schema.field("latent")
     shape = json.loads((field.metadata or {}).get(b"shape", b"null"))
-    if not isinstance(shape, list) or len(shape) != 2:
+    if not isinstance(shape, list) or len(shape) != 2 or {*map(type, shape)} != {int}:
         raise ValueError("the latent column does not say its shape")
     if shape[0] * shape[1] != field.type.list_size:
         raise ValueError(f"the latent column holds {field.type}, its metadata says {shape}")

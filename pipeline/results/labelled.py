@@ -39,15 +39,17 @@ def read_labelled(path: Path, score: str | None) -> tuple[FloatArray, FloatArray
             if name not in schema.names:
                 raise SpecError(f"{path} has no column {name!r}; it has {_named(schema)}")
         table = dataset.read(columns=wanted, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise SpecError(f"{path} is no Parquet: {str(error).splitlines()[0]}") from error
-    latents = _latents(table, path)
+        latents = _latents(table, path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        # Damaged files, names that are no UTF-8, a shape in the metadata that is none.
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise SpecError(f"{path} is no Parquet of latents: {reason[0]}") from error
     if score is None:
         return latents, np.zeros(len(latents), dtype=np.float32)
     column = table[score]
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise SpecError(f"{path}: column {score!r} holds {column.type}, not numbers")
-    return latents, column.cast(pa.float32()).to_numpy()
+    return latents, column.cast(pa.float32(), safe=False).to_numpy()
 
 
 def _latents(table: pa.Table, path: Path) -> FloatArray:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from restyle.core.checkpoints.numpy_files import ArrayFileError, map_array
 from restyle.core.checkpoints.published import open_pickle
 from restyle.core.editing.directions import About, Direction, row_length, safe_name
 from restyle.core.errors import CheckpointError, SpecError
@@ -63,13 +64,9 @@ def import_directions(path: str | os.PathLike[str]) -> list[Direction]:
 def _content(path: Path) -> Any:
     if path.suffix == ".npy":
         try:
-            # Mapped, so that a header which promises more than there is costs nothing.
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"there is no file {path}") from error
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
-            reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-            raise CheckpointError(f"{path} is no .npy of plain numbers: {reason}") from error
+            return map_array(path)
+        except ArrayFileError as error:
+            raise CheckpointError(f"{path} is no .npy of plain numbers: {error}") from error
     if path.suffix in SUFFIXES:
         return open_pickle(path)
     raise CheckpointError(

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from restyle.core.checkpoints.numpy_files import ArrayFileError, read_arrays
 from restyle.core.errors import RejectError, SpecError
 from restyle.core.imaging.decoding import decode_image
 
-_ARRAYS = ("images", "z", "latents", "targets")
+_BYTES = (np.dtype(np.uint8),)
+_FLOATS = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64))
+_ARRAYS = {
+    "images": (_BYTES, 4),
+    "z": (_FLOATS, 2),
+    "latents": (_FLOATS, 3),
+    "targets": (_BYTES, 4),
+}
+"""Name of each array of a file, to the types it may have and the number of its axes."""
 
 SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".eps"}
 """How the names of files end that are taken for images."""
@@ -83,15 +93,31 @@ class CropSet:
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: torch.from_numpy(data[name]) for name in _ARRAYS if name in data}
-            for name in {"images", "targets"} & arrays.keys():
-                arrays[name] = arrays[name].permute(0, 3, 1, 2)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        found = read_arrays(path, _ARRAYS)
+    except ArrayFileError as error:
         raise SpecError(f"{path} is no file of training crops: {error}") from error
-    if "images" not in arrays:
+    if "images" not in found:
         raise SpecError(f"{path} is no file of training crops: it has no images")
-    return arrays
+    _check_arrays(found, path)
+    tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+    for name in {"images", "targets"} & tensors.keys():
+        tensors[name] = tensors[name].permute(0, 3, 1, 2)
+    return tensors
+
+
+def _check_arrays(found: dict[str, npt.NDArray[Any]], path: Path) -> None:
+    """Compare types and shapes with :class:`CropSet`, and with those of the images."""
+    images = found["images"]
+    for name, array in found.items():
+        kind, axes = _ARRAYS[name]
+        is_picture = kind == _BYTES
+        wanted = (*images.shape[:3], 3) if is_picture else images.shape[:1]
+        if array.dtype not in kind or array.ndim != axes or array.shape[: len(wanted)] != wanted:
+            words = "numbers of 8 bits [N, S, S, 3]" if is_picture else f"floats of {axes} axes"
+            raise SpecError(
+                f"{path} is no file of training crops: {name} is {array.dtype} "
+                f"{list(array.shape)}, where {words} for each of its images are needed"
+            )
 
 
 def read_folder(folder: Path, size: int | None) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from restyle.core.errors import CheckpointError, SpecError
 from restyle.core.training.event_file import EventFile
+from restyle.core.training.run_files import append, cut, own_folder, replacing
 
 
 class Journal:
@@ -42,7 +42,7 @@ class Journal:
         complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> None:
         self.folder = folder
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        own_folder(folder / "samples")
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
         self._since = time.monotonic()
@@ -61,10 +61,9 @@ class Journal:
                     f"{folder} belongs to a run with another {', '.join(changed)}; "
                     "choose another folder or restore the specification"
                 )
-        # Whole at any time: other processes of the run read it while they begin.
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(spec, indent=2))
-        temporary.replace(path)
+        # Other processes of the run read it while they begin.
+        with replacing(path) as file:
+            file.write(json.dumps(spec, indent=2).encode())
 
     @staticmethod
     def _read_spec(path: Path) -> dict[str, Any]:
@@ -82,12 +81,12 @@ class Journal:
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint, or None at the start of a run."""
         if not self.checkpoint_path.exists():
-            self._cut_log(0)
+            cut(self._log_path, 0)
             return None
         state = self.read_checkpoint(self.checkpoint_path)
         # Checkpoints of older releases know nothing of the log.
         if (kept := state.get("log")) is not None:
-            self._cut_log(kept["bytes"])
+            cut(self._log_path, kept["bytes"])
             self._sums.update(kept["sums"])
             self._count = kept["count"]
         return state
@@ -95,10 +94,6 @@ class Journal:
     @property
     def _log_path(self) -> Path:
         return self.folder / "losses.jsonl"
-
-    def _cut_log(self, length: int) -> None:
-        if self._log_path.exists() and self._log_path.stat().st_size > length:
-            os.truncate(self._log_path, length)
 
     @staticmethod
     def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -123,9 +118,8 @@ class Journal:
 
     def write_atomically(self, name: str, state: dict[str, Any]) -> None:
         """Replace a file of tensors in the folder."""
-        temporary = self.folder / f"{name}.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / name)
+        with replacing(self.folder / name) as file:
+            torch.save(state, file)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Collect the losses of one step."""
@@ -139,8 +133,7 @@ class Journal:
         record: dict[str, float] = {"images": images}
         record["images_per_second"] = round(self._count * batch / seconds, 2)
         record |= {name: round(total / self._count, 5) for name, total in self._sums.items()}
-        with self._log_path.open("a") as log:
-            log.write(json.dumps(record) + "\n")
+        append(self._log_path, json.dumps(record))
         speed = {"images_per_second": record["images_per_second"]}
         losses = {f"losses/{name}": total / self._count for name, total in self._sums.items()}
         self.events(images).write_scalars(speed | losses, images)
@@ -157,15 +150,22 @@ class Journal:
         grid = pixels.view(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
         path = self.folder / "samples" / f"{seen:08d}.png"
         array = np.ascontiguousarray(grid.reshape(rows * height, columns * width, 3).numpy())
-        Image.fromarray(array).save(path)
+        with replacing(path) as file:
+            Image.fromarray(array).save(file, "PNG")
         self.events(seen).write_image("samples", path.read_bytes(), array.shape[:2], seen)
         return path
 
     def events(self, seen: int) -> EventFile:
         """What TensorBoard reads, in the folder ``tensorboard``; begun when first written to."""
         if self._events is None:
-            self._events = EventFile(self.folder / "tensorboard", seen)
+            self._events = EventFile(own_folder(self.folder / "tensorboard"), seen)
         return self._events
+
+    def close(self) -> None:
+        """Close what TensorBoard reads; writing more begins another file."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
 
 def crossed(before: int, now: int, every: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,14 @@ def train(trainer: Trainable, report: Callable[[str], None], also: Sequence[Peri
             trainer.train_step()
             trainer.step += 1
         return
+    with contextlib.closing(trainer.journal):
+        _train_and_write(trainer, report, also)
+
+
+def _train_and_write(
+    trainer: Trainable, report: Callable[[str], None], also: Sequence[Periodic]
+) -> None:
+    schedule = trainer.schedule
     while (seen := trainer.step * schedule.batch) < schedule.images:
         trainer.journal.add(trainer.train_step())
         trainer.step += 1

@@ -15,6 +15,7 @@ from restyle.core.training.crops import CropSet
 from restyle.core.training.encoders.reconstruction import LossNetworks, ReconstructionLoss
 from restyle.core.training.encoders.spec import EncoderSpec, Validation
 from restyle.core.training.journal import Journal
+from restyle.core.training.run_files import replacing
 
 
 class Validator:
@@ -93,7 +94,8 @@ class Validator:
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         rounded = {name: round(value, 6) for name, value in losses.items()}
         kept = [*lines[: self._log_length], json.dumps({"images": seen} | rounded) + "\n"]
-        path.write_text("".join(kept))
+        with replacing(path) as file:
+            file.write("".join(kept).encode())
         self._log_length = len(kept)
         scalars = {f"validation/{name}": value for name, value in losses.items()}
         self.journal.events(seen).write_scalars(scalars, seen)

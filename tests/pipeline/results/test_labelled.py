@@ -56,3 +56,36 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(SpecError, match=words):
             read_labelled(path.with_name(name), score)
+
+
+@pytest.mark.parametrize(
+    "shape", ["null", "[2, 5]", "[8]", "no JSON", '["a", "b"]', "[2, null]", "{"]
+)
+def test_a_shape_that_is_none_is_one_line(tmp_path: Path, shape: str) -> None:
+    with pytest.raises(SpecError, match=r"w\.parquet is no Parquet of latents: \S") as caught:
+        read_labelled(write(tmp_path / "w.parquet", shape), None)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_files_and_names_are_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.parquet")
+    whole = path.read_bytes()
+    for name, data in (
+        ("cut", whole[:-20]),
+        ("name", whole.replace(b"latent", b"\xff\xfeaten")),
+        ("pages", whole[:100] + bytes(100) + whole[200:]),
+    ):
+        damaged = tmp_path / f"{name}.parquet"
+        damaged.write_bytes(data)
+        with pytest.raises(SpecError) as caught:
+            read_labelled(damaged, "age")
+        assert "\n" not in str(caught.value)
+
+
+def test_large_whole_numbers_are_scores(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.parquet")
+    table = pq.read_table(path)
+    column = pa.array([2**62 + 1, 2**53 + 1, 0, -(2**62), None], pa.int64())
+    pq.write_table(table.append_column("large", column), path)
+    _, scores = read_labelled(path, "large")
+    np.testing.assert_allclose(scores, [2.0**62, 2.0**53, 0, -(2.0**62), np.nan])

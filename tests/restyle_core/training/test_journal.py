@@ -1,75 +1,74 @@
-"""Event files, read back by protobuf from a description of TensorFlow's messages."""
+"""The folder of a run: links in it."""
 
-import struct
 from pathlib import Path
-from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+import pytest
+import torch
 
-from restyle.core.training.event_file import EventFile, crc32c
+from restyle.core.errors import SpecError
+from restyle.core.training.journal import Journal
+from restyle.core.training.run_files import append, cut, replacing
 
-# Field numbers of event.proto and summary.proto.
-MESSAGES: dict[str, list[tuple[str, int, str]]] = {
-    "Image": [
-        *(("height", 1, "INT32"), ("width", 2, "INT32"), ("colorspace", 3, "INT32")),
-        ("encoded_image_string", 4, "BYTES"),
-    ],
-    "Value": [("tag", 1, "STRING"), ("simple_value", 2, "FLOAT"), ("image", 4, "Image")],
-    "Summary": [("value", 1, "Value*")],
-    "SessionLog": [("status", 1, "INT32")],
-    "Event": [
-        *(("wall_time", 1, "DOUBLE"), ("step", 2, "INT64"), ("file_version", 3, "STRING")),
-        *(("summary", 5, "Summary"), ("session_log", 7, "SessionLog")),
-    ],
-}
+LINKS = ["losses.jsonl", "spec.json", "checkpoint.pt", "samples/00000007.png", "validation.jsonl"]
 
 
-def event_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name="event.proto", package="t", syntax="proto3")
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind in fields:
-            added = message.field.add(name=field, number=number)
-            added.label = 3 if kind.endswith("*") else 1
-            if kind.strip("*") in MESSAGES:
-                added.type, added.type_name = added.TYPE_MESSAGE, f".t.{kind.strip('*')}"
-            else:
-                added.type = getattr(added, f"TYPE_{kind}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Event"))
+@pytest.mark.parametrize("is_hard", [False, True])
+@pytest.mark.parametrize("name", LINKS)
+def test_what_a_link_leads_to_stays(tmp_path: Path, name: str, is_hard: bool) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("precious")
+    (folder / "samples").mkdir(parents=True)
+    if is_hard:
+        (folder / name).hardlink_to(victim)
+    else:
+        (folder / name).symlink_to(victim)
+    if name == "checkpoint.pt":
+        journal = Journal(tmp_path / "other", {})
+        journal.folder = folder
+    else:
+        journal = Journal(folder, {})
+        assert journal.load() is None
+    journal.add({"l2": torch.tensor(1.0)})
+    journal.write_losses(64, 64)
+    journal.write_grid(torch.zeros(1, 3, 4, 4), 1, 7)
+    journal.save({"step": 1})
+    with replacing(folder / "validation.jsonl") as file:
+        file.write(b"{}")
+    journal.close()
+    assert victim.read_text() == "precious"
+    assert (folder / name).is_file()
+    assert not (folder / name).is_symlink()
+    assert not list(folder.rglob("*.tmp"))
 
 
-def read(path: Path) -> list[Any]:
-    kind, data, events = event_class(), path.read_bytes(), []
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])
-        for part, end in ((data[:8], 12), (data[12 : 12 + length], 16 + length)):
-            crc = crc32c(part)
-            masked = ((crc >> 15) + (crc << 17) + 0xA282EAD8) % 2**32
-            assert data[end - 4 : end] == struct.pack("<I", masked)
-        events.append(kind.FromString(data[12 : 12 + length]))
-        data = data[16 + length :]
-    return events
+@pytest.mark.parametrize("name", ["samples", "tensorboard"])
+def test_a_linked_folder_is_refused(tmp_path: Path, name: str) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "run"
+    victim.mkdir()
+    folder.mkdir()
+    (folder / name).symlink_to(victim)
+    with pytest.raises(SpecError, match=f"{name} is no folder of the run's own"):
+        Journal(folder, {}).events(1)
+    assert not list(victim.iterdir())
 
 
-def test_the_checksum_has_the_value_of_the_standard() -> None:
-    assert crc32c(b"123456789") == 0xE3069283
-    assert crc32c(bytes(32)) == 0x8A9136AA
-
-
-def test_numbers_and_pictures_are_read_back(tmp_path: Path) -> None:
-    events = EventFile(tmp_path / "tensorboard", 800)
-    events.write_scalars({"losses/l2": 0.25, "images_per_second": 300.0}, 800)
-    events.write_image("samples", b"\x89PNG" * 100, (640, 1024), 70_000)
-    (path,) = (tmp_path / "tensorboard").iterdir()
-    version, start, scalars, image = read(path)
-    assert version.file_version == "brain.Event:2"
-    assert (start.session_log.status, start.step) == (1, 800)
-    found = {value.tag: value.simple_value for value in scalars.summary.value}
-    assert found == {"losses/l2": 0.25, "images_per_second": 300.0}
-    assert (scalars.step, image.step) == (800, 70_000)
-    (value,) = image.summary.value
-    assert (value.tag, value.image.height, value.image.width) == ("samples", 640, 1024)
-    assert value.image.encoded_image_string == b"\x89PNG" * 100
-    assert version.wall_time > 1.7e9
+def test_logs_are_cut_and_appended_to(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    cut(log, 0)
+    assert not log.exists()
+    append(log, "one")
+    append(log, "two")
+    cut(log, 4)
+    assert log.read_text() == "one\n"
+    cut(log, 100)
+    assert log.read_text() == "one\n"
+    (tmp_path / "link").symlink_to(log)
+    with pytest.raises(SpecError, match="is a link"):
+        append(tmp_path / "link", "three")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    cut(tmp_path / "dangling", 5)
+    assert not (tmp_path / "nothing").exists()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SpecError, match="is no file"):
+        cut(tmp_path / "folder", 5)
+    assert log.read_text() == "one\n"

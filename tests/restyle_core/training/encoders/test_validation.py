@@ -68,6 +68,7 @@ def test_the_best_is_kept_and_a_resumed_run_takes_lines_back(held: Path, tmp_pat
     resumed = validator_of(held, journal)
     resumed.load_state_dict(checkpoint)
     resumed.record(12, {"total": 0.4}, {"average": torch.tensor(12)})
+    journal.close()
     lines = (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
     assert [json.loads(line)["images"] for line in lines] == [4, 8, 12]
     assert int(torch.load(tmp_path / "run" / "best.pt", weights_only=True)["average"]) == 8

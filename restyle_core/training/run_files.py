@@ -1,0 +1,91 @@
+"""Files that a training run writes: whole at any time, and its own.
+
+A run's folder may come from elsewhere or hold links to shared places. What is written here takes
+the place of a link, symbolic or hard, and never changes what it leads to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from restyle.core.errors import FatalError, SpecError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write whose content takes the place of another once it is there whole.
+
+    Raises:
+        FatalError: it cannot be written.
+    """
+    # Several processes of one run may write the same.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise FatalError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def cut(path: Path, length: int) -> None:
+    """Keep the first bytes of a file, if there is one; a link becomes a file of its own.
+
+    Raises:
+        SpecError: it is no regular file.
+        FatalError: it cannot be read or written.
+    """
+    if not os.path.lexists(path):
+        return
+    if not path.is_file() and path.exists():
+        raise SpecError(f"{path} is no file; remove it")
+    is_own = not path.is_symlink() and path.stat().st_nlink == 1
+    if is_own and path.stat().st_size <= length:
+        return
+    kept = b""
+    if length and path.exists():
+        with path.open("rb") as file:
+            kept = file.read(length)
+    with replacing(path) as file:
+        file.write(kept)
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to a file, made when missing.
+
+    Raises:
+        SpecError: it is a link.
+        FatalError: it cannot be written.
+    """
+    if path.is_symlink():
+        raise SpecError(f"{path} is a link; remove it, it would be written through")
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise FatalError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def own_folder(path: Path) -> Path:
+    """A folder inside a run's folder, made when missing.
+
+    Raises:
+        SpecError: a link or a file is there.
+        FatalError: it cannot be made.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise SpecError(f"{path} is no folder of the run's own; remove it")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FatalError(f"cannot make {path}: {error.strerror or error}") from error
+    return path
