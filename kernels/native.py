@@ -16,6 +16,9 @@ from restyle.kernels.errors import KernelError, KernelWarning
 _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2, torch.float16: 3}
 _DTYPES = {"cpu": {torch.float32, torch.bfloat16, torch.float64}, "cuda": set(_CODES)}
 
+PARTS = 32
+"""``kParts``, by which the scratch of a gradient is sized."""
+
 _i64, _i32, _pointer = ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p
 
 

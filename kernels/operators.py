@@ -187,7 +187,8 @@ def _noise_bias_act_backward(
     factors = [_factors(part, x) for part in (demodulation, noise, noise_weight, bias)]
     to_x = torch.empty_like(x)
     to_vectors = [torch.empty_like(factors[index]) for index in (0, 2, 3)]
-    scratch = torch.empty_like(factors[3])
+    parts = 3 * len(x) * native.PARTS + 1
+    scratch = torch.empty(parts * x.shape[1], dtype=factors[3].dtype, device=x.device)
     arguments = native.EpilogueGradient(
         forward=_epilogue(x, factors, layout),
         gradient=gradient.data_ptr(),

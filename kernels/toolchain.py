@@ -28,8 +28,9 @@ _CPU_FLAGS = (
 _WIDE = "-mprefer-vector-width=512"
 _CUDA_FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
 
-ARCHITECTURES = ("80", "90")
-"""CUDA architectures with machine code of their own; later ones take the newest as PTX."""
+ARCHITECTURES = ("80", "90", "100")
+"""CUDA architectures with machine code of their own, as far as the compiler knows them; later ones
+take the newest of these as PTX."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,12 @@ def _cuda() -> Toolchain:
     compiler = _first(names)
     if compiler is None:
         raise KernelError("no CUDA compiler: nvcc not found; install it or set CUDA_HOME")
-    codes = [f"-gencode=arch=compute_{sm},code=sm_{sm}" for sm in ARCHITECTURES]
-    newest = ARCHITECTURES[-1]
+    listed = _answer(compiler, "--list-gpu-code").split()
+    known = [sm for sm in ARCHITECTURES if f"sm_{sm}" in listed]
+    if not known:
+        raise KernelError(f"{compiler} compiles for none of sm_{', sm_'.join(ARCHITECTURES)}")
+    codes = [f"-gencode=arch=compute_{sm},code=sm_{sm}" for sm in known]
+    newest = known[-1]
     return Toolchain(
         target="cuda",
         compiler=compiler,
@@ -116,11 +121,15 @@ def _first(names: Sequence[str]) -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-@functools.cache
 def _version(compiler: str) -> str:
+    return _answer(compiler, "--version")
+
+
+@functools.cache
+def _answer(compiler: str, question: str) -> str:
     try:
         answer = subprocess.run(  # noqa: S603 - the user's own compiler
-            [compiler, "--version"], capture_output=True, text=True, check=True, timeout=60
+            [compiler, question], capture_output=True, text=True, check=True, timeout=60
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise KernelError(f"the compiler {compiler} does not run: {error}") from error

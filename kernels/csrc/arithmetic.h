@@ -46,6 +46,10 @@ RESTYLE_INLINE void store(float* p, float value) { *p = value; }
 RESTYLE_INLINE void store(double* p, double value) { *p = value; }
 // Round to nearest, ties to even. NaN stays NaN: its payload is cut instead of rounded away.
 RESTYLE_INLINE void store(bf16* p, float value) {
+#ifdef __CUDA_ARCH__
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(p->bits) : "f"(value));
+  return;
+#endif
   std::uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
@@ -83,6 +87,18 @@ RESTYLE_INLINE std::int64_t source(const Axis& axis, std::int64_t o, std::int64_
   const std::int64_t at = o * axis.down - axis.before + k;
   if (at < 0 || at % axis.up != 0 || at / axis.up >= axis.in) return -1;
   return at / axis.up;
+}
+
+// Where the taps that meet inputs begin for output `o`: tap `tap` meets input `input`, tap + up the
+// next one, and so on. Inputs may lie outside.
+struct FirstTap {
+  std::int64_t tap, input;
+};
+RESTYLE_INLINE FirstTap first_tap(const Axis& axis, std::int64_t o) {
+  const std::int64_t at = o * axis.down - axis.before;
+  const std::int64_t over = (at % axis.up + axis.up) % axis.up;
+  const std::int64_t tap = over == 0 ? 0 : axis.up - over;
+  return {tap, (at + tap) / axis.up};
 }
 
 // Four taps of a convolution, the first of which belongs to the last value.

@@ -41,9 +41,12 @@ struct Epilogue {
   std::int64_t batch, channels, pixels;
 };
 
+// A GPU adds up a gradient's sums in so many parts for each image.
+constexpr int kParts = 32;
+
 // The gradients of an Epilogue without style, from that of its output: with respect to x, and in
 // the compute type of demodulation [batch, channels], strength [1] and bias [channels]. `scratch`
-// holds [channels] of the compute type, for the GPU's use.
+// holds [3 * batch * kParts + 1, channels] of the compute type, for the GPU's use.
 struct EpilogueGradient {
   Epilogue forward;
   const void* gradient;

@@ -1,7 +1,7 @@
 """The CUDA kernels, run on the CPU: their indexing and sums against the definitions.
 
 No GPU is needed, and none of its speed or its compiler is tested: a few headers stand in for CUDA,
-and a block has two threads, which wait for each other where the kernel says so.
+and the threads of a block take turns. Accesses are as wide as on a GPU, and so are warps.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("g++ is not installed")
     path = tmp_path_factory.mktemp("cuda") / "cuda.so"
-    flags = ["-std=c++20", "-O0", "-fPIC", "-shared", "-pthread", "-I", str(HEADERS), "-x", "c++"]
+    flags = ["-std=c++20", "-O1", "-fPIC", "-shared", "-pthread", "-I", str(HEADERS), "-x", "c++"]
     sources = sorted(map(str, SOURCES.glob("*.cu")))
     subprocess.run([compiler, *flags, *sources, "-o", path], check=True)
     return path
@@ -72,6 +73,12 @@ def tensor(*shape: int, dtype: torch.dtype, last: bool) -> Tensor:
 def close(ours: Tensor, exact: Tensor, limit: float) -> None:
     assert ours.shape == exact.shape
     assert (ours.double() - exact).abs().max() <= limit * exact.abs().max()
+
+
+def doubled(parts: Any) -> Any:
+    """A dataclass of tensors in double precision."""
+    tensors = {field.name: getattr(parts, field.name) for field in fields(parts)}
+    return replace(parts, **{k: None if v is None else v.double() for k, v in tensors.items()})
 
 
 @pytest.mark.parametrize(
@@ -136,3 +143,178 @@ def test_layers(library: OnCpu, dtype: torch.dtype, scaled: bool) -> None:
     close(image[:, :, first : first + 4], colours.double(), 1e-5)
     assert not image[:, :, :first].any()
     assert library.called == {"restyle_blur_layer", "restyle_colour_layer"}
+
+
+# Channel counts with a kernel of their own, others that are accessed 16 bytes at a time, and odd
+# ones, which are accessed value by value.
+COUNTS = {
+    torch.float32: (16, 32, 64, 128, 12, 136, 7),
+    torch.bfloat16: (32, 64, 128, 256, 24, 264, 7),
+    torch.float16: (32, 520, 5),
+    torch.float64: (6, 65),
+}
+EACH = [(dtype, count) for dtype, counts in COUNTS.items() for count in counts]
+
+
+def wide_of(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def epilogue(channels: int, size: tuple[int, int], wide: torch.dtype, scaled: bool) -> Epilogue:
+    parts = (
+        torch.rand(2, channels),
+        torch.randn(1, 1, *size),
+        torch.rand(1),
+        torch.randn(channels),
+    )
+    style = torch.randn(2, channels, dtype=wide) if scaled else None
+    return Epilogue(*(part.to(wide) for part in parts), style)
+
+
+@pytest.mark.parametrize(("dtype", "channels"), EACH, ids=str)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 9), (37, 4)], ids=str)
+def test_blur_layer_of_every_width(
+    library: OnCpu, dtype: torch.dtype, channels: int, rows: int, columns: int
+) -> None:
+    wide, first = wide_of(dtype), 2
+    x = tensor(2, channels, rows + 5, columns + 1, dtype=dtype, last=True)
+    after = epilogue(channels, (rows + 3, columns), wide, scaled=rows == 7)
+    taps = (torch.rand(4, dtype=wide), torch.rand(4, dtype=wide))
+    larger = torch.full((2, channels, rows + 2, columns), 7.0, dtype=dtype)
+    y = larger.contiguous(memory_format=torch.channels_last)
+    blur_layer(x, y[:, :, 1:-1], first, after, taps)
+    exact = reference_blur_layer(
+        x.double(), first, doubled(after), (taps[0].double(), taps[1].double())
+    )
+    close(y[:, :, 1:-1], exact, LIMITS[dtype])
+    assert (y[:, :, [0, -1]] == 7).all()
+
+
+@pytest.mark.parametrize(("dtype", "channels"), EACH, ids=str)
+@pytest.mark.parametrize(("rows", "columns", "kept"), [(1, 2, True), (5, 34, True), (19, 6, False)])
+def test_colour_layer_of_every_width(
+    library: OnCpu, dtype: torch.dtype, channels: int, rows: int, columns: int, kept: bool
+) -> None:
+    wide, first, height = wide_of(dtype), 1, (rows + 4) // 2 * 2
+    x = tensor(2, channels, rows, columns, dtype=dtype, last=True)
+    after = epilogue(channels, (height, columns), wide, scaled=kept)
+    skip = None if rows == 1 else torch.randn(2, 3, height // 2, columns // 2, dtype=wide)
+    parts = (torch.randn(2, 3, channels), torch.randn(3), torch.rand(4), torch.rand(4))
+    colour = Colour(*(part.to(wide) for part in parts), skip)
+    larger = torch.full((2, channels, rows + 2, columns), 7.0, dtype=dtype)
+    y = larger.contiguous(memory_format=torch.channels_last)
+    image = torch.full((2, 3, height, columns), 9.0, dtype=wide)
+    colour_layer(x, y[:, :, 1:-1] if kept else None, image, first, after, colour)
+    exact, colours = reference_colour_layer(x.double(), first, doubled(after), doubled(colour))
+    if kept:
+        close(y[:, :, 1:-1], exact, LIMITS[dtype])
+    assert (y[:, :, [0, -1]] == 7).all()
+    close(image[:, :, first : first + rows], colours, min(LIMITS[dtype], 1e-5))
+    assert (image[:, :, :first] == 9).all()
+    assert (image[:, :, first + rows :] == 9).all()
+
+
+GEOMETRIES = [
+    # Up, down, padding left, right, top, bottom, taps: those of training and their gradients', then
+    # others.
+    (1, 1, (1, 1, 1, 1), (4, 4)),
+    (1, 1, (2, 2, 2, 2), (4, 4)),
+    (2, 1, (2, 1, 2, 1), (4, 4)),
+    (2, 1, (1, 2, -1, 4), (4, 4)),
+    (1, 2, (1, 1, 1, 1), (4, 4)),
+    (1, 2, (-1, 3, 2, 0), (4, 4)),
+    (2, 2, (0, 3, 2, 1), (4, 4)),
+    (3, 2, (-1, 2, 3, 1), (4, 3)),
+    (1, 3, (5, 0, 0, 5), (2, 5)),
+]
+
+
+@pytest.mark.parametrize(("up", "down", "padding", "taps"), GEOMETRIES)
+@pytest.mark.parametrize(
+    ("dtype", "channels", "last"),
+    [
+        (torch.float32, 16, True),
+        (torch.bfloat16, 16, True),
+        (torch.float16, 5, True),
+        (torch.float64, 3, False),
+    ],
+    ids=str,
+)
+def test_upfirdn2d_of_every_geometry(
+    library: OnCpu,
+    up: int,
+    down: int,
+    padding: tuple[int, int, int, int],
+    taps: tuple[int, int],
+    dtype: torch.dtype,
+    channels: int,
+    last: bool,
+) -> None:
+    x = tensor(2, channels, 9, 7, dtype=dtype, last=last).requires_grad_()
+    fir = torch.randn(taps)
+    y = operators.upfirdn2d(x, fir, up=up, down=down, padding=padding)
+    double = x.detach().double().requires_grad_()
+    exact = reference.upfirdn2d(double, fir.double(), up=up, down=down, padding=padding)
+    close(y, exact, LIMITS[dtype])
+    towards = torch.randn(y.shape).to(dtype)
+    (ours,) = torch.autograd.grad(y, x, towards)
+    (theirs,) = torch.autograd.grad(exact, double, towards.double())
+    close(ours, theirs, LIMITS[dtype])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "size", "last", "own_noise"),
+    [
+        (torch.float32, 516, (3, 2), True, True),
+        (torch.float32, 7, (5, 11), True, False),
+        (torch.float32, 3, (8, 8), False, True),
+        (torch.bfloat16, 16, (9, 7), True, False),
+        (torch.bfloat16, 3, (8, 8), False, False),
+        (torch.bfloat16, 150, (2, 3), True, True),
+        (torch.float16, 16, (9, 7), True, True),
+        (torch.float16, 2, (7, 45), False, False),
+        (torch.float64, 2, (7, 45), False, True),
+        (torch.float64, 6, (5, 11), True, False),
+    ],
+    ids=str,
+)
+def test_noise_bias_act_of_every_layout(
+    library: OnCpu,
+    dtype: torch.dtype,
+    channels: int,
+    size: tuple[int, int],
+    last: bool,
+    own_noise: bool,
+) -> None:
+    wide = wide_of(dtype)
+    vectors = [torch.rand(3, channels), torch.randn(1), torch.randn(channels)]
+    noise = torch.randn(3 if own_noise else 1, 1, *size, dtype=wide)
+    parts = [tensor(3, channels, *size, dtype=dtype, last=last), *(v.to(wide) for v in vectors)]
+    inputs = [part.requires_grad_() for part in parts]
+    doubles = [part.detach().double().requires_grad_() for part in inputs]
+    y = operators.noise_bias_act(inputs[0], inputs[1], noise, inputs[2], inputs[3])
+    exact = reference.noise_bias_act(doubles[0], doubles[1], noise.double(), *doubles[2:])
+    close(y, exact, LIMITS[dtype])
+    towards = torch.randn(y.shape).to(dtype).contiguous(memory_format=torch.channels_last)
+    wanted = torch.autograd.grad(exact, doubles, towards.double())
+    to_x, *to_vectors = torch.autograd.grad(y, inputs, towards)
+    close(to_x, wanted[0], LIMITS[dtype])
+    # Sums are made in the compute type. What cancels in them is as large as their parts.
+    largest = max(1.0, float(parts[0].detach().abs().max()), float(noise.abs().max()))
+    scale = largest * towards.double().abs().sum(dim=(0, 2, 3)).max()
+    for mine, theirs in zip(to_vectors, wanted[1:], strict=True):
+        limit = min(LIMITS[dtype], 1e-5) * scale * (channels if theirs.numel() == 1 else 1)
+        assert (mine.double() - theirs).abs().max() <= limit
+
+
+def test_not_a_number_stays_one_and_is_seen_where_it_belongs_alone(library: OnCpu) -> None:
+    x = torch.ones(1, 8, 9, 6, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    x[0, 3, 4, 2] = torch.nan
+    after = epilogue(8, (4, 5), torch.float32, scaled=False)
+    after = replace(after, demodulation=after.demodulation[:1].contiguous())
+    y = torch.empty(1, 8, 4, 5, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    blur_layer(x, y, 0, after, (torch.rand(4), torch.rand(4)))
+    wrong = torch.zeros(1, 8, 4, 5, dtype=torch.bool)
+    # Row 4 is seen by outputs 0 to 3, column 2 by outputs 0 to 3.
+    wrong[0, 3, 0:4, 0:4] = True
+    assert torch.equal(y.isnan(), wrong)
