@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.toolchain import ARCHITECTURES, SOURCES
+from restyle.kernels.toolchain import ARCHITECTURES, SOURCES
 
 # A kernel whose threads have more of them leaves too few warps for the memory to be busy: 16 of a
 # processor's 64 in inference, 12 in training.
