@@ -25,11 +25,14 @@ class FakeJobServer:
         self.failures: list[tuple[int, bytes]] = []
         self.before: Callable[[str, str], None] = lambda method, path: None
         self.address = ""
+        self.version = (200, b'{"version": "4", "ray_version": "2.60.0", "ray_commit": "x"}')
 
     def change(self, submission: str, **fields: object) -> None:
         self.jobs[submission].update(fields)
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        if path == "/api/version":
+            return self.version
         self.before(method, path)
         if self.failures:
             return self.failures.pop(0)
@@ -38,12 +41,13 @@ class FakeJobServer:
             if body["submission_id"] in self.jobs:
                 return 400, f"ValueError: Job {body['submission_id']} already exists".encode()
             self.jobs[body["submission_id"]] = {
+                "type": "SUBMISSION",
                 "submission_id": body["submission_id"],
                 "status": "RUNNING",
                 "entrypoint": body["entrypoint"],
                 "start_time": STARTED,
             }
-            return self._json({"submission_id": body["submission_id"]})
+            return self._json(dict.fromkeys(("job_id", "submission_id"), body["submission_id"]))
         if path == "/api/jobs/":
             return self._json(list(self.jobs.values()))
         submission, _, what = path.removeprefix("/api/jobs/").partition("/")

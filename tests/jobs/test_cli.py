@@ -67,7 +67,8 @@ def test_errors_are_one_line_and_exit_code_2(
         ["runs", "/no/such"],
         ["directions", "list"],
         ["spec", "check", "examples/job.toml"],
-        ["submit", "examples/job.toml", "--address", "http://127.0.0.1:9"],
+        ["submit", "examples/none.toml", "--address", "http://127.0.0.1:9"],
+        ["submit", "--help"],
     ],
 )
 def test_looking_imports_nothing_heavy(arguments: list[str]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from restyle.jobs.commands.operate.submit import submission_prefix
-from restyle.jobs.submit.job_server import JobServer
+from restyle.pipeline.execution.ray.job_server import JobServer
 from tests.command import ROOT, restyle, start
 
 _UP_WITHIN = 180.0

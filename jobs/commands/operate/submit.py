@@ -15,7 +15,7 @@ from restyle.jobs.display.terminal import say, say_lines
 
 if TYPE_CHECKING:
     from restyle.jobs.spec.job_spec import JobSpec
-    from restyle.jobs.submit.job_server import JobServer, SubmittedJob
+    from restyle.pipeline.execution.ray.job_server import JobServer, SubmittedJob
 
 # Seconds between looks at a job. Each look fetches its whole log, so a long one is looked at
 # less often: about this many characters a second at most.
@@ -57,11 +57,13 @@ def submit(
     """
     from restyle.jobs.spec.file import read_spec
     from restyle.jobs.spec.options import NAMES
-    from restyle.jobs.submit.job_server import JobServer
 
     if status + attach + stop > 1:
         raise SpecError("--status, --attach and --stop exclude one another")
     job_spec = read_spec(spec, {}, NAMES)
+    # Not before there is something to ask Ray's client for.
+    from restyle.pipeline.execution.ray.job_server import JobServer
+
     server = JobServer(address)
     again = f"restyle submit {spec} --address {server.address}"
     if status:
@@ -96,7 +98,7 @@ def _start(server: JobServer, spec: JobSpec, again: str) -> SubmittedJob:
     the same time only one gets the next number; the other looks again, and is refused.
     """
     from restyle.jobs.spec.options import command_line
-    from restyle.jobs.submit.job_server import DuplicateError
+    from restyle.pipeline.execution.ray.job_server import DuplicateError
 
     prefix = submission_prefix(spec.output.out)
     command = command_line(spec, address="auto")

@@ -56,9 +56,8 @@ def test_of_two_submissions_at_once_one_is_refused(job_server: FakeJobServer, sp
     def overtake(method: str, path: str) -> None:
         # Another has looked at the same time and comes first.
         if method == "POST":
-            job_server.jobs.setdefault(
-                f"{PREFIX}1", {"submission_id": f"{PREFIX}1", "status": "PENDING", "start_time": 1}
-            )
+            job = {"type": "SUBMISSION", "submission_id": f"{PREFIX}1", "entrypoint": "x"}
+            job_server.jobs.setdefault(f"{PREFIX}1", {**job, "status": "PENDING", "start_time": 1})
 
     job_server.before = overtake
     with pytest.raises(SpecError, match=f"{PREFIX}1 is pending"):

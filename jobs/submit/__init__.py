@@ -1,1 +1,0 @@
-"""Submission of a job to a cluster."""
