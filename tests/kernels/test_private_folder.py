@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from kernels.private_folder import MARKER, PrivateFolder, remove_abandoned
+from restyle.kernels.private_folder import MARKER, PrivateFolder, remove_abandoned
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "restyle-"
 
 MAKER = """
 import os, sys
-from kernels.private_folder import PrivateFolder
+from restyle.kernels.private_folder import PrivateFolder
 folder = PrivateFolder(sys.argv[1], "restyle-")
 (folder.path / "session").mkdir()
 print(folder.path, flush=True)

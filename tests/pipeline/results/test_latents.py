@@ -221,7 +221,7 @@ def test_an_object_store_that_fails_for_the_moment(monkeypatch: pytest.MonkeyPat
 
 def test_neither_torch_nor_ray(out: Path) -> None:
     code = (
-        "import sys; from pipeline import read_latents; "
+        "import sys; from restyle.pipeline import read_latents; "
         f"read_latents({str(out)!r}, where='l2 > 0'); "
         "print(sorted({'torch', 'ray', 'scipy', 'dlib'} & set(sys.modules)))"
     )

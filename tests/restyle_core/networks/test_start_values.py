@@ -19,7 +19,7 @@ def test_noise_is_what_the_usual_formula_gives() -> None:
 
 def test_loading_a_model_imports_no_compiler(tiny_model: object) -> None:
     code = (
-        "import sys; from restyle_core import load_model; load_model(sys.argv[1]);"
+        "import sys; from restyle.core import load_model; load_model(sys.argv[1]);"
         "print(*(m for m in sys.modules if m.startswith('torch._dynamo')))"
     )
     command = [sys.executable, "-c", code, str(tiny_model)]
