@@ -1,9 +1,9 @@
 """dlib's face recognition network in PyTorch: an embedding of a face's identity.
 
 A ResNet with 29 convolutions, trained by Davis King on about 3 million faces; two faces of one
-person lie closer than 0.6 in its 128-dimensional output. The weights are read from the file of
-the package ``face_recognition_models``, which is in the public domain (CC0).
-Source: dlib's examples/dnn_face_recognition_ex.cpp (architecture) and dlib/serialize.h (format).
+person lie closer than 0.6 in its 128-dimensional output. The weights are in the public
+domain (CC0); ``recipes/weights/import_dlib.py`` made the file of them.
+Source: dlib's examples/dnn_face_recognition_ex.cpp.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from restyle.core.errors import CheckpointError
-from restyle.core.faces.alignment import FFHQ, Framing, model_files
-from restyle.core.faces.dlib_weights import WeightReader
+from restyle.core.faces.alignment import FFHQ, Framing
 
-WEIGHTS_NAME = "dlib_face_recognition_resnet_model_v1.dat"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "dlib_recognition.safetensors"
 
 CHIP_SIZE = 150
 """Side in pixels of the face chips that the network was trained on."""
@@ -123,33 +124,29 @@ def load_face_embedder(path: str | Path | None = None) -> FaceEmbedder:
     Use ``copy.deepcopy(load_face_embedder())`` for a version on another device or dtype.
 
     Args:
-        path: dlib's ``.dat`` file; the one of ``face_recognition_models`` by default.
+        path: safetensors with the keys of :class:`FaceEmbedder`; the embedded file by default.
 
     Returns:
         The network on the CPU in float32, frozen, in evaluation mode.
 
     Raises:
-        CheckpointError: the file is missing or holds another network.
-        FatalError: the package is not installed.
+        CheckpointError: the file is missing, damaged, or holds another network.
     """
     # Parameters born in inference mode could never take part in training afterwards.
     with torch.inference_mode(False):
-        return _load(Path(path) if path is not None else model_files() / WEIGHTS_NAME)
+        return _load(Path(path) if path is not None else WEIGHTS)
 
 
 @functools.cache
 def _load(path: Path) -> FaceEmbedder:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"the recognition network {path} cannot be read: {error}") from error
     model = FaceEmbedder()
-    reader = WeightReader(data, str(path))
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    for conv in convolutions:
-        reader.load_convolution(conv)
-    reader.load_linear(model.head)
-    reader.finish()
+    try:
+        model.load_state_dict(load_file(path), strict=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"the recognition network {path} cannot be read: {error}") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not hold the recognition network: {reason}") from error
     return model
 
 

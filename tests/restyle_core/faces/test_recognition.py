@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save
 from skimage import data
 
 from restyle.core.errors import CheckpointError
@@ -21,7 +22,7 @@ from restyle.core.faces.alignment import (
     model_files,
 )
 from restyle.core.faces.recognition import (
-    WEIGHTS_NAME,
+    WEIGHTS,
     chips_from_crops,
     load_face_embedder,
 )
@@ -34,7 +35,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def reference():
-    return dlib.face_recognition_model_v1(str(model_files() / WEIGHTS_NAME))
+    return dlib.face_recognition_model_v1(
+        str(model_files() / "dlib_face_recognition_resnet_model_v1.dat")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -141,16 +144,20 @@ def test_weights_can_be_loaded_and_used_across_inference_mode():
 
 
 def test_damaged_files_are_refused(tmp_path):
-    whole = (model_files() / WEIGHTS_NAME).read_bytes()
+    whole = WEIGHTS.read_bytes()
+    tensors = load_file(WEIGHTS)
     damaged = {
-        "short.dat": whole[: len(whole) // 2],
-        "junk.dat": b"x" * 5000,
-        "long.dat": whole + whole[-100_000:],
-        "other.dat": (model_files() / "mmod_human_face_detector.dat").read_bytes(),
+        "short": whole[: len(whole) // 2],
+        "junk": b"x" * 5000,
+        "other": (WEIGHTS.parent / "lpips_alex.safetensors").read_bytes(),
+        "fewer": save({name: tensors[name] for name in list(tensors)[1:]}),
+        "reshaped": save(tensors | {"head.weight": tensors["head.weight"].T.contiguous()}),
     }
     for name, content in damaged.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(CheckpointError, match=name):
-            load_face_embedder(tmp_path / name)
-    with pytest.raises(CheckpointError, match=r"missing\.dat"):
-        load_face_embedder(tmp_path / "missing.dat")
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=name) as caught:
+            load_face_embedder(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"missing\.safetensors"):
+        load_face_embedder(tmp_path / "missing.safetensors")

@@ -1,0 +1,1 @@
+"""How the weights in ``restyle_core/weights`` were made."""
