@@ -120,8 +120,10 @@ class ModelSection(_Section):
         min_length=1,
         description="Embedded model, model directory (both with :ENCODER behind) or a .pt file.",
     )
-    dtype: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Precision; auto is bf16 where the processor has it in hardware."
+    dtype: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto",
+        description="Precision; auto is bf16 where the processor has it in hardware, tf32 is for "
+        "GPUs.",
     )
     bootstrap: str | None = Field(
         None,

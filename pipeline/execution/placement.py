@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.kernels.choice import built_ahead
@@ -42,7 +43,7 @@ def choose(dtype: str, device: str, workers: Workers | None = None) -> Placement
     """Resolve ``auto``, as :func:`restyle.core.devices.hardware.choose` does.
 
     Args:
-        dtype: ``auto``, ``fp32`` or ``bf16``.
+        dtype: ``auto``, ``fp32``, ``tf32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: where it will be computed; on this machine when None.
 
@@ -57,18 +58,18 @@ def choose(dtype: str, device: str, workers: Workers | None = None) -> Placement
         device = "cpu"
     if device == "cpu" or (device == "auto" and not _has_accelerator()):
         if dtype in ("fp32", "bf16"):
-            return Placement("cpu", "fp32" if dtype == "fp32" else "bf16", f"{dtype}: asked for")
+            return Placement("cpu", _named(dtype), f"{dtype}: asked for")
         flags = _processor_flags()
         if dtype == "auto" and flags:
             support = next((name for name in _BF16 if name in flags), None)
             if support is None:
                 return Placement("cpu", "fp32", "fp32: no bf16 instructions on this cpu")
             return Placement("cpu", "bf16", f"bf16: {support}")
-    from restyle.core.devices.hardware import DTYPES
     from restyle.core.devices.hardware import choose as choose_with_torch
 
     found = choose_with_torch(dtype, device)
-    precision: Precision = "fp32" if found.dtype == DTYPES["fp32"] else "bf16"
+    # A reason begins with the precision.
+    precision = _named(found.dtype_reason.partition(":")[0])
     return Placement(str(found.device), precision, found.dtype_reason)
 
 
@@ -108,9 +109,14 @@ def _on_cluster(dtype: str, device: str, workers: Workers) -> Placement | None:
         raise SpecError(f"--device {device} with --address: Ray chooses the GPU itself; use cuda")
     if dtype == "auto":
         return Placement("cuda", "bf16", "bf16: GPUs of the cluster")
-    if dtype not in ("fp32", "bf16"):
-        raise SpecError(f"dtype {dtype!r} is unknown; choose auto, fp32 or bf16")
-    return Placement("cuda", "fp32" if dtype == "fp32" else "bf16", f"{dtype}: asked for")
+    return Placement("cuda", _named(dtype), f"{dtype}: asked for")
+
+
+def _named(dtype: str) -> Precision:
+    for known in get_args(Precision):
+        if dtype == known:
+            return cast(Precision, known)
+    raise SpecError(f"dtype {dtype!r} is unknown; choose auto, fp32 or bf16, or tf32 on a GPU")
 
 
 def _has_accelerator() -> bool:

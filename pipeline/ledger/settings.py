@@ -16,7 +16,7 @@ from restyle.core.metrics.names import METRICS, check_metrics
 FacePolicy = Literal["largest", "all"]
 SaveSteps = Literal["none", "metrics", "latents"]
 Reconstructions = Literal["none", "last", "all"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 """As in ``restyle.core.faces.alignment``, whose import would cost a third of a second."""
@@ -43,7 +43,7 @@ class InversionSettings(_Frozen):
         save_steps: what ``steps/`` holds of each step.
         reconstructions: which steps' images are kept.
         metrics: what is measured at each step, in the order of ``METRICS``.
-        dtype: ``auto`` is bf16 where the hardware has it.
+        dtype: ``auto`` is bf16 where the hardware has it; ``tf32`` is a GPU's.
         tolerance: an image takes no further steps once one changes its pixels, in [-1, 1], by
             less than this on average; all steps when None.
         bootstrap: a model that takes the first step in the other's place; none when None.
@@ -56,7 +56,7 @@ class InversionSettings(_Frozen):
     save_steps: SaveSteps = "metrics"
     reconstructions: Reconstructions = "last"
     metrics: tuple[str, ...] | None = None
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    dtype: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     tolerance: Annotated[float, Field(ge=0, le=MAX_TOLERANCE)] | None = None
     bootstrap: str | None = None
 

@@ -2,8 +2,10 @@
 
 A graph is a recording of what a function asked a GPU to do. It knows memory, not tensors: inputs
 are copied to where they were when it was recorded, and outputs are copied from where they were
-then, so that nobody outside sees any of that. It holds for one shape; a batch of another one, such
-as the last of a job or one from which images have gone (``tolerance``), is computed as without.
+then, so that nobody outside sees any of that. It holds for one shape. A smaller batch, such as the
+last of a job or one from which images have gone (``tolerance``), is filled up to the size of a
+recording, at most twofold as a rule: a shape of its own would cost a search for algorithms and a
+recording.
 """
 
 from __future__ import annotations
@@ -22,11 +24,15 @@ VARIABLE = "RESTYLE_CUDA_GRAPHS"
 """``on``, which is the default, or ``off``."""
 
 MOST = 4
-"""Shapes that are recorded; each holds the memory of its activations."""
+"""Sizes that are recorded: that of the largest batch, a half, a quarter and an eighth of it."""
 
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
 """Tensors to tensors, on one device, the same work for the same shapes, and never waiting."""
+
+
+Key = tuple[tuple[int, ...], ...]
+"""Shapes of the inputs."""
 
 
 class GraphWarning(UserWarning):
@@ -121,11 +127,11 @@ class CudaRecorder:
 
 
 class StepGraphs:
-    """Records a function for a shape of inputs once that has come twice.
+    """Records a function for a size of batch once that has come twice.
 
     Args:
         record: makes a recording.
-        most: shapes that are recorded.
+        most: sizes that are recorded.
 
     Attributes:
         problem: why nothing is recorded any more; empty while all is well.
@@ -136,23 +142,47 @@ class StepGraphs:
     ) -> None:
         self._record = record
         self._most = most
-        self._seen: set[tuple[torch.Size, ...]] = set()
-        self._recordings: dict[tuple[torch.Size, ...], Recording] = {}
+        self._largest = 0
+        self._seen: set[Key] = set()
+        # The one that was used last is at the end.
+        self._recordings: dict[Key, Recording] = {}
         self.problem = ""
 
     def __call__(self, function: Function, *inputs: Tensor) -> Tensors:
-        """What the function, always the same one, makes of these."""
-        key = tuple(value.shape for value in inputs)
+        """What the function, always the same one, makes of these, row by row of a batch."""
+        if self.problem:
+            return function(*inputs)
+        count = len(inputs[0])
+        size = self._size(count, inputs)
+        inputs = tuple(_filled(value, size) for value in inputs)
+        key = _key(size, inputs)
         if key in self._seen and key not in self._recordings:
             self._try_to_record(key, function, inputs)
         self._seen.add(key)
-        return self._recordings.get(key, function)(*inputs)
+        recording = self._recordings.pop(key, None)
+        if recording is None:
+            made = function(*inputs)
+        else:
+            self._recordings[key] = recording
+            made = recording(*inputs)
+        return made if size == count else tuple(value[:count] for value in made)
 
-    def _try_to_record(
-        self, key: tuple[torch.Size, ...], function: Function, inputs: Sequence[Tensor]
-    ) -> None:
-        if self.problem or len(self._recordings) == self._most:
-            return
+    def _size(self, count: int, inputs: Sequence[Tensor]) -> int:
+        """Of the batch that so many images are computed in."""
+        self._largest = max(self._largest, count)
+        size = self._largest
+        for halvings in range(1, self._most):
+            half = -(-self._largest >> halvings)
+            if half < count:
+                break
+            size = half
+        # One of an earlier, smaller largest may fit more closely.
+        recorded = [n for n in range(count, size) if _key(n, inputs) in self._recordings]
+        return recorded[0] if recorded else size
+
+    def _try_to_record(self, key: Key, function: Function, inputs: Sequence[Tensor]) -> None:
+        if len(self._recordings) == self._most:
+            del self._recordings[next(iter(self._recordings))]
         try:
             self._recordings[key] = self._record(function, inputs)
         except RuntimeError as error:
@@ -162,3 +192,15 @@ class StepGraphs:
                 GraphWarning,
                 stacklevel=2,
             )
+
+
+def _key(size: int, inputs: Sequence[Tensor]) -> Key:
+    return tuple((size, *value.shape[1:]) for value in inputs)
+
+
+def _filled(value: Tensor, size: int) -> Tensor:
+    """With the last row again until there are so many."""
+    missing = size - len(value)
+    return (
+        value if not missing else torch.cat([value, value[-1:].expand(missing, *value.shape[1:])])
+    )

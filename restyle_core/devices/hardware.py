@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from restyle.core.errors import SpecError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""The precisions that can be asked for, besides ``auto``."""
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+"""The precisions that can be asked for, besides ``auto``. ``tf32`` is float32 whose convolutions
+round what they multiply to ten bits; GPUs have it."""
 
-# Least compute capability of GPUs that multiply bfloat16: NVIDIA's Ampere. Older ones have float16,
-# whose range is too small for what these generators' activations grow to.
+# Least compute capability of GPUs that multiply bfloat16 and TF32: NVIDIA's Ampere. Older ones have
+# float16, whose range is too small for what these generators' activations grow to.
 _CUDA_BF16 = (8, 0)
 
 # Instruction sets that multiply bfloat16, as torch names them on x86 and Arm.
@@ -27,25 +31,27 @@ class Placement:
         device: where.
         dtype: of activations.
         dtype_reason: the dtype and why, such as ``bf16: avx512_bf16``.
+        tf32: convolutions of float32 may round what they multiply.
     """
 
     device: torch.device
     dtype: torch.dtype
     dtype_reason: str
+    tf32: bool = False
 
 
 def choose(dtype: str = "auto", device: str = "auto") -> Placement:
     """Resolve what a user asked for.
 
     Args:
-        dtype: ``fp32``, ``bf16``, or ``auto`` for bf16 where the processor has it in hardware.
+        dtype: one of :data:`DTYPES`, or ``auto`` for bf16 where the processor has it in hardware.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         SpecError: an unknown name, or a device that is not there.
     """
     where = choose_device(device)
-    return Placement(where, *choose_dtype(dtype, where))
+    return Placement(where, *choose_dtype(dtype, where), tf32=dtype == "tf32")
 
 
 def choose_device(device: str) -> torch.device:
@@ -80,14 +86,17 @@ def choose_dtype(dtype: str, device: torch.device) -> tuple[torch.dtype, str]:
         The dtype of activations, and a line such as ``bf16: avx512_bf16``.
 
     Raises:
-        SpecError: an unknown name, or bfloat16 on a GPU that has none.
+        SpecError: an unknown name, or what the processor does not multiply.
     """
     if dtype == "bf16" and device.type == "cuda" and _bf16_support(device) is None:
         raise SpecError(f"{gpu_name(device)} does not multiply bfloat16; use --dtype fp32")
+    if dtype == "tf32" and (device.type != "cuda" or _bf16_support(device) is None):
+        where = gpu_name(device) if device.type == "cuda" else "this cpu"
+        raise SpecError(f"{where} does not multiply tf32; use --dtype fp32")
     if dtype in DTYPES:
         return DTYPES[dtype], f"{dtype}: asked for"
     if dtype != "auto":
-        raise SpecError(f"dtype {dtype!r} is unknown; use auto, {' or '.join(DTYPES)}")
+        raise SpecError(f"dtype {dtype!r} is unknown; use auto, fp32 or bf16, or tf32 on a GPU")
     support = _bf16_support(device)
     if support is None:
         where = "this cpu" if device.type == "cpu" else gpu_name(device)
@@ -108,12 +117,40 @@ def gpu_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def use_exact_float32(device: torch.device) -> None:
-    """Let float32 on a GPU be float32.
+WORKSPACE_VARIABLE = "CUDNN_CONV_WSCAP_DBG"
+"""Megabytes of memory that cuDNN may use for a convolution's intermediate results."""
+
+# With more of it no layer of the published models was faster; without a bound cuDNN took 35 GB.
+_WORKSPACE = "1024"
+
+
+def set_up_gpu(device: torch.device) -> None:
+    """Let float32 on a GPU be float32, and bound cuDNN's memory. Holds for the process.
 
     By default cuDNN rounds what convolutions multiply to TF32's ten bits, which is further from
-    float32 than what the metrics and the comparisons of runs promise. Holds for the process.
+    float32 than what the metrics and the comparisons of runs promise.
     """
     if device.type == "cuda":
+        os.environ.setdefault(WORKSPACE_VARIABLE, _WORKSPACE)
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@contextlib.contextmanager
+def convolving(*, tf32: bool, benchmark: bool | None = None) -> Iterator[None]:
+    """How cuDNN convolves meanwhile.
+
+    Args:
+        tf32: float32 is rounded to TF32.
+        benchmark: try algorithms when a shape first comes and remember the fastest; None leaves
+            that as it is.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.benchmark
+    cudnn.allow_tf32 = tf32
+    if benchmark is not None:
+        cudnn.benchmark = benchmark
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.benchmark = before

@@ -21,6 +21,9 @@ _GPU_MOST = 128
 # is not recorded; what fragments, and the convolutions' work space, takes the rest.
 _GPU_SHARE = 0.4
 
+# cuDNN counts values of a tensor in 31 bits; larger ones it splits, or computes more slowly.
+_GPU_VALUES = 2**31 - 1
+
 # float32 images of the generator's size that are alive beside activations: that of the recording,
 # the step's, and two that are on their way to the CPU.
 _IMAGES = 4
@@ -78,15 +81,18 @@ def plain_cpu_batch(generator: GeneratorConfig) -> int:
     return max(1, _CPU_VALUES // largest)
 
 
-def gpu_batch(side: int, footprint: int, free: int) -> int:
+def gpu_batch(generator: GeneratorConfig, footprint: int, free: int) -> int:
     """Images that a GPU has in work at once.
 
     Args:
-        side: of the generated images, in pixels.
+        generator: its shape.
         footprint: bytes that each takes.
         free: bytes that are free.
     """
-    useful = max(1, min(_GPU_MOST, _GPU_PIXELS // side**2))
+    # What a transposed convolution makes is the largest.
+    largest = max(wide * ((4 << level) + 5) ** 2 for level, wide in enumerate(generator.widths))
+    most = min(_GPU_MOST, _GPU_PIXELS // generator.size**2, _GPU_VALUES // largest)
+    useful = max(1, most)
     return max(1, min(useful, int(free * _GPU_SHARE) // footprint))
 
 

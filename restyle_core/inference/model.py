@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +73,8 @@ def load_model(
     Args:
         spec: the name of an embedded model (``faces64``) or a model directory, either with
             ``:ENCODER`` behind it, or a published ``.pt`` checkpoint.
-        dtype: of activations: ``fp32``, ``bf16``, or ``auto`` for bf16 where the processor has it
-            in hardware.
+        dtype: of activations: ``fp32``, ``bf16``, ``tf32`` on a GPU, or ``auto`` for bf16 where
+            the processor has it in hardware.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         impl: of the generator's operators: ``native`` for compiled ones, ``reference`` for plain
             PyTorch, ``auto`` for compiled ones where there is a compiler.
@@ -86,7 +87,7 @@ def load_model(
     # First, because a wrong option should not cost the reading of a gigabyte.
     placement = hardware.choose(dtype, device)
     keep_freed_memory()
-    hardware.use_exact_float32(placement.device)
+    hardware.set_up_gpu(placement.device)
     return Model(_read(os.fspath(spec)), placement, impl)
 
 
@@ -185,6 +186,7 @@ class Model:
         self.device = placement.device
         self.dtype = placement.dtype
         self.dtype_reason = placement.dtype_reason
+        self._tf32 = placement.tf32
         self.generator = parts.generator.to(self.device)
         self.generator.dtype, self.generator.impl = self.dtype, impl
         target = Target(self.device, self.dtype, impl)
@@ -256,7 +258,8 @@ class Model:
         """
         inputs = torch.cat([x, current], dim=1) if self.iterative else x
         inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
-        residual: Tensor = self.encoder(inputs)
+        with self._convolving():
+            residual: Tensor = self.encoder(inputs)
         return residual
 
     def step(self, x: Tensor, current: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -274,13 +277,19 @@ class Model:
             The new latents, their image [B, 3, H, W] float32, and that image pooled.
         """
         graphs = self._graphs
-        made = (
-            self._step(x, current, latents)
-            if graphs is None
-            else graphs(self._step, x, current, latents)
-        )
+        if graphs is None:
+            made = self._step(x, current, latents)
+        else:
+            # There are few sizes of batches then, so that a search for algorithms pays.
+            with self._convolving(benchmark=True):
+                made = graphs(self._step, x, current, latents)
         latents, image, pooled = made
         return latents, image, pooled
+
+    def _convolving(self, *, benchmark: bool | None = None) -> AbstractContextManager[None]:
+        if self.device.type != "cuda":
+            return nullcontext()
+        return hardware.convolving(tf32=self._tf32, benchmark=benchmark)
 
     @functools.cached_property
     def _graphs(self) -> StepGraphs | None:
@@ -302,7 +311,8 @@ class Model:
         """
         latents = latents.to(self.device, torch.float32)
         render = self._prepared or self.generator.synthesis
-        images = [self._rows(render(chunk)) for chunk in torch.split(latents, self._chunk)]
+        with self._convolving():
+            images = [self._rows(render(chunk)) for chunk in torch.split(latents, self._chunk)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
     @functools.cached_property
@@ -311,7 +321,7 @@ class Model:
         side = self.generator.config.size
         if self.device.type != "cuda":
             return cpu_batch(side)
-        return gpu_batch(side, self.footprint.bytes, free_memory(self.device))
+        return gpu_batch(self.generator.config, self.footprint.bytes, free_memory(self.device))
 
     @property
     def footprint(self) -> Footprint:

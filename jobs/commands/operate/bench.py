@@ -29,7 +29,9 @@ def bench(
             show_default=False,
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(metavar="LIST", help="fp32, bf16.")] = "fp32,bf16",
+    dtype: Annotated[
+        str, typer.Option(metavar="LIST", help="fp32, bf16, tf32 on a GPU.")
+    ] = "fp32,bf16",
     batch: Annotated[str, typer.Option(metavar="LIST", help="Images at once.")] = "1,4",
     steps: Annotated[int, typer.Option(min=1, max=100, help="Of refinement.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of everything.")] = 5,
@@ -116,8 +118,8 @@ def _measure(
 def _dtypes(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
-        if name not in ("fp32", "bf16"):
-            raise SpecError(f"--dtype {name!r} is unknown; use fp32, bf16 or both: fp32,bf16")
+        if name not in ("fp32", "tf32", "bf16"):
+            raise SpecError(f"--dtype {name!r} is unknown; use fp32, bf16, tf32 or several: fp32,bf16")
     return names
 
 

@@ -40,6 +40,17 @@ def test_where_there_may_be_an_accelerator_torch_is_asked(monkeypatch: pytest.Mo
     assert choose("fp32", "auto").device == "cuda"
 
 
+def test_tf32_needs_a_gpu_and_is_told_apart_from_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="does not multiply tf32; use --dtype fp32"):
+        choose("tf32", "cpu")
+    monkeypatch.setattr(placement, "_has_accelerator", lambda: True)
+    monkeypatch.setattr(hardware.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(hardware.torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(hardware.torch.cuda, "get_device_name", lambda _: "A100")
+    assert choose("tf32", "auto") == Placement("cuda", "tf32", "tf32: asked for")
+    assert choose("fp32", "auto").dtype == "fp32"
+
+
 @pytest.mark.parametrize("device", ["abacus", "cuda:99"])
 def test_devices_that_are_not_there(device: str) -> None:
     with pytest.raises(SpecError, match=device):
@@ -51,6 +62,7 @@ def test_devices_that_are_not_there(device: str) -> None:
     [
         ("auto", "cuda", None, ("cuda", "bf16", "bf16: GPUs of the cluster")),
         ("fp32", "cuda", None, ("cuda", "fp32", "fp32: asked for")),
+        ("tf32", "cuda", None, ("cuda", "tf32", "tf32: asked for")),
         ("bf16", "auto", 0.5, ("cuda", "bf16", "bf16: asked for")),
         ("fp32", "auto", 0.0, ("cpu", "fp32", "fp32: asked for")),
         ("fp32", "cpu", 1.0, ("cpu", "fp32", "fp32: asked for")),

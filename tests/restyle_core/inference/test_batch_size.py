@@ -22,10 +22,25 @@ def test_on_a_cpu_the_size_of_the_images_decides(side: int, images: int) -> None
 
 def test_on_a_gpu_memory_does_until_it_is_busy() -> None:
     each = GIGABYTE // 4
-    sizes = [gpu_batch(1024, each, free * GIGABYTE) for free in (0, 1, 8, 16, 80, 800)]
+    faces = GeneratorConfig.published(1024)
+    sizes = [gpu_batch(faces, each, free * GIGABYTE) for free in (0, 1, 8, 16, 80, 800)]
     # Never none, never more than helps, and at most 0.4 of what is free.
     assert sizes == [1, 1, 12, 25, 32, 32]
-    assert gpu_batch(64, 1 << 24, 80 * GIGABYTE) == 128
+    small = GeneratorConfig((64, 64, 64, 64, 64))
+    assert gpu_batch(small, 1 << 24, 80 * GIGABYTE) == 128
+
+
+@pytest.mark.parametrize(
+    ("side", "times", "batch"), [(256, 1, 128), (256, 4, 61), (512, 1, 125), (1024, 2, 31)]
+)
+def test_on_a_gpu_no_tensor_has_more_values_than_cudnn_counts(
+    side: int, times: int, batch: int
+) -> None:
+    shape = GeneratorConfig(tuple(times * w for w in GeneratorConfig.published(side).widths))
+    assert gpu_batch(shape, 1, 1 << 40) == batch
+    # What a transposed convolution makes of so many images.
+    assert batch * max(w * ((4 << i) + 5) ** 2 for i, w in enumerate(shape.widths)) < 2**31
+
 
 
 def test_an_image_takes_more_with_plain_operators_and_in_float32() -> None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+import os
 from pathlib import Path
 
 import numpy as np
@@ -127,16 +128,44 @@ def test_auto_follows_the_gpu_that_was_asked_for(
         hardware.choose("bf16", "cuda:1")
 
 
-def test_float32_is_float32_on_a_gpu() -> None:
+def test_tf32_is_a_precision_of_gpus(gpu: Callable[[str, tuple[int, int]], None]) -> None:
+    with pytest.raises(SpecError, match="this cpu does not multiply tf32; use --dtype fp32"):
+        hardware.choose("tf32", "cpu")
+    gpu("T4", (7, 5))
+    with pytest.raises(SpecError, match="T4 1 does not multiply tf32; use --dtype fp32"):
+        hardware.choose("tf32", "cuda:1")
+    gpu("A100", (8, 0))
+    chosen = hardware.choose("tf32", "cuda:1")
+    assert (chosen.dtype, chosen.tf32) == (torch.float32, True)
+    assert chosen.dtype_reason == "tf32: asked for"
+    assert not hardware.choose("fp32", "cuda:1").tf32
+    assert not hardware.choose("auto", "cuda:1").tf32
+
+
+def test_float32_is_float32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(hardware.WORKSPACE_VARIABLE, raising=False)
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, products.allow_tf32
     try:
         convolutions.allow_tf32 = products.allow_tf32 = True
-        hardware.use_exact_float32(torch.device("cpu"))
+        hardware.set_up_gpu(torch.device("cpu"))
         assert convolutions.allow_tf32
-        hardware.use_exact_float32(torch.device("cuda:0"))
+        assert hardware.WORKSPACE_VARIABLE not in os.environ
+        hardware.set_up_gpu(torch.device("cuda:0"))
         assert not convolutions.allow_tf32
         assert not products.allow_tf32
+        assert os.environ[hardware.WORKSPACE_VARIABLE] == "1024"
+        with hardware.convolving(tf32=True, benchmark=True):
+            assert convolutions.allow_tf32
+            assert convolutions.benchmark
+            # Products of small vectors are exact in any case.
+            assert not products.allow_tf32
+            with hardware.convolving(tf32=False):
+                assert not convolutions.allow_tf32
+                assert convolutions.benchmark
+            assert convolutions.allow_tf32
+        assert not convolutions.allow_tf32
+        assert not convolutions.benchmark
     finally:
         convolutions.allow_tf32, products.allow_tf32 = before
 
