@@ -119,7 +119,7 @@ def _dtypes(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
         if name not in ("fp32", "tf32", "bf16"):
-            raise SpecError(f"--dtype {name!r} is unknown; use fp32, bf16, tf32 or several: fp32,bf16")
+            raise SpecError(f"--dtype {name!r} is unknown; use a list such as fp32,bf16,tf32")
     return names
 
 

@@ -42,7 +42,6 @@ def test_on_a_gpu_no_tensor_has_more_values_than_cudnn_counts(
     assert batch * max(w * ((4 << i) + 5) ** 2 for i, w in enumerate(shape.widths)) < 2**31
 
 
-
 def test_an_image_takes_more_with_plain_operators_and_in_float32() -> None:
     shape = GeneratorConfig.published(1024)
     ways = [

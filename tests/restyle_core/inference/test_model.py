@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
-import os
 from pathlib import Path
 
 import numpy as np
