@@ -13,13 +13,16 @@ PYTHON ?= python3
 # that brings gigabytes of CUDA packages over one that is already at hand.
 TORCH := $(shell grep '^torch==' constraints.txt)
 DEMO_OUT ?= demo-out
+SITE ?= site
 
-.PHONY: help install demo test bench lint pins clean
+.PHONY: help install demo test bench lint coverage docs pins clean
 
 help:
 	@echo "make demo     install, invert the sample photographs, print where the report is"
 	@echo "make test     install, then ruff, mypy and pytest"
 	@echo "make install  make the environment in $(VENV)"
+	@echo "make coverage the tests, and which lines none of them reaches"
+	@echo "make docs     the documentation as a site in $(SITE), checked strictly"
 	@echo "make bench    the benchmarks of tests/bench"
 	@echo "make pins     write constraints.txt from the environment"
 	@echo "make clean    remove the environment, the demo's output and caches"
@@ -61,6 +64,16 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest
 
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# Its builders announce their successors in a banner, which the variable leaves out.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir "$(SITE)"
+
 bench: install
 	@shopt -s nullglob; files=(tests/bench/bench_*.py); \
 	if [ $${#files[@]} -eq 0 ]; then echo "no benchmarks in tests/bench yet"; exit 0; fi; \
@@ -74,4 +87,4 @@ pins: install
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-out site .coverage* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
