@@ -27,7 +27,8 @@ from restyle.core.inference.model import Model, load_model
 from restyle.core.networks.convolution import Target
 
 STAGES = ("encoder", "synthesis", "loop")
-FAST, PLAIN = "fast", "plain"
+FAST = "fast"
+PLAIN = "plain"
 
 
 @dataclass(frozen=True)
