@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
+
+if TYPE_CHECKING:
+    from restyle.core.networks.config import Domain
+
+FACE_CROP = 256
+"""Side of aligned crops in pixels; models that work at less reduce them themselves."""
 
 TIME_LIMIT = 120
 """Seconds that one image may take."""
@@ -38,6 +44,23 @@ class CropSettings:
     framing_shift: float = 0.0
     time_limit: int = TIME_LIMIT
     memory_limit: int = MEMORY_LIMIT
+
+    @classmethod
+    def of(cls, domain: Domain, align: bool, faces: Literal["largest", "all"]) -> CropSettings:
+        """What a model's domain asks for.
+
+        Args:
+            domain: of the model.
+            align: as the attribute.
+            faces: as the attribute.
+        """
+        return cls(
+            align=align,
+            faces=faces,
+            size=(FACE_CROP, FACE_CROP) if align else domain.image_size,
+            framing_scale=domain.framing_scale,
+            framing_shift=domain.framing_shift,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,19 +9,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
 
+from restyle.core.devices.precision import Precision, choose_precision, cpu_support, named
 from restyle.core.errors import FatalError, SpecError
 from restyle.kernels.choice import built_ahead
 from restyle.kernels.errors import KernelError
 from restyle.pipeline.execution.request import Workers
-from restyle.pipeline.ledger.settings import Precision
 
 # Device files of NVIDIA's driver, its form under WSL, and AMD's.
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
-
-# As in restyle.core.devices.hardware, in the same order; Linux lists them under the same names.
-_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -57,20 +53,17 @@ def choose(dtype: str, device: str, workers: Workers | None = None) -> Placement
             return placement
         device = "cpu"
     if device == "cpu" or (device == "auto" and not _has_accelerator()):
-        if dtype in ("fp32", "bf16"):
-            return Placement("cpu", _named(dtype), f"{dtype}: asked for")
         flags = _processor_flags()
-        if dtype == "auto" and flags:
-            support = next((name for name in _BF16 if name in flags), None)
-            if support is None:
-                return Placement("cpu", "fp32", "fp32: no bf16 instructions on this cpu")
-            return Placement("cpu", "bf16", f"bf16: {support}")
+        if flags or dtype != "auto":
+            return Placement(
+                "cpu", *choose_precision(dtype, lambda: cpu_support(flags), lambda: "this cpu")
+            )
     from restyle.core.devices.hardware import choose as choose_with_torch
 
     found = choose_with_torch(dtype, device)
     # A reason begins with the precision.
-    precision = _named(found.dtype_reason.partition(":")[0])
-    return Placement(str(found.device), precision, found.dtype_reason)
+    precision = found.dtype_reason.partition(":")[0]
+    return Placement(str(found.device), named(precision), found.dtype_reason)
 
 
 PLAIN = "reference: "
@@ -107,16 +100,10 @@ def _on_cluster(dtype: str, device: str, workers: Workers) -> Placement | None:
         return None
     elif device not in ("auto", "cuda"):
         raise SpecError(f"--device {device} with --address: Ray chooses the GPU itself; use cuda")
-    if dtype == "auto":
-        return Placement("cuda", "bf16", "bf16: GPUs of the cluster")
-    return Placement("cuda", _named(dtype), f"{dtype}: asked for")
-
-
-def _named(dtype: str) -> Precision:
-    for known in get_args(Precision):
-        if dtype == known:
-            return cast(Precision, known)
-    raise SpecError(f"dtype {dtype!r} is unknown; choose auto, fp32 or bf16, or tf32 on a GPU")
+    return Placement(
+        "cuda",
+        *choose_precision(dtype, lambda: "GPUs of the cluster", lambda: "the cluster", is_gpu=True),
+    )
 
 
 def _has_accelerator() -> bool:

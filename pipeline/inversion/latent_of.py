@@ -86,7 +86,6 @@ def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
     """As the run inverts, its largest face."""
     from restyle.pipeline.decoding.crops import CropSettings, cut_out
     from restyle.pipeline.inversion.model_identity import identify
-    from restyle.pipeline.inversion.preparation import FACE_CROP
 
     settings = current.settings
     if settings.bootstrap is not None:
@@ -98,14 +97,7 @@ def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
     known = identify(spec)
     if known.fingerprint != settings.model_fingerprint:
         raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")
-    config = known.config
-    crop = CropSettings(
-        align=settings.align,
-        faces="largest",
-        size=(FACE_CROP, FACE_CROP) if settings.align else config.image_size,
-        framing_scale=config.framing_scale,
-        framing_shift=config.framing_shift,
-    )
+    crop = CropSettings.of(known.config, settings.align, "largest")
     try:
         pixels = np.array(cut_out(path.read_bytes(), crop)[0].pixels)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
 from restyle.pipeline.editing.settings import find_settings
 from restyle.pipeline.execution.placement import choose
@@ -13,11 +14,8 @@ from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS
-from restyle.pipeline.ledger.settings import Precision, ResolvedSettings, resolve
+from restyle.pipeline.ledger.settings import ResolvedSettings, resolve
 from restyle.pipeline.storage.filesystem import Storage, open_storage
-
-FACE_CROP = 256
-"""Side of aligned crops in pixels; models that work at less reduce them themselves."""
 
 
 @dataclass(frozen=True)
@@ -88,24 +86,16 @@ def job_of(request: Request, prepared: Preparation, device: str, images: float) 
         images: mean number of images in a unit.
     """
     # Here, because a run with nothing to do need not wait for these.
-    from restyle.pipeline.decoding.sandbox import CropSettings
+    from restyle.pipeline.decoding.crops import CropSettings
     from restyle.pipeline.inversion.stages import stages_of
 
-    config, settings = prepared.model.config, prepared.settings
-    size = (FACE_CROP, FACE_CROP) if settings.align else config.image_size
-    crop = CropSettings(
-        align=settings.align,
-        faces=settings.faces,
-        size=size,
-        framing_scale=config.framing_scale,
-        framing_shift=config.framing_shift,
-    )
+    settings = prepared.settings
     return InversionJob(
         source=request.source,
         out=request.out,
         model=request.settings.model,
         settings=settings,
-        crop=crop,
+        crop=CropSettings.of(prepared.model.config, settings.align, settings.faces),
         device=device,
         batch_size=request.batch_size,
         threads=threads_here(),

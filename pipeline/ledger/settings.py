@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from restyle.core.devices.precision import Precision
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.metrics.names import METRICS, check_metrics
 
 FacePolicy = Literal["largest", "all"]
 SaveSteps = Literal["none", "metrics", "latents"]
 Reconstructions = Literal["none", "last", "all"]
-Precision = Literal["fp32", "tf32", "bf16"]
 
 PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 """As in ``restyle.core.faces.alignment``, whose import would cost a third of a second."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from restyle.core.metrics.names import LOWER_IS_BETTER, METRICS
+from restyle.core.metrics.names import LOWER_IS_BETTER, METRICS, NAMES, MetricName
 from restyle.pipeline.ledger.entries import UnitRecord
 from restyle.pipeline.ledger.parquet_files import (
     HasFiles,
@@ -25,14 +25,7 @@ MAX_UNITS = 64
 WIDTH, HEIGHT = 320, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 30
 
-_TITLES = {
-    "l2": ("L2", "mean squared error"),
-    "psnr": ("PSNR", "decibels"),
-    "ms_ssim": ("MS-SSIM", "similarity, 1 is equal"),
-    "lpips": ("LPIPS", "perceptual distance"),
-    "id_similarity": ("Identity", "cosine of face embeddings"),
-    "delta": ("Change", "mean change against the step before"),
-}
+_NAMES = {**NAMES, "delta": MetricName("change", "mean change against the step before", "")}
 
 
 @dataclass(frozen=True)
@@ -56,12 +49,13 @@ class Curve:
     @property
     def title(self) -> str:
         """What a person calls it."""
-        return _TITLES.get(self.name, (self.name, ""))[0]
+        title = _NAMES[self.name].title
+        return title[:1].upper() + title[1:]
 
     @property
     def unit(self) -> str:
         """What is measured."""
-        return _TITLES.get(self.name, ("", self.name))[1]
+        return _NAMES[self.name].unit
 
     @property
     def direction(self) -> str:

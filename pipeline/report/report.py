@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from restyle.core.errors import FatalError
-from restyle.core.metrics.names import METRICS
+from restyle.core.metrics.names import METRICS, TITLES
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.entries import UnitRecord, read_file_sets, read_settings
@@ -134,6 +134,7 @@ def render(
         "chart_size": (CURVE_WIDTH, CURVE_HEIGHT),
         "gallery": gallery,
         "ramp": ", ".join(colour_ramp()),
+        "metric_titles": TITLES,
         "metric_names": [name for name in METRICS if name in settings.metrics],
         "rejects": rejects,
         "reject_total": sum(reasons.values()),

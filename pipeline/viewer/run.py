@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from restyle.core.errors import SpecError
-from restyle.core.metrics.names import LOWER_IS_BETTER
+from restyle.core.metrics.names import LOWER_IS_BETTER, TITLES
 from restyle.pipeline.ledger.snapshot import read_current
 from restyle.pipeline.report.change_maps import TOTAL, scale_of
 from restyle.pipeline.report.report import REASONS, common_folder
@@ -22,14 +22,6 @@ from restyle.pipeline.viewer.steps import RejectTable, Steps
 PAGE_ROWS = 60
 DIFFERENCE = "difference:"
 """Before the name of a metric to sort by: how much another run's value is above this one's."""
-
-_TITLES = {
-    "l2": "L2",
-    "psnr": "PSNR",
-    "ms_ssim": "MS-SSIM",
-    "lpips": "LPIPS",
-    "id_similarity": "identity",
-}
 
 Json = dict[str, Any]
 
@@ -85,7 +77,7 @@ class ViewedRun:
             "metrics": [
                 {
                     "name": name,
-                    "title": _TITLES.get(name, name),
+                    "title": TITLES.get(name, name),
                     "lower": name in LOWER_IS_BETTER,
                     "low": _bound(values, np.nanmin),
                     "high": _bound(values, np.nanmax),

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 import torch
 
+from restyle.core.devices.precision import Precision, choose_precision, cpu_support
 from restyle.core.errors import SpecError
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-"""The precisions that can be asked for, besides ``auto``. ``tf32`` is float32 whose convolutions
-round what they multiply to ten bits; GPUs have it."""
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+}
+"""The precisions that can be asked for, besides ``auto``."""
 
 # Least compute capability of GPUs that multiply bfloat16 and TF32: NVIDIA's Ampere. Older ones have
 # float16, whose range is too small for what these generators' activations grow to.
 _CUDA_BF16 = (8, 0)
-
-# Instruction sets that multiply bfloat16, as torch names them on x86 and Arm.
-_CPU_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -88,28 +89,20 @@ def choose_dtype(dtype: str, device: torch.device) -> tuple[torch.dtype, str]:
     Raises:
         SpecError: an unknown name, or what the processor does not multiply.
     """
-    if dtype == "bf16" and device.type == "cuda" and _bf16_support(device) is None:
-        raise SpecError(f"{gpu_name(device)} does not multiply bfloat16; use --dtype fp32")
-    if dtype == "tf32" and (device.type != "cuda" or _bf16_support(device) is None):
-        where = gpu_name(device) if device.type == "cuda" else "this cpu"
-        raise SpecError(f"{where} does not multiply tf32; use --dtype fp32")
-    if dtype in DTYPES:
-        return DTYPES[dtype], f"{dtype}: asked for"
-    if dtype != "auto":
-        raise SpecError(f"dtype {dtype!r} is unknown; use auto, fp32 or bf16, or tf32 on a GPU")
-    support = _bf16_support(device)
-    if support is None:
-        where = "this cpu" if device.type == "cpu" else gpu_name(device)
-        return torch.float32, f"fp32: no bf16 instructions on {where}"
-    return torch.bfloat16, f"bf16: {support}"
+    precision, reason = choose_precision(
+        dtype,
+        lambda: _bf16_support(device),
+        lambda: gpu_name(device) if device.type == "cuda" else "this cpu",
+        is_gpu=device.type == "cuda",
+    )
+    return DTYPES[precision], reason
 
 
 def _bf16_support(device: torch.device) -> str | None:
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device) >= _CUDA_BF16
         return gpu_name(device) if capable else None
-    capabilities = torch.cpu.get_capabilities()
-    return next((name for name in _CPU_BF16 if capabilities.get(name)), None)
+    return cpu_support([name for name, there in torch.cpu.get_capabilities().items() if there])
 
 
 def gpu_name(device: torch.device) -> str:

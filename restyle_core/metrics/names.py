@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from restyle.core.errors import SpecError
 
-DEFINITIONS: dict[str, str] = {
-    "l2": "mean squared error on [-1, 1]",
-    "psnr": "10 log10(4 / l2) in decibels; the data range on [-1, 1] is 2",
-    "ms_ssim": "multi-scale SSIM, window 11, as many of the five scales as fit",
-    "lpips": "LPIPS v0.1, AlexNet, mean over space",
-    "id_similarity": "cosine of dlib_face_recognition_resnet_model_v1 embeddings (128-d)",
+
+class MetricName(NamedTuple):
+    """What a metric is called and how it is defined.
+
+    Attributes:
+        title: for a person.
+        unit: what its numbers are.
+        definition: in the words that a dataset's column metadata carries.
+    """
+
+    title: str
+    unit: str
+    definition: str
+
+
+NAMES: dict[str, MetricName] = {
+    "l2": MetricName("L2", "mean squared error", "mean squared error on [-1, 1]"),
+    "psnr": MetricName(
+        "PSNR", "decibels", "10 log10(4 / l2) in decibels; the data range on [-1, 1] is 2"
+    ),
+    "ms_ssim": MetricName(
+        "MS-SSIM",
+        "similarity, 1 is equal",
+        "multi-scale SSIM, window 11, as many of the five scales as fit",
+    ),
+    "lpips": MetricName("LPIPS", "perceptual distance", "LPIPS v0.1, AlexNet, mean over space"),
+    "id_similarity": MetricName(
+        "identity",
+        "cosine of face embeddings",
+        "cosine of dlib_face_recognition_resnet_model_v1 embeddings (128-d)",
+    ),
 }
+"""Every metric by the name of its column."""
+
+DEFINITIONS: dict[str, str] = {name: metric.definition for name, metric in NAMES.items()}
 """What each metric is, in the words that a dataset's column metadata carries."""
 
-METRICS: tuple[str, ...] = tuple(DEFINITIONS)
+TITLES: dict[str, str] = {name: metric.title for name, metric in NAMES.items()}
+"""What a person calls each metric."""
+
+METRICS: tuple[str, ...] = tuple(NAMES)
 """Every metric there is, in the order of columns."""
 
 LOWER_IS_BETTER = frozenset({"l2", "lpips"})

@@ -94,7 +94,7 @@ def fabricate(out: Path, what: Fabrication) -> list[UnitRecord]:
             if rows:
                 table = pa.Table.from_pylist(rows, datasets.schema(dataset, settings, (4, 8)))
                 data = datasets.encode(table)
-                name = f"{dataset}/part-{number:06d}.parquet"
+                name = f"{dataset}/part-{number:06d}-{settings.fingerprint[:8]}.parquet"
                 storage.write(name, data)
                 files.append(WrittenFile(name=name, rows=len(rows), size=len(data), sha256="0"))
         reasons: dict[str, int] = {}
@@ -427,6 +427,7 @@ def test_no_run_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     fabricate(tmp_path, Fabrication(["a.jpg"]))
-    (tmp_path / "latents" / "part-000000.parquet").unlink()
-    with pytest.raises(FatalError, match=r"latents/part-000000\.parquet"):
+    (path,) = (tmp_path / "latents").iterdir()
+    path.unlink()
+    with pytest.raises(FatalError, match=r"latents/part-000000-\w+\.parquet"):
         write_report(str(tmp_path))
