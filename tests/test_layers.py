@@ -51,7 +51,7 @@ ROOMS = {
         "restyle.pipeline",
         may_import="kernels restyle_core",
         layers="""
-        listener storage
+        listener storage isolation
         sources sources.formats sources.list_entries sources.reader sources.catalog
         sources.__init__ sources.photographs
         decoding ledger accounting results execution execution.ray

@@ -5,15 +5,11 @@ A file of its own, so that what the child pickles does not belong to its ``__mai
 
 from __future__ import annotations
 
-import mmap
+import contextlib
 import os
-import pickle
-import resource
 import signal
 import sys
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -22,34 +18,32 @@ from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.errors import FatalError, RejectError
 from restyle.pipeline.decoding.crops import CropSettings, CutOut, cut_out
 from restyle.pipeline.decoding.sandbox import Answer, SharedArea
+from restyle.pipeline.isolation.child import Parent, limit_memory
 
 # Bytes that stay with this process between two files.
 _KEPT = 64 * 2**20
 
 
-def serve(connection: Connection, memory: int) -> None:
-    """Answer one parent until it closes the connection.
+def serve(parent: Parent, memory: int) -> None:
+    """Answer one parent until it is gone.
 
     Args:
-        connection: to the parent.
+        parent: the connection to it.
         memory: descriptor of the memory that is shared with it.
     """
-    settings: CropSettings = pickle.loads(connection.recv_bytes())  # noqa: S301 (our own parent)
+    settings: CropSettings = parent.receive()
     keep_freed_memory(_KEPT)
     area = SharedArea(memory, settings.size)
     os.close(memory)
-    connection.send_bytes(pickle.dumps(_prepare(settings)))
-    _limit_memory(settings.memory_limit)
+    parent.send(_prepare(settings))
+    limit_memory(settings.memory_limit)
     while True:
-        try:
-            files: list[bytes] = pickle.loads(connection.recv_bytes())  # noqa: S301 (the same)
-        except EOFError:
-            return
+        files: list[bytes] = parent.receive()
         try:
             reply: Answer | FatalError = answer(files, settings, area)
         except FatalError as error:
             reply = error
-        connection.send_bytes(pickle.dumps(reply, protocol=5))
+        parent.send(reply)
 
 
 def _prepare(settings: CropSettings) -> Answer | FatalError:
@@ -100,22 +94,6 @@ def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> 
     return Answer(outcomes, quads, [crop.pixels for crop in crops[len(area.crops) :]])
 
 
-def _limit_memory(budget: int) -> None:
-    """Let allocations fail beyond what is in use now and a budget, in bytes.
-
-    Whoever is ended for want of memory is chosen by the system, and rarely well; an allocation
-    that fails is a reject.
-    """
-    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * mmap.PAGESIZE
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = used + budget
-    if most != resource.RLIM_INFINITY:
-        limit = min(limit, most)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # Ctrl-C goes to the whole foreground group; the parent decides when a child ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    with contextlib.suppress(EOFError, ConnectionError):
+        serve(Parent(int(sys.argv[1])), int(sys.argv[2]))

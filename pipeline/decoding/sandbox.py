@@ -13,21 +13,16 @@ from __future__ import annotations
 
 import mmap
 import os
-import pickle
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from restyle.core.errors import FatalError, RejectError, RejectReason, RestyleError
+from restyle.core.errors import RejectError, RejectReason
 from restyle.pipeline.decoding.crops import TIME_LIMIT, CropSettings, CutOut, cut_out
+from restyle.pipeline.isolation.process import GRACE, STARTS, ChildProcess, died
 
 __all__ = [
     "GROUP",
@@ -44,11 +39,7 @@ __all__ = [
 GROUP = 16
 """Most files that go to a child at once."""
 
-# The child ends itself at the limit; the parent steps in only when even that fails.
-_GRACE = 15
-
-# Children that may be killed one after another while they start.
-_STARTS = 5
+_CHILD = "restyle.pipeline.decoding.child"
 
 Outcome = list[CutOut] | RejectError
 """The crops of a file, or why it gives none."""
@@ -155,35 +146,26 @@ class IsolatedCutter:
             return death.error
 
     def _ask(self, group: Sequence[bytes]) -> list[Outcome]:
-        for start in range(1, _STARTS + 1):
+        for start in range(1, STARTS + 1):
             child = self._child = self._child or _Child(self._settings)
             try:
                 return child.ask(group)
             except (EOFError, OSError) as error:
                 self._child = None
-                code = child.stop()
+                code = child.process.stop()
+                if child.process.was_ready:
+                    limit = self._settings.time_limit
+                    reason = died(code, "decoding and alignment", limit)
+                    raise _Died(child.current, reason) from error
                 # Killed before it was ready, it was killed from outside: no reason to give up.
-                if child.was_ready or code != -signal.SIGKILL or start == _STARTS:
-                    raise self._death(child, code) from error
+                if code != -signal.SIGKILL or start == STARTS:
+                    raise child.process.not_started(code, "decodes and aligns") from error
         raise AssertionError("the last start returns or raises")
-
-    def _death(self, child: _Child, code: int) -> Exception:
-        if not child.was_ready:
-            # No image is to blame, so none must be rejected for it.
-            return FatalError(
-                f"the process that decodes and aligns does not start ({_ending(code)}); "
-                "see its message above"
-            )
-        if code == -signal.SIGALRM:
-            message = f"decoding and alignment took more than {self._settings.time_limit} s"
-            return _Died(child.current, RejectError(RejectReason.TIMED_OUT, message))
-        message = f"decoding or alignment crashed ({_ending(code)})"
-        return _Died(child.current, RejectError(RejectReason.CRASHED, message))
 
     def close(self) -> None:
         """End the child."""
         if self._child is not None:
-            self._child.stop()
+            self._child.process.stop()
             self._child = None
 
 
@@ -203,24 +185,11 @@ class _Died(Exception):  # noqa: N818 (it says what happened to the child)
 
 class _Child:
     def __init__(self, settings: CropSettings) -> None:
-        ours, theirs = socket.socketpair()
         memory = os.memfd_create("restyle-crops")
         self._area = SharedArea(memory, settings.size)
-        passed = (theirs.fileno(), memory)
-        # Not multiprocessing: its children would import the parent's main module, here Ray's.
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "restyle.pipeline.decoding.child", *map(str, passed)],
-            pass_fds=passed,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=_environment(),
-        )
-        theirs.close()
+        self.process = ChildProcess(_CHILD, settings, [memory])
         os.close(memory)
-        self._connection = Connection(ours.detach())
-        self._limit = settings.time_limit
-        self.was_ready = False
-        self._connection.send_bytes(pickle.dumps(settings))
+        self._patience = settings.time_limit + GRACE
 
     @property
     def current(self) -> int:
@@ -234,43 +203,8 @@ class _Child:
             FatalError: as the child says.
             EOFError, OSError: the child is dead.
         """
-        if not self.was_ready:
-            self._answer()
-            self.was_ready = True
+        self.process.wait_ready(self._patience)
         self._area.current = 0
         # In one message: each would wake the child, which would wait for the next.
-        self._connection.send_bytes(pickle.dumps(group, protocol=5))
-        return self._area.take(self._answer())
-
-    def _answer(self) -> Answer:
-        at = self.current
-        while not self._connection.poll(self._limit + _GRACE):
-            if at == self.current:
-                self._process.send_signal(signal.SIGALRM)
-            at = self.current
-        # What our own child wrote into our own socket is safe to unpickle.
-        answer: Answer | RestyleError = pickle.loads(self._connection.recv_bytes())  # noqa: S301
-        if isinstance(answer, RestyleError):
-            raise answer
-        return answer
-
-    def stop(self) -> int:
-        self._connection.close()
-        try:
-            return self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-
-def _environment() -> dict[str, str]:
-    # Wherever this project was imported from, the child finds it too.
-    paths: Iterable[str] = (
-        str(Path(__file__).absolute().parents[3]),
-        os.environ.get("PYTHONPATH", ""),
-    )
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def _ending(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self.process.send(group)
+        return self._area.take(self.process.receive(self._patience, lambda: self.current))

@@ -18,6 +18,7 @@ from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, IsolatedCutte
 from restyle.pipeline.ledger.manifest import Unit
 from restyle.pipeline.sources import MAX_FILE_BYTES, SourceReader
 from restyle.pipeline.sources.local_files import FILE
+from restyle.pipeline.sources.reader import Sized
 from restyle.pipeline.sources.source_image import SourceImage
 
 READ_AHEAD = 128 * 2**20
@@ -27,6 +28,9 @@ READ_AHEAD = 128 * 2**20
 # machine have none, and more threads would only wait for one another.
 _READERS = 32
 _LOCAL_READERS = 4
+
+# Where no listing says how large files are, those of more bytes than this are held one at a time.
+_LARGE = 16 * 2**20
 
 # Files go to a process in groups of at most so many bytes, since a group is decoded in sequence.
 _GROUP_BYTES = 2**20
@@ -105,6 +109,7 @@ class Aligner:
         self._settings = settings
         self._processes = processes
         self._ahead = _Allowance(READ_AHEAD)
+        self._large = threading.Lock()
         self._cutters: SimpleQueue[IsolatedCutter] = SimpleQueue()
         for _ in range(processes):
             cutter = IsolatedCutter(settings)
@@ -144,17 +149,38 @@ class Aligner:
         self._local_threads.shutdown()
         while not self._cutters.empty():
             self._cutters.get().close()
+        self._reader.close()
 
     def _align(self, group: Sequence[SourceImage]) -> list[list[Crop] | Reject]:
         """The crops of each image, or why there are none."""
+        settled: list[list[Crop] | Reject] = []
         with self._ahead.spent(sum(_bytes(image) for image in group)):
-            read = [self._read(image) for image in group]
-            files = [data for data in read if isinstance(data, bytes)]
-            outcomes = iter(self._cut(files))
-        return [
-            data if isinstance(data, Reject) else _settle(image, next(outcomes))
-            for image, data in zip(group, read, strict=True)
-        ]
+            rest = list(group)
+            while rest:
+                settled += self._align_some(rest)
+        return settled
+
+    def _align_some(self, images: list[SourceImage]) -> list[list[Crop] | Reject]:
+        """The first images of a list, which are taken out, up to one larger than was foreseen."""
+        taken: list[SourceImage] = []
+        read: list[bytes | Reject] = []
+        is_large = False
+        with contextlib.ExitStack() as stack:
+
+            def sized(size: int) -> None:
+                nonlocal is_large
+                if size > max(_LARGE, taken[-1].size) and not is_large:
+                    stack.enter_context(self._large)
+                    is_large = True
+
+            while images and not is_large:
+                taken.append(images.pop(0))
+                read.append(self._read(taken[-1], sized))
+            outcomes = iter(self._cut([data for data in read if isinstance(data, bytes)]))
+            return [
+                data if isinstance(data, Reject) else _settle(image, next(outcomes))
+                for image, data in zip(taken, read, strict=True)
+            ]
 
     def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
         if not files:
@@ -165,7 +191,7 @@ class Aligner:
         finally:
             self._cutters.put(cutter)
 
-    def _read(self, image: SourceImage) -> bytes | Reject:
+    def _read(self, image: SourceImage, sized: Sized) -> bytes | Reject:
         if image.fault:
             reason, _, message = image.fault.partition("|")
             return _reject(image, "plan", RejectReason(reason), message)
@@ -173,7 +199,7 @@ class Aligner:
             message = f"{image.size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
             return _reject(image, "read", RejectReason.TOO_LARGE, message)
         try:
-            return self._reader.read(image)
+            return self._reader.read(image, sized)
         except RejectError as error:
             return _reject(image, "read", error.reason, str(error))
         except OSError as error:

@@ -5,30 +5,37 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from itertools import chain
 
 from restyle.core.errors import RejectError, RejectReason, SpecError
-from restyle.pipeline.sources.formats.parquet_columns import (
-    choose_column,
-    described,
-    open_parquet_file,
-    parquet_entries,
-    parquet_images,
+from restyle.pipeline.sources.formats.shard_process import ShardProcess
+from restyle.pipeline.sources.formats.shard_service import (
+    Entries,
+    Index,
+    Members,
+    NoColumn,
+    Piece,
+    Rows,
+    ShardKind,
+    Skipped,
 )
-from restyle.pipeline.sources.formats.tar_shard import tar_images
-from restyle.pipeline.sources.formats.text_lists import text_entries
+from restyle.pipeline.sources.formats.tar_shard import damaged_container
 from restyle.pipeline.sources.input_errors import input_errors
 from restyle.pipeline.sources.list_entries import EntryReader
 from restyle.pipeline.sources.local_files import FILE, list_local
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
 from restyle.pipeline.sources.remote_files import full_uri, list_remote
-from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path, local_path, shown_uri, storage_errors
 
 BATCH = 4096
 """Most files of their own in a batch."""
+
+MOST_CONTAINED = 1 << 21
+"""Most inputs in one shard, all of which planning holds at a time: about a gigabyte."""
 
 _NAMED = 5
 
@@ -85,7 +92,7 @@ def iter_images(
         TransientError: a store did not answer properly, however often it was asked.
     """
     catalog = _Catalog(options, known_containers)
-    with _input_errors(source):
+    with contextlib.closing(catalog), _input_errors(source):
         path = local_path(source)
         files = list_remote(source, out) if path is None else list_local(path, out)
         yield from catalog.batches(_with_own(files, source))
@@ -136,6 +143,8 @@ class _Catalog:
         self._options = options
         self._known = known
         self._stores = Stores()
+        self._shards = ShardProcess()
+        self._shards_in_lists = ShardProcess()
         self._skipped: Counter[str] = Counter()
         self._with_skipped: list[str] = []
         self._empty_entries = 0
@@ -156,6 +165,11 @@ class _Catalog:
                     yield self._counted(piece)
         if loose:
             yield self._counted(loose)
+
+    def close(self) -> None:
+        """End the processes that read shards."""
+        self._shards.end()
+        self._shards_in_lists.end()
 
     def notes(self) -> Iterator[str]:
         """What was passed over, one line for each kind."""
@@ -224,42 +238,61 @@ class _Catalog:
     def _read(
         self, file: SourceImage, opened: RangedFile, kind: _Kind, is_input: bool, in_list: bool
     ) -> Iterator[SourceImage | list[SourceImage]]:
-        if kind is _Kind.TAR:
-            before = self._skipped.total()
-            yield tar_images(file, opened, self._skipped)
-            if self._skipped.total() > before:
-                # Only one is ever named.
-                self._with_skipped.append("" if self._with_skipped else file.source)
-        elif kind is _Kind.PARQUET or file.uri.lower().endswith(b".parquet"):
-            yield from self._read_parquet(file, opened, is_input, in_list)
-        else:
-            extension = file.uri.rpartition(b".")[2].lower().decode("ascii", "replace")
-            entries = text_entries(opened, extension, self._options.column, file.source)
-            yield from self._entries(file, entries)
+        is_parquet = kind is _Kind.PARQUET or file.uri.lower().endswith(b".parquet")
+        shape: ShardKind = "text"
+        if kind is _Kind.TAR or is_parquet:
+            shape = "tar" if kind is _Kind.TAR else "parquet"
+        # While a list is read, the shards that it names are.
+        shards = self._shards_in_lists if in_list else self._shards
+        pieces = shards.index(opened, Index(shape, file, self._options, in_list))
+        with contextlib.closing(pieces):
+            if kind is _Kind.TAR:
+                yield self._members(file, opened, pieces)
+                return
+            first = next(pieces, None)
+            if isinstance(first, Entries):
+                more = (piece.values for piece in pieces if isinstance(piece, Entries))
+                yield from self._entries(file, chain([first.values], more))
+                return
+            # There is no other piece; the process that answers is heard out.
+            for _ in pieces:
+                pass
+            if isinstance(first, Rows):
+                yield _rows(file, opened.version, first)
+            elif isinstance(first, NoColumn):
+                yield self._without_column(file, first.columns, is_input)
 
-    def _read_parquet(
-        self, file: SourceImage, opened: RangedFile, is_input: bool, in_list: bool
-    ) -> Iterator[SourceImage | list[SourceImage]]:
-        with open_parquet_file(opened) as parquet:
-            schema = parquet.schema_arrow
-            column = choose_column(schema, self._options, file.source)
-            if column is not None and column.holds_images:
-                yield parquet_images(file, opened.version, parquet, column.name)
-            elif column is not None and not in_list:
-                yield from self._entries(file, parquet_entries(parquet, column.name))
-            elif is_input or self._options.format != "auto":
-                wanted = {"list": "URIs", "parquet": "images"}.get(
-                    self._options.format, "images or URIs"
-                )
-                raise SpecError(
-                    f"{file.source}: no column holds {wanted}; its columns are {described(schema)}"
-                )
-            else:
-                what = f"no column holds images; its columns are {described(schema)}"
-                yield _faulty(file, RejectReason.NOT_AN_IMAGE, what)
+    def _members(
+        self, file: SourceImage, opened: RangedFile, pieces: Iterator[Piece]
+    ) -> list[SourceImage]:
+        members: list[SourceImage] = []
+        try:
+            for piece in pieces:
+                if isinstance(piece, Members):
+                    members += [
+                        SourceImage(key, source, file.uri, size, opened.version, place, fault)
+                        for key, source, size, place, fault in piece.rows
+                    ]
+                    _check_count(len(members))
+                elif isinstance(piece, Skipped) and piece.members:
+                    self._skipped += piece.members
+                    # Only one is ever named.
+                    self._with_skipped.append("" if self._with_skipped else file.source)
+        except RejectError as error:
+            if not members or error.reason is RejectReason.TOO_LARGE:
+                raise
+            members.append(damaged_container(file, opened, error))
+        return members
+
+    def _without_column(self, file: SourceImage, columns: str, is_input: bool) -> SourceImage:
+        if not is_input and self._options.format == "auto":
+            what = f"no column holds images; its columns are {columns}"
+            return _faulty(file, RejectReason.NOT_AN_IMAGE, what)
+        wanted = {"list": "URIs", "parquet": "images"}.get(self._options.format, "images or URIs")
+        raise SpecError(f"{file.source}: no column holds {wanted}; its columns are {columns}")
 
     def _entries(
-        self, listing: SourceImage, batches: Iterator[list[str]] | Iterator[list[str | None]]
+        self, listing: SourceImage, batches: Iterator[Sequence[str | None]]
     ) -> Iterator[SourceImage | list[SourceImage]]:
         """The inputs that a list names; shards among them are opened, further lists are not."""
         read = EntryReader(listing.uri.rpartition(b"/")[0])
@@ -297,6 +330,34 @@ def _unreadable(file: SourceImage, error: OSError, is_input: bool) -> SourceImag
     if is_input:
         raise SpecError(f"{file.source} cannot be read: {reason}; correct INPUT") from error
     return _faulty(file, RejectReason.UNREADABLE, f"the file cannot be read: {reason}")
+
+
+def _rows(shard: SourceImage, version: str, rows: Rows) -> list[SourceImage]:
+    """One input for every row of a Parquet file."""
+    _check_count(sum(rows.groups))
+    images: list[SourceImage] = []
+    for group, count in enumerate(rows.groups):
+        first = len(images)
+        images += [
+            SourceImage(
+                image_id(b"%s::row%d" % (shard.uri, number)),
+                f"{shard.source}::row{number}",
+                shard.uri,
+                -1,
+                version,
+                f"row:{group}:{number - first}:{rows.column}",
+            )
+            for number in range(first, first + count)
+        ]
+    return images
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_CONTAINED:
+        raise RejectError(
+            RejectReason.TOO_LARGE,
+            f"it holds more than {MOST_CONTAINED:,} inputs, which is the limit; divide it",
+        )
 
 
 def _faulty(file: SourceImage, reason: RejectReason, message: str) -> SourceImage:

@@ -93,7 +93,9 @@ def open_ranged(file: SourceImage, stores: Stores) -> RangedFile:
         FatalError: no credentials.
     """
     if file.uri.startswith(FILE):
-        return _LocalFile(os.fsdecode(file.uri.removeprefix(FILE)))
+        path = os.fsdecode(file.uri.removeprefix(FILE))
+        # A pipe would wait for a writer otherwise.
+        return LocalFile(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     return _RemoteFile(file, stores)
 
 
@@ -182,11 +184,22 @@ def asked(call: Callable[[], T], where: str) -> T:
     return retrying(attempt)
 
 
-class _LocalFile(RangedFile):
-    def __init__(self, path: str) -> None:
-        # A pipe would wait for a writer otherwise.
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        status = os.fstat(self._descriptor)
+class LocalFile(RangedFile):
+    """A file of this machine.
+
+    Args:
+        descriptor: it, open for reading; closed with this.
+
+    Raises:
+        OSError: it is no regular file.
+
+    Attributes:
+        descriptor: as above.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise OSError("it is no regular file")
@@ -195,19 +208,21 @@ class _LocalFile(RangedFile):
         self.read_ahead = _LOCAL_READ_AHEAD
 
     def read_at(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._descriptor, min(length, max(self.size - offset, 0)), offset)
+        """As :meth:`RangedFile.read_at`."""
+        data = os.pread(self.descriptor, min(length, max(self.size - offset, 0)), offset)
         while data and len(data) < min(length, self.size - offset):
             # Linux reads at most 2 GiB at a time.
-            more = os.pread(self._descriptor, length - len(data), offset + len(data))
+            more = os.pread(self.descriptor, length - len(data), offset + len(data))
             if not more:
                 break
             data += more
         return data
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Close the descriptor."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
 
 class _RemoteFile(RangedFile):

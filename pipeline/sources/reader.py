@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from restyle.core.errors import RejectError, RejectReason, TransientError
-from restyle.pipeline.sources.formats.parquet_rows import ParquetRows
+from restyle.core.errors import RejectError, RejectReason
+from restyle.pipeline.sources.formats.shard_process import ShardProcess
+from restyle.pipeline.sources.formats.shard_service import ShardKey
 from restyle.pipeline.sources.input_errors import input_errors
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.ranged_file import Stores, asked, open_ranged
@@ -26,6 +28,9 @@ _OPEN_SHARDS = 2
 _VERSIONS = 1024
 # Answers of a web server that another try may change.
 _PASSING_STATUS = frozenset({408, 425, 429})
+
+
+Sized = Callable[[int], None]
 
 
 class SourceReader:
@@ -47,32 +52,44 @@ class SourceReader:
             self._stores.of(source)
             scheme, _, rest = full_uri(source).partition("://")
             self._own = f"{scheme}://{rest.partition('/')[0]}/".encode("utf-8", "surrogateescape")
-        self._shards: OrderedDict[bytes, ParquetRows] = OrderedDict()
+        self._shards = ShardProcess()
+        self._open: OrderedDict[ShardKey, None] = OrderedDict()
         self._versions: dict[tuple[bytes, str], str] = {}
         self._guard = threading.Lock()
 
-    def read(self, image: SourceImage) -> bytes:
+    def read(self, image: SourceImage, sized: Sized = lambda _size: None) -> bytes:
         """The bytes of one input.
+
+        Args:
+            image: the input.
+            sized: is told a number of bytes before so many, or more than the last number, are held.
 
         Raises:
             OSError, RejectError, FatalError, TransientError: as :func:`input_errors`.
         """
         is_own = bool(self._own) and image.uri.startswith(self._own)
         with input_errors(image, is_own=is_own):
-            return self._read(image)
+            return self._read(image, sized)
 
-    def _read(self, image: SourceImage) -> bytes:
+    def close(self) -> None:
+        """End the process that reads shards."""
+        with self._guard:
+            self._open.clear()
+            self._shards.end()
+
+    def _read(self, image: SourceImage, sized: Sized) -> bytes:
         kind, _, place = image.place.partition(":")
         if kind == "row":
-            return self._row(image, place)
+            return self._row(image, place, sized)
         if kind == "tar":
-            return self._member(image, int(place))
-        return self._file(image)
+            return self._member(image, int(place), sized)
+        return self._file(image, sized)
 
-    def _file(self, image: SourceImage) -> bytes:
+    def _file(self, image: SourceImage, sized: Sized) -> bytes:
         if image.uri.startswith(FILE):
             with open_ranged(image, self._stores) as file:
                 _check_size(file.size)
+                sized(file.size)
                 return file.read_at(0, file.size)
         uri = image.uri.decode()
         filesystem = self._stores.of(uri)
@@ -96,8 +113,9 @@ class SourceReader:
                 return data
         raise AssertionError(f"{image.source} was neither read nor refused")
 
-    def _member(self, image: SourceImage, offset: int) -> bytes:
+    def _member(self, image: SourceImage, offset: int, sized: Sized) -> bytes:
         _check_size(image.size)
+        sized(image.size)
         whole = replace(image, size=-1, version="")
         # A local archive is opened anew for each member, which costs next to nothing and tells
         # whether it is still the one that was planned. A remote one is asked once.
@@ -120,40 +138,39 @@ class SourceReader:
             self._versions[key] = open_ranged(whole, self._stores).version
         return self._versions[key]
 
-    def _row(self, image: SourceImage, place: str) -> bytes:
+    def _row(self, image: SourceImage, place: str, sized: Sized) -> bytes:
         group, row, column = place.split(":", 2)
         with self._guard:
             shard = self._shard(image)
-            try:
-                data = shard.read(int(group), int(row), column)
-            except (OSError, TransientError):
-                # What is open may be in any state.
-                self._shards.pop(image.uri).close()
-                raise
+            data = self._shards.row(shard, int(group), int(row), column, MAX_FILE_BYTES, sized)
         if data is None:
             raise RejectError(RejectReason.EMPTY, "the row holds no image")
-        _check_size(len(data))
         return data
 
-    def _shard(self, image: SourceImage) -> ParquetRows:
-        shard = self._shards.get(image.uri)
-        if shard is not None and image.version not in ("", shard.version):
-            # It was planned anew since it was opened.
-            self._shards.pop(image.uri).close()
-            shard = None
-        if shard is None:
-            opened = open_ranged(replace(image, size=-1, version=""), self._stores)
-            try:
-                _check_version(image, opened.version)
-                shard = ParquetRows(opened)
-            except OSError:
-                opened.close()
-                raise
-            self._shards[image.uri] = shard
-            while len(self._shards) > _OPEN_SHARDS:
-                self._shards.popitem(last=False)[1].close()
-        self._shards.move_to_end(image.uri)
+    def _shard(self, image: SourceImage) -> ShardKey:
+        for shard in self._open:
+            if shard[0] == image.uri and image.version in ("", shard[1]):
+                self._open.move_to_end(shard)
+                return shard
+        # That of a planning before is of no use any more.
+        for shard in [each for each in self._open if each[0] == image.uri]:
+            self._close(shard)
+        file = open_ranged(replace(image, size=-1, version=""), self._stores)
+        try:
+            _check_version(image, file.version)
+        except OSError:
+            file.close()
+            raise
+        shard = (image.uri, file.version)
+        self._shards.open(shard, file)
+        self._open[shard] = None
+        while len(self._open) > _OPEN_SHARDS:
+            self._close(next(iter(self._open)))
         return shard
+
+    def _close(self, shard: ShardKey) -> None:
+        del self._open[shard]
+        self._shards.close(shard)
 
 
 def _bounded(filesystem: Any, uri: str) -> Any:

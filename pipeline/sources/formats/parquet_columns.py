@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,11 +13,14 @@ import pyarrow.types as pt
 from restyle.core.errors import RejectError, RejectReason, SpecError
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.ranged_file import RangedFile, Stream
-from restyle.pipeline.sources.source_image import SourceImage, image_id
 
 _BYTES = "bytes"
+_NAMED = 50
+_SHOWN = 500
 _ENTRIES_AT_ONCE = 4096
 _BUFFER = 1 << 22
+# So many may be null, or all the same.
+_FEW_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,13 @@ def open_parquet_file(file: RangedFile) -> pq.ParquetFile:
     """
     try:
         # A buffer, because the images of a row group would be read all at once otherwise.
-        return pq.ParquetFile(
+        parquet = pq.ParquetFile(
             pa.PythonFile(Stream(file), "r"), buffer_size=_BUFFER, pre_buffer=False
         )
-    except (pa.ArrowException, OSError) as error:
+        # Raises for names that are not in UTF-8.
+        _ = parquet.schema_arrow.names
+        return parquet
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RejectError(
             RejectReason.DAMAGED_ARCHIVE, f"the Parquet file cannot be read: {reason}"
@@ -91,36 +98,35 @@ def choose_column(schema: pa.Schema, options: InputOptions, shown: str) -> Colum
 
 
 def described(schema: pa.Schema) -> str:
-    """Names and types of all columns, for a message."""
-    return ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    """Names and types of the columns, for a message of bounded length."""
+    shown = ", ".join(f"{field.name} ({field.type})" for field in islice(schema, _NAMED))
+    if len(shown) > _SHOWN or len(schema) > _NAMED:
+        return f"{shown[:_SHOWN]}, ..."
+    return shown or "none"
 
 
-def parquet_images(
-    shard: SourceImage, version: str, parquet: pq.ParquetFile, column: str
-) -> list[SourceImage]:
-    """One input for every row; only the file's own table of contents is read.
+def rows_of_groups(metadata: pq.FileMetaData, size: int, least: float) -> list[int]:
+    """The number of rows in each row group, as far as the file can hold so many.
+
+    A file of a few kilobytes can state a thousand million rows, all of them null or the same.
 
     Args:
-        shard: the file as an input.
-        version: of the file.
-        parquet: the same, open.
-        column: the one that holds the images.
+        metadata: of the file.
+        size: of the file, in bytes.
+        least: bytes of the file for each row.
+
+    Raises:
+        RejectError: there are more rows than are read, or than the file can hold.
     """
-    rows: list[SourceImage] = []
-    for group in range(parquet.num_row_groups):
-        first = len(rows)
-        for row in range(parquet.metadata.row_group(group).num_rows):
-            number = first + row
-            rows.append(
-                SourceImage(
-                    image_id(b"%s::row%d" % (shard.uri, number)),
-                    f"{shard.source}::row{number}",
-                    shard.uri,
-                    -1,
-                    version,
-                    f"row:{group}:{row}:{column}",
-                )
-            )
+    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    total = sum(rows)
+    if min(rows, default=0) < 0:
+        raise RejectError(RejectReason.DAMAGED_ARCHIVE, "a row group states an impossible size")
+    if total > _FEW_ROWS and total * least > size:
+        raise RejectError(
+            RejectReason.TOO_LARGE,
+            f"it states {total:,} rows in {size:,} bytes, which can hold no input each",
+        )
     return rows
 
 

@@ -6,6 +6,7 @@ import functools
 import posixpath
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from restyle.core.errors import RejectError, RejectReason
 from restyle.core.shown_text import recorded
@@ -16,6 +17,8 @@ from restyle.pipeline.sources.source_image import SourceImage, image_id
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_SHOWN = 300
 _NO_EXTENSION = "(none)"
+# Whatever is longer is a part of a name.
+_LONGEST = 16
 
 _FAULTS = {
     MemberKind.LINK: (RejectReason.UNSAFE_NAME, "it is a link; links are not followed"),
@@ -27,7 +30,9 @@ _FAULTS = {
 }
 
 
-def tar_images(archive: SourceImage, file: RangedFile, skipped: Counter[str]) -> list[SourceImage]:
+def tar_images(
+    archive: SourceImage, file: RangedFile, skipped: Counter[str]
+) -> Iterator[SourceImage]:
     """The images in an archive, and a fault for each member that is none for a reason to know.
 
     Folders are passed over. So are hidden members and those without the extension of an image,
@@ -42,15 +47,13 @@ def tar_images(archive: SourceImage, file: RangedFile, skipped: Counter[str]) ->
         OSError: it cannot be read.
         TransientError: the store did not answer properly, however often it was asked.
     """
-    rows: list[SourceImage] = []
     seen: Counter[str] = Counter()
     try:
         for member in read_members(file):
             if (image := _image(archive, file, member, seen, skipped)) is not None:
-                rows.append(image)
+                yield image
     except RejectError as error:
-        rows.append(damaged_container(archive, file, error))
-    return rows
+        yield damaged_container(archive, file, error)
 
 
 def damaged_container(file: SourceImage, opened: RangedFile, error: RejectError) -> SourceImage:
@@ -96,7 +99,7 @@ def _image(
         extension = _extension(name)
         hidden = any(part.startswith(".") and part != "." for part in name.split("/"))
         if hidden or member.kind is MemberKind.OTHER or extension not in image_extensions():
-            skipped[extension or _NO_EXTENSION] += 1
+            skipped[extension if 1 < len(extension) <= _LONGEST else _NO_EXTENSION] += 1
             return None
     plain = posixpath.normpath(name) if is_safe else name
     number = seen[plain]

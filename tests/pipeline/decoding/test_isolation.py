@@ -156,7 +156,7 @@ def test_a_child_that_is_killed_from_outside_costs_no_image(
 def test_a_child_that_is_killed_while_it_starts_is_started_again(cutter: IsolatedCutter) -> None:
     cutter.start()
     assert cutter._child is not None
-    cutter._child._process.kill()
+    cutter._child.process._process.kill()
     (outcome,) = cutter([png()])
     assert pixels(outcome).shape == (48, 64, 3)
 

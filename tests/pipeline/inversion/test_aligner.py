@@ -13,6 +13,7 @@ from restyle.pipeline.decoding.sandbox import CropSettings, Outcome
 from restyle.pipeline.inversion import aligner as module
 from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
 from restyle.pipeline.ledger.manifest import Unit
+from restyle.pipeline.sources.reader import Sized
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from tests.pipeline.in_process import DirectCutter
 
@@ -100,12 +101,12 @@ def test_files_that_wait_are_bounded(
     lock, most, now = threading.Lock(), 0, 0
 
     class CountingAligner(Aligner):
-        def _read(self, image: SourceImage) -> bytes | module.Reject:
+        def _read(self, image: SourceImage, sized: Sized) -> bytes | module.Reject:
             nonlocal most, now
             with lock:
                 now += image.size
                 most = max(most, now)
-            return super()._read(image)
+            return super()._read(image, sized)
 
         def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
             nonlocal now

@@ -274,6 +274,7 @@ def peak_of_listing(source: Path, expected: int) -> int:
     return peak
 
 
+@pytest.mark.usefixtures("direct_shards")
 def test_memory_of_listing_does_not_grow_with_the_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

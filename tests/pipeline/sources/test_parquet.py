@@ -44,6 +44,7 @@ def test_rows_are_images(tmp_path: Path) -> None:
     assert [reader.read(image) for image in images] == IMAGES
 
 
+@pytest.mark.usefixtures("direct_shards")
 def test_rows_are_read_in_any_order_and_by_many_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +59,7 @@ def test_rows_are_read_in_any_order_and_by_many_threads(
         assert list(threads.map(reader.read, images)) == IMAGES
 
 
+@pytest.mark.usefixtures("direct_shards")
 def test_neighbours_asked_for_by_many_threads_cost_few_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +79,7 @@ def test_neighbours_asked_for_by_many_threads_cost_few_passes(
     assert len(passes) == 1
 
 
+@pytest.mark.usefixtures("direct_shards")
 def test_a_large_row_group_is_never_held_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
