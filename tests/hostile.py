@@ -44,7 +44,10 @@ if "restyle.pipeline.decoding.child" in sys.orig_argv:
     if {seconds}:
         signal.alarm = lambda seconds: alarm(min(seconds, {seconds}))
     if {memory}:
-        resource.setrlimit = lambda of, to: limit(of, (to[0] - 4 * 2**30 + {memory}, to[1]))
+        lower = 4 * 2**30 - {memory}
+        resource.setrlimit = lambda of, to: limit(
+            of, (to[0] - lower, to[1]) if of == resource.RLIMIT_AS else to
+        )
 """
 
 

@@ -36,7 +36,7 @@ PER_TAR = 10_000
 
 # What is watched, by a part of its command line, in the order in which it is looked for.
 ROLES = {
-    "isolation_child": "decoder",
+    "decoding.child": "decoder",
     "AlignStage": "align actor",
     "InvertStage": "inversion actor",
     "restyle.jobs.cli": "driver",

@@ -173,8 +173,10 @@ def test_a_shard_is_opened_again_only_when_it_changed(
     request = request_of(shard, out, tiny_model)
     assert invert_images(request, engine=in_process).summary.faces == 3
     opened: list[object] = []
-    real = catalog.tar_images
-    monkeypatch.setattr(catalog, "tar_images", lambda *a, **k: (opened.append(a), real(*a, **k))[1])
+    real = catalog.ShardProcess.index
+    monkeypatch.setattr(
+        catalog.ShardProcess, "index", lambda *a, **k: (opened.append(a), real(*a, **k))[1]
+    )
     assert invert_images(request, engine=in_process).images == 0
     assert opened == []
     make_shard(shard, tmp_path, 4)
