@@ -15,7 +15,7 @@ from restyle.jobs.commands.invert.invert import invert
 from restyle.jobs.spec.file import read_spec
 from restyle.jobs.spec.job_spec import JobSpec
 from restyle.jobs.spec.options import NAMES, command_line, spec_from
-from tests.jobs.spec.test_spec_file import FULL, MINIMAL
+from tests.jobs.spec.test_file import FULL, MINIMAL
 
 
 def parsed(words: list[str]) -> JobSpec:
