@@ -128,12 +128,14 @@ def test_the_command_runs(python: Path, tmp_path: Path, command: list[str]) -> N
     assert run(*program, "--version", cwd=tmp_path) == f"{VERSION}\n"
 
 
+@pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_photograph_is_inverted_outside_the_checkout(
-    python: Path, tmp_path: Path, photos: Path
+    python: Path, tmp_path: Path, photos: Path, executor: str
 ) -> None:
     shutil.copy(photos / "smile.jpg", tmp_path)
     restyle = python.with_name("restyle")
-    run(restyle, "invert", "smile.jpg", "--out", "out", "--model", "faces64", cwd=tmp_path)
+    options = ("--out", "out", "--model", "faces64", "--executor", executor)
+    run(restyle, "invert", "smile.jpg", *options, cwd=tmp_path)
     rows = pq.read_table(tmp_path / "out" / "latents", columns=["source"])
     assert [Path(name).name for name in rows["source"].to_pylist()] == ["smile.jpg"]
     assert (tmp_path / "out" / "report.html").is_file()
