@@ -21,6 +21,16 @@ name in a checkout and installed: ``restyle.kernels``, ``restyle.core``, ``resty
 ``restyle.jobs``.
 """
 
-import lazy_loader
+import os as _os
+import sys as _sys
+
+# What follows would be imported from the current directory, too, where ``python -m`` was started,
+# and that may hold a stranger's numpy.py; unless the project itself was found there. Nothing is
+# imported to find that out.
+_project = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+if _sys.argv[:1] == ["-m"] and _sys.path[0] not in ("", _project) and not _sys.flags.safe_path:
+    del _sys.path[0]
+
+import lazy_loader  # noqa: E402 (not from a stranger's folder)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from restyle.core.errors import RestyleError
-from restyle.core.networks.config import embedded_models, find_model
+from restyle.core.networks.config import absolute_spec
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.run_record import (
     NAME,
@@ -30,7 +30,6 @@ from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.preparation import Preparation
 from restyle.pipeline.ledger.planner import Planned
 from restyle.pipeline.listener import Progress
-from restyle.pipeline.storage.filesystem import absolute_path
 
 
 class Recorder:
@@ -103,7 +102,7 @@ class Recorder:
             fingerprint=settings.fingerprint,
             model={
                 "name": config.name,
-                "spec": _full(self._request.settings.model),
+                "spec": absolute_spec(self._request.settings.model),
                 "domain": config.domain,
                 "encoder": prepared.model.encoder,
                 "fingerprint": prepared.model.fingerprint,
@@ -127,7 +126,7 @@ class Recorder:
 
     def _bootstrap(self) -> dict[str, str]:
         spec = self._request.settings.bootstrap
-        return {} if spec is None else {"bootstrap": _full(spec)}
+        return {} if spec is None else {"bootstrap": absolute_spec(spec)}
 
     def _timings(self, state: State, summary: Summary) -> Timings:
         done, seconds = self.progress.done, self.progress.seconds
@@ -144,11 +143,3 @@ class Recorder:
 
 def _different(values: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(values))
-
-
-def _full(spec: str) -> str:
-    """A model as ``load_model`` takes it, from whichever folder that is called."""
-    path, encoder = find_model(spec)
-    if path in embedded_models().values():
-        return spec
-    return absolute_path(str(path)) + (f":{encoder}" if encoder else "")

@@ -16,6 +16,7 @@ from restyle.core.editing.attributes import SCORERS
 from restyle.core.editing.directions import Direction
 from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import SpecError
+from restyle.core.networks.config import absolute_spec
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.run_record import read_run, spec_of
 from restyle.pipeline.editing.job import EditJob
@@ -44,6 +45,7 @@ from restyle.pipeline.ledger.parquet_files import open_parquet
 from restyle.pipeline.ledger.snapshot import Current, read_current
 from restyle.pipeline.listener import Interrupted, Listener, Progress
 from restyle.pipeline.results.face_rows import Selection
+from restyle.pipeline.storage.addresses import absolute_uri
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import driver_lock
 
@@ -174,10 +176,10 @@ def _job_of(request: EditRequest, current: Current, listener: Listener) -> EditJ
     _note_strangers(request.moves, directions, spec, listener)
     run = read_run(current.storage)
     return EditJob(
-        inversion=request.out,
-        photographs=run.asked.source if run is not None else "",
-        out=request.to,
-        model=spec,
+        inversion=absolute_uri(request.out),
+        photographs=absolute_uri(run.asked.source) if run is not None else "",
+        out=absolute_uri(request.to),
+        model=absolute_spec(spec),
         dtype=inverted.dtype,
         settings=settings,
         directions=directions,

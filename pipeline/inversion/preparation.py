@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
+from restyle.core.networks.config import absolute_spec
 from restyle.pipeline.editing.settings import find_settings
 from restyle.pipeline.execution.placement import choose
 from restyle.pipeline.execution.request import Request
@@ -15,6 +16,7 @@ from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS
 from restyle.pipeline.ledger.settings import ResolvedSettings, resolve
+from restyle.pipeline.storage.addresses import absolute_uri
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 
@@ -90,16 +92,17 @@ def job_of(request: Request, prepared: Preparation, device: str, images: float) 
     from restyle.pipeline.inversion.stages import stages_of
 
     settings = prepared.settings
+    bootstrap = request.settings.bootstrap
     return InversionJob(
-        source=request.source,
-        out=request.out,
-        model=request.settings.model,
+        source=absolute_uri(request.source),
+        out=absolute_uri(request.out),
+        model=absolute_spec(request.settings.model),
         settings=settings,
         crop=CropSettings.of(prepared.model.config, settings.align, settings.faces),
         device=device,
         batch_size=request.batch_size,
         threads=threads_here(),
-        bootstrap=request.settings.bootstrap,
+        bootstrap=None if bootstrap is None else absolute_spec(bootstrap),
         stages=stages_of(settings.align, request.batch_size, images),
     )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from restyle.core.errors import FatalError, RejectError, RejectReason, RestyleError
+from restyle.pipeline.isolation.environment import child_environment
 
 GRACE = 15.0
 """Seconds that a child may go on after its time: it ends itself at the limit, and the parent steps
@@ -27,7 +28,7 @@ in only when even that fails."""
 STARTS = 5
 """Children that may be killed one after another while they start."""
 
-_ROOT = str(Path(__file__).resolve().parents[2])
+_ROOT = str(Path(__file__).absolute().parents[3])
 _SAID = 4000
 
 
@@ -57,12 +58,15 @@ class ChildProcess:
         passed = (theirs.fileno(), *inherited)
         # Not multiprocessing: its children would import the parent's main module, here Ray's.
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", module, *map(str, passed)],
+            [sys.executable, "-P", "-m", module, *map(str, passed)],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
-            env={**_environment(), **(environment or {})},
+            # Wherever this project was imported from, the child finds it too.
+            env={**os.environ, **child_environment(_ROOT), **(environment or {})},
+            # Not where the inputs may be: nothing of theirs is to be imported, or loaded.
+            cwd="/",
         )
         theirs.close()
         self._socket = ours
@@ -162,12 +166,6 @@ def died(code: int, what: str, limit: int) -> RejectError:
 def ending(code: int) -> str:
     """An exit code in words."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _environment() -> dict[str, str]:
-    # Wherever this project was imported from, the child finds it too.
-    paths = filter(None, (_ROOT, os.environ.get("PYTHONPATH", "")))
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _last_line(descriptor: int) -> str:

@@ -68,6 +68,12 @@ def absolute_path(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 (Path.resolve would follow links)
 
 
+def absolute_uri(uri: str) -> str:
+    """An address that means the same from every working directory."""
+    path = local_path(uri)
+    return uri if path is None else absolute_path(path)
+
+
 def shown_uri(uri: str) -> str:
     r"""An address fit to be recorded: without what may be secret, and in UTF-8.
 

@@ -273,6 +273,18 @@ def find_model(spec: str) -> tuple[Path, str | None]:
     )
 
 
+def absolute_spec(spec: str) -> str:
+    """A model as :func:`find_model` takes it, with the same meaning in every working directory.
+
+    Raises:
+        SpecError, CheckpointError: as :func:`find_model`.
+    """
+    path, encoder = find_model(spec)
+    if path in embedded_models().values():
+        return spec
+    return str(path.absolute()) + (f":{encoder}" if encoder else "")
+
+
 def embedded_models() -> dict[str, Path]:
     """The models that ship with the package: their directories by name."""
     return {path.parent.name: path.parent for path in sorted(_EMBEDDED.glob(f"*/{MODEL_FILE}"))}

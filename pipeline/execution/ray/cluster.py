@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import ipaddress
 import logging
 import os
 import shutil
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from restyle.core.errors import FatalError, SpecError
-from restyle.kernels.private_folder import PrivateFolder, remove_abandoned
 from restyle.pipeline.execution.job import Job, Receipt, one_line
 from restyle.pipeline.execution.pools import ALIGN, Offer
 from restyle.pipeline.execution.request import Workers
+from restyle.pipeline.isolation.environment import SAFE_PATH
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
 
@@ -37,11 +38,19 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")
 # Warns of arguments that a restarted actor may lose; they live as long as this process.
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+# A cluster on this machine alone listens on its loopback interface alone. Ray has this switch for
+# systems whose firewall would ask; here it is looked at while Ray is imported, and only then.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 import ray._private.services
 
 from restyle.pipeline.execution.ray.lean_ray import few_services
+from restyle.pipeline.execution.ray.session import Session, working_in
+
+# Other Ray processes that are started from here may be those of a cluster.
+_LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+os.environ.pop(_LOOPBACK_SWITCH)
 
 # What workers on other machines find in their environment too.
 _PASSED_ON = (
@@ -58,10 +67,6 @@ _ANSWER_SECONDS = 10.0
 # held back while cores are idle. Linux gives shared memory up to half of what the machine has.
 _LEAST_STORE, _MOST_STORE = 512 * 2**20, 2 * 2**30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (only asked for its size)
-
-# Short, because the paths of Unix sockets inside may have no more than 107 characters.
-_FOLDERS = "/tmp"  # noqa: S108 (a private folder is made in it)
-_FOLDER_PREFIX = "restyle-"
 
 
 @contextlib.contextmanager
@@ -103,7 +108,7 @@ class Cluster:
 
     def __init__(self, address: str | None) -> None:
         self.address = address
-        self._folder: PrivateFolder | None = None
+        self._session: Session | None = None
 
     def __enter__(self) -> Cluster:
         self.start()
@@ -125,7 +130,7 @@ class Cluster:
             FatalError: it does not start, or is not there.
         """
         if ray.is_initialized():
-            if self.address is None and self._folder is None:
+            if self.address is None and self._session is None:
                 raise SpecError(
                     "this process is connected to a Ray cluster already; use it with "
                     'Workers(address="auto"), or leave it with ray.shutdown()'
@@ -143,9 +148,9 @@ class Cluster:
     def stop(self) -> None:
         """End a cluster of one's own, without a trace; leave one that was there before."""
         ray.shutdown()
-        if self._folder is not None:
-            self._folder.remove()
-            self._folder = None
+        if self._session is not None:
+            self._session.remove()
+            self._session = None
 
     def offers(self) -> list[Offer]:
         """What each living node has in Ray's books."""
@@ -160,21 +165,33 @@ class Cluster:
 
     def _start_local(self) -> None:
         try:
-            # What clusters of killed runs left.
-            remove_abandoned(_FOLDERS, _FOLDER_PREFIX)
-            self._folder = PrivateFolder(_FOLDERS, _FOLDER_PREFIX)
-            with _standard_error_closed(), few_services():
+            self._session = Session()
+            with _standard_error_closed(), self._session.entered(), few_services():
                 ray.init(
                     address="local",
                     include_dashboard=False,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                     object_store_memory=_store_bytes(),
-                    # Ray lets everybody into its own folder, but nobody gets as far as that.
-                    _temp_dir=str(self._folder.path / "ray"),
+                    _temp_dir=self._session.ray_folder,
                 )
         except Exception as error:
             raise FatalError(f"Ray does not start: {one_line(error)}") from error
+        _check_loopback()
+
+
+def _check_loopback() -> None:
+    """Make sure that nobody reaches this cluster from another machine.
+
+    Raises:
+        FatalError: Ray was imported, by somebody else, before it could be told.
+    """
+    address = living_nodes()[0]["NodeManagerAddress"]
+    if not ipaddress.ip_address(address).is_loopback:
+        raise FatalError(
+            f"Ray would be open to other machines at {address}, because it was imported before "
+            f"restyle; import restyle.pipeline first, or set {_LOOPBACK_SWITCH}=0"
+        )
 
 
 def _store_bytes() -> int:
@@ -207,13 +224,14 @@ def _connect(address: str) -> None:
             "chosen), or auto on a machine of the cluster; restyle submit works from elsewhere"
         )
     head = _head_of(address)
-    passed = {
+    passed = SAFE_PATH | {
         name: value
         for name, value in os.environ.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
     }
     try:
-        with _standard_error_closed():
+        # Where only an administrator can write, here and on the other machines.
+        with _standard_error_closed(), working_in("/"):
             ray.init(
                 address=head,
                 logging_level=logging.ERROR,

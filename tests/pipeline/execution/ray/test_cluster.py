@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from restyle.core.errors import FatalError, SpecError
-from restyle.pipeline.execution.ray import cluster
+from restyle.pipeline.execution.ray import cluster, session
 
 
 def test_a_head_is_whoever_answers() -> None:
@@ -42,14 +42,29 @@ def test_addresses_of_other_services(address: str) -> None:
 def test_a_start_removes_no_folder_of_a_users(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_FOLDERS", str(tmp_path))
+    monkeypatch.setattr(session, "FOLDERS", str(tmp_path))
     monkeypatch.setattr(cluster.ray, "init", lambda **_: None)
+    node = {"Alive": True, "NodeManagerAddress": "127.0.0.1"}
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [node])
     (tmp_path / name / "latents").mkdir(parents=True)
     started = cluster.Cluster(None)
     started.start()
     assert len(list(tmp_path.iterdir())) == 2
     started.stop()
     assert list(tmp_path.rglob("*")) == [tmp_path / name, tmp_path / name / "latents"]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.2", "10.0.0.1", "fd00::2"])
+def test_a_cluster_that_others_could_reach_is_ended(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "FOLDERS", str(tmp_path))
+    monkeypatch.setattr(cluster.ray, "init", lambda **_: None)
+    node = {"Alive": True, "NodeManagerAddress": address}
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [node])
+    with pytest.raises(FatalError, match=f"open to other machines at {address}.* imported before"):
+        cluster.Cluster(None).start()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_somebody_elses_connection_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,82 @@
+"""Modules among the photographs are files like any other: nothing imports them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+# What a run imports itself, what Python and Ray import at their start, and the project's own.
+HOSTILE = [
+    "dlib",
+    "numpy",
+    "PIL",
+    "pyarrow",
+    "pandas",
+    "torch",
+    "ray",
+    "sitecustomize",
+    "usercustomize",
+    "site",
+    "typer",
+    "pydantic",
+    "psutil",
+    "contextlib",
+    "pathlib",
+    "json",
+    "pickle",
+    "re",
+    "fnmatch",
+    "setproctitle",
+    "uvloop",
+    "aiohttp",
+    "grpc",
+    "kernels",
+    "pipeline",
+    "jobs",
+]
+
+WAYS = {
+    "console script": [str(Path(sys.executable).with_name("restyle"))],
+    "module": [sys.executable, "-m", "restyle"],
+    "module of the command": [sys.executable, "-m", "restyle.jobs.cli"],
+}
+
+
+def make_hostile(folder: Path, ran: Path) -> None:
+    """Put modules into a folder that write their names into a file when they are run."""
+    for name in HOSTILE:
+        code = f"open({str(ran)!r}, 'a').write('{name} ')\nraise SystemExit(77)\n"
+        (folder / f"{name}.py").write_text(code)
+    (folder / "PIL.py").unlink()
+    (folder / "PIL").mkdir()
+    (folder / "PIL" / "__init__.py").write_text(f"open({str(ran)!r}, 'a').write('PIL ')\n")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_among_the_photographs_is_run(
+    way: str, tmp_path: Path, photos: Path, tiny_model: Path
+) -> None:
+    folder, ran = tmp_path / "photographs", tmp_path / "ran"
+    folder.mkdir()
+    make_hostile(folder, ran)
+    shutil.copy(photos / "two friends.jpg", folder)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    # All of it relative to a directory in which the workers are not.
+    arguments = ["invert", ".", "--out", "../out", "--model", "../model", "--faces", "all"]
+    done = subprocess.run(
+        [*WAYS[way], *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert not ran.exists(), ran.read_text()
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_parquet(tmp_path / "out" / "latents")) == 2
