@@ -53,6 +53,6 @@ def executor(
             )
         return contextlib.nullcontext(run_here)
     # Here, because a run that needs no cluster need not wait for Ray's import.
-    from restyle.pipeline.execution.ray.cluster import ray_engine
+    from restyle.pipeline.execution.ray.engine import ray_engine
 
     return ray_engine(workers, listener)

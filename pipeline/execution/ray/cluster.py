@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import ipaddress
 import logging
 import os
 import shutil
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from restyle.core.errors import FatalError, SpecError
-from restyle.pipeline.execution.job import Job, Receipt, one_line
+from restyle.pipeline.execution.job import one_line
 from restyle.pipeline.execution.pools import ALIGN, Offer
-from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.isolation.environment import SAFE_PATH
-from restyle.pipeline.ledger.manifest import UnitRef
-from restyle.pipeline.listener import Listener
 
 # Before Ray is imported, which looks at some of them then.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -67,35 +62,6 @@ _ANSWER_SECONDS = 10.0
 # held back while cores are idle. Linux gives shared memory up to half of what the machine has.
 _LEAST_STORE, _MOST_STORE = 512 * 2**20, 2 * 2**30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (only asked for its size)
-
-
-@contextlib.contextmanager
-def ray_engine(
-    workers: Workers | None = None, listener: Listener | None = None
-) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
-    """What runs units on Ray, for as long as the context lasts.
-
-    Args:
-        workers: where, and by how many.
-        listener: is told what a person should know about the actors.
-
-    Raises:
-        FatalError: the cluster does not start, or is not there.
-    """
-    asked = workers or Workers()
-    # The start is mostly waiting, the import mostly work.
-    importing = threading.Thread(
-        target=importlib.import_module, args=("restyle.pipeline.execution.ray.graph",)
-    )
-    importing.start()
-    try:
-        with Cluster(asked.address) as cluster:
-            importing.join()
-            from restyle.pipeline.execution.ray.graph import Graph
-
-            yield Graph(cluster, asked, listener or Listener()).run_units
-    finally:
-        importing.join()
 
 
 class Cluster:
