@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from restyle.core.metrics.names import METRICS
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.ledger.datasets import (
     LATENTS,
@@ -18,6 +17,7 @@ from restyle.pipeline.ledger.datasets import (
     REJECTS,
     STEPS,
     column,
+    metric_names,
     schema,
 )
 from restyle.pipeline.ledger.entries import MetricSums
@@ -105,7 +105,10 @@ def _latent_columns(
         "latent": column(np.concatenate([batch.latents[:, -1] for batch in batches]), shape),
         "steps": [taken for batch in batches for taken in batch.steps],
         "quad": column(np.stack([crop.quad for crop in crops]), (4, 2)),
-        **{name: _metric(batches, name, _last_step(batches, settings)) for name in METRICS},
+        **{
+            name: _metric(batches, name, _last_step(batches, settings))
+            for name in metric_names(settings)
+        },
         "model": [f"{settings.model}@{settings.model_fingerprint[:12]}"] * len(crops),
     }
 
@@ -121,7 +124,7 @@ def _step_columns(
     columns = {
         **_identity([crop for crop, times in zip(crops, taken, strict=True) for _ in range(times)]),
         "step": np.broadcast_to(numbers, rows.shape)[rows],
-        **{name: _metric(batches, name, rows) for name in METRICS},
+        **{name: _metric(batches, name, rows) for name in metric_names(settings)},
         "delta": np.concatenate(deltas)[rows],
     }
     if settings.save_steps == "latents":

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restyle.core.metrics.names import DEFINITIONS, METRICS
+from restyle.core.metrics.registry import find_metric
 from restyle.pipeline.ledger.settings import ResolvedSettings
 
 VERSION = 2
@@ -19,6 +19,12 @@ GROUP_BYTES = 16 * 2**20
 
 LATENTS, STEPS, RECONSTRUCTIONS, REJECTS = "latents", "steps", "reconstructions", "rejects"
 DATASETS = (LATENTS, STEPS, RECONSTRUCTIONS, REJECTS)
+
+_DEFINITION = b"definition"
+"""In the metadata of a metric's column, and of no other."""
+
+_ALWAYS = ("l2", "psnr", "ms_ssim", "lpips", "id_similarity")
+"""Metrics that have a column also where they are not measured, in every output of this version."""
 
 _INPUT = [
     pa.field("image_id", pa.string(), nullable=False),
@@ -49,13 +55,13 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
             _latent(latent_shape),
             pa.field("steps", pa.int16(), nullable=False),
             _fixed("quad", pa.float64(), (4, 2)),
-            *_metrics(),
+            *_metrics(settings),
             pa.field("model", pa.string(), nullable=False),
         ],
         STEPS: lambda: [
             *_IDENTITY,
             pa.field("step", pa.int16(), nullable=False),
-            *_metrics(),
+            *_metrics(settings),
             pa.field("delta", pa.float32(), nullable=False),
             *([_latent(latent_shape)] if settings.save_steps == "latents" else []),
         ],
@@ -81,6 +87,16 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
             "restyle.fingerprint": settings.fingerprint,
         },
     )
+
+
+def metric_names(settings: ResolvedSettings) -> tuple[str, ...]:
+    """The metrics that have a column in the datasets of a run."""
+    return tuple(dict.fromkeys((*_ALWAYS, *settings.metrics)))
+
+
+def metric_columns(file_schema: pa.Schema) -> list[str]:
+    """The metrics that a file has columns for, whether they are installed here or not."""
+    return [field.name for field in file_schema if _DEFINITION in (field.metadata or {})]
 
 
 def latent_shape(file_schema: pa.Schema) -> tuple[int, int]:
@@ -160,7 +176,13 @@ def _latent(shape: tuple[int, int]) -> pa.Field:
     return _fixed("latent", pa.float32(), shape)
 
 
-def _metrics() -> list[pa.Field]:
+def _metrics(settings: ResolvedSettings) -> list[pa.Field]:
     return [
-        pa.field(name, pa.float32(), metadata={"definition": DEFINITIONS[name]}) for name in METRICS
+        pa.field(name, pa.float32(), metadata={_DEFINITION: _definition(name)})
+        for name in metric_names(settings)
     ]
+
+
+def _definition(name: str) -> str:
+    metric = find_metric(name)
+    return "" if metric is None else metric.definition

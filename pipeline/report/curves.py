@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from restyle.core.metrics.names import LOWER_IS_BETTER, METRICS, NAMES, MetricName
+from restyle.core.metrics.registry import find_metric, title_of
+from restyle.pipeline.ledger.datasets import metric_columns
 from restyle.pipeline.ledger.entries import UnitRecord
 from restyle.pipeline.ledger.parquet_files import (
     HasFiles,
-    columns_of,
     file_of,
     open_parquet,
     spread,
@@ -25,7 +25,7 @@ MAX_UNITS = 64
 WIDTH, HEIGHT = 320, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 30
 
-_NAMES = {**NAMES, "delta": MetricName("change", "mean change against the step before", "")}
+_CHANGE = "delta"
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,22 @@ class Curve:
     @property
     def title(self) -> str:
         """What a person calls it."""
-        title = _NAMES[self.name].title
+        title = "change" if self.name == _CHANGE else title_of(self.name)
         return title[:1].upper() + title[1:]
 
     @property
     def unit(self) -> str:
         """What is measured."""
-        return _NAMES[self.name].unit
+        if self.name == _CHANGE:
+            return "mean change against the step before"
+        metric = find_metric(self.name)
+        return self.name if metric is None else metric.unit
 
     @property
     def direction(self) -> str:
         """Which way is better, in words; empty for the change, which is neither."""
-        if self.name not in METRICS:
-            return ""
-        return "lower is better" if self.name in LOWER_IS_BETTER else "higher is better"
+        metric = find_metric(self.name)
+        return "" if metric is None else f"{metric.better} is better"
 
 
 @dataclass(frozen=True)
@@ -108,24 +110,23 @@ def read_curves(
     names = [file[0] for owner in owners if (file := file_of(owner, "steps"))]
     if not names:
         return _mean_curves(records)
-    columns = ("step", *METRICS, "delta")
-    parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in columns}
+    parts: dict[str, list[npt.NDArray[np.float64]]] = {}
     for name in spread(names, MAX_UNITS):
         with open_parquet(out, name) as parquet:
-            table = parquet.read(columns_of(parquet, columns), use_threads=False)
+            columns = ["step", *metric_columns(parquet.schema_arrow), _CHANGE]
+            table = parquet.read(columns, use_threads=False)
         for column in columns:
-            if column in table.column_names:
-                values = table[column].to_numpy(zero_copy_only=False)
-                parts[column].append(np.asarray(values, dtype=np.float64))
-    joined = {name: np.concatenate(part) for name, part in parts.items() if part}
+            values = table[column].to_numpy(zero_copy_only=False)
+            parts.setdefault(column, []).append(np.asarray(values, dtype=np.float64))
+    joined = {name: np.concatenate(part) for name, part in parts.items()}
     taken = joined["step"]
     rows, later = _with_last_values(taken, steps)
     curves = [
         _quartile_curve(name, later, joined[name][rows], steps)
-        for name in METRICS
-        if name in joined
+        for name in joined
+        if name not in ("step", _CHANGE)
     ]
-    curves.append(_quartile_curve("delta", taken, joined["delta"], steps))
+    curves.append(_quartile_curve(_CHANGE, taken, joined[_CHANGE], steps))
     return [curve for curve in curves if curve is not None]
 
 
@@ -213,7 +214,7 @@ def _quartile_curve(
 
 def _mean_curves(records: Sequence[UnitRecord]) -> list[Curve]:
     curves = []
-    for name in (*METRICS, "delta"):
+    for name in dict.fromkeys(name for record in records for name in record.metrics):
         sums = [record.metrics[name] for record in records if name in record.metrics]
         length = max((len(part.total) for part in sums), default=0)
         total, count = np.zeros(length), np.zeros(length)

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
-from restyle.core.metrics.names import METRICS
+from restyle.pipeline.ledger.datasets import metric_columns
 from restyle.pipeline.ledger.parquet_files import (
     BATCH_ROWS,
     HasFiles,
@@ -147,7 +147,8 @@ def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> l
     if latents is None or images is None:
         return []
     with open_parquet(out, latents[0]) as parquet:
-        names = ("image_id", "revision", "face", "source", *METRICS)
+        metrics = metric_columns(parquet.schema_arrow)
+        names = ("image_id", "revision", "face", "source", *metrics)
         rows = parquet.read(columns_of(parquet, names), use_threads=False)
     faces = rows.to_pylist()
     with open_parquet(out, images[0]) as parquet:
@@ -161,7 +162,7 @@ def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> l
             wanted = spread(within, len(positions))
         pictures = _read_pictures(parquet, keys, {_key(row) for row in wanted})
     return [
-        _Chosen(key, row["source"], _numbers(row), pictures[key])
+        _Chosen(key, row["source"], _numbers(row, metrics), pictures[key])
         for row in wanted
         if (key := _key(row)) in pictures
     ]
@@ -208,10 +209,10 @@ def _read_pictures(
     return pictures
 
 
-def _numbers(row: dict[str, object]) -> dict[str, float]:
+def _numbers(row: dict[str, object], metrics: Sequence[str]) -> dict[str, float]:
     return {
         name: value
-        for name in METRICS
+        for name in metrics
         if isinstance(value := row.get(name), float) and math.isfinite(value)
     }
 

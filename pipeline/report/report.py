@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from restyle.core.errors import FatalError
-from restyle.core.metrics.names import METRICS, TITLES
+from restyle.core.metrics.registry import title_of
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.entries import UnitRecord, read_file_sets, read_settings
@@ -134,8 +134,6 @@ def render(
         "chart_size": (CURVE_WIDTH, CURVE_HEIGHT),
         "gallery": gallery,
         "ramp": ", ".join(colour_ramp()),
-        "metric_titles": TITLES,
-        "metric_names": [name for name in METRICS if name in settings.metrics],
         "rejects": rejects,
         "reject_total": sum(reasons.values()),
         "reasons": reasons.most_common(),
@@ -145,7 +143,7 @@ def render(
         "notice": _notice(run),
         "finished": _moment(run.timings.finished or run.timings.started) if run else "",
     }
-    return render_page("report.html.j2", values, number=text)
+    return render_page("report.html.j2", values, number=text, title_of=title_of)
 
 
 def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS) -> list[Reject]:

@@ -11,10 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restyle.core.metrics.names import METRICS
-from restyle.pipeline.ledger.datasets import LATENTS
+from restyle.pipeline.ledger.datasets import LATENTS, metric_columns
 from restyle.pipeline.ledger.entries import FileSet
-from restyle.pipeline.ledger.parquet_files import columns_of, file_of, open_parquet
+from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.ledger.snapshot import Current
 
 IntArray = npt.NDArray[np.int64]
@@ -179,7 +178,7 @@ def read_faces(current: Current) -> FaceTable:
         if named is None:
             continue
         with open_parquet(out, named[0]) as parquet:
-            names = columns_of(parquet, (*_KEYS, *METRICS))
+            names = [*_KEYS, *metric_columns(parquet.schema_arrow)]
             table = parquet.read(names, use_threads=False)
         kept = np.flatnonzero(np.asarray(current.stands(table)))
         tables.append(table.take(pa.array(kept)) if len(kept) < table.num_rows else table)
@@ -193,8 +192,8 @@ def read_faces(current: Current) -> FaceTable:
     rows = pa.concat_tables(tables).combine_chunks()
     metrics = {
         name: rows[name].to_numpy().astype(np.float32)
-        for name in METRICS
-        if name in rows.column_names and rows[name].null_count < rows.num_rows
+        for name in metric_columns(rows.schema)
+        if rows[name].null_count < rows.num_rows
     }
     return FaceTable(
         rows.select(_KEYS), metrics, current.sets, np.concatenate(set_of), np.concatenate(row_of)

@@ -9,14 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from restyle.core.errors import SpecError
-from restyle.core.metrics.names import METRICS
-from restyle.pipeline.ledger.datasets import LATENTS
-from restyle.pipeline.ledger.parquet_files import columns_of, open_parquet
+from restyle.pipeline.ledger.datasets import LATENTS, metric_columns, schema
+from restyle.pipeline.ledger.parquet_files import open_parquet
 from restyle.pipeline.ledger.snapshot import Current
 from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
-
-_SHOWN = ("source", "face", *METRICS, "image_id", "revision")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +72,7 @@ def nearest(
             for rows, distances in _distances(current, file, latent, layers):
                 here = np.full(len(rows), number)
                 found = found.with_(_Found(distances, here, rows), count)
-    return _table(current.out, names, found)
+    return _table(current, names, found)
 
 
 def _distances(
@@ -109,15 +106,23 @@ def _check(shape: tuple[int, int], latent: FloatArray, layers: Sequence[int] | N
         raise SpecError(f"there are no such layers; the latents have styles 0-{shape[0] - 1}")
 
 
-def _table(out: str, names: Sequence[str], found: _Found) -> pa.Table:
+def _shown(file_schema: pa.Schema) -> list[str]:
+    return ["source", "face", *metric_columns(file_schema), "image_id", "revision"]
+
+
+def _table(current: Current, names: Sequence[str], found: _Found) -> pa.Table:
     """What is shown of the rows, read from their files now."""
     tables: dict[int, pa.Table] = {}
     for number in np.unique(found.files).tolist():
-        with open_parquet(out, names[number]) as parquet:
-            tables[number] = parquet.read(columns_of(parquet, _SHOWN), use_threads=False)
+        with open_parquet(current.out, names[number]) as parquet:
+            shown = _shown(parquet.schema_arrow)
+            tables[number] = parquet.read(shown, use_threads=False).select(shown)
     picked = [
         tables[number].slice(row, 1)
         for number, row in zip(found.files.tolist(), found.rows.tolist(), strict=True)
     ]
-    rows = pa.concat_tables(picked) if picked else pa.table({name: [] for name in _SHOWN})
+    if picked:
+        rows = pa.concat_tables(picked)
+    else:
+        rows = pa.table({name: [] for name in _shown(schema(LATENTS, current.settings, (1, 1)))})
     return rows.add_column(0, "distance", pa.array(found.distances))

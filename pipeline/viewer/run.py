@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from restyle.core.errors import SpecError
-from restyle.core.metrics.names import LOWER_IS_BETTER, TITLES
+from restyle.core.metrics.registry import find_metric, title_of
 from restyle.pipeline.ledger.snapshot import read_current
 from restyle.pipeline.report.change_maps import TOTAL, scale_of
 from restyle.pipeline.report.report import REASONS, common_folder
@@ -77,8 +77,8 @@ class ViewedRun:
             "metrics": [
                 {
                     "name": name,
-                    "title": TITLES.get(name, name),
-                    "lower": name in LOWER_IS_BETTER,
+                    "title": title_of(name),
+                    "lower": (metric := find_metric(name)) is not None and metric.better == "lower",
                     "low": _bound(values, np.nanmin),
                     "high": _bound(values, np.nanmax),
                 }

@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restyle.core.metrics.names import METRICS
-from restyle.pipeline.ledger.datasets import REJECTS, STEPS
-from restyle.pipeline.ledger.parquet_files import columns_of, file_of, open_parquet
+from restyle.pipeline.ledger.datasets import REJECTS, STEPS, metric_columns
+from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.ledger.snapshot import Current
 from restyle.pipeline.results.faces import Place
 from restyle.pipeline.viewer.pictures import Cache
@@ -47,15 +46,14 @@ class Steps:
             pc.equal(table["face"], place.face),
         )
         rows = sorted(table.filter(is_wanted).to_pylist(), key=lambda row: int(row["step"]))
-        return [
-            {name: _number(row[name]) for name in (*METRICS, "delta") if name in row}
-            for row in rows
-        ]
+        names = (*metric_columns(table.schema), "delta")
+        return [{name: _number(row[name]) for name in names} for row in rows]
 
     def _read(self, name: str) -> pa.Table:
         with open_parquet(self._out, name) as parquet:
-            wanted = ("image_id", "revision", "face", "step", *METRICS, "delta")
-            return parquet.read(columns_of(parquet, wanted), use_threads=False)
+            metrics = metric_columns(parquet.schema_arrow)
+            wanted = ["image_id", "revision", "face", "step", *metrics, "delta"]
+            return parquet.read(wanted, use_threads=False)
 
 
 class RejectTable:

@@ -120,7 +120,7 @@ def measure_encoder(
     loaded = load_model(model, dtype=dtype, device="cpu")
     held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
     result = invert(
-        loaded, held, steps=steps, metrics=METRICS, reconstructions="none", batch_size=50
+        loaded, held, steps=steps, metrics=tuple(METRICS), reconstructions="none", batch_size=50
     )
     table = Table(title=f"{model}, {images} held-out images, {dtype}")
     table.add_column("step")

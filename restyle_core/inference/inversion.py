@@ -86,7 +86,7 @@ def invert(
         steps: of refinement; exactly one for a single-pass encoder.
         reconstructions: which steps' images to keep.
         latents: which steps' latents to keep.
-        metrics: names to compute at every step, see :data:`restyle.core.metrics.measures.METRICS`.
+        metrics: names to compute at every step, see :data:`restyle.core.metrics.registry.METRICS`.
         deltas: compute how much each step changed the image.
         heatmaps: keep where each step changed the image.
         start: go on from these instead of the model's average: a :class:`Step`, or an

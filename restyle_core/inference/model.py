@@ -360,7 +360,7 @@ class Model:
         """Metrics for this domain; what they need is loaded once.
 
         Args:
-            names: any of :data:`restyle.core.metrics.measures.METRICS`.
+            names: any of :data:`restyle.core.metrics.registry.METRICS`.
         """
         key = tuple(names)
         if key not in self._metric_sets:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
+from restyle.core.errors import FatalError, RestyleError
 from restyle.core.faces.alignment import Framing
-from restyle.core.faces.recognition import chips_from_crops, load_face_embedder
-from restyle.core.metrics.lpips import load_lpips
-from restyle.core.metrics.ms_ssim import ms_ssim
-from restyle.core.metrics.names import DEFINITIONS, LOWER_IS_BETTER, METRICS, check_metrics
+from restyle.core.metrics.registry import METRICS, Setting, check_metrics
 
-__all__ = ["DEFINITIONS", "LOWER_IS_BETTER", "METRICS", "MetricSet", "check_metrics"]
+__all__ = ["METRICS", "MetricSet", "check_metrics"]
 
 Measure = Callable[[Tensor], dict[str, Tensor]]
 
@@ -42,25 +39,23 @@ class MetricSet:
 
         Args:
             names: any of :data:`METRICS`.
-            framing: how the images were aligned; None for domains without faces, where
-                ``id_similarity`` is NaN.
+            framing: how the images were aligned; None for domains without faces, where metrics
+                that need them are NaN.
             device: where to compute.
-            dtype: of the two networks' convolutions; float32 keeps lpips exact to 1e-5.
+            dtype: of the networks' convolutions; float32 keeps lpips exact to 1e-5.
                 Everything else is computed in float32.
 
         Raises:
             SpecError: a name is unknown.
             CheckpointError: a network's weights cannot be read.
+            FatalError: a metric of another package cannot be loaded.
         """
         self.names = check_metrics(names)
-        self._framing = framing
         self._device = torch.device(device)
+        setting = Setting(self._device, dtype, framing)
         # Parameters born in inference mode could never take part in training afterwards.
         with torch.inference_mode(False):
-            if "lpips" in self.names:
-                self._lpips = load_lpips().to(self._device, dtype)
-            if "id_similarity" in self.names and framing is not None:
-                self._embedder = copy.deepcopy(load_face_embedder()).to(self._device, dtype)
+            self._against = {name: _loaded(name, setting) for name in self.names}
 
     def __call__(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Measure each reconstruction against its target.
@@ -93,7 +88,7 @@ class MetricSet:
     def against_there(self, target: Tensor) -> Measure:
         """As :meth:`against`, with metrics that stay on the device, so that nobody waits for it."""
         target = target.to(self._device, torch.float32)
-        prepared = {name: self._prepare(name, target) for name in self.names}
+        prepared = {name: against(target) for name, against in self._against.items()}
 
         @torch.no_grad()
         def measure(reconstruction: Tensor) -> dict[str, Tensor]:
@@ -103,29 +98,33 @@ class MetricSet:
                     f"{tuple(target.shape)} must have one shape"
                 )
             images = reconstruction.to(self._device, torch.float32).clamp(-1, 1)
-            return {name: prepared[name](images).float() for name in self.names}
+            return {name: _checked(name, of(images), len(images)) for name, of in prepared.items()}
 
         return measure
 
-    def _prepare(self, name: str, target: Tensor) -> Callable[[Tensor], Tensor]:
-        if name == "l2":
-            return lambda images: _mean_squared_error(images, target)
-        if name == "psnr":
-            return lambda images: 10 * torch.log10(4 / _mean_squared_error(images, target))
-        if name == "ms_ssim":
-            unit_target = (target + 1) / 2
-            return lambda images: ms_ssim((images + 1) / 2, unit_target)
-        if name == "lpips":
-            features = self._lpips.features(target)
-            return lambda images: self._lpips.distance(self._lpips.features(images), features)
-        framing = self._framing
-        if framing is None:
-            return lambda images: images.new_full((images.shape[0],), torch.nan)
-        embedding = self._embedder(chips_from_crops(target, framing))
-        return lambda images: torch.cosine_similarity(
-            self._embedder(chips_from_crops(images, framing)), embedding
+
+def _loaded(name: str, setting: Setting) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+    metric = METRICS[name]
+    if metric.needs_faces and setting.framing is None:
+        return lambda _target: lambda images: images.new_full((len(images),), torch.nan)
+    try:
+        return metric.load(setting)
+    except RestyleError:
+        raise
+    except Exception as error:
+        # Another package's code may raise anything; nothing can be measured without it.
+        reason = " ".join(str(error).split())
+        raise FatalError(
+            f"the metric {name} cannot be loaded: {type(error).__name__}: {reason}; mend its "
+            "package or leave it out of --metrics"
+        ) from error
+
+
+def _checked(name: str, values: Tensor, count: int) -> Tensor:
+    if not isinstance(values, Tensor) or values.shape != (count,):
+        given = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise FatalError(
+            f"the metric {name} gives {given} for {count} images instead of a tensor [{count}]; "
+            "mend its package or leave it out of --metrics"
         )
-
-
-def _mean_squared_error(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).square().mean(dim=(1, 2, 3))
+    return values.float()

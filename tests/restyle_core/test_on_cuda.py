@@ -6,18 +6,21 @@ no operator that GPUs lack, mixes no devices, and never waits for a result.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from restyle.core.faces import recognition
 from restyle.core.faces.alignment import FFHQ
 from restyle.core.faces.recognition import FaceEmbedder
 from restyle.core.inference import model, synthesis
 from restyle.core.inference.model import Model
-from restyle.core.metrics import measures as metrics
+from restyle.core.metrics import lpips
 from restyle.core.metrics.lpips import LPIPS
+from restyle.core.metrics.measures import METRICS, MetricSet
 from restyle.core.networks.config import EncoderKind
 from restyle.kernels import native
 from tests.restyle_core.fake_cuda import DEVICE, Watch, fake_model, moved, stand_in
@@ -94,12 +97,12 @@ def test_nor_does_one_without_compiled_operators(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("_fake")
 def test_metrics_are_left_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "load_lpips", LPIPS)
-    monkeypatch.setattr(metrics, "load_face_embedder", FaceEmbedder)
-    monkeypatch.setattr(metrics.copy, "deepcopy", lambda network: network)
-    names = metrics.METRICS
+    monkeypatch.setattr(lpips, "load_lpips", LPIPS)
+    monkeypatch.setattr(recognition, "load_face_embedder", FaceEmbedder)
+    monkeypatch.setattr(copy, "deepcopy", lambda network: network)
+    names = tuple(METRICS)
     x = torch.empty(2, 3, 64, 64, device=DEVICE)
-    measure = metrics.MetricSet(names, framing=FFHQ, device=DEVICE).against_there(x)
+    measure = MetricSet(names, framing=FFHQ, device=DEVICE).against_there(x)
     # What is brought to the GPU once is there by then.
     measure(x)
     with Watch() as watch:

@@ -16,7 +16,7 @@ from PIL import Image
 from restyle.core.errors import RejectReason
 from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import load_model
-from restyle.core.metrics.names import DEFINITIONS
+from restyle.core.metrics.registry import METRICS
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop, Reject
 from restyle.pipeline.inversion.inverter import Inverter
 from restyle.pipeline.ledger.commit import EncodedUnit
@@ -199,8 +199,8 @@ def test_schemas_say_version_shape_and_definitions() -> None:
     assert json.loads(latent.metadata[b"shape"]) == [18, 512]
     assert (latent.type.list_size, latent.nullable) == (9216, False)
     assert not latent.type.value_field.nullable
-    for name, definition in DEFINITIONS.items():
-        assert made.field(name).metadata[b"definition"].decode() == definition
+    for name, metric in METRICS.items():
+        assert made.field(name).metadata[b"definition"].decode() == metric.definition
 
 
 def test_pandas_reads_a_dataset_folder(tiny_model: Path, tmp_path: Path) -> None:
