@@ -65,6 +65,7 @@ def prepare(request: Request) -> Preparation:
         model=model.name,
         model_fingerprint=model.fingerprint,
         aligned_domain=model.config.align,
+        domain=model.config.domain,
         iterative=model.iterative,
         dtype=dtype,
         bootstrap=_bootstrap(request.settings.bootstrap, model),

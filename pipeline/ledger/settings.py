@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from restyle.core.devices.precision import Precision
+from restyle.core.domains import preset_of
 from restyle.core.errors import FatalError, SpecError
-from restyle.core.metrics.names import METRICS, check_metrics
+from restyle.core.metrics.registry import METRICS, check_metrics
 
 FacePolicy = Literal["largest", "all"]
 SaveSteps = Literal["none", "metrics", "latents"]
@@ -136,6 +137,7 @@ def resolve(
     model: str,
     model_fingerprint: str,
     aligned_domain: bool,
+    domain: str = "",
     iterative: bool,
     dtype: Precision,
     bootstrap: tuple[str, str] | None = None,
@@ -147,6 +149,7 @@ def resolve(
         model: the model's name and encoder.
         model_fingerprint: over its configuration and weights.
         aligned_domain: the model was trained on aligned faces.
+        domain: what it was trained on; its preset names the metrics.
         iterative: its encoder refines, rather than working in a single pass.
         dtype: what ``auto`` came to.
         bootstrap: name and fingerprint of the model that takes the first step.
@@ -166,9 +169,11 @@ def resolve(
     align = aligned_domain if settings.align is None else settings.align
     metrics = settings.metrics
     if metrics is None:
-        # The identity of something that is no face is not measured.
-        unasked = {"psnr"} if aligned_domain else {"psnr", "id_similarity"}
-        metrics = tuple(name for name in METRICS if name not in unasked)
+        metrics = tuple(
+            name
+            for name in check_metrics(preset_of(domain).metrics)
+            if aligned_domain or not METRICS[name].needs_faces
+        )
     return ResolvedSettings(
         model=model,
         model_fingerprint=model_fingerprint,

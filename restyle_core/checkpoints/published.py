@@ -23,18 +23,12 @@ from restyle.core.checkpoints.weights import (
     expand_average,
     generator_shape,
 )
+from restyle.core.domains import preset_of_dataset
 from restyle.core.errors import CheckpointError
 from restyle.core.networks.config import Domain, EncoderKind
 
 ENCODER_NAME = "published"
 """What the one encoder of a published checkpoint is called."""
-
-_PUBLISHED_SIZE = (256, 256)
-_CARS_SIZE = (192, 256)
-_CARS_ROWS = (64, 448)
-_CARS_GENERATOR = 512
-
-_DOMAINS = {"ffhq": "faces", "celeba": "faces", "celebs": "faces", "afhq_wild": "wild"}
 
 
 def read_pickle(path: Path) -> Mapping[str, Any]:
@@ -180,12 +174,13 @@ def _kind(options: Mapping[str, Any], path: Path) -> EncoderKind:
 
 def _domain(options: Mapping[str, Any], path: Path) -> Domain:
     dataset = str(options.get("dataset_type") or "unknown")[:200].removesuffix("_encode")
-    domain = _DOMAINS.get(dataset, dataset)
-    cars = domain == "cars"
+    preset = preset_of_dataset(dataset)
     return Domain(
         name=path.stem,
-        domain=domain,
-        image_size=_CARS_SIZE if cars else _PUBLISHED_SIZE,
-        output_rows=_CARS_ROWS if cars else None,
-        align=domain == "faces",
+        domain=preset.name,
+        image_size=preset.image_size,
+        output_rows=preset.output_rows,
+        align=preset.align,
+        framing_scale=preset.framing_scale,
+        framing_shift=preset.framing_shift,
     )

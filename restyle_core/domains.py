@@ -1,0 +1,79 @@
+"""Domains: what the models for one kind of picture have in common. Imports no torch.
+
+A domain is one entry of the table below. Another package registers one of its own in the entry
+point group ``restyle.domains``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from restyle.core.registry import Registry
+
+DEFAULT_METRICS = ("l2", "ms_ssim", "lpips", "id_similarity")
+
+
+@dataclass(frozen=True)
+class DomainPreset:
+    """How the models of a domain were trained, where they do not say it themselves.
+
+    Attributes:
+        name: of the domain.
+        datasets: names of data sets that published checkpoints give for it.
+        image_size: height and width of the encoder's input in pixels.
+        output_rows: first and one-past-last row of the generated image that are kept; None for
+            all.
+        align: find and align faces in photographs.
+        framing_scale: side of the aligned crop relative to the FFHQ quad.
+        framing_shift: displacement of the crop towards the chin, in units of the quad's side.
+        metrics: measured when the user names none; those that need faces only where photographs
+            are aligned.
+        position: in lists, among this project's own.
+    """
+
+    name: str
+    datasets: tuple[str, ...] = ()
+    image_size: tuple[int, int] = (256, 256)
+    output_rows: tuple[int, int] | None = None
+    align: bool = False
+    framing_scale: float = 1.0
+    framing_shift: float = 0.0
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    position: int = 100
+
+
+_OWN = (
+    DomainPreset("faces", datasets=("ffhq", "celeba", "celebs"), align=True),
+    # Generated at 512 x 512, of which the rows in between are the picture.
+    DomainPreset("cars", image_size=(192, 256), output_rows=(64, 448)),
+    DomainPreset("church"),
+    DomainPreset("horse"),
+    DomainPreset("wild", datasets=("afhq_wild",)),
+)
+
+DOMAINS: Registry[DomainPreset] = Registry(DomainPreset, "domain", lambda: _OWN, "restyle.domains")
+"""Every domain there is, by name."""
+
+
+def preset_of(domain: str) -> DomainPreset:
+    """The preset of a domain; one with nothing special where it has none.
+
+    Raises:
+        SpecError: the package that brings it cannot be used.
+    """
+    return DOMAINS.get(domain) or DomainPreset(domain)
+
+
+def preset_of_dataset(dataset: str) -> DomainPreset:
+    """The preset of the models that were trained on a data set.
+
+    Args:
+        dataset: name of a data set, or of a domain itself.
+
+    Raises:
+        SpecError: a package that brings a domain cannot be used.
+    """
+    for preset in DOMAINS.values():
+        if dataset in preset.datasets:
+            return preset
+    return preset_of(dataset)
