@@ -1,19 +1,20 @@
 """Job specifications: every option of ``restyle invert``, typed, as a TOML file.
 
-The fields below are the one place where an option is described. The command line takes its help,
-defaults and limits from them (:mod:`restyle.jobs.spec.options`), ``restyle spec init`` its
-comments.
+The fields below are the one place where an option is described. The command line takes its options
+with their names, types, help, defaults and limits from them (:mod:`restyle.jobs.spec.options`),
+``restyle spec init`` its comments. An option is added by a field here, and by whoever reads it.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from restyle.core.errors import SpecError
-from restyle.core.metrics.names import METRICS, check_metrics
+from restyle.core.metrics.registry import METRICS, check_metrics
 from restyle.pipeline.execution.request import Executor, Request, Workers
 from restyle.pipeline.ledger.settings import (
     MAX_STEPS,
@@ -48,8 +49,21 @@ def _names(value: object) -> object:
     return () if names == ("none",) else names
 
 
-Pool = Annotated[tuple[int, int], BeforeValidator(_pool)]
-MetricList = Annotated[tuple[str, ...], BeforeValidator(_names)]
+@dataclass(frozen=True)
+class Spelled:
+    """How a field is spelled on the command line, in its annotation.
+
+    Attributes:
+        name: in capitals for an argument; the field's own with dashes when empty.
+        metavar: what stands for a value in the help; that of its type when None.
+    """
+
+    name: str = ""
+    metavar: str | None = None
+
+
+Pool = Annotated[tuple[int, int] | None, BeforeValidator(_pool), Spelled(metavar="MIN:MAX")]
+MetricList = Annotated[tuple[str, ...] | None, BeforeValidator(_names), Spelled(metavar="LIST")]
 
 
 class _Section(BaseModel):
@@ -59,18 +73,18 @@ class _Section(BaseModel):
 class InputSection(_Section):
     """What is read."""
 
-    source: str = Field(
+    source: Annotated[str, Spelled("INPUT")] = Field(
         min_length=1,
         description="A file, a folder (recursively), a glob, a shard or a list of URIs; a path or "
         "any fsspec URI.",
         examples=["photos"],
     )
-    format: InputFormat = Field(
+    format: Annotated[InputFormat, Spelled("--input-format")] = Field(
         "auto",
         description="files takes every file for an image, tar and parquet for a shard of images, "
         "list for a list of URIs; auto goes by the names.",
     )
-    column: str | None = Field(
+    column: Annotated[str | None, Spelled(metavar="NAME")] = Field(
         None,
         min_length=1,
         description="The column of Parquet or CSV that holds images or URIs; the only one that "
@@ -115,7 +129,7 @@ class OutputSection(_Section):
 class ModelSection(_Section):
     """What inverts."""
 
-    name: str = Field(
+    name: Annotated[str, Spelled("--model")] = Field(
         "faces64",
         min_length=1,
         description="Embedded model, model directory (both with :ENCODER behind) or a .pt file.",
@@ -125,7 +139,7 @@ class ModelSection(_Section):
         description="Precision; auto is bf16 where the processor has it in hardware, tf32 is for "
         "GPUs.",
     )
-    bootstrap: str | None = Field(
+    bootstrap: Annotated[str | None, Spelled(metavar="MODEL")] = Field(
         None,
         min_length=1,
         description="A model that takes the first step in the other's place, as in restyle "
@@ -159,9 +173,10 @@ class InversionSection(_Section):
         examples=[True],
     )
     faces: FacePolicy = Field("largest", description="Which faces of a photograph to invert.")
-    metrics: MetricList | None = Field(
+    metrics: MetricList = Field(
         None,
-        description=f"Any of {', '.join(METRICS)}; or none; by default all but psnr.",
+        description=f"Any of {', '.join(METRICS)}; or none; by default those of the "
+        "domain: all but psnr for faces.",
         examples=[["l2", "lpips"]],
     )
 
@@ -190,19 +205,19 @@ class WorkersSection(_Section):
         description="Faces in work at once; by default what suits the model.",
         examples=[8],
     )
-    address: str | None = Field(
+    address: Annotated[str | None, Spelled(metavar="ADDRESS")] = Field(
         None,
         description="A running Ray cluster: auto for the one that this machine belongs to, or "
         "HOST:PORT of its head; by default a cluster on this machine alone that ends with the "
         "run.",
         examples=["auto"],
     )
-    align_actors: Pool | None = Field(
+    align_actors: Pool = Field(
         None,
         description="Fewest and most alignment actors, MIN:MAX; by default what suits the cluster.",
         examples=[[2, 16]],
     )
-    invert_actors: Pool | None = Field(
+    invert_actors: Pool = Field(
         None,
         description="Fewest and most inversion actors, MIN:MAX; by default what suits the cluster.",
         examples=[[1, 8]],

@@ -6,29 +6,46 @@ is given wins over a specification file, and the file over the defaults.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import shlex
+import typing
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, TypeVar
 
 import annotated_types
 import typer
 from pydantic.fields import FieldInfo
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 
 from restyle.jobs.spec.file import read_spec
-from restyle.jobs.spec.job_spec import JobSpec, WorkersSection
-from restyle.pipeline.execution.request import Executor
-from restyle.pipeline.ledger.settings import FacePolicy, Reconstructions, SaveSteps
-from restyle.pipeline.sources.options import InputFormat
+from restyle.jobs.spec.job_spec import JobSpec, Spelled, WorkersSection
 
-_RENAMED = {
-    ("input", "source"): "INPUT",
-    ("input", "format"): "--input-format",
-    ("model", "name"): "--model",
-}
+Key = tuple[str, str]
+"""Section and name of a field."""
 
-NAMES: dict[tuple[str, str], str] = {
-    (section, name): _RENAMED.get((section, name), f"--{name.replace('_', '-')}")
+Command = TypeVar("Command", bound=Callable[..., None])
+
+Spec = Annotated[
+    Path | None,
+    typer.Option(
+        help="A TOML file with these options, see 'restyle spec init'; what is given here wins.",
+        show_default=False,
+    ),
+]
+
+
+def _field(key: Key) -> FieldInfo:
+    return JobSpec.SECTIONS[key[0]].model_fields[key[1]]
+
+
+def _spelled(key: Key) -> Spelled:
+    return next((each for each in _field(key).metadata if isinstance(each, Spelled)), Spelled())
+
+
+NAMES: dict[Key, str] = {
+    (section, name): _spelled((section, name)).name or f"--{name.replace('_', '-')}"
     for section, kind in JobSpec.SECTIONS.items()
     for name in kind.model_fields
 }
@@ -36,24 +53,82 @@ NAMES: dict[tuple[str, str], str] = {
 
 # The names of the functions' parameters: what typer makes of the options' names.
 _PARAMETERS = {
-    "source" if name == "INPUT" else name.removeprefix("--").replace("-", "_"): field
-    for field, name in NAMES.items()
+    name.removeprefix("--").replace("-", "_") if name.startswith("-") else key[1]: key
+    for key, name in NAMES.items()
 }
 
 
-def _field(section: str, name: str) -> FieldInfo:
-    return JobSpec.SECTIONS[section].model_fields[name]
+def takes(*wanted: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Give a command the options of a specification, to be read by :func:`spec_from`.
+
+    Required ones come first, then the command's own, then the others. A parameter of the command
+    takes the place of an option of the same name.
+
+    Args:
+        wanted: sections, and single fields as ``section.name``.
+        without: fields that are left out, as ``section.name``.
+    """
+
+    def decorate(command: Command) -> Command:
+        hints = typing.get_type_hints(command, include_extras=True)
+        signature = inspect.signature(command)
+        own = [each.replace(annotation=hints[each.name]) for each in signature.parameters.values()]
+        added = {
+            name: key
+            for name, key in _PARAMETERS.items()
+            if key in _keys(wanted) and ".".join(key) not in without and name not in hints
+        }
+        required = [name for name, key in added.items() if _field(key).is_required()]
+        optional = [name for name in added if name not in required]
+        parameters = [
+            *(each for each in own if each.default is each.empty),
+            *(_parameter(name, added[name]) for name in required),
+            *(each for each in own if each.default is not each.empty),
+            *(_parameter(name, added[name]) for name in optional),
+        ]
+
+        @functools.wraps(command)
+        def with_options(**given: Any) -> None:
+            command(**{name: value for name, value in given.items() if name not in added})
+
+        with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+        return typing.cast("Command", with_options)
+
+    return decorate
 
 
-def _option(section: str, name: str, flags: str = "", metavar: str | None = None) -> OptionInfo:
-    field = _field(section, name)
-    low = next((each.ge for each in field.metadata if isinstance(each, annotated_types.Ge)), None)
-    high = next((each.le for each in field.metadata if isinstance(each, annotated_types.Le)), None)
+def _keys(wanted: Collection[str]) -> Iterator[Key]:
+    for key in NAMES:
+        if key[0] in wanted or ".".join(key) in wanted:
+            yield key
+
+
+def _parameter(name: str, key: Key) -> inspect.Parameter:
+    kind: Any = _field(key).annotation
+    # Lists and pairs are written as text, which the specification takes apart.
+    is_plain = not any(typing.get_origin(each) is tuple for each in (kind, *typing.get_args(kind)))
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[(kind if is_plain else str) | None, _option(key)],
+    )
+
+
+def _option(key: Key) -> ArgumentInfo | OptionInfo:
+    field, name, metavar = _field(key), NAMES[key], _spelled(key).metavar
     text = field.description or ""
     if not field.is_required() and field.default is not None:
         text += f" Default: {field.default}."
+    if not name.startswith("-"):
+        argument: ArgumentInfo = typer.Argument(metavar=name, help=text, show_default=False)
+        return argument
+    is_flag = bool in (field.annotation, *typing.get_args(field.annotation))
+    low = next((each.ge for each in field.metadata if isinstance(each, annotated_types.Ge)), None)
+    high = next((each.le for each in field.metadata if isinstance(each, annotated_types.Le)), None)
     option: OptionInfo = typer.Option(
-        flags or NAMES[section, name],
+        f"{name}/--no-{name.removeprefix('--')}" if is_flag else name,
         help=text,
         metavar=metavar,
         min=low,  # type: ignore[arg-type]
@@ -63,46 +138,11 @@ def _option(section: str, name: str, flags: str = "", metavar: str | None = None
     return option
 
 
-Source = Annotated[
-    str | None,
-    typer.Argument(metavar="INPUT", help=_field("input", "source").description, show_default=False),
-]
-Spec = Annotated[
-    Path | None,
-    typer.Option(
-        help="A TOML file with these options, see 'restyle spec init'; what is given here wins.",
-        show_default=False,
-    ),
-]
-Out = Annotated[str | None, _option("output", "out")]
-Format = Annotated[InputFormat | None, _option("input", "format")]
-Column = Annotated[str | None, _option("input", "column", metavar="NAME")]
-Limit = Annotated[int | None, _option("input", "limit")]
-MaxRejectRate = Annotated[float | None, _option("input", "max_reject_rate")]
-SaveStepsOption = Annotated[SaveSteps | None, _option("output", "save_steps")]
-ReconstructionsOption = Annotated[Reconstructions | None, _option("output", "reconstructions")]
-Model = Annotated[str | None, _option("model", "name")]
-Dtype = Annotated[Literal["auto", "fp32", "tf32", "bf16"] | None, _option("model", "dtype")]
-Bootstrap = Annotated[str | None, _option("model", "bootstrap", metavar="MODEL")]
-Steps = Annotated[int | None, _option("inversion", "steps")]
-Tolerance = Annotated[float | None, _option("inversion", "tolerance")]
-Align = Annotated[bool | None, _option("inversion", "align", "--align/--no-align")]
-Faces = Annotated[FacePolicy | None, _option("inversion", "faces")]
-Metrics = Annotated[str | None, _option("inversion", "metrics", metavar="LIST")]
-Device = Annotated[str | None, _option("workers", "device")]
-BatchSize = Annotated[int | None, _option("workers", "batch_size")]
-Address = Annotated[str | None, _option("workers", "address", metavar="ADDRESS")]
-AlignActors = Annotated[str | None, _option("workers", "align_actors", metavar="MIN:MAX")]
-InvertActors = Annotated[str | None, _option("workers", "invert_actors", metavar="MIN:MAX")]
-ExecutorOption = Annotated[Executor | None, _option("workers", "executor")]
-GpusPerActor = Annotated[float | None, _option("workers", "gpus_per_actor")]
-
-
 def spec_from(context: typer.Context, path: Path | None) -> JobSpec:
     """The job that a command line asks for.
 
     Args:
-        context: of a command, any of whose parameters may be annotated as above.
+        context: of a command that :func:`takes` options.
         path: of the specification that the command line comes on top of.
 
     Raises:
@@ -115,7 +155,7 @@ def workers_from(context: typer.Context) -> WorkersSection:
     """Where a command that is no inversion is to work.
 
     Args:
-        context: of a command, any of whose parameters may be annotated as those of workers above.
+        context: of a command that :func:`takes` options of workers.
 
     Raises:
         SpecError: something is wrong; every fault is named.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from restyle.pipeline.editing.request import EditOutcome, Move
 
 
+@options.takes("workers", without=["workers.batch_size", "workers.align_actors"])
 def edit(
     context: typer.Context,
     out: Out,
@@ -75,11 +76,6 @@ def edit(
         str | None,
         typer.Option(help="Render with this model instead of the one that inverted."),
     ] = None,
-    device: options.Device = None,
-    address: options.Address = None,
-    invert_actors: options.InvertActors = None,
-    gpus_per_actor: options.GpusPerActor = None,
-    executor: options.ExecutorOption = None,
 ) -> None:
     """Edit the faces of a finished inversion, and measure what became of them.
 

@@ -9,43 +9,18 @@ import typer
 
 from restyle.jobs.display.terminal import console, error_console
 from restyle.jobs.spec import options
+from restyle.jobs.spec.job_spec import JobSpec
 
 if TYPE_CHECKING:
     from restyle.pipeline.execution.request import Request
 
 
-def invert(
-    context: typer.Context,
-    source: options.Source = None,
-    out: options.Out = None,
-    spec: options.Spec = None,
-    input_format: options.Format = None,
-    column: options.Column = None,
-    model: options.Model = None,
-    steps: options.Steps = None,
-    tolerance: options.Tolerance = None,
-    align: options.Align = None,
-    faces: options.Faces = None,
-    save_steps: options.SaveStepsOption = None,
-    reconstructions: options.ReconstructionsOption = None,
-    metrics: options.Metrics = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    limit: options.Limit = None,
-    max_reject_rate: options.MaxRejectRate = None,
-    address: options.Address = None,
-    align_actors: options.AlignActors = None,
-    invert_actors: options.InvertActors = None,
-    gpus_per_actor: options.GpusPerActor = None,
-    executor: options.ExecutorOption = None,
-    bootstrap: options.Bootstrap = None,
-) -> None:
+@options.takes(*JobSpec.SECTIONS)
+def invert(context: typer.Context, spec: options.Spec = None) -> None:
     """Invert images into latents, with reconstructions and metrics, as Parquet.
 
     The same command again continues where it stopped, and takes in only what is new.
     """
-    # typer has put all of the above into the context, under the same names.
     run(options.spec_from(context, spec).request())
 
 

@@ -8,20 +8,12 @@ from restyle.jobs.display.terminal import emit, error_console, say
 from restyle.jobs.spec import options
 
 
-def plan(
-    context: typer.Context,
-    source: options.Source = None,
-    out: options.Out = None,
-    spec: options.Spec = None,
-    input_format: options.Format = None,
-    column: options.Column = None,
-    limit: options.Limit = None,
-) -> None:
+@options.takes("input", "output.out", without=["input.max_reject_rate"])
+def plan(context: typer.Context, spec: options.Spec = None) -> None:
     """List the input and write the manifest, without computing anything.
 
     restyle invert plans too; this is for looking at a job before it costs something.
     """
-    # typer has put all of the above into the context, under the same names.
     request = options.spec_from(context, spec).request()
 
     from restyle.jobs.display.progress import ProgressDisplay

@@ -12,6 +12,7 @@ from restyle.jobs.display.terminal import console, error_console
 from restyle.jobs.spec import options
 
 
+@options.takes("input.max_reject_rate", "workers")
 def retry_rejects(
     context: typer.Context,
     out: Out,
@@ -29,14 +30,6 @@ def retry_rejects(
             help="Where the model is, if it has moved since the last run.", show_default=False
         ),
     ] = None,
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    max_reject_rate: options.MaxRejectRate = None,
-    address: options.Address = None,
-    align_actors: options.AlignActors = None,
-    invert_actors: options.InvertActors = None,
-    gpus_per_actor: options.GpusPerActor = None,
-    executor: options.ExecutorOption = None,
 ) -> None:
     """Run inputs once more that were rejected for reasons that may have passed.
 

@@ -9,9 +9,11 @@ import typer
 from restyle.jobs.spec import options
 
 
+@options.takes(
+    "input", "inversion.faces", "model.dtype", "workers", without=["input.max_reject_rate"]
+)
 def toonify(
     context: typer.Context,
-    source: options.Source = None,
     out: Annotated[
         str | None,
         typer.Option("--to", metavar="OUT", help="Where the pictures go: a folder or a URI."),
@@ -25,18 +27,6 @@ def toonify(
     steps: Annotated[
         int, typer.Option(min=2, help="In all; the first is the photo model's, the others follow.")
     ] = 6,
-    faces: options.Faces = None,
-    input_format: options.Format = None,
-    column: options.Column = None,
-    limit: options.Limit = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    address: options.Address = None,
-    align_actors: options.AlignActors = None,
-    invert_actors: options.InvertActors = None,
-    gpus_per_actor: options.GpusPerActor = None,
-    executor: options.ExecutorOption = None,
 ) -> None:
     """Turn photographs into cartoons, or into whatever domain a model was fine-tuned to.
 
