@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
+import subprocess
+import sys
 import typing
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import typer
@@ -14,7 +19,7 @@ from typer.testing import CliRunner
 from restyle.jobs.commands.invert.invert import invert
 from restyle.jobs.spec.file import read_spec
 from restyle.jobs.spec.job_spec import JobSpec
-from restyle.jobs.spec.options import NAMES, command_line, spec_from
+from restyle.jobs.spec.options import NAMES, command_line, spec_from, takes
 from tests.jobs.spec.test_file import FULL, MINIMAL
 
 
@@ -55,3 +60,92 @@ def test_none_of_the_metrics_and_another_address() -> None:
     given = {("input", "source"): "x", ("output", "out"): "y", ("inversion", "metrics"): "none"}
     line = command_line(read_spec(None, given, NAMES), address="auto")
     assert line == "restyle invert --out y --metrics none --address auto x"
+
+
+def parameters(command: Callable[..., None]) -> dict[str, Any]:
+    return {name: each.annotation for name, each in inspect.signature(command).parameters.items()}
+
+
+def test_every_field_is_an_option_of_invert() -> None:
+    expected = {
+        {"source": "source", "--input-format": "input_format", "--model": "model"}.get(
+            name, name.removeprefix("--").replace("-", "_") if name != "INPUT" else "source"
+        )
+        for name in NAMES.values()
+    }
+    assert set(parameters(invert)) == expected | {"context", "spec"}
+    fields = sum(len(kind.model_fields) for kind in JobSpec.SECTIONS.values())
+    assert len(expected) == fields > 20
+
+
+def test_a_new_field_reaches_commands_without_another_line() -> None:
+    """In a process of its own, where a section has a field more before any command is made."""
+    code = """
+import sys
+from pydantic import Field
+from restyle.jobs.spec import job_spec
+
+class Wider(job_spec.WorkersSection):
+    patience_s: int | None = Field(None, ge=1, description="How long a toy waits.")
+
+    def asked(self):
+        print("asked", self.patience_s)
+        raise SystemExit(0)
+
+job_spec.WorkersSection = Wider
+job_spec.JobSpec.SECTIONS["workers"] = Wider
+job_spec.JobSpec.model_fields["workers"].annotation = Wider
+job_spec.JobSpec.model_fields["workers"].default = Wider()
+job_spec.JobSpec.model_rebuild(force=True)
+from restyle.jobs.cli import main
+main()
+"""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+            check=False,
+        )
+
+    for command in ("invert", "toonify", "retry-rejects", "edit"):
+        text = run(command, "--help").stdout
+        assert "--patience-s" in text
+        assert "How long a toy waits." in text
+    assert run("invert", "x", "--out", "y", "--patience-s", "7").stdout == "asked 7\n"
+    assert "--patience-s" not in run("plan", "--help").stdout
+    refused = run("invert", "x", "--out", "y", "--patience-s", "0")
+    assert refused.returncode == 2
+    assert "--patience-s" in refused.stderr
+
+
+def test_a_command_takes_what_it_names() -> None:
+    @takes("output.out", "workers", without=["workers.device", "workers.address"])
+    def command(context: typer.Context, name: str, batch_size: int = 3) -> None:
+        """Do."""
+
+    found = parameters(command)
+    # Its own parameter wins, and what must be given comes first.
+    assert list(found)[:4] == ["context", "name", "out", "batch_size"]
+    assert found["batch_size"] is int
+    assert "executor" in found
+    assert not {"device", "address", "source", "spec", "save_steps"} & set(found)
+    assert command.__doc__ == "Do."
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("source", str | None),
+        ("steps", int | None),
+        ("tolerance", float | None),
+        ("align", bool | None),
+        ("metrics", str | None),
+        ("align_actors", str | None),
+        ("faces", Literal["largest", "all"] | None),
+    ],
+)
+def test_an_option_has_the_type_of_its_field(name: str, kind: object) -> None:
+    assert typing.get_args(parameters(invert)[name])[0] == kind
