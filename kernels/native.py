@@ -89,6 +89,37 @@ class ColourLayer(ctypes.Structure):
     ]
 
 
+class Activation(ctypes.Structure):
+    """Arguments of ``restyle_activation``."""
+
+    _fields_ = [
+        *((name, _i32) for name in ("dtype", "edges")),
+        *((name, _pointer) for name in ("x", "bias", "slope")),
+        *((name, _i64) for name in ("batch", "channels", "rows", "columns")),
+    ]
+
+
+class Excitation(ctypes.Structure):
+    """Arguments of ``restyle_excitation``."""
+
+    _fields_ = [
+        ("dtype", _i32),
+        *((name, _pointer) for name in ("x", "bias", "down", "up", "y", "scratch")),
+        *((name, _i64) for name in ("batch", "channels", "pixels", "hidden")),
+    ]
+
+
+class Residual(ctypes.Structure):
+    """Arguments of ``restyle_residual``."""
+
+    _fields_ = [
+        *((name, _i32) for name in ("dtype", "cuts")),
+        *((name, _pointer) for name in ("x", "shortcut", "bias", "shortcut_bias", "excitation")),
+        *((name, _i64) for name in ("batch", "channels", "rows", "columns")),
+        *((name, _i64) for name in ("image_stride", "row_stride", "column_stride")),
+    ]
+
+
 class Winograd(ctypes.Structure):
     """Arguments of ``restyle_winograd``."""
 
@@ -113,6 +144,10 @@ class Library:
     Args:
         target: ``cpu`` or ``cuda``.
 
+    Attributes:
+        toolchain: that it was built with.
+        on_device: it computes on a GPU.
+
     Raises:
         KernelError: it cannot be built or loaded.
     """
@@ -124,7 +159,7 @@ class Library:
             self._functions = ctypes.CDLL(str(path))
         except OSError as error:
             raise KernelError(f"{path} does not load: {error}") from error
-        self._on_device = target == "cuda"
+        self.on_device = target == "cuda"
 
     def call(self, name: str, arguments: ctypes.Structure, device: torch.device) -> None:
         """Run one of the library's functions; on CUDA, put it into the current stream.
@@ -133,7 +168,7 @@ class Library:
             KernelError: the function reports a failure.
         """
         function = getattr(self._functions, name)
-        if self._on_device:
+        if self.on_device:
             with torch.cuda.device(device):
                 stream = torch.cuda.current_stream().cuda_stream
                 status = self._functions.restyle_use_device(device.index)
@@ -141,7 +176,7 @@ class Library:
         else:
             status = function(ctypes.byref(arguments))
         if status:
-            kind = "CUDA error" if self._on_device and status > 0 else "code"
+            kind = "CUDA error" if self.on_device and status > 0 else "code"
             raise KernelError(f"{name} failed with {kind} {status}")
 
 

@@ -1,52 +1,14 @@
 // noise_bias_act and its gradient on GPUs. A block walks over a part of an image's pixels: channels
 // last, each thread with a pack of channels of its own, whose factors it holds in registers; planar,
 // all threads in one channel, a pack of pixels each.
-#include "cuda.cuh"
+#include "walk.cuh"
 
 namespace restyle {
 namespace {
 
 constexpr std::int64_t kMostParts = 1 << 12;
 
-// Which values a thread takes: `channel` and `first`, `first + step`, ... of the pixels.
-template <int V, bool kLast>
-struct Walk {
-  static constexpr int kChannels = kLast ? V : 1;
-
-  // Threads side by side, and how often they fit into a block.
-  int wide, streams;
-  std::int64_t image, part, channel, first, end, step;
-
-  static std::int64_t across(const Epilogue& p) { return kLast ? p.channels / V : 1; }
-  static std::int64_t blocks(const Epilogue& p, std::int64_t parts) {
-    const std::int64_t images = kLast ? p.batch : p.batch * p.channels;
-    return images * parts * ceil_div(across(p), kThreads);
-  }
-
-  __device__ Walk(const Epilogue& p, int parts) {
-    const int all = kLast ? static_cast<int>(p.channels) / V : 1;
-    const int sides = (all + kThreads - 1) / kThreads;
-    wide = all < kThreads ? all : kThreads;
-    streams = kThreads / wide;
-    const unsigned side = blockIdx.x % sides, rest = blockIdx.x / sides;
-    const unsigned plane = rest / parts, lane = threadIdx.x % wide, stream = threadIdx.x / wide;
-    part = rest % parts;
-    image = kLast ? plane : plane / static_cast<unsigned>(p.channels);
-    channel = kLast ? (static_cast<std::int64_t>(side) * kThreads + lane) * V
-                    : plane % static_cast<unsigned>(p.channels);
-    const std::int64_t packs = kLast ? p.pixels : p.pixels / V, pack = kLast ? 1 : V;
-    first = (packs * part / parts + stream) * pack;
-    end = packs * (part + 1) / parts * pack;
-    step = streams * pack;
-    // Threads that are left over have nothing to do, and neither have channels that are not there.
-    if (stream >= streams || channel >= p.channels) first = end;
-  }
-
-  __device__ std::int64_t index(const Epilogue& p, std::int64_t pixel) const {
-    return kLast ? (image * p.pixels + pixel) * p.channels + channel
-                 : (image * p.channels + channel) * p.pixels + pixel;
-  }
-};
+Planes planes_of(const Epilogue& p) { return {p.batch, p.channels, p.pixels}; }
 
 // What belongs to a thread's channels, and to a pixel or several.
 template <typename A, int V, bool kLast>
@@ -76,14 +38,15 @@ struct Terms {
 template <typename T, int V, bool kLast>
 __global__ void __launch_bounds__(kThreads) epilogue(Epilogue p, int parts) {
   using A = compute_t<T>;
-  const Walk<V, kLast> walk(p, parts);
+  const Planes planes{p.batch, p.channels, p.pixels};
+  const Walk<V, kLast> walk(planes, parts);
   Terms<A, V, kLast> terms(p, walk);
   A style[Walk<V, kLast>::kChannels];
   vector_of(walk.channel < p.channels ? p.style : nullptr,
             walk.image * p.channels + walk.channel, A(1), A(1), style);
   for (std::int64_t pixel = walk.first; pixel < walk.end; pixel += walk.step) {
     terms.at(pixel);
-    const std::int64_t at = walk.index(p, pixel);
+    const std::int64_t at = walk.index(planes, pixel);
     const Values<T, V> seen = fetch<V>(static_cast<const T*>(p.x) + at);
     A values[V];
 #pragma unroll
@@ -94,42 +57,19 @@ __global__ void __launch_bounds__(kThreads) epilogue(Epilogue p, int parts) {
   }
 }
 
-// Of each thread's sums, those of all streams; `scratch` takes them for its block's channels.
-template <int V, bool kLast, typename A>
-__device__ void add_up(const Epilogue& p, const Walk<V, kLast>& walk,
-                       const A (&sums)[Walk<V, kLast>::kChannels], A* scratch) {
-  scratch += (walk.image * kParts + walk.part) * p.channels;
-  if constexpr (!kLast) {
-    const A total = block_sum(sums[0]);
-    if (threadIdx.x == 0) scratch[walk.channel] = total;
-  } else {
-    __shared__ A shared[kThreads * V];
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < V; ++i) shared[threadIdx.x * V + i] = sums[i];
-    __syncthreads();
-    const std::int64_t first = walk.channel - threadIdx.x % walk.wide * V;
-    for (int i = threadIdx.x; i < walk.wide * V && first + i < p.channels; i += kThreads) {
-      A total = 0;
-      for (int stream = 0; stream < walk.streams; ++stream)
-        total += shared[stream * walk.wide * V + i];
-      scratch[first + i] = total;
-    }
-  }
-}
-
 // The gradient of x, and parts of the sums that are the others': [3, batch, kParts, channels].
 template <typename T, int V, bool kLast>
 __global__ void __launch_bounds__(kThreads) epilogue_gradient(EpilogueGradient q) {
   using A = compute_t<T>;
   constexpr int kChannels = Walk<V, kLast>::kChannels;
   const Epilogue& p = q.forward;
-  const Walk<V, kLast> walk(p, kParts);
+  const Planes planes{p.batch, p.channels, p.pixels};
+  const Walk<V, kLast> walk(planes, kParts);
   Terms<A, V, kLast> terms(p, walk);
   A to_demodulation[kChannels] = {}, to_bias[kChannels] = {}, to_strength[kChannels] = {};
   for (std::int64_t pixel = walk.first; pixel < walk.end; pixel += walk.step) {
     terms.at(pixel);
-    const std::int64_t at = walk.index(p, pixel);
+    const std::int64_t at = walk.index(planes, pixel);
     const Values<T, V> seen = fetch<V>(static_cast<const T*>(p.x) + at);
     const Values<T, V> given = fetch<V>(static_cast<const T*>(q.gradient) + at);
     A values[V];
@@ -148,9 +88,9 @@ __global__ void __launch_bounds__(kThreads) epilogue_gradient(EpilogueGradient q
   }
   A* scratch = static_cast<A*>(q.scratch);
   const std::int64_t each = p.batch * kParts * p.channels;
-  add_up(p, walk, to_demodulation, scratch);
-  add_up(p, walk, to_bias, scratch + each);
-  add_up(p, walk, to_strength, scratch + 2 * each);
+  add_up(planes, walk, to_demodulation, scratch);
+  add_up(planes, walk, to_bias, scratch + each);
+  add_up(planes, walk, to_strength, scratch + 2 * each);
 }
 
 // One block per channel, a warp per image and a thread per part: sums have one order and need no
@@ -212,11 +152,11 @@ RESTYLE_EXPORT std::int32_t restyle_epilogue(const Epilogue* p, cudaStream_t str
       constexpr int V = decltype(pack)::value;
       constexpr bool kLast = decltype(last)::value;
       // A few packs a thread, as far as there are enough for a GPU.
-      const std::int64_t planes = Walk<V, kLast>::blocks(*p, 1) * kThreads;
+      const std::int64_t planes = Walk<V, kLast>::blocks(planes_of(*p), 1) * kThreads;
       const std::int64_t packs = count / V;
       const std::int64_t wanted = ceil_div(packs, planes * (packs > 8 * kBusy ? 8 : 1));
       const std::int64_t parts = wanted < kMostParts ? wanted : kMostParts;
-      launch(epilogue<T, V, kLast>, Walk<V, kLast>::blocks(*p, parts), stream, *p,
+      launch(epilogue<T, V, kLast>, Walk<V, kLast>::blocks(planes_of(*p), parts), stream, *p,
              static_cast<int>(parts));
     });
   });
@@ -233,7 +173,7 @@ RESTYLE_EXPORT std::int32_t restyle_epilogue_gradient(const EpilogueGradient* q,
     with_layout<T>(p, aligned(q->gradient) && aligned(q->x), [&](auto pack, auto last) {
       constexpr int V = decltype(pack)::value;
       constexpr bool kLast = decltype(last)::value;
-      launch(epilogue_gradient<T, V, kLast>, Walk<V, kLast>::blocks(p, kParts), stream, *q);
+      launch(epilogue_gradient<T, V, kLast>, Walk<V, kLast>::blocks(planes_of(p), kParts), stream, *q);
     });
     const A* strengths = static_cast<const A*>(q->scratch) + 3 * p.batch * kParts * p.channels;
     launch(vectors_of_parts<A>, p.channels, stream, *q);

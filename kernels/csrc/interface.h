@@ -95,6 +95,46 @@ struct ColourLayer {
   std::int64_t height;
 };
 
+// What follows a convolution of the encoder, channels last and in place: x = leaky(x + bias) with a
+// slope for each channel, which may be null for none. With `edges`, `bias` is [4, 4, channels]: of the
+// pixels whose row (first index) and column lie inside, first, last, and both first and last.
+struct Activation {
+  std::int32_t dtype;
+  std::int32_t edges;
+  void* x;
+  const void* bias;
+  const void* slope;
+  std::int64_t batch, channels, rows, columns;
+};
+
+// Squeeze-and-excitation's factors of x + bias, channels last: y = sigmoid(up relu(down mean)).
+// Vectors are in the compute type: `down` is [hidden, channels], `up` [hidden, channels] as well, y
+// [batch, channels]. `scratch` holds [batch, kParts, channels].
+struct Excitation {
+  std::int32_t dtype;
+  const void* x;
+  const void* bias;
+  const void* down;
+  const void* up;
+  void* y;
+  void* scratch;
+  std::int64_t batch, channels, pixels, hidden;
+};
+
+// The end of a residual unit, channels last and in place: x = (x + bias) * excitation + shortcut +
+// shortcut_bias, of which negative values are zero if it `cuts`. The shortcut's images, rows and
+// columns are so many values apart. `excitation` [batch, channels] and `shortcut_bias` may be null.
+struct Residual {
+  std::int32_t dtype;
+  std::int32_t cuts;
+  void* x;
+  const void* shortcut;
+  const void* bias;
+  const void* shortcut_bias;
+  const void* excitation;
+  std::int64_t batch, channels, rows, columns, image_stride, row_stride, column_stride;
+};
+
 // A 3x3 convolution, channels last. `x` is [batch, rows, columns, in], image b is b * x_stride
 // values further on; `y` is [batch, y_rows, y_columns, out]. The stride is 1, with one column of
 // padding to the left and right, `above` rows, 0 or 1, above and below; or, if it `doubles`, it is

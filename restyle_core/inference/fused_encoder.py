@@ -7,7 +7,8 @@ that the norm has not shifted: there, what the missing taps would have added is 
 
 The heads of one map become one convolution from that map, one grouped convolution for each size
 below, and one batched product. Their weights, 340 MB in bfloat16, are most of what a step reads,
-so on the CPU all weights are brought into oneDNN's layout once instead of at every call.
+so on the CPU all weights are brought into oneDNN's layout once instead of at every call. GPUs have
+forms of their own (:mod:`restyle.core.inference.gpu_encoder`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle.core.inference.folding import affine, norm_behind, norm_in_front
+from restyle.core.inference.gpu_encoder import BatchedHeads, GpuIRSEUnit, GpuResNetBlock
 from restyle.core.networks.backbones import IRSE50, IRSEUnit, ResNetBlock, SqueezeExcite
 from restyle.core.networks.convolution import Convolution, Geometry, Layer, Target, minimal
 from restyle.core.networks.encoders import (
@@ -39,27 +42,20 @@ _Stem = tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU]
 _Residual = tuple[nn.BatchNorm2d, nn.Conv2d, nn.PReLU, nn.Conv2d, nn.BatchNorm2d, SqueezeExcite]
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Factor and shift [C] that a batch norm comes to."""
-    factor = norm.weight * torch.rsqrt(norm.get_buffer("running_var") + norm.eps)
-    return factor, norm.bias - norm.get_buffer("running_mean") * factor
-
-
 def _conv_norm(
     conv: nn.Conv2d, norm: nn.BatchNorm2d, target: Target, slope: float | Tensor | None = None
 ) -> Convolution:
     """A convolution without bias, a batch norm, and a leaky ReLU if a slope is given."""
-    factor, shift = _affine(norm)
+    weight, bias = norm_behind(conv, norm)
     geometry = Geometry(conv.stride[0], int(conv.padding[0]))
-    return Convolution(conv.weight * factor[:, None, None, None], shift, geometry, target, slope)
+    return Convolution(weight, bias, geometry, target, slope)
 
 
 def _norm_conv(norm: nn.BatchNorm2d, conv: nn.Conv2d, prelu: nn.PReLU, target: Target) -> Layer:
     """A batch norm, a 3x3 convolution with padding 1 and without bias, and a PReLU."""
-    factor, shift = _affine(norm)
-    # What each tap makes of the shift: [out, 3, 3].
-    taps = torch.einsum("oikl,i->okl", conv.weight, shift)
-    weight, bias = conv.weight * factor[:, None, None], taps.sum(dim=(1, 2))
+    factor, shift = affine(norm)
+    weight, taps = norm_in_front(norm, conv)
+    bias = taps.sum(dim=(1, 2))
     filters = target.filters(weight)
     if filters is not None and bool(factor.all()):
         # Padding that the norm makes zero.
@@ -190,8 +186,9 @@ def _stem(encoder: StyleEncoder, target: Target) -> Layer:
 
 def _unit(unit: nn.Module, target: Target) -> Layer:
     if isinstance(unit, IRSEUnit):
-        return _IRSEUnit(unit, target)
-    return _ResNetBlock(cast(ResNetBlock, unit), target)
+        return GpuIRSEUnit(unit, target) if target.fuses else _IRSEUnit(unit, target)
+    block = cast(ResNetBlock, unit)
+    return GpuResNetBlock(block, target) if target.fuses else _ResNetBlock(block, target)
 
 
 def prepare_encoder(encoder: Encoder, target: Target) -> FoldedEncoder | SmallBackboneEncoder:
@@ -240,8 +237,9 @@ class FoldedEncoder:
                 Convolution(conv.weight, conv.bias, Geometry(padding=0), target) for conv in lateral
             ]
         sides = itertools.groupby(range(encoder.n_styles), encoder.spatial)
+        heads = BatchedHeads if target.fuses else _Heads
         self._heads = {
-            side: _Heads([cast(StyleHead, encoder.styles[at]) for at in styles], target)
+            side: heads([cast(StyleHead, encoder.styles[at]) for at in styles], target)
             for side, styles in sides
         }
 

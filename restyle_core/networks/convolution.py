@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restyle.kernels import winograd
+from restyle.kernels import native, winograd
 from restyle.kernels.choice import Impl
+from restyle.kernels.encoder_layers import activate_
 
 Layer = Callable[[Tensor], Tensor]
 """[B, in, H, W] -> [B, out, H', W']."""
@@ -33,9 +34,18 @@ class Target:
         # Where the processor cannot multiply bfloat16, oneDNN has no such layout.
         return self.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
+    @property
+    def fuses(self) -> bool:
+        """Whether what stands between convolutions is one pass: compiled operators of a GPU."""
+        return self.device.type == "cuda" and native.library("cuda", self.impl) is not None
+
     def put(self, tensor: Tensor) -> Tensor:
         """A copy there."""
         return tensor.detach().to(self.device, self.dtype, copy=True)
+
+    def put_vector(self, tensor: Tensor) -> Tensor:
+        """A copy there, in the type that is computed in."""
+        return tensor.detach().to(self.device, torch.float32, copy=True).contiguous()
 
     def filters(self, weight: Tensor, *, doubles: bool = False) -> winograd.Filters | None:
         """See :func:`restyle.kernels.winograd.transform`; None where that does not pay."""
@@ -79,6 +89,9 @@ class Convolution:
             self._layer = minimal(filters, bias, slopes)
             return
         weight = target.put(weight)
+        if target.fuses:
+            self._layer = _fused(weight, bias, geometry, slope, target)
+            return
         bias = None if bias is None else target.put(bias)
         slope = target.put(slope) if isinstance(slope, Tensor) else slope
         form = _Packed if target.packs else _plain
@@ -148,3 +161,26 @@ def _plain(
         return F.prelu(y, slope) if isinstance(slope, Tensor) else F.leaky_relu_(y, slope)
 
     return layer
+
+
+def _fused(
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    slope: float | Tensor | None,
+    target: Target,
+) -> Layer:
+    """With bias and leaky ReLU in one pass, for which cuDNN and torch take two or three."""
+    convolve = _plain(weight, None, geometry, None)
+
+    def bare(x: Tensor) -> Tensor:
+        # As cuDNN gives it; what comes next knows no strides.
+        return convolve(x).contiguous(memory_format=torch.channels_last)
+
+    if bias is None and slope is None:
+        return bare
+    shift = target.put_vector(weight.new_zeros(len(weight)) if bias is None else bias)
+    slopes = None
+    if slope is not None:
+        slopes = target.put_vector(torch.as_tensor(slope).expand(len(weight)))
+    return lambda x: activate_(bare(x), shift, slopes)

@@ -30,6 +30,9 @@ PACKED = {
     "upfirdn_any": (1, 1),
     "epilogue": (1, 1),
     "epilogue_gradient": (2, 1),
+    "activate": (1, 1),
+    "squeeze": (1, 0),
+    "add_shortcut": (2, 1),
 }
 
 

@@ -18,6 +18,15 @@ import torch
 from torch import Tensor
 
 from restyle.kernels import native, operators, reference
+from restyle.kernels.encoder_layers import (
+    activate_,
+    add_shortcut_,
+    edge_table,
+    excitation,
+    reference_activate,
+    reference_add_shortcut,
+    reference_excitation,
+)
 from restyle.kernels.layers import (
     Colour,
     Epilogue,
@@ -34,6 +43,8 @@ HEADERS = Path(__file__).with_name("cuda_on_cpu")
 
 class OnCpu:
     """Stands where the CPU's library does."""
+
+    on_device = True
 
     def __init__(self, path: Path) -> None:
         self._functions = ctypes.CDLL(str(path))
@@ -305,6 +316,61 @@ def test_noise_bias_act_of_every_layout(
     for mine, theirs in zip(to_vectors, wanted[1:], strict=True):
         limit = min(LIMITS[dtype], 1e-5) * scale * (channels if theirs.numel() == 1 else 1)
         assert (mine.double() - theirs).abs().max() <= limit
+
+
+def slopes(channels: int, wide: torch.dtype) -> Tensor:
+    return torch.rand(channels, dtype=wide)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels"),
+    [(torch.float32, 64), (torch.float32, 7), (torch.bfloat16, 72), (torch.bfloat16, 9),
+     (torch.float16, 16), (torch.float64, 6)],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1), (19, 7)], ids=str)
+def test_what_stands_between_the_encoder_s_convolutions(
+    library: OnCpu, dtype: torch.dtype, channels: int, size: tuple[int, int]
+) -> None:
+    wide, limit = wide_of(dtype), LIMITS[dtype]
+    x = tensor(2, channels, *size, dtype=dtype, last=True)
+    bias, slope = torch.randn(channels, dtype=wide), slopes(channels, wide)
+    edges = edge_table(torch.randn(channels, 3, 3, dtype=wide))
+    for vector, negative in ((bias, None), (bias, slope), (edges, slope)):
+        exact = reference_activate(
+            x.double(), vector.double(), None if negative is None else negative.double()
+        )
+        close(
+            activate_(x.clone(memory_format=torch.preserve_format), vector, negative), exact, limit
+        )
+
+    down, up = (torch.randn(5, channels, dtype=wide) / channels**0.5 for _ in range(2))
+    factors = excitation(x, bias, down, up)
+    exact = reference_excitation(*(part.double() for part in (x, bias, down, up)))
+    assert factors.dtype == wide
+    close(factors, exact, min(limit, 1e-5))
+
+    # Every second row and column of a larger map, as a unit's shortcut is.
+    larger = tensor(2, channels, 2 * size[0] - 1, 2 * size[1], dtype=dtype, last=True)
+    shortcut = larger[:, :, ::2, ::2]
+    for second, scale, cuts in ((None, factors, False), (bias, None, True)):
+        y = add_shortcut_(
+            x.clone(memory_format=torch.preserve_format), shortcut, bias, second, scale, cuts=cuts
+        )
+        given = (None if part is None else part.double() for part in (second, scale))
+        exact = reference_add_shortcut(x.double(), shortcut.double(), bias.double(), *given, cuts)
+        close(y, exact, limit)
+    assert library.called == {"restyle_activation", "restyle_excitation", "restyle_residual"}
+
+
+def test_edges_are_those_of_a_padded_convolution() -> None:
+    weight = torch.randn(6, 1, 3, 3, dtype=torch.float64)
+    for size in ((1, 1), (1, 4), (2, 2), (5, 3)):
+        ones = torch.ones(1, 1, *size, dtype=torch.float64)
+        exact = torch.nn.functional.conv2d(ones, weight, padding=1)
+        table = edge_table(weight[:, 0])
+        ours = reference_activate(torch.zeros(1, 6, *size, dtype=torch.float64), table, None)
+        torch.testing.assert_close(ours, exact)
 
 
 def test_not_a_number_stays_one_and_is_seen_where_it_belongs_alone(library: OnCpu) -> None:

@@ -5,6 +5,7 @@
 
 #include <ucontext.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -28,6 +29,7 @@ struct alignas(16) uint4 {
 
 inline Index blockIdx, threadIdx;
 
+using std::exp;
 using cudaStream_t = void*;
 inline int cudaGetLastError() { return 0; }
 inline int cudaSetDevice(int) { return 0; }
@@ -40,7 +42,8 @@ struct Turns {
   std::vector<ucontext_t> threads;
   std::vector<char> stacks;
   std::vector<unsigned> waited;
-  std::vector<char> done;
+  std::vector<char> done, at_barrier;
+  unsigned barriers = 0;
   // What threads tell each other; the next exchange does not overwrite what others still read.
   std::vector<double> told[2];
   std::function<void()> body;
@@ -55,10 +58,18 @@ struct Turns {
     }
   }
   void run_block(int count);
+  // Until the others of the warp have come as far.
   void wait() {
     const unsigned self = threadIdx.x;
     ++waited[self];
     swapcontext(&threads[self], &main);
+  }
+  // Until all of the block have; warps may have waited for each other more or less often before.
+  void wait_for_all() {
+    const unsigned self = threadIdx.x, passed = barriers;
+    at_barrier[self] = 1;
+    ++waited[self];
+    while (barriers == passed) swapcontext(&threads[self], &main);
   }
 };
 
@@ -73,6 +84,7 @@ inline void run_thread() {
 inline void Turns::run_block(int count) {
   waited.assign(count, 0);
   done.assign(count, 0);
+  at_barrier.assign(count, 0);
   for (int thread = 0; thread < count; ++thread) {
     getcontext(&threads[thread]);
     threads[thread].uc_stack.ss_sp = stacks.data() + thread * kStack;
@@ -88,6 +100,12 @@ inline void Turns::run_block(int count) {
       swapcontext(&main, &threads[thread]);
       going = going || !done[thread];
     }
+    bool all = true;
+    for (int thread = 0; thread < count; ++thread) all = all && (done[thread] || at_barrier[thread]);
+    if (all) {
+      ++barriers;
+      at_barrier.assign(count, 0);
+    }
     // Threads wait together in a warp at least; a whole warp may have nothing to do.
     for (int thread = 0; thread < count; ++thread)
       if (waited[thread] != waited[thread / 32 * 32]) {
@@ -97,7 +115,7 @@ inline void Turns::run_block(int count) {
   }
 }
 
-inline void __syncthreads() { turns->wait(); }
+inline void __syncthreads() { turns->wait_for_all(); }
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {

@@ -109,3 +109,34 @@ def test_an_encoder_without_batch_norms_stays_what_it_is() -> None:
     small = build_encoder(EncoderKind.SMALL_BACKBONE, 10)
     assert prepare_encoder(small, Target(CPU, torch.bfloat16)) is small
     assert next(small.parameters()).dtype == torch.bfloat16
+
+
+@pytest.fixture
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forms of GPUs, with the plain definitions of what they ask kernels for."""
+    monkeypatch.setattr(Target, "fuses", property(lambda _: True))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 64), (16, 96)])
+@pytest.mark.parametrize("kind", PUBLISHED)
+@pytest.mark.usefixtures("_as_on_a_gpu")
+def test_the_forms_of_gpus_agree_with_the_plain_formulas(
+    kind: EncoderKind, size: tuple[int, int]
+) -> None:
+    encoder, state = tiny(kind)
+    x = spread(kind, size)
+    with torch.inference_mode():
+        expected = plain.encode(state, x, kind, TINY["depths"])
+        ours = folded(encoder)(x)
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("_as_on_a_gpu")
+def test_the_forms_of_gpus_in_bf16_are_near() -> None:
+    encoder, state = tiny(EncoderKind.BACKBONE)
+    x = spread(EncoderKind.BACKBONE, (64, 64), batch=4)
+    with torch.inference_mode():
+        exact = plain.encode(state, x, EncoderKind.BACKBONE, TINY["depths"])
+        ours = folded(encoder, torch.bfloat16)(x.to(torch.bfloat16))
+    assert (ours - exact).abs().mean() < 2e-2 * exact.std()
