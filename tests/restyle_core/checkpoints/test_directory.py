@@ -492,6 +492,14 @@ def test_an_invalid_config_is_one_line(converted: Path, changes: dict[str, Any],
     one_line(error)
 
 
+@pytest.mark.parametrize("size", [[30000, 256], [256, 1025], [7, 256], [256, -256]])
+def test_image_sizes_are_bounded_before_any_weight_is_read(converted: Path, size: Any) -> None:
+    rewrite(converted, image_size=size)
+    with pytest.raises(CheckpointError, match=r"model\.json is not valid: image_size") as error:
+        read_config(converted)
+    one_line(error)
+
+
 @pytest.mark.parametrize("size", [(30000, 30000), (512, 512), (64, 128), (32, 32)])
 def test_images_of_a_size_that_an_encoder_does_not_take(tmp_path: Path, size: Any) -> None:
     directory = shutil.copytree(find_model("faces64")[0], tmp_path / "model")
