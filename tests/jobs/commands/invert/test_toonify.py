@@ -34,7 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def engine(*_: object) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext(in_process.run_units)
 
-    monkeypatch.setattr(restyle.pipeline.inversion.run, "_ray", engine)
+    monkeypatch.setattr(restyle.pipeline.inversion.run, "executor", engine)
 
     def command(*arguments: object) -> str:
         result = CliRunner().invoke(app, [str(each) for each in arguments], env=WIDE)
