@@ -29,6 +29,7 @@ from restyle.jobs.commands.look.view import view
 from restyle.jobs.commands.operate.bench import bench
 from restyle.jobs.commands.operate.compact import compact
 from restyle.jobs.commands.operate.kernels import app as kernels
+from restyle.jobs.commands.operate.repair import repair
 from restyle.jobs.commands.operate.spec import app as spec
 from restyle.jobs.commands.operate.submit import submit
 from restyle.jobs.commands.train.convert import convert
@@ -55,6 +56,7 @@ app.command()(query)
 app.command()(similar)
 app.command()(view)
 app.command()(compact)
+app.command()(repair)
 app.command()(runs)
 app.command()(submit)
 app.command()(convert)

@@ -7,6 +7,7 @@
     ├── TransientError   storage or a lost worker: tried again with back-off
     └── FatalError       the job's fault: stops at once, one line, exit code 2
         ├── CheckpointError   a weights file that cannot be used
+        ├── DamagedError      a file of an output that was read, and is not what it should be
         └── SpecError         options or a training spec that make no sense
 
 Every message says what was wrong, where, and what to do next, in one line.
@@ -66,6 +67,10 @@ class FatalError(RestyleError):
 
 class CheckpointError(FatalError):
     """A weights file is missing, damaged, unsafe, or does not fit the network it is meant for."""
+
+
+class DamagedError(FatalError):
+    """A file of an output is not what it should be, which is known because it was read."""
 
 
 class SpecError(FatalError):

@@ -10,29 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restyle.core.errors import FatalError
+from restyle.pipeline.accounting.marker import MARKER, marked
 from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.accounting.verify import proof_of
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS, GROUP_BYTES, RECONSTRUCTIONS, parquet_options
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
 from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
 from restyle.pipeline.ledger.part_names import file_name
-from restyle.pipeline.ledger.revisions import drop_superseded_rejects
+from restyle.pipeline.ledger.revisions import drop_superseded_rejects, remove_unnamed
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import Storage, open_storage
-from restyle.pipeline.storage.lock import driver_lock
+from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
 TARGET = 128 * 2**20
 """Bytes that the largest file of a pack comes to, about."""
-
-MARKER = f"{ledger.FOLDER}/compacting.json"
-"""Names the files that a compaction is about to write."""
 
 # Rows are read again a row group at a time: by verify, by the report, by training loops.
 _GROUP_ROWS = {RECONSTRUCTIONS: 64}
@@ -77,13 +76,12 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
     storage, listener = open_storage(out), listener or Listener()
     settings_of(storage)
     with driver_lock(storage, listener) as lock:
-        settle(storage)
-        drop_superseded_rejects(storage)
+        tidy(storage)
         sets = list(ledger.read_file_sets(storage))
         groups = list(choose(sets, target))
         written = 0
         for number, group in enumerate(groups, start=1):
-            pack = _merge(storage, group, lock.check)
+            pack = _merge(storage, group, lock)
             written += len(pack.files)
             listener.noted(
                 f"pack {number} of {len(groups)}: {len(pack.units)} units, "
@@ -130,20 +128,39 @@ def settle(storage: Storage) -> bool:
         FatalError: the ledger is damaged.
     """
     entries = ledger.read_entries(storage)
+    if entries.replaced or entries.outdated:
+        proof = proof_of(storage, settings_of(storage), entries.units)
+        for pack in entries.packs:
+            proof.require(FileSet.of_pack(pack))
     doomed = [FileSet.of_pack(pack) for pack in entries.replaced]
     doomed += ledger.read_single(storage, sorted(entries.outdated))
     named = {file.name for pack in entries.packs for file in pack.files}
     _remove(storage, doomed, named)
     if MARKER not in storage.sizes(ledger.FOLDER):
         return bool(doomed)
-    for name in _marked(storage):
+    for name in marked(storage):
         if name not in named:
             storage.delete(name)
     storage.delete(MARKER)
     return True
 
 
-def _merge(storage: Storage, group: Sequence[FileSet], check: Callable[[], None]) -> FileSet:
+def tidy(storage: Storage) -> bool:
+    """Finish what earlier runs left half-done. The driver's lock must be held.
+
+    Returns:
+        Whether anything was done.
+
+    Raises:
+        FatalError: the ledger is damaged, or what is to replace something is.
+    """
+    settled = settle(storage)
+    dropped = drop_superseded_rejects(storage)
+    unnamed = remove_unnamed(storage, list(ledger.read_file_sets(storage)), DATASETS)
+    return settled or dropped or unnamed
+
+
+def _merge(storage: Storage, group: Sequence[FileSet], lock: DriverLock) -> FileSet:
     """Make one pack of a group, and remove what it was made of."""
     units = sorted((unit for each in group for unit in each.units), key=lambda unit: unit.unit)
     fingerprint = units[0].fingerprint
@@ -157,12 +174,12 @@ def _merge(storage: Storage, group: Sequence[FileSet], check: Callable[[], None]
     name = digest.hexdigest()
     datasets = [dataset for dataset in DATASETS if any(file_of(each, dataset) for each in group)]
     targets = {dataset: file_name(dataset, f"pack-{name}", fingerprint) for dataset in datasets}
-    check()
+    lock.check()
     storage.write(MARKER, json.dumps(sorted(targets.values())).encode())
     files = []
     for dataset, target in targets.items():
         data, rows = _merged(storage, dataset, group)
-        check()
+        lock.check()
         storage.write(target, data)
         sha256 = hashlib.sha256(data).hexdigest()
         files.append(WrittenFile(name=target, rows=rows, size=len(data), sha256=sha256))
@@ -172,7 +189,8 @@ def _merge(storage: Storage, group: Sequence[FileSet], check: Callable[[], None]
         units=tuple(unit.model_copy(update={"files": ()}) for unit in units),
         files=tuple(files),
     )
-    check()
+    # Whoever took over meanwhile has removed the marked files, and may have merged the same units.
+    lock.confirm()
     ledger.replace(storage, pack)
     _remove(storage, group, set(targets.values()))
     storage.delete(MARKER)
@@ -235,19 +253,6 @@ def _batches(storage: Storage, dataset: str, group: Sequence[FileSet]) -> Iterat
                 raise FatalError(
                     f"{where} is missing or damaged; `restyle verify` tells what else is"
                 ) from error
-
-
-def _marked(storage: Storage) -> list[str]:
-    try:
-        names = json.loads(storage.read(MARKER))
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise FatalError(
-            f"{storage.shown(MARKER)} is damaged; `restyle verify` lists the files that may be "
-            "deleted, delete them and it"
-        ) from error
-    return [str(name) for name in names]
 
 
 def _size(files: FileSet) -> int:

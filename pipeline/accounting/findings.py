@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from restyle.core.errors import RestyleError
+from restyle.core.errors import FatalError, RestyleError
 from restyle.pipeline.ledger.entries import WrittenFile
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.ledger.parquet_files import parquet_of
@@ -50,6 +50,23 @@ def unit_list_problems(units: Sequence[UnitRef], done: set[str]) -> Iterator[str
     if pending:
         images = sum(unit.images for unit in pending)
         yield (f"{images} inputs in {len(pending)} units are not done; run the same command again")
+
+
+def check_units(storage: Storage, units: Sequence[UnitRef], done: set[str]) -> None:
+    """See that what is done was planned, and once: with a plan lost, all would be done again.
+
+    Raises:
+        FatalError: it was not.
+    """
+    names = [unit.name for unit in units]
+    unplanned = sorted(done - set(names))
+    if unplanned or len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0] if names else ""
+        what = f"unit {unplanned[0]} is done, but in no plan" if unplanned else f"{twice} is twice"
+        raise FatalError(
+            f"the manifest of {storage.uri} is not the one that its rows were made by ({what}); "
+            f"restore its plans, or see `restyle repair {storage.uri}`"
+        )
 
 
 def stray_problems(storage: Storage, datasets: Iterable[str], named: set[str]) -> Iterator[str]:

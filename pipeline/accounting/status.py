@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.accounting.summary import Summary, summarise
-from restyle.pipeline.editing.settings import find_settings
+from restyle.pipeline.editing.settings import EditSettings, find_settings
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import read_units
 from restyle.pipeline.ledger.settings import ResolvedSettings
@@ -43,20 +44,44 @@ def read_status(out: str) -> Status:
     """
     storage = open_storage(out)
     settings = settings_of(storage)
-    done = sorted(ledger.committed(storage))
-    summary = summarise(read_units(storage), ledger.read_records(storage, done))
+    # The ledger before the manifest, which only grows while a run is at work.
+    done = ledger.committed(storage)
+    units = read_units(storage)
+    check_units(storage, units, done)
+    summary = summarise(units, ledger.read_records(storage, sorted(done)))
     report = storage.shown(REPORT_FILE) if REPORT_FILE in storage.sizes("") else None
     return Status(storage.uri, settings, summary, read_run(storage), report)
 
 
+def bound_settings(storage: Storage) -> ResolvedSettings | EditSettings | None:
+    """What an output, of either kind, was made with; None where nothing was run yet.
+
+    Raises:
+        FatalError: the settings are damaged, or gone although something is done.
+    """
+    settings, edits = ledger.read_settings(storage), find_settings(storage)
+    if settings is not None and edits is not None:
+        raise FatalError(
+            f"{storage.uri} has settings of an inversion and of edits; see `restyle repair "
+            f"{storage.uri}`"
+        )
+    if settings is None and edits is None and (done := ledger.entry_names(storage)):
+        raise FatalError(
+            f"{storage.uri} has lost the settings that it was made with ({len(done)} entries of "
+            f"its ledger need them); see `restyle repair {storage.uri}`"
+        )
+    return settings or edits
+
+
 def settings_of(storage: Storage) -> ResolvedSettings:
-    """The settings of an output that must exist.
+    """The settings of an inversion that must exist.
 
     Raises:
         SpecError: there is no output at this place, or one of edits.
+        FatalError: as :func:`bound_settings`.
     """
-    settings = ledger.read_settings(storage)
-    if settings is None and find_settings(storage) is not None:
+    settings = bound_settings(storage)
+    if isinstance(settings, EditSettings):
         raise SpecError(
             f"{storage.uri} holds edits, which restyle status, verify and query take; correct OUT"
         )

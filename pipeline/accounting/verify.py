@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from restyle.pipeline.accounting.findings import (
-    Verdict,
-    columns,
-    read_keys,
-    repeated,
-    stray_problems,
-    unit_list_problems,
-)
-from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.accounting.findings import Verdict, columns, repeated
+from restyle.pipeline.accounting.proof import Proof, SetFindings, Tables
+from restyle.pipeline.accounting.status import bound_settings, settings_of
+from restyle.pipeline.editing.settings import EditSettings
+from restyle.pipeline.editing.verify import EditProof
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import (
     DATASETS,
@@ -26,9 +23,8 @@ from restyle.pipeline.ledger.datasets import (
     latent_shape,
     schema,
 )
-from restyle.pipeline.ledger.entries import Entries, FileSet, WrittenFile
-from restyle.pipeline.ledger.manifest import PlanReader, Unit, read_units
-from restyle.pipeline.ledger.part_names import file_name
+from restyle.pipeline.ledger.entries import FileSet
+from restyle.pipeline.ledger.manifest import Unit, unit_number
 from restyle.pipeline.ledger.planned_inputs import read_revisions
 from restyle.pipeline.ledger.revisions import superseded_by
 from restyle.pipeline.ledger.settings import ResolvedSettings
@@ -37,14 +33,12 @@ from restyle.pipeline.storage.filesystem import Storage, open_storage
 Key = tuple[str, int, int]
 """Image, revision and number of the face."""
 
-Tables = dict[str, pa.Table]
-"""Key columns by dataset."""
-
-_KEYS = ("image_id", "revision", "face", "step", "steps")
+Input = tuple[str, int]
+"""Image and revision."""
 
 
 def verify(out: str) -> Verdict:
-    """Read every file of an output and check it against manifest and ledger.
+    """Read every file of an output, of either kind, and check it against manifest and ledger.
 
     One file is in memory at a time, and the keys of one unit or pack.
 
@@ -53,47 +47,114 @@ def verify(out: str) -> Verdict:
         FatalError: manifest or ledger are damaged or cannot be read.
     """
     storage = open_storage(out)
-    settings = settings_of(storage)
+    settings = bound_settings(storage) or settings_of(storage)
+    # Before the manifest, which only grows while a run is at work.
     entries = ledger.read_entries(storage)
-    done = entries.units
-    listed = read_units(storage)
-    units = {unit.name: unit for unit in listed}
-    problems = [
-        *_manifest_problems(storage),
-        *unit_list_problems(listed, done),
-        *_leftover_problems(entries),
-    ]
-    superseded = superseded_by(storage, done)
-    plans = PlanReader(storage)
-    # Files of a unit without an entry are overwritten when it is run again.
-    named = {
-        file_name(dataset, name, settings.fingerprint)
-        for name in units
-        if name not in done
-        for dataset in DATASETS
-    }
-    count = images = faces = rejects = size = 0
-    for files in ledger.read_file_sets(storage, entries):
-        planned = [plans.read(units[each.unit]) for each in files.units if each.unit in units]
-        older = {
+    return proof_of(storage, settings, entries.units).verdict(entries)
+
+
+def proof_of(
+    storage: Storage, settings: ResolvedSettings | EditSettings, done: Collection[str]
+) -> Proof:
+    """What checks the outputs of a kind.
+
+    Args:
+        storage: the output.
+        settings: of it.
+        done: units that count as done, where it matters whether an input was done again.
+
+    Raises:
+        FatalError: the manifest is damaged.
+    """
+    if isinstance(settings, EditSettings):
+        return EditProof(storage, settings)
+    return InversionProof(storage, settings, done)
+
+
+class InversionProof(Proof):
+    """Every input is in exactly one of two places: in ``latents``, or in ``rejects``.
+
+    Args:
+        storage: the output.
+        settings: of it.
+        done: as in :func:`proof_of`.
+    """
+
+    datasets = DATASETS
+    keys = ("image_id", "revision", "face", "step", "steps")
+
+    def __init__(self, storage: Storage, settings: ResolvedSettings, done: Collection[str]) -> None:
+        super().__init__(storage, settings.fingerprint)
+        self._settings = settings
+        self._superseded = superseded_by(storage, set(done))
+
+    def schema(self, dataset: str, found: pa.Schema) -> pa.Schema:
+        """As documented in :class:`Proof`."""
+        return schema(dataset, self._settings, latent_shape(found))
+
+    def manifest_problems(self) -> Iterator[str]:
+        """Units out of order; inputs planned twice, or again without having been planned before."""
+        for before, after in itertools.pairwise(self.listed):
+            if unit_number(after.name) < unit_number(before.name):
+                yield (
+                    f"{after.plan} comes after {before.plan}, but holds unit {after.name}, which "
+                    f"was planned before unit {before.name}"
+                )
+        yield from _revision_problems(self.storage)
+
+    def count(self, files: FileSet, units: Sequence[Unit], tables: Tables) -> SetFindings:
+        """As documented in :class:`Proof`."""
+        planned = {(image.image_id, image.revision) for unit in units for image in unit.images}
+        superseded = {
             (image.image_id, image.revision)
-            for unit in planned
+            for unit in units
             for image in unit.images
-            if image.image_id in superseded.get(unit.name, ())
+            if image.image_id in self._superseded.get(unit.name, ())
         }
-        problems += _set_problems(storage, settings, planned, files, older)
-        named.update(file.name for file in files.files)
-        count += len(planned)
-        images += sum(each.images - each.dropped for each in files.units if each.unit in units)
-        faces += files.faces
-        rejects += sum(sum(each.rejects.values()) for each in files.units)
-        size += sum(file.size for file in files.files)
-    problems += stray_problems(storage, DATASETS, named)
-    return Verdict(problems, count, images, faces, rejects, size)
+        faces = _keys(tables.get(LATENTS))
+        rejected = _inputs(tables.get(REJECTS))
+        inverted = {(image_id, revision) for image_id, revision, _ in faces}
+        found = inverted | set(rejected)
+        # The reject of an input of which a later revision is done may be there or not.
+        dropped = (planned - found) & superseded
+        problems = [
+            *_key_problems(faces, rejected, planned - dropped),
+            *_count_problems(files, (len(planned), len(faces), len(rejected), len(dropped))),
+            *_face_problems(self._settings, tables),
+        ]
+        return SetFindings(problems, len(found & planned), len(faces), len(rejected))
 
 
-def _manifest_problems(storage: Storage) -> Iterator[str]:
-    """Inputs that were planned twice, or again without having been planned before."""
+def _key_problems(
+    faces: Sequence[Key], rejected: Sequence[Input], planned: set[Input]
+) -> Iterator[str]:
+    inverted = {(image_id, revision) for image_id, revision, _ in faces}
+    found = inverted | set(rejected)
+    yield from repeated("(image_id, revision, face)", faces, LATENTS)
+    yield from repeated("(image_id, revision)", rejected, REJECTS)
+    for image_id, revision in sorted(inverted & set(rejected)):
+        yield f"input {image_id} (revision {revision}) stands in both latents and rejects"
+    for image_id, revision in sorted(planned - found):
+        yield f"input {image_id} (revision {revision}) stands in neither latents nor rejects"
+    for image_id, revision in sorted(found - planned):
+        yield f"input {image_id} (revision {revision}) is not one of this unit"
+
+
+def _count_problems(files: FileSet, counts: tuple[int, int, int, int]) -> Iterator[str]:
+    counted = (
+        sum(record.images for record in files.units),
+        files.faces,
+        sum(sum(record.rejects.values()) for record in files.units),
+        sum(record.dropped for record in files.units),
+    )
+    if counted != counts:
+        yield (
+            f"the ledger counts (inputs, faces, rejects, dropped) {counted}, "
+            f"the files hold {counts}"
+        )
+
+
+def _revision_problems(storage: Storage) -> Iterator[str]:
     ids, revisions = read_revisions(storage)
     order = np.lexsort((revisions, ids))
     ids, revisions = ids[order], revisions[order]
@@ -107,85 +168,6 @@ def _manifest_problems(storage: Storage) -> Iterator[str]:
             f"revision {revisions[index]} of input {_hex(ids[index])} is planned, but "
             f"{expected[index]} is not"
         )
-
-
-def _leftover_problems(entries: Entries) -> Iterator[str]:
-    if entries.outdated or entries.replaced:
-        yield (
-            f"{len(entries.outdated)} units and {len(entries.replaced)} packs were merged by a "
-            "compaction that was stopped before it removed them, so readers of the folders see "
-            "rows twice; run restyle compact, or any run, to finish"
-        )
-
-
-def _set_problems(
-    storage: Storage,
-    settings: ResolvedSettings,
-    planned: Sequence[Unit],
-    files: FileSet,
-    superseded: set[tuple[str, int]],
-) -> Iterator[str]:
-    """What is wrong with a unit, or with the units of a pack, which are looked at as one."""
-    for record in files.units:
-        if record.fingerprint != settings.fingerprint:
-            yield f"unit {record.unit} was run with other settings"
-    tables: Tables = {}
-    for file in files.files:
-        read = _read(storage, settings, file)
-        if isinstance(read, str):
-            yield read
-        else:
-            tables[file.name.partition("/")[0]] = read
-    if len(planned) == len(files.units) and len(tables) == len(files.files):
-        what = f"pack {files.pack}" if files.pack else f"unit {files.units[0].unit}"
-        for problem in _row_problems(settings, planned, files, tables, superseded):
-            yield f"{what}: {problem}"
-
-
-def _read(storage: Storage, settings: ResolvedSettings, file: WrittenFile) -> pa.Table | str:
-    dataset = file.name.partition("/")[0]
-    return read_keys(
-        storage, file, lambda found: schema(dataset, settings, latent_shape(found)), _KEYS
-    )
-
-
-def _row_problems(
-    settings: ResolvedSettings,
-    units: Sequence[Unit],
-    files: FileSet,
-    tables: Tables,
-    superseded: set[tuple[str, int]],
-) -> Iterator[str]:
-    """What is wrong with the rows of units that stand in the same files."""
-    planned = {(image.image_id, image.revision) for unit in units for image in unit.images}
-    faces = _keys(tables.get(LATENTS))
-    rejected = _inputs(tables.get(REJECTS))
-    inverted = {(image_id, revision) for image_id, revision, _ in faces}
-    found = inverted | set(rejected)
-    # The reject of an input of which a later revision is done may be there or not.
-    dropped = (planned - found) & superseded
-    yield from repeated("(image_id, revision, face)", faces, LATENTS)
-    yield from repeated("(image_id, revision)", rejected, REJECTS)
-    for image_id, revision in sorted(inverted & set(rejected)):
-        yield f"input {image_id} (revision {revision}) stands in both latents and rejects"
-    for image_id, revision in sorted(planned - found - dropped):
-        yield f"input {image_id} (revision {revision}) stands in neither latents nor rejects"
-    for image_id, revision in sorted(found - planned):
-        yield f"input {image_id} (revision {revision}) is not one of this unit"
-    records = files.units
-    counted = (
-        sum(record.images for record in records),
-        files.faces,
-        sum(sum(record.rejects.values()) for record in records),
-        sum(record.dropped for record in records),
-    )
-    counts = (len(planned), len(faces), len(rejected), len(dropped))
-    if counted != counts:
-        yield (
-            f"the ledger counts (inputs, faces, rejects, dropped) {counted}, "
-            f"the files hold {counts}"
-        )
-    yield from _face_problems(settings, tables)
 
 
 def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
@@ -209,7 +191,7 @@ def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
             yield f"{dataset} does not hold each face's steps once"
 
 
-def _inputs(table: pa.Table | None) -> list[tuple[str, int]]:
+def _inputs(table: pa.Table | None) -> list[Input]:
     return [] if table is None else list(columns(table, "image_id", "revision"))
 
 

@@ -17,8 +17,10 @@ from restyle.core.editing.directions import Direction
 from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec
+from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.run_record import read_run, spec_of
+from restyle.pipeline.accounting.status import bound_settings
 from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.editing.plan import EditPlanner, faces_together
 from restyle.pipeline.editing.request import EditOutcome, EditRequest, Move
@@ -42,6 +44,7 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
 from restyle.pipeline.ledger.manifest import UnitRef, plan_names, read_units
 from restyle.pipeline.ledger.parquet_files import open_parquet
+from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.ledger.snapshot import Current, read_current
 from restyle.pipeline.listener import Interrupted, Listener, Progress
 from restyle.pipeline.results.face_rows import Selection
@@ -80,9 +83,8 @@ def edit(
     current = read_current(request.out)
     job = _job_of(request, current, listener)
     target = open_storage(request.to)
-    if ledger.read_settings(target) is not None or (
-        find_settings(target) is None and plan_names(target)
-    ):
+    bound = bound_settings(target)
+    if isinstance(bound, ResolvedSettings) or (bound is None and plan_names(target)):
         raise SpecError(f"{target.uri} holds an inversion; choose another --to")
     target.check_writable()
     account = _Account()
@@ -110,6 +112,7 @@ def _planned(
 ) -> dict[str, UnitRef]:
     """Bring the manifest of the edits up to date; what is to be done."""
     earlier, done = find_settings(target), ledger.committed(target)
+    check_units(target, read_units(target), done)
     if earlier is not None and (done or target.sizes(FOLDER)):
         check_same(target, job.settings, earlier)
 

@@ -8,7 +8,6 @@ the inversion's ledger, wherever a compaction may have put them meanwhile.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from restyle.pipeline.ledger.manifest import (
     Origin,
     PlanReader,
     Unit,
+    members_digest,
     read_units,
     write_plan,
 )
@@ -140,10 +140,7 @@ class EditPlanner:
 
 
 def _unit(inverted: str, images: Sequence[SourceImage]) -> Unit:
-    digest = hashlib.blake2b(digest_size=8)
-    for image in images:
-        digest.update(f"{image.image_id}/{image.revision};".encode())
-    return Unit(f"{inverted}-{digest.hexdigest()}", tuple(images))
+    return Unit(f"{inverted}-{members_digest(images, 8)}", tuple(images))
 
 
 def _planned(target: Storage) -> set[tuple[bytes, int]]:

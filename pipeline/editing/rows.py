@@ -95,6 +95,8 @@ def edit_schema(settings: EditSettings, latent_shape: tuple[int, int]) -> pa.Sch
             "restyle.dataset": FOLDER,
             "restyle.version": str(VERSION),
             "restyle.fingerprint": settings.fingerprint,
+            # For the day on which the ledger's own copy is lost.
+            "restyle.settings": settings.model_dump_json(),
         },
     )
 

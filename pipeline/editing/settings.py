@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import DamagedError, SpecError
 from restyle.pipeline.storage.filesystem import Storage
 
 NAME = "_ledger/edit-settings.json"
@@ -100,9 +100,9 @@ def find_settings(storage: Storage) -> EditSettings | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise FatalError(
+        raise DamagedError(
             f"{storage.shown(NAME)} is damaged or was written by another version of restyle; "
-            "choose another --to"
+            "see `restyle repair`, or choose another --to"
         ) from error
 
 

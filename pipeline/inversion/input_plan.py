@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from restyle.core.errors import SpecError
+from restyle.pipeline.accounting.findings import check_units
+from restyle.pipeline.accounting.status import bound_settings
+from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import Origin, plan_names
 from restyle.pipeline.ledger.planned_inputs import Known
@@ -65,8 +68,11 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
         SpecError: another run works on the output.
     """
     storage = open_storage(asked.out)
+    if isinstance(bound_settings(storage), EditSettings):
+        raise SpecError(f"{storage.uri} holds edits; choose another --out")
     with driver_lock(storage, listener):
         known = Known.read(storage)
+        check_units(storage, known.units, ledger.committed(storage))
         planned = plan_input(asked, storage, known, listener)
         done = ledger.committed(storage)
     return PlanOutcome(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec
-from restyle.pipeline.editing.settings import find_settings
+from restyle.pipeline.accounting.status import bound_settings
+from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.execution.placement import choose
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.job import InversionJob
@@ -52,10 +53,10 @@ def prepare(request: Request) -> Preparation:
         FatalError: something cannot be read.
     """
     storage = open_storage(request.out)
-    if find_settings(storage) is not None:
+    earlier = bound_settings(storage)
+    if isinstance(earlier, EditSettings):
         raise SpecError(f"{storage.uri} holds edits; choose another --out")
     model = identify(request.settings.model)
-    earlier = ledger.read_settings(storage)
     committed = ledger.committed(storage)
     # What "auto" came to once holds for the whole output, on whatever machine it is continued.
     bound = earlier if earlier is not None and _is_used(storage, committed) else None

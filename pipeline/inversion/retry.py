@@ -18,6 +18,7 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.manifest import Origin, images_of, read_plans
 from restyle.pipeline.ledger.parquet_files import parquet_of
+from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.ledger.planned_inputs import Known
 from restyle.pipeline.ledger.planner import Planned, Planner
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
@@ -162,7 +163,8 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
 def _standing(storage: Storage, reasons: Sequence[RejectReason], known: Known) -> dict[str, int]:
     """Ids and revisions of the rejects of these reasons that were not planned again yet."""
     wanted = pa.array([str(reason) for reason in reasons], pa.string())
-    names = list(storage.sizes(REJECTS))
+    sets = ledger.read_file_sets(storage)
+    names = [file.name for each in sets for file in each.files if dataset_of(file.name) == REJECTS]
     found: dict[str, int] = {}
     for start in range(0, len(names), _READ_AT_ONCE):
         some = names[start : start + _READ_AT_ONCE]

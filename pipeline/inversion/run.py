@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from restyle.core.errors import FatalError, RestyleError
-from restyle.pipeline.accounting.compaction import settle
+from restyle.pipeline.accounting.compaction import tidy
+from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.recorder import Recorder
 from restyle.pipeline.accounting.run_record import NAME, Command, State, read_run
 from restyle.pipeline.accounting.summary import Summary, summarise
@@ -23,7 +24,6 @@ from restyle.pipeline.ledger.datasets import DATASETS
 from restyle.pipeline.ledger.manifest import UnitRef, plan_names
 from restyle.pipeline.ledger.planned_inputs import Known
 from restyle.pipeline.ledger.planner import Planned
-from restyle.pipeline.ledger.revisions import drop_superseded_rejects
 from restyle.pipeline.listener import Interrupted, Listener
 from restyle.pipeline.report.report import write_report
 from restyle.pipeline.sources.output_names import REPORT_FILE
@@ -124,6 +124,7 @@ class _Run:
     def plan(self, plan: Plan) -> None:
         """Bring the manifest up to date and find out what is pending."""
         known = Known.read(self._storage)
+        check_units(self._storage, known.units, ledger.committed(self._storage))
         # The same list, so that an interrupted planning is counted as far as it came.
         self._units = known.units
         self._record.planned = plan(self._storage, known, self._listener, self._bind)
@@ -244,8 +245,8 @@ class _Run:
 
     def _tidy(self) -> bool:
         """Finish what an earlier compaction or retry left half-done; whether there was any."""
-        settled = settle(self._storage)
-        return drop_superseded_rejects(self._storage) or settled
+        self._lock.confirm()
+        return tidy(self._storage)
 
     def _summary(self) -> Summary:
         done = sorted(ledger.committed(self._storage))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from restyle.core.errors import FatalError
+from restyle.core.errors import DamagedError, FatalError
 from restyle.pipeline.ledger.records import (
     FileSet,
     MetricSums,
@@ -221,6 +221,22 @@ def _read_packs(storage: Storage, names: list[str]) -> list[PackRecord]:
     ]
 
 
+def misplaced(storage: Storage, name: str) -> FileSet | None:
+    """The entry that stands in another's place, if it is whole; None otherwise."""
+    try:
+        files = _decoded(name, _read(storage, [name])[0])
+    except (ValidationError, DamagedError):
+        return None
+    return None if files.problem() or entry_name(files) == name else files
+
+
+def _decoded(name: str, data: bytes) -> FileSet:
+    if _is_entry(name, _PACK_PREFIX):
+        return FileSet.of_pack(PackRecord.model_validate_json(data))
+    record = UnitRecord.model_validate_json(data)
+    return FileSet((record,), record.files)
+
+
 def _parsed(storage: Storage, name: str, data: bytes) -> FileSet:
     """An entry that says what its place in the ledger promises.
 
@@ -228,11 +244,7 @@ def _parsed(storage: Storage, name: str, data: bytes) -> FileSet:
         FatalError: it is damaged, or another's was put into its place.
     """
     try:
-        if _is_entry(name, _PACK_PREFIX):
-            files = FileSet.of_pack(PackRecord.model_validate_json(data))
-        else:
-            record = UnitRecord.model_validate_json(data)
-            files = FileSet((record,), record.files)
+        files = _decoded(name, data)
         problem = files.problem()
         if entry_name(files) != name:
             problem = f"it is the entry of {files.name}"
@@ -240,7 +252,7 @@ def _parsed(storage: Storage, name: str, data: bytes) -> FileSet:
         problem = "it cannot be read"
     if problem:
         what = "its units" if _is_entry(name, _PACK_PREFIX) else "its unit"
-        raise FatalError(
+        raise DamagedError(
             f"{storage.shown(name)} is damaged ({problem}); delete it to have {what} run again, or "
             f"see `restyle repair {storage.uri}`"
         )

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restyle.core.errors import FatalError
+from restyle.core.errors import DamagedError, FatalError
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.filesystem import Storage
@@ -140,7 +140,7 @@ class PlanReader:
         with self._lock:
             file = self._files.pop(ref.plan, None)
             if file is None:
-                file = _opened(self._storage, ref.plan, _data_of(self._storage, ref.plan))
+                file = open_plan(self._storage, ref.plan)
                 if len(self._files) >= _KEPT:
                     self._files.popitem(last=False)
             self._files[ref.plan] = file
@@ -203,10 +203,31 @@ def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage
 
 def new_unit(number: int, images: Sequence[SourceImage]) -> Unit:
     """A unit, named after its running number and its members."""
-    digest = hashlib.blake2b(digest_size=4)
+    return Unit(f"{number:06d}-{members_digest(images, 4)}", tuple(images))
+
+
+def members_digest(images: Sequence[SourceImage], size: int) -> str:
+    """What the name of a unit ends with: a digest of its members, of so many bytes."""
+    digest = hashlib.blake2b(digest_size=size)
     for image in images:
         digest.update(f"{image.image_id}/{image.revision};".encode())
-    return Unit(f"{number:06d}-{digest.hexdigest()}", tuple(images))
+    return digest.hexdigest()
+
+
+def named_after(unit: Unit) -> bool:
+    """Whether a unit holds the inputs that it was made of."""
+    digest = unit.name.rpartition("-")[2]
+    return digest in (members_digest(unit.images, size) for size in (4, 8))
+
+
+def next_number(units: Sequence[UnitRef]) -> int:
+    """The running number of the next unit: above those of all units, of which some may be lost."""
+    return 1 + max((unit_number(unit.name) for unit in units), default=-1)
+
+
+def unit_number(name: str) -> int:
+    """The running number in a unit's name."""
+    return int(name.partition("-")[0])
 
 
 def write_plan(storage: Storage, units: Sequence[Unit], origin: Origin) -> list[UnitRef]:
@@ -220,8 +241,7 @@ def write_plan(storage: Storage, units: Sequence[Unit], origin: Origin) -> list[
     Returns:
         The units as they stand there.
     """
-    taken = plan_names(storage)
-    name = f"{_PREFIX}{1 + _number(taken[-1]) if taken else 0:06d}{_SUFFIX}"
+    name = plan_name(storage)
     described = {
         _UNITS: json.dumps([[unit.name, len(unit.images)] for unit in units]),
         _ORIGIN: json.dumps(asdict(origin)),
@@ -248,6 +268,21 @@ def _table(unit: Unit, schema: pa.Schema) -> pa.Table:
     return pa.table([[unit.name] * len(unit.images), *columns], schema=schema)
 
 
+def open_plan(storage: Storage, name: str) -> PlanFile:
+    """One file of the manifest.
+
+    Raises:
+        FatalError: it is damaged or gone.
+    """
+    return _opened(storage, name, _data_of(storage, name))
+
+
+def plan_name(storage: Storage) -> str:
+    """The name of the next file of the manifest."""
+    taken = plan_names(storage)
+    return f"{_PREFIX}{1 + _number(taken[-1]) if taken else 0:06d}{_SUFFIX}"
+
+
 def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
     try:
         parquet = parquet_of(data, page_checksums=True)
@@ -258,7 +293,7 @@ def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
             UnitRef(unit, images, name, group)
             for group, (unit, images) in enumerate(json.loads(metadata[_UNITS]))
         )
-        if not all(re.fullmatch(r"[\w-]+", unit.name) for unit in units):
+        if not units or not all(re.fullmatch(r"[0-9]{1,18}-[\w-]+", unit.name) for unit in units):
             raise ValueError("it holds units that are none")
         rows = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         if rows != [unit.images for unit in units]:
@@ -283,10 +318,10 @@ def _number(name: str) -> int:
     return int(name.removeprefix(_PREFIX).removesuffix(_SUFFIX))
 
 
-def damaged(storage: Storage, name: str, error: Exception) -> FatalError:
+def damaged(storage: Storage, name: str, error: Exception) -> DamagedError:
     """What to raise when a file of the manifest cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return FatalError(
+    return DamagedError(
         f"{storage.shown(name)} is damaged ({reason}); restore it, or "
         f"see `restyle repair {storage.uri}`"
     )

@@ -62,7 +62,10 @@ class Known:
 
     def revision(self, image_id: str) -> int:
         """The newest revision of an input; 0 when it was never planned."""
-        row = self._rows.get(bytes.fromhex(image_id))
+        try:
+            row = self._rows.get(bytes.fromhex(image_id))
+        except ValueError:
+            return 0
         return 0 if row is None else self._revision[row]
 
     def holds(self, uri: bytes, version: str) -> bool:

@@ -21,6 +21,7 @@ from restyle.pipeline.ledger.manifest import (
     UnitRef,
     images_of,
     new_unit,
+    next_number,
     read_plans,
     write_plan,
 )
@@ -90,7 +91,7 @@ class Planner:
         """
         self._check_column()
         planned = Planned()
-        parts = _Parts(self.storage, self.origin, len(self.known.units), self.before_first)
+        parts = _Parts(self.storage, self.origin, next_number(self.known.units), self.before_first)
         try:
             for batch, cut in _limited(batches, limit, self.known.met):
                 planned.listed += len(batch)
@@ -120,7 +121,7 @@ class Planner:
         """
         planned = Planned()
         parts = _Parts(
-            self.storage, self.origin, len(self.known.units), self.before_first, most=most
+            self.storage, self.origin, next_number(self.known.units), self.before_first, most=most
         )
         try:
             for batch in batches:

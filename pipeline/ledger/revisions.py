@@ -28,7 +28,7 @@ from restyle.pipeline.ledger.manifest import (
     read_units,
 )
 from restyle.pipeline.ledger.parquet_files import parquet_of
-from restyle.pipeline.ledger.part_names import file_name
+from restyle.pipeline.ledger.part_names import dataset_of, file_name
 from restyle.pipeline.storage.filesystem import Storage
 
 Superseded = dict[str, set[str]]
@@ -108,7 +108,7 @@ def drop_superseded_rejects(storage: Storage) -> bool:
             ledger.replace(storage, files)
             changed = True
         looked_at.append(files)
-    return _remove_unnamed(storage, looked_at) or changed
+    return remove_unnamed(storage, looked_at, (REJECTS,)) or changed
 
 
 def _without(
@@ -164,24 +164,54 @@ def _rejects_name(files: FileSet, generation: int = 0) -> str:
     return file_name(REJECTS, files.name, files.units[0].fingerprint, generation)
 
 
-def _remove_unnamed(storage: Storage, looked_at: Sequence[FileSet]) -> bool:
-    """Remove files of rejects of these units and packs that their entries do not name."""
+def remove_unnamed(storage: Storage, looked_at: Sequence[FileSet], datasets: Sequence[str]) -> bool:
+    """Remove files of units that are done which no entry names. The driver's lock must be held.
+
+    They are left by a run that was killed while it replaced a file, or that woke up after another
+    had taken over and merged what it was still writing.
+
+    Args:
+        storage: the output.
+        looked_at: entries, as they are now.
+        datasets: where to look.
+
+    Returns:
+        Whether there were any.
+    """
     named = {file.name for files in looked_at for file in files.files}
-    prefixes = {_rejects_name(files).removesuffix(".parquet") for files in looked_at}
+    owners = {files.name: files.fingerprint for files in looked_at}
+    owners |= {unit.unit: unit.fingerprint for files in looked_at for unit in files.units}
+    stems = {file_name("", *owner).removesuffix(".parquet") for owner in owners.items()}
     unnamed = [
         name
-        for name in storage.sizes(REJECTS)
-        if name not in named and _stem(name, prefixes) in prefixes
+        for dataset in datasets
+        for name in storage.sizes(dataset)
+        if name not in named
+        and _stem(name.removeprefix(dataset), stems) in stems
+        and is_marked(storage, name)
     ]
     for name in unnamed:
         storage.delete(name)
     return bool(unnamed)
 
 
-def _stem(name: str, prefixes: set[str]) -> str:
+def is_marked(storage: Storage, name: str) -> bool:
+    """Whether a file says of itself that this project wrote it, into the folder where it lies.
+
+    Raises:
+        FatalError, TransientError: it cannot be read.
+    """
+    try:
+        metadata = parquet_of(storage.read(name)).schema_arrow.metadata or {}
+    except (FileNotFoundError, pa.ArrowException, OSError):
+        return False
+    return metadata.get(b"restyle.dataset") == dataset_of(name).encode()
+
+
+def _stem(name: str, stems: set[str]) -> str:
     """A file's name without ending and generation."""
     stem = name.removesuffix(".parquet")
-    return stem if stem in prefixes else stem.rpartition("-")[0]
+    return stem if stem in stems else stem.rpartition("-")[0]
 
 
 def _is_later(rows: pa.Table) -> pa.Array:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from restyle.core.devices.precision import Precision
 from restyle.core.domains import preset_of
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import DamagedError, SpecError
 from restyle.core.metrics.registry import METRICS, check_metrics
 
 FacePolicy = Literal["largest", "all"]
@@ -125,9 +125,9 @@ class ResolvedSettings(_Frozen):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise FatalError(
+            raise DamagedError(
                 f"{where} is damaged or was written by another version of restyle; "
-                "choose another --out"
+                "see `restyle repair`, or choose another --out"
             ) from error
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.status import settings_of
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
+from restyle.pipeline.ledger.manifest import read_units
 from restyle.pipeline.ledger.revisions import newest_revisions
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.storage.filesystem import Storage, open_storage
@@ -72,7 +74,9 @@ def read_current(out: str) -> Current:
     """
     storage = open_storage(out)
     settings = settings_of(storage)
+    # The ledger before the manifest, which only grows while a run is at work.
     entries = ledger.read_entries(storage)
+    check_units(storage, read_units(storage), entries.units)
     newest = newest_revisions(storage, entries.units)
     table = pa.table(
         {

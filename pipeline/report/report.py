@@ -10,8 +10,9 @@ from datetime import datetime
 from restyle.core.errors import FatalError
 from restyle.core.metrics.registry import title_of
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
+from restyle.pipeline.accounting.status import bound_settings
 from restyle.pipeline.ledger.datasets import REJECTS
-from restyle.pipeline.ledger.entries import UnitRecord, read_file_sets, read_settings
+from restyle.pipeline.ledger.entries import UnitRecord, read_file_sets
 from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.report.change_maps import colour_ramp
@@ -90,8 +91,8 @@ def write_report(out: str) -> str:
         TransientError: the storage failed in a way that may pass.
     """
     storage = open_storage(out)
-    settings = read_settings(storage)
-    if settings is None:
+    settings = bound_settings(storage)
+    if not isinstance(settings, ResolvedSettings):
         raise FatalError(f"{storage.uri} holds no run: there is no _ledger/settings.json")
     files = list(read_file_sets(storage))
     records = [record for each in files for record in each.units]

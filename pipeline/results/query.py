@@ -16,10 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from restyle.core.errors import FatalError, RestyleError, SpecError
+from restyle.pipeline.accounting.findings import check_units
+from restyle.pipeline.accounting.status import bound_settings
 from restyle.pipeline.editing.rows import FOLDER as EDITS
-from restyle.pipeline.editing.settings import find_settings
+from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS, schema
+from restyle.pipeline.ledger.manifest import read_units
 from restyle.pipeline.ledger.snapshot import Current, read_current
 from restyle.pipeline.results.table_source import table_source
 from restyle.pipeline.storage.filesystem import open_storage
@@ -67,9 +70,12 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
     """
     connection = _connect()
     storage = open_storage(out)
-    if find_settings(storage) is not None:
+    if isinstance(bound_settings(storage), EditSettings):
         with _explained(""):
-            files = [each.name for set_ in ledger.read_file_sets(storage) for each in set_.files]
+            entries = ledger.read_entries(storage)
+            check_units(storage, read_units(storage), entries.units)
+            sets = ledger.read_file_sets(storage, entries)
+            files = [each.name for set_ in sets for each in set_.files]
             if not files:
                 raise SpecError(f"{storage.uri} holds no edits yet")
             connection.register(EDITS, table_source(out, files))

@@ -8,7 +8,16 @@ REPORT_FILE = "report.html"
 """The page that a run ends with."""
 
 OUTPUT_NAMES = frozenset(
-    {"latents", "steps", "reconstructions", "rejects", "_ledger", "run.json", REPORT_FILE}
+    {
+        "latents",
+        "steps",
+        "reconstructions",
+        "rejects",
+        "_ledger",
+        "_set-aside",
+        "run.json",
+        REPORT_FILE,
+    }
 )
 """What this project writes at the top of an output; never taken for an input."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from restyle.core.errors import FatalError
+from restyle.core.errors import DamagedError
 
 
 def check_name(name: str, uri: str) -> None:
@@ -19,11 +19,11 @@ def check_name(name: str, uri: str) -> None:
         uri: the folder, fit to be shown.
 
     Raises:
-        FatalError: it is absolute, goes upward, or has a part that is empty.
+        DamagedError: it is absolute, goes upward, or has a part that is empty.
     """
     parts = name.split("/") if name else []
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise FatalError(
+        raise DamagedError(
             f"{uri} names a file that does not lie inside of it ({name!a}); `restyle verify` tells "
             "what else is wrong with it"
         )
@@ -38,7 +38,7 @@ def path_inside(root: Path, name: str, uri: str) -> Path:
         uri: the folder, fit to be shown.
 
     Raises:
-        FatalError: the name leads out of the folder, or it or a part of it is a link.
+        DamagedError: the name leads out of the folder, or it or a part of it is a link.
         OSError: it cannot be found out whether a part is a link.
     """
     folder = parent_inside(root, name, uri)
@@ -68,7 +68,7 @@ def _refuse_link(path: Path, name: str, uri: str) -> None:
     except FileNotFoundError:
         return
     if is_link:
-        raise FatalError(
+        raise DamagedError(
             f"{uri.rstrip('/')}/{name} is a link, and links inside an output are not followed; put "
             "what it leads to in its place, or see `restyle repair`"
         )

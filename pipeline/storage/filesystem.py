@@ -86,6 +86,21 @@ class Storage(ABC):
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens when it is not there."""
 
+    def move(self, name: str, target: str) -> None:
+        """Give a file, or a link, another name inside; what bore that name is replaced.
+
+        Raises:
+            FileNotFoundError: there is none of the first name.
+            FatalError, TransientError: as :meth:`write`.
+        """
+        self.write(target, self.read(name))
+        self.delete(name)
+
+    def is_link(self, name: str) -> bool:
+        """Whether a file or folder is a link, which is not followed; object stores have none."""
+        check_name(name, self.uri)
+        return False
+
     @abstractmethod
     def check_writable(self) -> None:
         """Find out that writing will work, before anything is computed; leaves nothing behind.
@@ -196,6 +211,18 @@ class _LocalStorage(Storage):
         with storage_errors("cannot delete", self.shown(name)):
             folder = parent_inside(self._root, name, self.uri)
             (folder / name.rpartition("/")[2]).unlink(missing_ok=True)
+
+    def move(self, name: str, target: str) -> None:
+        with storage_errors("cannot move", self.shown(name)):
+            source = parent_inside(self._root, name, self.uri) / name.rpartition("/")[2]
+            to = parent_inside(self._root, target, self.uri) / target.rpartition("/")[2]
+            to.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(to)
+
+    def is_link(self, name: str) -> bool:
+        with storage_errors("cannot look at", self.shown(name)):
+            folder = parent_inside(self._root, name, self.uri)
+            return (folder / name.rpartition("/")[2]).is_symlink()
 
     def check_writable(self) -> None:
         with storage_errors("cannot write to", self.uri):

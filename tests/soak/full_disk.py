@@ -23,13 +23,10 @@ from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.editing.edit import edit
 from restyle.pipeline.editing.request import EditRequest, Move
-from restyle.pipeline.editing.settings import find_settings
-from restyle.pipeline.editing.verify import verify_edits
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.retry import Retry, retry_rejects
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
-from restyle.pipeline.storage.filesystem import open_storage
 from tests.pipeline.in_process import in_process
 from tests.soak.failing_disk import failing_disk
 
@@ -171,10 +168,7 @@ def check(world: World, command: Command, fails: int, *, stays: bool) -> list[st
         return [f"only {disk.writes} writes"]
     command.meanwhile(world)
     command.run(world)
-    storage = open_storage(str(world.scratch))
-    edits = find_settings(storage)
-    verdict = verify(str(world.scratch)) if edits is None else verify_edits(storage, edits)
-    problems = list(verdict.problems)
+    problems = list(verify(str(world.scratch)).problems)
     keys = ["image_id", "revision", "face", *(["edit"] if command.dataset == "edits" else [])]
     table = pq.read_table(world.scratch / command.dataset, columns=keys, use_threads=False)
     rows = [tuple(row.values()) for row in table.to_pylist()]

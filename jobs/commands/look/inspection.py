@@ -28,13 +28,13 @@ _MOST_PROBLEMS = 50
 def status(out: Written) -> None:
     """Say how far an output is."""
     from restyle.jobs.display.tables import show_summary
-    from restyle.pipeline.accounting.status import read_status
-    from restyle.pipeline.editing.settings import find_settings
+    from restyle.pipeline.accounting.status import bound_settings, read_status
+    from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.storage.filesystem import open_storage
 
     storage = open_storage(out)
-    edits = find_settings(storage)
-    if edits is not None:
+    edits = bound_settings(storage)
+    if isinstance(edits, EditSettings):
         _show_edits(storage, edits)
         return
     found = read_status(out)
@@ -55,11 +55,14 @@ def status(out: Written) -> None:
 
 def _show_edits(storage: Storage, settings: EditSettings) -> None:
     from restyle.jobs.display.edit_tables import show_edits
+    from restyle.pipeline.accounting.findings import check_units
     from restyle.pipeline.editing.summary import summarise
     from restyle.pipeline.ledger import entries as ledger
     from restyle.pipeline.ledger.manifest import read_units
 
-    units, done = read_units(storage), ledger.committed(storage)
+    done = ledger.committed(storage)
+    units = read_units(storage)
+    check_units(storage, units, done)
     pending = sum(unit.images for unit in units if unit.name not in done)
     total = sum(unit.images for unit in units)
     state = "complete" if not pending else "incomplete; the same command continues"
@@ -74,13 +77,8 @@ def _show_edits(storage: Storage, settings: EditSettings) -> None:
 def verify(out: Written) -> None:
     """Prove from the files alone that every input is accounted for exactly once."""
     from restyle.pipeline.accounting.verify import verify as prove
-    from restyle.pipeline.editing.settings import find_settings
-    from restyle.pipeline.editing.verify import verify_edits
-    from restyle.pipeline.storage.filesystem import open_storage
 
-    storage = open_storage(out)
-    edits = find_settings(storage)
-    verdict = prove(out) if edits is None else verify_edits(storage, edits)
+    verdict = prove(out)
     for problem in verdict.problems[:_MOST_PROBLEMS]:
         say(problem)
     if len(verdict.problems) > _MOST_PROBLEMS:

@@ -25,12 +25,12 @@ from restyle.core.editing.paste_back import paste_back, soft_mask
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.pipeline.accounting.compaction import compact
+from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.editing import plan as edit_plan
 from restyle.pipeline.editing.edit import edit
 from restyle.pipeline.editing.editor import Editor
 from restyle.pipeline.editing.request import EditRequest, Move
-from restyle.pipeline.editing.settings import PasteBack, find_settings
-from restyle.pipeline.editing.verify import verify_edits
+from restyle.pipeline.editing.settings import PasteBack
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger import entries as ledger
@@ -93,10 +93,7 @@ def smiles(inverted: Path, tmp_path_factory: pytest.TempPathFactory) -> EditRequ
 
 
 def problems_of(request: EditRequest) -> list[str]:
-    storage = open_storage(request.to)
-    settings = find_settings(storage)
-    assert settings is not None
-    return verify_edits(storage, settings).problems
+    return verify(request.to).problems
 
 
 def test_every_face_has_every_edit(smiles: EditRequest) -> None:

@@ -1,0 +1,36 @@
+"""``restyle repair``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restyle.jobs.commands.look.inspection import Written
+from restyle.jobs.display.terminal import say
+
+
+def repair(
+    out: Written,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; otherwise it is only said what would be done.")
+    ] = False,
+) -> None:
+    """Set aside what is damaged, doubled or belongs to nothing, so that a run can complete OUT.
+
+    Nothing is deleted: it is moved to OUT/_set-aside. The next restyle invert, or edit, does again
+    what has no sound rows any more. Exits with 1 when something is to be done and was not.
+    """
+    from restyle.pipeline.accounting.repair import repair as mend
+
+    repaired = mend(out, apply=yes)
+    for line in [*repaired.done, *repaired.left]:
+        say(line)
+    if not repaired.done:
+        say("nothing else to repair" if repaired.left else "nothing to repair")
+    elif yes:
+        say(f"{len(repaired.done)} changes; what was set aside is in {repaired.folder}")
+        say("run the command again that made OUT, and restyle verify after it")
+    else:
+        say(f"{len(repaired.done)} changes would be made; restyle repair --yes makes them")
+        raise typer.Exit(1)

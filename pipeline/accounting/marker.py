@@ -1,0 +1,36 @@
+"""The marker of a compaction: which files it is about to write."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from restyle.core.errors import DamagedError
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.datasets import DATASETS
+from restyle.pipeline.storage.filesystem import Storage
+
+MARKER = f"{ledger.FOLDER}/compacting.json"
+
+_PACK = rf"({'|'.join(DATASETS)})/part-pack-[0-9a-f]{{16}}-\w{{1,8}}\.parquet"
+
+
+def marked(storage: Storage) -> list[str]:
+    """The files that a compaction was about to write when it was killed.
+
+    Raises:
+        DamagedError: the marker cannot be read, or names what is no file of a pack.
+    """
+    try:
+        names = json.loads(storage.read(MARKER))
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        names = None
+    # They are going to be deleted.
+    if isinstance(names, list) and all(re.fullmatch(_PACK, str(name)) for name in names):
+        return [str(name) for name in names]
+    raise DamagedError(
+        f"{storage.shown(MARKER)} is damaged or names what is no file of a pack; "
+        f"see `restyle repair {storage.uri}`"
+    )
