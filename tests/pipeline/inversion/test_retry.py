@@ -200,7 +200,7 @@ def test_killed_while_the_old_rejects_are_dropped(
     storage = type(open_storage(str(world.out)))
     with monkeypatch.context() as patch, contextlib.suppress(_KilledError):
         if point == "before":
-            patch.setattr("restyle.pipeline.inversion.run.drop_superseded_rejects", dies)
+            patch.setattr("restyle.pipeline.accounting.compaction.drop_superseded_rejects", dies)
         elif point == "write":
             patch.setattr(superseded, "WrittenFile", dies)
         elif point == "commit":
