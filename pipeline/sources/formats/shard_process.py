@@ -41,7 +41,7 @@ _ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
 
 
 class ShardProcess:
-    """Does what :class:`ShardService` does, in a child that is replaced when it dies.
+    """Does what ``ShardService`` does, in a child that is replaced when it dies.
 
     Not thread-safe. While the pieces of one file are taken, nothing else can be asked.
 
@@ -59,7 +59,7 @@ class ShardProcess:
         self._ends: dict[tuple[ShardKey, int], tuple[int, RejectError]] = {}
 
     def index(self, file: RangedFile, asked: Index) -> Generator[Piece, None, None]:
-        """As :meth:`ShardService.index`.
+        """As ``ShardService.index``.
 
         A file on which the child died is read once more, because the child may have been killed
         from outside; then it is rejected as ``crashed``, or at once as ``timed_out``.
@@ -84,7 +84,7 @@ class ShardProcess:
                 return
 
     def open(self, shard: ShardKey, file: RangedFile) -> None:
-        """As :meth:`ShardService.open`, when a row is asked for."""
+        """As ``ShardService.open``, when a row is asked for."""
         self._files[shard] = file
 
     def row(
@@ -96,7 +96,7 @@ class ShardProcess:
         most: int,
         sized: Callable[[int], None] = lambda _size: None,
     ) -> bytes | None:
-        """As :meth:`ShardService.row`.
+        """As ``ShardService.row``.
 
         A row on which the child died twice is rejected, with all that follow in its row group;
         and the whole shard when that happens again and again.
@@ -126,7 +126,7 @@ class ShardProcess:
         raise AssertionError("the last try returns or raises")
 
     def close(self, shard: ShardKey) -> None:
-        """As :meth:`ShardService.close`."""
+        """As ``ShardService.close``."""
         if shard in self._opened and self._child is not None:
             self._opened.discard(shard)
             list(self._converse(Close(shard), None, {}))
