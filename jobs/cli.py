@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib.metadata
 import os
@@ -34,6 +33,7 @@ from restyle.jobs.commands.operate.spec import app as spec
 from restyle.jobs.commands.operate.submit import submit
 from restyle.jobs.commands.train.convert import convert
 from restyle.jobs.commands.train.train import app as train
+from restyle.jobs.display import streams
 from restyle.jobs.display.terminal import say
 from restyle.pipeline.listener import Interrupted
 
@@ -92,8 +92,9 @@ def main() -> NoReturn:
     """Run the command line; the exit code says how it went.
 
     0 is success, also with rejects; 1 means that ``verify`` found problems; 2 is any failure,
-    told in one line on standard error; 130 is Ctrl-C.
+    told in one line on standard error; 130 is Ctrl-C. That nobody listens changes none of them.
     """
+    streams.settle()
     try:
         code = app(standalone_mode=False)
     except TyperException as error:
@@ -117,12 +118,16 @@ def _fail(message: str) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What was printed did not arrive, and the interpreter would try once more.
+        say(f"error: standard output: {error.strerror}", error=True)
+        os._exit(FATAL)
     if "ray" in sys.modules:
         # Arrow's threads, which Ray starts, may give back Python's bytes while the interpreter
         # ends, and would abort a process whose work is done and written.
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 

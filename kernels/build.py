@@ -2,7 +2,7 @@
 
 ::
 
-    CACHE/KEY/library.so      complete, or not there: it is renamed into place
+    CACHE/KEY/library.so      complete, or not there: it is renamed into place, checksum included
     CACHE/KEY/build.lock      held while building; the system frees it when its holder dies
     CACHE/KEY/attempt-XXXX/   of a build at work, or of one that was killed
 
@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restyle.kernels.errors import KernelError
+from restyle.kernels.library_file import is_intact, is_ours, seal
 from restyle.kernels.private_folder import PrivateFolder, remove_abandoned
 from restyle.kernels.toolchain import SOURCES, Toolchain
 
@@ -39,11 +40,18 @@ _LONGEST_BUILD = 1200.0
 
 
 def cache_folder() -> Path:
-    """``$RESTYLE_CACHE``, or ``restyle`` in the user's cache folder; then ``kernels``."""
+    """``$RESTYLE_CACHE``, or ``restyle`` in the user's cache folder; then ``kernels``.
+
+    Raises:
+        KernelError: this user has no home.
+    """
     asked = os.environ.get("RESTYLE_CACHE")
     if asked:
         return Path(asked).absolute() / "kernels"
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise KernelError(f"the kernel cache: {error} Set RESTYLE_CACHE to a folder") from error
     return Path(home).absolute() / "restyle" / "kernels"
 
 
@@ -68,14 +76,19 @@ def ensure_built(toolchain: Toolchain, *, patience: float = PATIENCE) -> Path:
     library = library_path(toolchain)
     try:
         _own(library.parent)
-        if library.exists():
+        if is_intact(library):
             return library
         with _lock(library.with_name(_LOCK), patience) as alone:
-            if library.exists():
+            if is_intact(library):
                 return library
             if alone:
                 remove_abandoned(library.parent, _ATTEMPT)
             _build(toolchain, library)
+            if not is_intact(library):
+                raise KernelError(
+                    f"{library} is damaged as soon as it is built; check the disk, or set "
+                    "RESTYLE_CACHE to a folder on another one"
+                )
     except OSError as error:
         raise KernelError(f"the kernel cache {library.parent}: {error}") from error
     return library
@@ -83,14 +96,21 @@ def ensure_built(toolchain: Toolchain, *, patience: float = PATIENCE) -> Path:
 
 def _own(folder: Path) -> None:
     """Make the folder; code is loaded from it, so that nobody else may be able to write there."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place in (folder.parents[1], folder.parent, folder):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
     for place in (folder, folder.parent):
-        found = place.stat()
-        if found.st_uid not in (os.getuid(), 0) or found.st_mode & stat.S_IWOTH:
+        if not is_ours(place.stat()):
             raise KernelError(
                 f"the kernel cache {place} can be written by others; set RESTYLE_CACHE to a "
-                "folder of your own"
+                "folder of your own, or make it yours alone with chmod go-w"
             )
+    # Whoever may rename the cache's folder puts another one in its place.
+    above = folder.parents[1].stat()
+    if not is_ours(above) and not above.st_mode & stat.S_ISVTX:
+        raise KernelError(
+            f"the folder of the kernel cache, {folder.parents[1]}, can be written by others; set "
+            "RESTYLE_CACHE to a folder of your own"
+        )
 
 
 @contextlib.contextmanager
@@ -121,6 +141,7 @@ def _build(toolchain: Toolchain, library: Path) -> None:
     try:
         (attempt.path / "build.ninja").write_text(_ninja_file(toolchain), encoding="utf-8")
         _run_ninja(toolchain, attempt.path)
+        seal(attempt.path / _LIBRARY)
         (attempt.path / _LIBRARY).replace(library)
     finally:
         attempt.remove()

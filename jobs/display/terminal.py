@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from restyle.core.shown_text import decodable, visible, visible_lines
+from restyle.jobs.display.streams import open_error_stream
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,5 +65,5 @@ def console(file: TextIO | None = None, *, soft_wrap: bool = True) -> Console:
 @contextlib.contextmanager
 def error_console() -> Iterator[Console]:
     """A console on a copy of standard error, which Ray closes for a moment while it starts."""
-    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as stream:
+    with open_error_stream(os.dup(2)) as stream:
         yield console(stream, soft_wrap=False)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,131 @@ def test_a_cache_that_others_can_write_is_not_trusted(cache: Path) -> None:
     (cache / "kernels").mkdir(parents=True)
     (cache / "kernels").chmod(0o777)
     with pytest.raises(KernelError, match="can be written by others; set RESTYLE_CACHE"):
+        build.ensure_built(toolchain.find("cpu"))
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702])
+@pytest.mark.parametrize("place", ["kernels", "kernels/KEY"])
+def test_a_cache_that_a_group_can_write_is_not_trusted(cache: Path, place: str, mode: int) -> None:
+    chain = toolchain.find("cpu")
+    folder = cache / place.replace("KEY", chain.key)
+    (cache / "kernels" / chain.key).mkdir(parents=True)
+    folder.chmod(mode)
+    with pytest.raises(KernelError, match="can be written by others"):
+        build.ensure_built(chain)
+
+
+@pytest.mark.parametrize(("mode", "trusted"), [(0o777, False), (0o770, False), (0o1777, True)])
+def test_the_folder_above_the_cache(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, trusted: bool
+) -> None:
+    compiler(tmp_path, monkeypatch)
+    cache.mkdir()
+    cache.chmod(mode)
+    if trusted:
+        assert build.ensure_built(toolchain.find("cpu")).is_file()
+    else:
+        with pytest.raises(KernelError, match="can be written by others"):
+            build.ensure_built(toolchain.find("cpu"))
+
+
+def test_what_is_built_is_its_users_alone(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler(tmp_path, monkeypatch)
+    before = os.umask(0o002)
+    try:
+        library = build.ensure_built(toolchain.find("cpu"))
+    finally:
+        os.umask(before)
+    for path in (library, library.parent, library.parents[1]):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def truncated(library: Path, _: Path) -> None:
+    os.truncate(library, library.stat().st_size // 3)
+
+
+def emptied(library: Path, _: Path) -> None:
+    library.write_bytes(b"")
+
+
+def cut_by_a_byte(library: Path, _: Path) -> None:
+    os.truncate(library, library.stat().st_size - 1)
+
+
+def changed(library: Path, _: Path) -> None:
+    with library.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\xcc" * 16)
+
+
+def appended(library: Path, _: Path) -> None:
+    with library.open("ab") as file:
+        file.write(b"more")
+
+
+def of_an_earlier_version(library: Path, _: Path) -> None:
+    os.truncate(library, library.stat().st_size - 55)
+
+
+def writable_by_a_group(library: Path, _: Path) -> None:
+    library.chmod(0o770)
+
+
+def a_link(library: Path, elsewhere: Path) -> None:
+    library.rename(elsewhere)
+    library.symlink_to(elsewhere)
+
+
+def of_another_user(library: Path, _: Path) -> None:
+    os.chown(library, 12345, 12345)
+
+
+DAMAGES = [truncated, emptied, cut_by_a_byte, changed, appended, of_an_earlier_version]
+INTRUSIONS = [writable_by_a_group, a_link]
+if os.getuid() == 0:
+    INTRUSIONS.append(of_another_user)
+
+
+@pytest.mark.parametrize("damage", DAMAGES + INTRUSIONS)
+def test_a_library_that_is_not_what_was_built_is_built_again_once(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path, Path], None],
+) -> None:
+    count = compiler(tmp_path, monkeypatch)
+    chain = toolchain.find("cpu")
+    library = build.ensure_built(chain)
+    whole, once = library.read_bytes(), len(count.read_text())
+    assert ctypes.CDLL(str(library)).restyle_winograd
+    damage(library, tmp_path / "elsewhere")
+    for _ in range(2):
+        assert build.ensure_built(chain) == library
+        assert len(count.read_text()) == 2 * once
+    assert not library.is_symlink()
+    assert library.read_bytes() == whole
+
+
+def test_a_disk_that_damages_what_is_built_is_told(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = compiler(tmp_path, monkeypatch)
+    monkeypatch.setattr(build, "seal", lambda library: os.truncate(library, 100))
+    with pytest.raises(KernelError, match="damaged as soon as it is built; check the disk"):
+        build.ensure_built(toolchain.find("cpu"))
+    assert len(count.read_text()) == len(list(toolchain.SOURCES.glob("*.cpp")))
+
+
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("RESTYLE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(KernelError, match="Set RESTYLE_CACHE"):
         build.ensure_built(toolchain.find("cpu"))
 
 

@@ -52,6 +52,7 @@ ALLOWED = {
     "jobs/display/answers.py": {"stdout"},
     # Flushing and closing.
     "jobs/cli.py": {"stdout", "stderr"},
+    "jobs/display/streams.py": {"stdout", "stderr"},
     "jobs/commands/look/query.py": {"stdout"},
     "pipeline/execution/ray/cluster.py": {"stderr"},
 }
