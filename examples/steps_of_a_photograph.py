@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 import restyle
@@ -25,17 +26,13 @@ def main(photo: str, picture: str) -> None:
     model = restyle.load_model("faces64")
     image = restyle.decode_image(Path(photo).read_bytes())
     faces = restyle.align_faces(image, size=256, faces="all", framing=model.framing)
-    result = restyle.invert(
-        model,
-        [face.image for face in faces],
-        steps=STEPS,
-        reconstructions="all",
-        metrics=["lpips"],
-    )
-    side = result.reconstructions.shape[-1]
+    result = restyle.invert(model, [face.image for face in faces], steps=STEPS, metrics=["lpips"])
+    side = model.generator.config.size
     sheet = Image.new("RGB", ((1 + STEPS) * side, len(faces) * side))
     for row, face in enumerate(faces):
-        cells = [face.image.resize((side, side)), *to_pictures(result.reconstructions[row])]
+        with torch.inference_mode():
+            made = to_pictures(model.synthesize(result.latents[row]))
+        cells = [face.image.resize((side, side)), *made]
         for column, cell in enumerate(cells):
             sheet.paste(cell, (column * side, row * side))
         print(f"face {row}: lpips {result.metrics['lpips'][row, -1]:.4f} after {STEPS} steps")
