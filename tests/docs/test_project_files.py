@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from restyle.jobs.cli import app
+
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 PAGES = sorted(
@@ -46,6 +48,16 @@ def test_the_notebook_part_of_the_readme_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_documentation_has_every_command() -> None:
+    text = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
+    groups = [group.name for group in app.registered_groups]
+    names = [each.name or each.callback.__name__ for each in app.registered_commands] + groups
+    assert len(names) > 20
+    said = re.findall(r"`[^`\n]+`", text) + re.findall(r"```sh.*?```", text, re.DOTALL)
+    words = set(re.findall(r"[\w-]+", " ".join(said)))
+    assert [name for name in names if name not in words] == []
 
 
 def test_the_citation_has_this_version() -> None:
