@@ -91,6 +91,10 @@ class InputSection(_Section):
         "can be meant.",
         examples=["image"],
     )
+    allow_private_urls: bool = Field(
+        False,
+        description="Let entries of lists, and redirects, lead to this machine and its network.",
+    )
     limit: int | None = Field(
         None,
         ge=1,
@@ -300,7 +304,11 @@ class JobSpec(_Section):
             batch_size=workers.batch_size,
             limit=self.input.limit,
             max_reject_rate=self.input.max_reject_rate,
-            input=InputOptions(format=self.input.format, column=self.input.column),
+            input=InputOptions(
+                format=self.input.format,
+                column=self.input.column,
+                allow_private_urls=self.input.allow_private_urls,
+            ),
             workers=workers.asked(),
         )
 

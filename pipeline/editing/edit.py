@@ -48,6 +48,7 @@ from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.ledger.snapshot import Current, read_current
 from restyle.pipeline.listener import Interrupted, Listener, Progress
 from restyle.pipeline.results.face_rows import Selection
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import driver_lock
@@ -188,6 +189,7 @@ def _job_of(request: EditRequest, current: Current, listener: Listener) -> EditJ
         directions=directions,
         device=choose(inverted.dtype, request.device, request.workers).device,
         threads=threads_here(),
+        policy=UrlPolicy(request.allow_private_urls),
         stages=STAGES,
     )
 

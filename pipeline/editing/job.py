@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from restyle.core.editing.directions import Direction
 from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.execution.job import Job, StageSpec
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class EditJob(Job):
             need not be where the workers are.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: cores to use on this machine.
+        policy: where the addresses of photographs may lead.
         stages: editing alone.
     """
 
@@ -37,6 +39,7 @@ class EditJob(Job):
     directions: Sequence[Direction]
     device: str
     threads: int
+    policy: UrlPolicy = field(default_factory=UrlPolicy)
     stages: tuple[StageSpec, ...] = ()
 
     @property

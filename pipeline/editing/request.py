@@ -55,6 +55,7 @@ class EditRequest:
         model: what renders; None for the model that inverted.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: where the work is done.
+        allow_private_urls: photographs may be read from this machine's own servers and its network.
     """
 
     out: str
@@ -67,6 +68,7 @@ class EditRequest:
     model: str | None = None
     device: str = "auto"
     workers: Workers = field(default_factory=Workers)
+    allow_private_urls: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class UnitEditor:
         self._faces = UnitFaces(job.inversion)
         self._photographs: SourceReader | None = None
         if job.settings.paste_back != "none":
-            self._photographs = SourceReader(job.photographs)
+            self._photographs = SourceReader(job.photographs, job.policy)
         self._stepped = stepped
         self._guard = threading.Lock()
 

@@ -54,6 +54,8 @@ class Request:
         max_reject_rate: stop once more than this share of the inputs is rejected.
         input: how ``source`` is to be read.
         workers: where the work is done.
+        source_is_recorded: ``source`` was read from an output, which may be a stranger's, so that
+            no more is allowed to it than to an entry of a list.
     """
 
     source: str
@@ -65,6 +67,7 @@ class Request:
     max_reject_rate: float = 1.0
     input: InputOptions = field(default_factory=InputOptions)
     workers: Workers = field(default_factory=Workers)
+    source_is_recorded: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from restyle.pipeline.sources import MAX_FILE_BYTES, SourceReader
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.reader import Sized
 from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 
 READ_AHEAD = 128 * 2**20
 """Bytes of files that may wait for a process; a single larger file is read nevertheless."""
@@ -102,10 +103,17 @@ class Aligner:
         source: ``INPUT``, for the connection to its store.
         settings: how an image becomes encoder input.
         processes: images in work at the same time, each in a process of its own.
+        policy: where the addresses of inputs may lead.
     """
 
-    def __init__(self, source: str, settings: CropSettings, processes: int) -> None:
-        self._reader = SourceReader(source)
+    def __init__(
+        self,
+        source: str,
+        settings: CropSettings,
+        processes: int,
+        policy: UrlPolicy | None = None,
+    ) -> None:
+        self._reader = SourceReader(source, policy)
         self._settings = settings
         self._processes = processes
         self._ahead = _Allowance(READ_AHEAD)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from restyle.pipeline.execution.job import Job, StageSpec
 from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 
 if TYPE_CHECKING:
     from restyle.pipeline.decoding.sandbox import CropSettings
@@ -26,6 +27,7 @@ class InversionJob(Job):
         batch_size: faces per batch; None for what suits the model.
         threads: cores to use on this machine.
         bootstrap: the model that takes the first step, as ``load_model`` takes it; or None.
+        policy: where the addresses of inputs may lead.
         stages: alignment, then inversion.
     """
 
@@ -38,6 +40,7 @@ class InversionJob(Job):
     batch_size: int | None
     threads: int
     bootstrap: str | None = None
+    policy: UrlPolicy = field(default_factory=UrlPolicy)
     stages: tuple[StageSpec, ...] = ()
 
     @property

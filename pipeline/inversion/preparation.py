@@ -17,6 +17,7 @@ from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS
 from restyle.pipeline.ledger.settings import ResolvedSettings, resolve
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
@@ -105,6 +106,9 @@ def job_of(request: Request, prepared: Preparation, device: str, images: float) 
         batch_size=request.batch_size,
         threads=threads_here(),
         bootstrap=None if bootstrap is None else absolute_spec(bootstrap),
+        policy=UrlPolicy(
+            request.input.allow_private_urls, "" if request.source_is_recorded else request.source
+        ),
         stages=stages_of(settings.align, request.batch_size, images),
     )
 

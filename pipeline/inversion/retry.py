@@ -23,6 +23,7 @@ from restyle.pipeline.ledger.planned_inputs import Known
 from restyle.pipeline.ledger.planner import Planned, Planner
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
@@ -47,6 +48,8 @@ class Retry:
         batch_size: faces per batch; None for what suits the model.
         max_reject_rate: stop once more than this share of the inputs is rejected again.
         workers: where the work is done.
+        allow_private_urls: addresses of inputs may lead to this machine and its network; not taken
+            from the output, which may be a stranger's.
     """
 
     out: str
@@ -56,6 +59,7 @@ class Retry:
     batch_size: int | None = None
     max_reject_rate: float = 1.0
     workers: Workers = field(default_factory=Workers)
+    allow_private_urls: bool = False
 
 
 def retry_rejects(
@@ -135,7 +139,9 @@ def _request(retry: Retry) -> Request:
         device=retry.device,
         batch_size=retry.batch_size,
         max_reject_rate=retry.max_reject_rate,
+        input=InputOptions(allow_private_urls=retry.allow_private_urls),
         workers=retry.workers,
+        source_is_recorded=True,
     )
 
 

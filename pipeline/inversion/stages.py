@@ -55,7 +55,7 @@ class AlignStage:
         _stepped: Stepped | None = None,
     ) -> None:
         keep_freed_memory()
-        self._aligner = Aligner(job.source, job.crop, threads or 1)
+        self._aligner = Aligner(job.source, job.crop, threads or 1, job.policy)
         self._plans = PlanReader(open_storage(job.out))
 
     def __call__(self, ref: UnitRef) -> AlignedUnit | Receipt:

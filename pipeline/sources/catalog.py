@@ -29,6 +29,7 @@ from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
 from restyle.pipeline.sources.remote_files import full_uri, list_remote
 from restyle.pipeline.sources.source_image import SourceImage, image_id
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.filesystem import absolute_path, local_path, shown_uri, storage_errors
 
 BATCH = 4096
@@ -91,7 +92,7 @@ def iter_images(
         FatalError: something cannot be listed at all.
         TransientError: a store did not answer properly, however often it was asked.
     """
-    catalog = _Catalog(options, known_containers)
+    catalog = _Catalog(source, options, known_containers)
     with contextlib.closing(catalog), _input_errors(source):
         path = local_path(source)
         files = list_remote(source, out) if path is None else list_local(path, out)
@@ -135,14 +136,16 @@ class _Catalog:
         misfit: what is wrong with the first file that other options might have made an input.
     """
 
-    def __init__(self, options: InputOptions, known: Callable[[bytes, str], bool]) -> None:
+    def __init__(
+        self, source: str, options: InputOptions, known: Callable[[bytes, str], bool]
+    ) -> None:
         self.files = 0
         self.found = 0
         self.has_usable = False
         self.misfit: SpecError | None = None
         self._options = options
         self._known = known
-        self._stores = Stores()
+        self._stores = Stores(UrlPolicy(options.allow_private_urls, source))
         self._shards = ShardProcess()
         self._shards_in_lists = ShardProcess()
         self._skipped: Counter[str] = Counter()

@@ -17,7 +17,10 @@ class InputOptions:
             images, ``list`` for a list of URIs; ``auto`` goes by the names of the files.
         column: of Parquet and CSV: the one that holds image bytes or URIs; None for the only one
             that can.
+        allow_private_urls: entries of lists, and redirects, may lead to this machine and its
+            network.
     """
 
     format: InputFormat = "auto"
     column: str | None = None
+    allow_private_urls: bool = False

@@ -13,6 +13,8 @@ from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.remote_files import size_and_version
 from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.sources.web.client import WEB, Web
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy, check_host
 from restyle.pipeline.storage.filesystem import open_filesystem, shown_uri, storage_errors
 from restyle.pipeline.storage.retries import retrying
 
@@ -25,10 +27,19 @@ _LOCAL_READ_AHEAD = 1 << 14
 
 
 class Stores:
-    """The file systems that inputs lie on, each opened once."""
+    """The file systems that inputs lie on, each opened once.
 
-    def __init__(self) -> None:
+    Args:
+        policy: where addresses may lead.
+
+    Attributes:
+        web: reads what lies on web servers.
+    """
+
+    def __init__(self, policy: UrlPolicy | None = None) -> None:
+        self._policy = policy or UrlPolicy()
         self._opened: dict[str, Any] = {}
+        self.web = Web(self._policy)
 
     def of(self, uri: str) -> Any:
         """The fsspec file system of a remote URI.
@@ -41,6 +52,8 @@ class Stores:
         key = scheme if scheme in ("http", "https") else f"{scheme}://{rest.partition('/')[0]}"
         if key not in self._opened:
             try:
+                if scheme not in ("http", "https"):
+                    check_host(uri, self._policy)
                 self._opened[key] = open_filesystem(uri)[0]
             except FatalError:
                 raise
@@ -96,6 +109,8 @@ def open_ranged(file: SourceImage, stores: Stores) -> RangedFile:
         path = os.fsdecode(file.uri.removeprefix(FILE))
         # A pipe would wait for a writer otherwise.
         return LocalFile(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    if file.uri.startswith(WEB):
+        return _WebFile(file, stores.web)
     return _RemoteFile(file, stores)
 
 
@@ -244,3 +259,20 @@ class _RemoteFile(RangedFile):
             return b""
         call = self._filesystem.cat_file
         return bytes(asked(lambda: call(self._uri, start=offset, end=end), self._shown))
+
+
+class _WebFile(RangedFile):
+    def __init__(self, file: SourceImage, web: Web) -> None:
+        self._url = file.uri.decode()
+        self._web = web
+        self.size, self.version = file.size, file.version
+        if self.size < 0 or not self.version:
+            self.size, etag = web.size_and_etag(self._url)
+            self.version = etag.strip('"')
+        if self.size < 0:
+            raise OSError("the server does not say how large it is")
+        self.read_ahead = READ_AHEAD
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        length = min(length, self.size - offset)
+        return self._web.read(self._url, offset, length) if length > 0 else b""

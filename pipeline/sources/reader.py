@@ -17,17 +17,17 @@ from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.ranged_file import Stores, asked, open_ranged
 from restyle.pipeline.sources.remote_files import full_uri
 from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.sources.web.client import WEB
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import storage_timeout
 from restyle.pipeline.storage.filesystem import local_path
 
 MAX_FILE_BYTES = 512 * 2**20
 """Larger files are rejected unread: no photograph is that large."""
 
-_WEB = (b"http://", b"https://")
+_LARGE = 16 * 2**20
 _OPEN_SHARDS = 2
 _VERSIONS = 1024
-# Answers of a web server that another try may change.
-_PASSING_STATUS = frozenset({408, 425, 429})
 
 
 Sized = Callable[[int], None]
@@ -37,19 +37,21 @@ class SourceReader:
     """Reads the bytes of inputs. Several threads may use one.
 
     Args:
-        source: ``INPUT`` as the user gave it.
+        source: ``INPUT``, for the connection to its store.
+        policy: where addresses may lead; by default not to this machine or its network.
 
     Raises:
         SpecError: its store cannot be used at all.
     """
 
-    def __init__(self, source: str) -> None:
-        self._stores = Stores()
+    def __init__(self, source: str, policy: UrlPolicy | None = None) -> None:
+        self._stores = Stores(policy)
         # What is wrong with it would be taken for the fault of whatever is read first.
         storage_timeout()
         self._own = b""
         if local_path(source) is None:
-            self._stores.of(source)
+            if not source.startswith(("http://", "https://")):
+                self._stores.of(source)
             scheme, _, rest = full_uri(source).partition("://")
             self._own = f"{scheme}://{rest.partition('/')[0]}/".encode("utf-8", "surrogateescape")
         self._shards = ShardProcess()
@@ -92,26 +94,30 @@ class SourceReader:
                 sized(file.size)
                 return file.read_at(0, file.size)
         uri = image.uri.decode()
-        filesystem = self._stores.of(uri)
-        if image.uri.startswith(_WEB):
-            return self._web_page(filesystem, uri, image)
-        if image.size >= 0:
-            return bytes(asked(lambda: filesystem.cat_file(uri), image.source))
-        # A list does not say how large a file is: never more than would be used is fetched.
-        return bytes(asked(lambda: _bounded(filesystem, uri), image.source))
+        if image.uri.startswith(WEB):
+            data = self._stores.web.read(uri, 0, MAX_FILE_BYTES + 1, sized)
+        else:
+            data = self._remote(uri, image, sized)
+        _check_size(len(data))
+        return data
 
-    def _web_page(self, filesystem: Any, uri: str, image: SourceImage) -> bytes:
-        """A file from the web, where one host that is down must not hold up all others."""
-        for is_last in (False, True):
-            try:
-                data = bytes(_from_web(filesystem, uri))
-            except OSError as error:
-                if is_last or getattr(error, "errno", None) == errno.ENOENT:
-                    raise
-            else:
-                _check_size(len(data))
-                return data
-        raise AssertionError(f"{image.source} was neither read nor refused")
+    def _remote(self, uri: str, image: SourceImage, sized: Sized) -> bytes:
+        filesystem = self._stores.of(uri)
+        if image.size >= 0:
+            # No more than was listed, and one byte to tell whether it has grown.
+            _check_size(image.size)
+            sized(image.size)
+            data = bytes(asked(lambda: _first(filesystem, uri, image.size + 1), image.source))
+            if len(data) > image.size:
+                raise OSError("it has grown since it was planned; plan again")
+            return data
+        # A list does not say how large a file is: never more than would be used is fetched, and
+        # what is large is fetched when there is room.
+        data = bytes(asked(lambda: _first(filesystem, uri, _LARGE + 1), image.source))
+        if len(data) > _LARGE:
+            sized(MAX_FILE_BYTES)
+            data = bytes(asked(lambda: _first(filesystem, uri, MAX_FILE_BYTES + 1), image.source))
+        return data
 
     def _member(self, image: SourceImage, offset: int, sized: Sized) -> bytes:
         _check_size(image.size)
@@ -173,34 +179,15 @@ class SourceReader:
         self._shards.close(shard)
 
 
-def _bounded(filesystem: Any, uri: str) -> Any:
+def _first(filesystem: Any, uri: str, length: int) -> Any:
+    """So many bytes of a remote file, or all that there are."""
     try:
-        data = filesystem.cat_file(uri, start=0, end=MAX_FILE_BYTES + 1)
+        return filesystem.cat_file(uri, start=0, end=length)
     except OSError as error:
         # No range of an empty file can be asked for.
         if error.errno != errno.EINVAL or filesystem.info(uri)["size"]:
             raise
         return b""
-    _check_size(len(data))
-    return data
-
-
-def _from_web(filesystem: Any, uri: str) -> Any:
-    """What a web server answers.
-
-    Raises:
-        OSError: nothing; ``ENOENT`` where another try would not change that.
-    """
-    try:
-        return filesystem.cat_file(uri, start=0, end=MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise OSError(errno.ENOENT, "the server has no such file") from error
-    except Exception as error:
-        status = getattr(error, "status", 0)
-        if 400 <= status < 500 and status not in _PASSING_STATUS:
-            raise OSError(errno.ENOENT, f"the server refuses it (status {status})") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(reason) from error
 
 
 def _check_size(size: int) -> None:

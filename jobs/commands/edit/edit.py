@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from restyle.pipeline.editing.request import EditOutcome, Move
 
 
-@options.takes("workers", without=["workers.batch_size", "workers.align_actors"])
+@options.takes(
+    "input.allow_private_urls",
+    "workers",
+    without=["workers.batch_size", "workers.align_actors"],
+)
 def edit(
     context: typer.Context,
     out: Out,
@@ -100,6 +104,7 @@ def edit(
         model=model,
         device=asked.device,
         workers=asked.asked(),
+        allow_private_urls=bool(context.params["allow_private_urls"]),
     )
     with error_console() as errors, EndableDisplay(errors, doing="editing") as display:
         outcome = run(request, display)

@@ -12,7 +12,7 @@ from restyle.jobs.display.terminal import console, error_console
 from restyle.jobs.spec import options
 
 
-@options.takes("input.max_reject_rate", "workers")
+@options.takes("input.max_reject_rate", "input.allow_private_urls", "workers")
 def retry_rejects(
     context: typer.Context,
     out: Out,
@@ -52,6 +52,7 @@ def retry_rejects(
         batch_size=request.batch_size,
         max_reject_rate=request.max_reject_rate,
         workers=request.workers,
+        allow_private_urls=request.input.allow_private_urls,
     )
     with error_console() as errors, EndableDisplay(errors) as display:
         outcome = run(retry, display)

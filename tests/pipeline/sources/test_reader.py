@@ -16,9 +16,11 @@ from restyle.core.errors import RejectError, RejectReason, TransientError
 from restyle.pipeline.sources import SourceReader, iter_images, reader
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage, image_id
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from tests.pipeline.sources.tars import packed
 from tests.s3_server import FaultyProxy, every, faulty_s3, first
 
+ANYWHERE = UrlPolicy(allow_private=True)
 PAGES = {"/a.jpg": (200, b"image"), "/empty.jpg": (200, b""), "/403.jpg": (403, b"no")}
 
 
@@ -61,7 +63,7 @@ def test_files_from_the_web(web: str, tmp_path: Path) -> None:
     names = ["a.jpg", "empty.jpg", "once.jpg", "403.jpg", "gone.jpg", "down.jpg"]
     (tmp_path / "a.txt").write_text("".join(f"{web}/{name}\n" for name in names))
     images = listed(str(tmp_path / "a.txt"))
-    read = SourceReader(str(tmp_path / "a.txt")).read
+    read = SourceReader(str(tmp_path / "a.txt"), ANYWHERE).read
     assert [read(image) for image in images[:3]] == [b"image", b"", b"late"]
     for image, said in zip(images[3:], ["status 403", "no such file", "503"], strict=True):
         with pytest.raises(OSError, match=said):
@@ -74,7 +76,7 @@ def test_files_from_the_web(web: str, tmp_path: Path) -> None:
 def test_a_host_that_is_down_is_a_reject_of_its_images(tmp_path: Path) -> None:
     uri = b"http://127.0.0.1:9/a.jpg"
     with pytest.raises(OSError, match=r"onnect"):
-        SourceReader(str(tmp_path)).read(SourceImage(image_id(uri), "a", uri, -1, ""))
+        SourceReader(str(tmp_path), ANYWHERE).read(SourceImage(image_id(uri), "a", uri, -1, ""))
 
 
 def test_files_that_grew_too_large_are_not_held(
@@ -85,7 +87,7 @@ def test_files_that_grew_too_large_are_not_held(
     path.write_bytes(b"12345")
     for uri in (f"file://{path}", f"{web}/a.jpg"):
         with pytest.raises(RejectError) as caught:
-            SourceReader("/").read(SourceImage("", "a", uri.encode(), -1, ""))
+            SourceReader("/", ANYWHERE).read(SourceImage("", "a", uri.encode(), -1, ""))
         assert caught.value.reason is RejectReason.TOO_LARGE
 
 

@@ -1,0 +1,1 @@
+"""Files on web servers, and which hosts an address may lead to."""
