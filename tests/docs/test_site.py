@@ -59,39 +59,43 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("[a](elsewhere.md)", "elsewhere.md"),
-        ("[a](index.md#nothing)", "#nothing"),
-        ("[a](../mkdocs.yaml)", "../mkdocs.yaml, which does not exist"),
-        ("[a](../mkdocs.yml)", None),
-    ],
-    ids=["page", "anchor", "file", "none"],
-)
-def test_a_link_to_nothing_is_a_fault(small: Path, text: str, fault: str | None) -> None:
-    (small / "docs" / "index.md").write_text(f"# Title\n\n{text}\n")
-    (small / "restyle" / "kernels" / "known.py").write_text('"""Text."""\n')
-    done = build(small, small / "site")
-    assert (done.returncode == 0) == (fault is None), done.stderr
-    assert fault is None or fault in done.stderr
+MODULE = '''"""Text."""
 
 
-@pytest.mark.parametrize(
-    ("name", "fault"),
-    [
-        ("nothing", "nothing is not found from here"),
-        ("restyle.kernels.known.nothing", "restyle.kernels.known.nothing"),
-        ("something", None),
-        ("restyle.kernels.known.something", None),
-        ("_private", None),
-    ],
-)
-def test_a_reference_to_nothing_is_a_fault(small: Path, name: str, fault: str | None) -> None:
-    (small / "docs" / "index.md").write_text("# Title\n")
+def something() -> int:
+    """{}"""
+'''
+
+
+def test_links_and_references_to_something_are_no_fault(small: Path) -> None:
+    (small / "docs" / "index.md").write_text("# Title\n\n[a](#title), [b](../mkdocs.yml)\n")
     (small / "restyle" / "kernels" / "known.py").write_text(
-        f'"""Text."""\n\n\ndef something() -> int:\n    """As :func:`{name}`."""\n'
+        MODULE.format(
+            "As :func:`something`, :func:`~restyle.kernels.known.something`, :data:`_private`."
+        )
     )
     done = build(small, small / "site")
-    assert (done.returncode == 0) == (fault is None), done.stderr
-    assert fault is None or fault in done.stderr
+    assert done.returncode == 0, done.stderr
+    page = (small / "site" / "reference" / "restyle.kernels" / "index.html").read_text()
+    assert page.count('href="#restyle.kernels.known.something"><code>something</code></a>') == 2
+    assert "<code>_private</code>" in page
+
+
+def test_links_and_references_to_nothing_are_faults(small: Path) -> None:
+    (small / "docs" / "index.md").write_text(
+        "# Title\n\n[a](elsewhere.md), [b](index.md#nothing), [c](../mkdocs.yaml)\n"
+    )
+    (small / "restyle" / "kernels" / "known.py").write_text(
+        MODULE.format("As :func:`anything`, and :func:`restyle.kernels.known.nobody`.")
+    )
+    done = build(small, small / "site")
+    assert done.returncode != 0
+    faults = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
+    for fault in (
+        "'elsewhere.md'",
+        "'index.md#nothing'",
+        "../mkdocs.yaml, which does not exist",
+        "anything is not found from here",
+        "'restyle.kernels.known.nobody'",
+    ):
+        assert sum(fault in line for line in faults) == 1, done.stderr
