@@ -36,7 +36,7 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         for step in steps:
             at_end.callback(step.close)
         waiting: queue.SimpleQueue[UnitRef] = queue.SimpleQueue()
-        done: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+        done: queue.SimpleQueue[Receipt | BaseException] = queue.SimpleQueue()
         for unit in units:
             waiting.put(unit)
         at_once = min(sum(spec.together for spec in specs), len(units))
@@ -48,7 +48,10 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
                 target=_work, args=(steps, waiting, done, stopped), name="unit", daemon=True
             ).start()
         for _ in units:
-            yield done.get()
+            receipt = done.get()
+            if isinstance(receipt, BaseException):
+                raise receipt
+            yield receipt
 
 
 class _Step:
@@ -87,13 +90,18 @@ class _Step:
 def _work(
     steps: Sequence[_Step],
     waiting: queue.SimpleQueue[UnitRef],
-    done: queue.SimpleQueue[Receipt],
+    done: queue.SimpleQueue[Receipt | BaseException],
     stopped: threading.Event,
 ) -> None:
     with contextlib.suppress(queue.Empty):
         while not stopped.is_set():
             ref = waiting.get_nowait()
-            done.put(_passed(steps, ref))
+            try:
+                done.put(_passed(steps, ref))
+            except BaseException as error:
+                # A thread that ends without a word would be waited for for ever.
+                done.put(error)
+                return
 
 
 def _passed(steps: Sequence[_Step], ref: UnitRef) -> Receipt:

@@ -26,6 +26,7 @@ from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.editing import edit as edit_module
 from restyle.pipeline.editing import plan as edit_plan
 from restyle.pipeline.editing.edit import edit
 from restyle.pipeline.editing.editor import Editor
@@ -243,8 +244,10 @@ def test_several_directions_give_every_combination(
 
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units of one face."""
+    """Units of one face, one after the other."""
     monkeypatch.setattr(edit_plan, "_MOST_FACES", 1)
+    alone = tuple(replace(each, together=1) for each in edit_module.STAGES)
+    monkeypatch.setattr(edit_module, "STAGES", alone)
 
 
 @pytest.mark.usefixtures("one_by_one")
