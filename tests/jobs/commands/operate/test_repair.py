@@ -1,0 +1,38 @@
+"""``restyle repair`` says first, and does when told to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.command import restyle
+from tests.pipeline.fabricated import Made, fabricate
+
+
+def test_it_says_what_it_would_do_and_does_it_when_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fabricate(out, Made(faces=12, unit=5))
+    sound = restyle("repair", out)
+    assert (sound.returncode, sound.stdout) == (0, "nothing to repair\n")
+    settings = out / "_ledger" / "settings.json"
+    lost = settings.read_bytes()
+    settings.unlink()
+    (path,) = (out / "latents").glob("part-000001-*")
+    path.write_bytes(path.read_bytes()[:100])
+    refused = [restyle(*command) for command in (("status", out), ("verify", out))]
+    assert {each.returncode for each in refused} == {2}
+    assert len({each.stderr for each in refused}) == 1
+    said = restyle("repair", out)
+    assert said.returncode == 1
+    assert not settings.exists()
+    done = restyle("repair", out, "--yes")
+    assert done.returncode == 0
+    assert settings.read_bytes() == lost
+    *changes, summary = said.stdout.splitlines()
+    assert summary == "5 changes would be made; restyle repair --yes makes them"
+    assert done.stdout.splitlines()[:5] == changes
+    assert not path.exists()
+    verdict = restyle("verify", out)
+    assert verdict.returncode == 1
+    assert "5 inputs in 1 units are not done" in verdict.stdout
+    assert "1 problems" in verdict.stdout
+    assert restyle("repair", out).stdout == "nothing to repair\n"
