@@ -1,19 +1,21 @@
 """Convolutions on their own: what a model's layers are, and how fast this machine does them.
 
-Two bounds follow for a network. The looser one divides its arithmetic by the highest rate that any
-convolution reaches here. The tighter one adds up what each of its layers takes alone, in the best
-of several formulations, with nothing between them.
+Two bounds follow for a network. The looser one divides its arithmetic by the highest rate that is
+reached here, and on a GPU, layer by layer, takes what reading and writing takes where that is more.
+The tighter one adds up what each of its layers takes alone, in the best of several formulations,
+with nothing between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle.core.bench import on_gpu
 from restyle.core.bench.timing import Clock, timed
 from restyle.core.networks.config import EncoderKind
 from restyle.core.networks.convolution import Convolution, Geometry, Target
@@ -49,6 +51,38 @@ class Layer:
         """Operations for one image, two for each multiplication with its addition."""
         height, width = (-(-side // self.stride) for side in self.size)
         return 2 * self.into * self.out * self.kernel**2 * height * width
+
+    def bytes(self, itemsize: int, batch: int) -> float:
+        """Read and written for one image of a batch, which shares the weights."""
+        inside = self.into * self.size[0] * self.size[1]
+        height, width = (
+            2 * side + 1 if self.doubles else -(-side // self.stride) for side in self.size
+        )
+        weights = self.into * self.out * self.kernel**2
+        return itemsize * (inside + self.out * height * width + weights / batch)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a machine does at most.
+
+    Attributes:
+        flops: operations a second.
+        bytes: read and written a second; None where a floor does not count them.
+    """
+
+    flops: float
+    bytes: float | None = None
+
+    def floor(self, layers: Iterable[Layer], itemsize: int, batch: int) -> float:
+        """Seconds that layers take for one image at least."""
+        return sum(
+            max(
+                layer.flops / self.flops,
+                layer.bytes(itemsize, batch) / self.bytes if self.bytes else 0.0,
+            )
+            for layer in layers
+        )
 
 
 def generator_layers(config: GeneratorConfig) -> list[Layer]:
@@ -100,24 +134,30 @@ def bare_seconds(
     layers: list[Layer], target: Target, batch: int, repeats: int, clock: Clock
 ) -> float:
     """Seconds that the layers take one by one, each in its best formulation, for one image."""
+    ways = {layer: list(_formulations(layer, target, batch)) for layer in set(layers)}
+    if target.device.type == "cuda":
+        return on_gpu.bare_seconds([ways[layer] for layer in layers], repeats, clock) / batch
     alone = {
-        layer: min(
-            timed(call, repeats, clock).median for call in _formulations(layer, target, batch)
-        )
-        for layer in set(layers)
+        layer: min(timed(call, repeats, clock).median for call in calls)
+        for layer, calls in ways.items()
     }
     return sum(alone[layer] for layer in layers) / batch
 
 
-def peak_flops(target: Target, repeats: int, clock: Clock) -> float:
-    """Operations a second that the best of a few convolutions reaches."""
+def peak_rates(target: Target, repeats: int, clock: Clock) -> Rates:
+    """What a large product and a copy reach on a GPU, the best convolution on a CPU."""
+    if target.device.type == "cuda":
+        return Rates(
+            on_gpu.product_rate(target.device, target.dtype, repeats, clock),
+            on_gpu.copy_rate(target.device, repeats, clock),
+        )
     rates = []
     for channels, side in _BUSY:
         layer = Layer(channels, channels, 3, 1, (side, side))
         for call in _formulations(layer, target, batch=1):
             seconds = timed(call, repeats, clock).median
             rates.append(layer.flops / seconds)
-    return max(rates)
+    return Rates(max(rates))
 
 
 def _formulations(layer: Layer, target: Target, batch: int) -> Iterator[Callable[[], object]]:

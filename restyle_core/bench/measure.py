@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +13,19 @@ from torch import Tensor
 
 from restyle.core.bench.convolutions import (
     Layer,
+    Rates,
     bare_seconds,
     encoder_layers,
     generator_layers,
-    peak_flops,
+    peak_rates,
 )
 from restyle.core.bench.grouped import GroupedReference
+from restyle.core.bench.on_gpu import replayed
 from restyle.core.bench.timing import Clock, Timing, timed
 from restyle.core.checkpoints.directory import read_model
 from restyle.core.checkpoints.weights import assemble_encoder, assemble_generator, generator_shape
-from restyle.core.devices.hardware import choose_device
+from restyle.core.devices.hardware import DTYPES, choose_device, convolving
+from restyle.core.devices.precision import named
 from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import Model, load_model
 from restyle.core.networks.convolution import Target
@@ -61,10 +65,10 @@ class Row:
     Attributes:
         stage: one of :data:`STAGES`; the encoder and the synthesis are those of one step.
         path: :data:`FAST` or :data:`PLAIN`.
-        dtype: ``fp32`` or ``bf16``.
+        dtype: one of :data:`restyle.core.devices.hardware.DTYPES`.
         batch: images at once.
         timing: of the stage.
-        floor: what its convolutions' arithmetic takes at the highest measured rate.
+        floor: what its convolutions take at the highest measured rates.
         bare: what its convolutions take one by one, alone; None for the reference.
     """
 
@@ -100,7 +104,7 @@ class Bench:
 
     Attributes:
         steps: of refinement; one for a single-pass encoder.
-        peaks: operations a second of the best convolution, by dtype.
+        peaks: what this machine does at most, by dtype.
     """
 
     def __init__(self, directory: Path, encoder: str | None, plan: Plan) -> None:
@@ -116,11 +120,7 @@ class Bench:
             "encoder": encoder_layers(own.kind, own.state, size),
             "synthesis": generator_layers(shape),
         }
-        self._flops = {
-            stage: sum(layer.flops for layer in layers) for stage, layers in self._layers.items()
-        }
-        self._flops["loop"] = self.steps * sum(self._flops.values())
-        self.peaks: dict[str, float] = {}
+        self.peaks: dict[str, Rates] = {}
         self._clock = Clock(choose_device(plan.device), cpu=plan.cpu_time)
 
     def findings(self) -> Iterator[Finding]:
@@ -145,7 +145,8 @@ class Bench:
 
     def _find_peak(self, dtype: str, target: Target) -> None:
         if dtype not in self.peaks:
-            self.peaks[dtype] = peak_flops(target, self._plan.repeats, self._clock)
+            with _convolving(target.device, dtype):
+                self.peaks[dtype] = peak_rates(target, self._plan.repeats, self._clock)
 
     @torch.inference_mode()
     def _fast(self, model: Model, dtype: str, batch: int) -> Finding:
@@ -159,18 +160,26 @@ class Bench:
             result = invert(model, images, self.steps, latents="last", batch_size=batch)
             kept[:] = [result.latents[:, -1]]
 
-        timings = {
-            "encoder": timed(lambda: model.encode(x, y), repeats, self._clock),
-            "synthesis": timed(lambda: model.synthesize(w), repeats, self._clock),
-            "loop": timed(loop, repeats, self._clock),
-        }
+        with _convolving(model.device, dtype):
+            timings = {
+                "encoder": self._timed(lambda: model.encode(x, y)),
+                "synthesis": self._timed(lambda: model.synthesize(w)),
+            }
+        timings["loop"] = timed(loop, repeats, self._clock)
         target = Target(model.device, model.dtype)
-        bare = {
-            stage: bare_seconds(layers, target, batch, repeats, self._clock)
-            for stage, layers in self._layers.items()
-        }
+        with _convolving(model.device, dtype):
+            bare = {
+                stage: bare_seconds(layers, target, batch, repeats, self._clock)
+                for stage, layers in self._layers.items()
+            }
         bare["loop"] = self.steps * sum(bare.values())
         return Finding(self._rows(FAST, dtype, batch, timings, bare), kept[0])
+
+    def _timed(self, call: Callable[[], object]) -> Timing:
+        """Time a stage; on a GPU replayed, as it is in a step."""
+        if choose_device(self._plan.device).type == "cuda":
+            call = replayed(call)
+        return timed(call, self._plan.repeats, self._clock)
 
     @torch.inference_mode()
     def _reference(self, networks: GroupedReference, device: torch.device, batch: int) -> Finding:
@@ -199,7 +208,11 @@ class Bench:
     def _rows(
         self, path: str, dtype: str, batch: int, timings: dict[str, Timing], bare: dict[str, float]
     ) -> list[Row]:
-        peak = self.peaks[dtype]
+        floor = {
+            stage: self.peaks[dtype].floor(layers, DTYPES[named(dtype)].itemsize, batch)
+            for stage, layers in self._layers.items()
+        }
+        floor["loop"] = self.steps * sum(floor.values())
         return [
             Row(
                 stage=stage,
@@ -207,7 +220,7 @@ class Bench:
                 dtype=dtype,
                 batch=batch,
                 timing=timings[stage].scaled(1 / batch),
-                floor=self._flops[stage] / peak,
+                floor=floor[stage],
                 bare=bare.get(stage),
             )
             for stage in STAGES
@@ -228,3 +241,10 @@ class Bench:
         noise = torch.rand(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0))
         images = F.interpolate(noise, self._config.image_size, mode="bilinear")
         return images * 2 - 1
+
+
+def _convolving(device: torch.device, dtype: str) -> AbstractContextManager[None]:
+    """As a model's steps do in this precision."""
+    if device.type != "cuda":
+        return nullcontext()
+    return convolving(tf32=dtype == "tf32", benchmark=True)

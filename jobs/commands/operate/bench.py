@@ -56,7 +56,8 @@ def bench(
     """Time encoder, synthesis and whole loop against a plain implementation in float32.
 
     It stands against two bounds: "floor" is the convolutions' arithmetic at the highest rate that
-    any convolution was seen to reach, "bare" each of them on its own, in its best formulation.
+    was seen (on a GPU that of a large product, or a copy's for what is read and written), "bare"
+    each of them on its own, in its best formulation.
     """
     # What is wrong with the options is said before torch is imported, and not after minutes.
     dtypes, batches = _dtypes(dtype), [_count(each) for each in batch.split(",")]
@@ -176,13 +177,17 @@ def _result(
     )
     if plan.cpu_time:
         what += ", processor time"
-    peaks = ", ".join(f"{dtype} {rate / 1e12:.2f}" for dtype, rate in made.peaks.items())
+    peaks = ", ".join(f"{dtype} {rate.flops / 1e12:.2f}" for dtype, rate in made.peaks.items())
+    copied = next((rate.bytes for rate in made.peaks.values() if rate.bytes), None)
+    if copied is not None:
+        peaks += f"; copy: {copied / 1e12:.2f} TB/s"
     return {
         "title": f"{name}, {made.steps} steps, {device}: {what}; peak TFLOP/s: {peaks}",
         "torch": torch.__version__,
         "cpu_time": plan.cpu_time,
         "load": load,
-        "peak_flops": made.peaks,
+        "peak_flops": {dtype: rate.flops for dtype, rate in made.peaks.items()},
+        "copied_bytes": copied,
         "rows": [
             {
                 "stage": row.stage,

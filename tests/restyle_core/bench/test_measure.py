@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from restyle.core.bench.convolutions import encoder_layers, generator_layers
+from restyle.core.bench.convolutions import Layer, Rates, encoder_layers, generator_layers
 from restyle.core.bench.grouped import GroupedReference
 from restyle.core.bench.measure import FAST, PLAIN, STAGES, Bench, Plan
 from restyle.core.bench.random_model import write_random_model
@@ -79,6 +79,24 @@ def test_the_layers_of_the_published_generators() -> None:
     assert sum(
         layer.flops for layer in generator_layers(GeneratorConfig.published(1024))
     ) == pytest.approx(148.5e9, rel=1e-3)
+
+
+def test_a_floor_is_arithmetic_or_memory_layer_by_layer() -> None:
+    busy, idle = Layer(512, 512, 3, 1, (64, 64)), Layer(32, 3, 1, 1, (1024, 1024))
+    doubling = Layer(64, 32, 3, 1, (512, 512), doubles=True)
+    assert busy.bytes(2, 1) == 2 * (2 * 512 * 64 * 64 + 9 * 512 * 512)
+    # Four images share the weights.
+    assert busy.bytes(2, 4) == 2 * (2 * 512 * 64 * 64 + 9 * 512 * 512 / 4)
+    assert doubling.bytes(4, 1) == 4 * (64 * 512**2 + 32 * 1025**2 + 9 * 64 * 32)
+    assert Layer(64, 64, 3, 2, (9, 8)).bytes(1, 1) == 64 * 72 + 64 * 20 + 9 * 64 * 64
+    rates = Rates(flops=1e15, bytes=4e12)
+    # 19 GFLOP against 13 MB, and 0.2 GFLOP against 73 MB.
+    assert busy.flops / 1e15 > busy.bytes(2, 1) / 4e12
+    assert idle.flops / 1e15 < idle.bytes(2, 1) / 4e12
+    expected = busy.flops / 1e15 + idle.bytes(2, 1) / 4e12
+    assert rates.floor([busy, idle], 2, 1) == pytest.approx(expected)
+    alone = (busy.flops + idle.flops) / 1e15
+    assert Rates(1e15).floor([busy, idle], 2, 1) == pytest.approx(alone)
 
 
 def test_a_small_bench_from_end_to_end(weights: ModelWeights, tmp_path: Path) -> None:
