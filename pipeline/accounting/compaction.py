@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.accounting.marker import MARKER, marked
+from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.status import settings_of
-from restyle.pipeline.accounting.verify import proof_of
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.datasets import DATASETS, GROUP_BYTES, RECONSTRUCTIONS, parquet_options
+from restyle.pipeline.ledger.datasets import GROUP_BYTES, parquet_options
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
 from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
 from restyle.pipeline.ledger.part_names import file_name
@@ -34,7 +34,7 @@ TARGET = 128 * 2**20
 """Bytes that the largest file of a pack comes to, about."""
 
 # Rows are read again a row group at a time: by verify, by the report, by training loops.
-_GROUP_ROWS = {RECONSTRUCTIONS: 64}
+_PICTURE_ROWS = 64
 _MOST_ROWS = 16384
 _BATCH_ROWS = 64
 
@@ -74,14 +74,18 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
         FatalError: a file is missing or damaged, or there is no space; nothing is lost.
     """
     storage, listener = open_storage(out), listener or Listener()
-    settings_of(storage)
+    bound = bound_to(storage)
+    if bound is None:
+        # Says what is there instead.
+        settings_of(storage)
+    datasets = () if bound is None else bound[0].datasets
     with driver_lock(storage, listener) as lock:
         tidy(storage)
         sets = list(ledger.read_file_sets(storage))
         groups = list(choose(sets, target))
         written = 0
         for number, group in enumerate(groups, start=1):
-            pack = _merge(storage, group, lock)
+            pack = _merge(storage, datasets, group, lock)
             written += len(pack.files)
             listener.noted(
                 f"pack {number} of {len(groups)}: {len(pack.units)} units, "
@@ -128,8 +132,9 @@ def settle(storage: Storage) -> bool:
         FatalError: the ledger is damaged.
     """
     entries = ledger.read_entries(storage)
-    if entries.replaced or entries.outdated:
-        proof = proof_of(storage, settings_of(storage), entries.units)
+    bound = bound_to(storage)
+    if bound is not None and (entries.replaced or entries.outdated):
+        proof = bound[0].proof(storage, bound[1], entries.units)
         for pack in entries.packs:
             proof.require(FileSet.of_pack(pack))
     doomed = [FileSet.of_pack(pack) for pack in entries.replaced]
@@ -138,7 +143,7 @@ def settle(storage: Storage) -> bool:
     _remove(storage, doomed, named)
     if MARKER not in storage.sizes(ledger.FOLDER):
         return bool(doomed)
-    for name in marked(storage):
+    for name in marked(storage, () if bound is None else bound[0].datasets):
         if name not in named:
             storage.delete(name)
     storage.delete(MARKER)
@@ -154,13 +159,20 @@ def tidy(storage: Storage) -> bool:
     Raises:
         FatalError: the ledger is damaged, or what is to replace something is.
     """
+    bound = bound_to(storage)
+    if bound is None:
+        return False
+    operation, _ = bound
     settled = settle(storage)
-    dropped = drop_superseded_rejects(storage)
-    unnamed = remove_unnamed(storage, list(ledger.read_file_sets(storage)), DATASETS)
+    dropped = operation.is_revised and drop_superseded_rejects(storage)
+    sets = list(ledger.read_file_sets(storage))
+    unnamed = remove_unnamed(storage, sets, operation.datasets)
     return settled or dropped or unnamed
 
 
-def _merge(storage: Storage, group: Sequence[FileSet], lock: DriverLock) -> FileSet:
+def _merge(
+    storage: Storage, datasets: Sequence[str], group: Sequence[FileSet], lock: DriverLock
+) -> FileSet:
     """Make one pack of a group, and remove what it was made of."""
     units = sorted((unit for each in group for unit in each.units), key=lambda unit: unit.unit)
     fingerprint = units[0].fingerprint
@@ -172,8 +184,11 @@ def _merge(storage: Storage, group: Sequence[FileSet], lock: DriverLock) -> File
     for file in sorted((file for each in group for file in each.files), key=lambda f: f.name):
         digest.update(f"{file.name}/{file.sha256};".encode())
     name = digest.hexdigest()
-    datasets = [dataset for dataset in DATASETS if any(file_of(each, dataset) for each in group)]
-    targets = {dataset: file_name(dataset, f"pack-{name}", fingerprint) for dataset in datasets}
+    targets = {
+        dataset: file_name(dataset, f"pack-{name}", fingerprint)
+        for dataset in datasets
+        if any(file_of(each, dataset) for each in group)
+    }
     lock.check()
     storage.write(MARKER, json.dumps(sorted(targets.values())).encode())
     files = []
@@ -228,7 +243,9 @@ def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[b
         rows = sum(each.num_rows for each in waiting)
         size = sum(each.nbytes for each in waiting)
         total += batch.num_rows
-        if size >= GROUP_BYTES or rows >= _GROUP_ROWS.get(dataset, _MOST_ROWS):
+        if size >= GROUP_BYTES or rows >= (
+            _PICTURE_ROWS if "image" in batch.schema.names else _MOST_ROWS
+        ):
             flush()
     flush()
     if writer is not None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 
 from restyle.core.errors import DamagedError
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.datasets import DATASETS
 from restyle.pipeline.storage.filesystem import Storage
 
 MARKER = f"{ledger.FOLDER}/compacting.json"
 
-_PACK = rf"({'|'.join(DATASETS)})/part-pack-[0-9a-f]{{16}}-\w{{1,8}}\.parquet"
+_PACK = r"part-pack-[0-9a-f]{16}-\w{1,8}\.parquet"
 
 
-def marked(storage: Storage) -> list[str]:
+def marked(storage: Storage, datasets: Collection[str]) -> list[str]:
     """The files that a compaction was about to write when it was killed.
+
+    Args:
+        storage: the output.
+        datasets: of it.
 
     Raises:
         DamagedError: the marker cannot be read, or names what is no file of a pack.
@@ -28,9 +32,14 @@ def marked(storage: Storage) -> list[str]:
     except ValueError:
         names = None
     # They are going to be deleted.
-    if isinstance(names, list) and all(re.fullmatch(_PACK, str(name)) for name in names):
+    if isinstance(names, list) and all(_is_pack(name, datasets) for name in names):
         return [str(name) for name in names]
     raise DamagedError(
         f"{storage.shown(MARKER)} is damaged or names what is no file of a pack; "
         f"see `restyle repair {storage.uri}`"
     )
+
+
+def _is_pack(name: object, datasets: Collection[str]) -> bool:
+    dataset, _, file = str(name).partition("/")
+    return dataset in datasets and re.fullmatch(_PACK, file) is not None

@@ -95,7 +95,7 @@ class Proof(ABC):
         problems = [
             *self.manifest_problems(),
             *unit_list_problems(self.listed, entries.units),
-            *_leftover_problems(self.storage, entries),
+            *_leftover_problems(self.storage, entries, self.datasets),
         ]
         named = self.pending_files(entries.units)
         total, units, size = SetFindings(), 0, 0
@@ -175,9 +175,11 @@ class Proof(ABC):
             )
 
 
-def _leftover_problems(storage: Storage, entries: Entries) -> Iterator[str]:
+def _leftover_problems(
+    storage: Storage, entries: Entries, datasets: Sequence[str]
+) -> Iterator[str]:
     try:
-        marked(storage)
+        marked(storage, datasets)
     except DamagedError as error:
         yield str(error)
     if entries.outdated or entries.replaced:

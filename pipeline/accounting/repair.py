@@ -9,21 +9,21 @@ deleted, and what does not carry this project's mark is left where it is.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from restyle.core.errors import DamagedError, FatalError
 from restyle.pipeline.accounting.marker import MARKER, marked
+from restyle.pipeline.accounting.operation import Operation, operations
 from restyle.pipeline.accounting.proof import Proof
-from restyle.pipeline.accounting.run_record import read_run, read_runs
-from restyle.pipeline.accounting.verify import proof_of
-from restyle.pipeline.editing.rows import FOLDER as EDITS
-from restyle.pipeline.editing.settings import NAME as EDIT_SETTINGS
-from restyle.pipeline.editing.settings import EditSettings, find_settings, write_settings
+from restyle.pipeline.accounting.run_record import RunRecord, read_run, read_runs
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.manifest import (
@@ -37,7 +37,7 @@ from restyle.pipeline.ledger.manifest import (
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.ledger.revisions import is_marked
-from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import driver_lock
@@ -46,7 +46,8 @@ from restyle.pipeline.storage.rehearsal import Rehearsal
 SET_ASIDE = "_set-aside"
 """The folder in an output that takes what repair moves."""
 
-Settings = ResolvedSettings | EditSettings
+Bound = tuple[Operation[Any], Settings]
+"""An operation, and settings of its kind."""
 
 
 @dataclass
@@ -96,64 +97,65 @@ class _Repair:
         self._repaired = Repaired(folder=storage.shown(self._folder))
 
     def run(self) -> Repaired:
-        settings = self._settings()
-        if settings is not None or plan_names(self._storage):
-            self._plans(is_ordered=not isinstance(settings, EditSettings))
-        if settings is not None:
+        bound = self._settings()
+        if bound is not None or plan_names(self._storage):
+            self._plans(is_ordered=bound is None or bound[0].is_revised)
+        if bound is not None:
+            operation, settings = bound
             done = {unit.name for plan in _plans(self._storage) for unit in plan.units}
-            proof = proof_of(self._storage, settings, done)
+            proof = operation.proof(self._storage, settings, done)
             self._links(proof.datasets)
             kept = self._entries(proof)
             self._strays(proof, kept)
         return self._repaired
 
-    def _settings(self) -> Settings | None:
+    def _settings(self) -> Bound | None:
         """Find the settings that the rows were made with, or None where there are no rows."""
         found = {
-            name: self._parsed_settings(name) for name in (ledger.SETTINGS_FILE, EDIT_SETTINGS)
+            operation.settings_file: (operation, self._parsed_settings(operation))
+            for operation in operations().values()
         }
+        present = [
+            (operation, settings) for operation, settings in found.values() if settings is not None
+        ]
         wanted = Counter(
             record.fingerprint for files in _entries(self._storage) for record in files.units
         )
-        candidates: list[Settings] = [each for each in found.values() if each is not None]
         if not wanted:
-            return self._settings_without_rows(candidates)
-        candidates += _recorded(self._storage)
-        best = max(candidates, key=lambda each: wanted[each.fingerprint], default=None)
-        if best is None or (not wanted[best.fingerprint] and not any(found.values())):
+            return self._settings_without_rows(present)
+        candidates = [*present, *_recorded(self._storage)]
+        best = max(candidates, key=lambda each: wanted[each[1].fingerprint], default=None)
+        if best is None or (not wanted[best[1].fingerprint] and not present):
             raise FatalError(
                 f"the settings of {self._storage.uri} are lost, and neither run.json nor another "
                 "record has them; restore them, or choose another output"
             )
-        right = EDIT_SETTINGS if isinstance(best, EditSettings) else ledger.SETTINGS_FILE
-        for name, settings in found.items():
-            if settings is not None and (name != right or settings != best):
-                self._set_aside(name, "holds other settings than the rows were made with")
-        if found[right] != best:
-            if isinstance(best, EditSettings):
-                write_settings(self._storage, best)
-            else:
-                ledger.write_settings(self._storage, best)
-            self._say(right, "is written again, from a record of the same settings")
+        for operation, settings in present:
+            if (operation, settings) != best:
+                reason = "holds other settings than the rows were made with"
+                self._set_aside(operation.settings_file, reason)
+        if best not in present:
+            best[0].write_settings(self._storage, best[1])
+            self._say(best[0].settings_file, "is written again, from a record of the same settings")
         return best
 
-    def _settings_without_rows(self, candidates: Sequence[Settings]) -> Settings | None:
+    def _settings_without_rows(self, present: Sequence[Bound]) -> Bound | None:
         """Nothing that can be read depends on the settings; entries that cannot be are useless."""
         for name in ledger.entry_names(self._storage):
             self._set_aside(name, "cannot be read")
-        if len(candidates) == 1:
-            return candidates[0]
-        for name in (ledger.SETTINGS_FILE, EDIT_SETTINGS) if candidates else ():
-            self._set_aside(name, "there are settings of an inversion and of edits, and no rows")
+        if len(present) == 1:
+            return present[0]
+        kinds = " and of ".join(operation.holds for operation, _ in present)
+        for operation, _ in present:
+            reason = f"there are settings of {kinds}, and no rows"
+            self._set_aside(operation.settings_file, reason)
         return None
 
-    def _parsed_settings(self, name: str) -> Settings | None:
+    def _parsed_settings(self, operation: Operation[Any]) -> Settings | None:
         try:
-            if name == EDIT_SETTINGS:
-                return find_settings(self._storage)
-            return ledger.read_settings(self._storage)
+            return operation.read_settings(self._storage)
         except DamagedError as error:
-            self._set_aside(name, _reason(error))
+            self._set_aside(operation.settings_file, _reason(error))
             return None
 
     def _plans(self, *, is_ordered: bool) -> None:
@@ -199,7 +201,7 @@ class _Repair:
         """Keep entries whose rows are all there; of several that hold a unit, the latest pack."""
         if MARKER in self._storage.sizes(ledger.FOLDER):
             try:
-                marked(self._storage)
+                marked(self._storage, proof.datasets)
             except DamagedError as error:
                 self._set_aside(MARKER, _reason(error))
         sound: list[FileSet] = []
@@ -317,19 +319,31 @@ def _entries(storage: Storage) -> Iterator[FileSet]:
             yield ledger.read_entry(storage, name)
 
 
-def _recorded(storage: Storage) -> list[Settings]:
-    """Settings that records of runs, and files of edits, say they were made with."""
-    found: list[Settings] = []
+def _recorded(storage: Storage) -> list[Bound]:
+    """Settings that records of runs, and the files of rows, say they were made with."""
+    found: list[Bound] = []
     with contextlib.suppress(DamagedError):
         last = read_run(storage)
-        found += [] if last is None else [last.settings]
-    with contextlib.suppress(DamagedError):
-        found += [run.settings for run in read_runs(storage) if not isinstance(run, str)]
-    for name in storage.sizes(EDITS) if not storage.is_link(EDITS) else ():
-        with contextlib.suppress(DamagedError, OSError, ValueError, pa.ArrowException):
-            metadata = parquet_of(storage.read(name)).schema_arrow.metadata or {}
-            found.append(EditSettings.model_validate_json(metadata.get(b"restyle.settings", b"")))
+        runs = [last, *read_runs(storage)]
+        found += _parsed(
+            (run.operation, run.settings) for run in runs if isinstance(run, RunRecord)
+        )
+    for operation in operations().values():
+        folder = operation.datasets[0]
+        for name in storage.sizes(folder) if not storage.is_link(folder) else ():
+            with contextlib.suppress(DamagedError, OSError, ValueError, pa.ArrowException):
+                metadata = parquet_of(storage.read(name)).schema_arrow.metadata or {}
+                settings = json.loads(metadata.get(b"restyle.settings", b"null"))
+                found += _parsed([(operation.name, settings)])
     return found
+
+
+def _parsed(records: Iterable[tuple[str, object]]) -> Iterator[Bound]:
+    """Those records of an operation's settings that can be understood."""
+    known = operations()
+    for name, settings in records:
+        with contextlib.suppress(KeyError, ValidationError):
+            yield known[name], known[name].settings_type.model_validate(settings)
 
 
 def _reason(error: Exception) -> str:

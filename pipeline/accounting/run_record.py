@@ -10,23 +10,22 @@ import importlib.metadata
 import os
 import platform
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.summary import Summary
-from restyle.pipeline.execution.request import Request
 from restyle.pipeline.ledger.entries import FOLDER
-from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.sources.options import InputFormat
-from restyle.pipeline.storage.filesystem import Storage, shown_uri
+from restyle.pipeline.storage.filesystem import Storage
 
 NAME = "run.json"
 
 State = Literal["running", "complete", "interrupted", "failed"]
-Command = Literal["invert", "retry-rejects"]
+Command = Literal["invert", "retry-rejects", "edit"]
 
 _DATED = f"{FOLDER}/run-"
 _SUFFIX = ".json"
@@ -44,13 +43,14 @@ class Asked(BaseModel):
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: faces per batch.
         max_reject_rate: share of rejects at which the run stops.
-        command: ``invert`` or ``retry-rejects``.
+        command: the command of ``restyle``.
         input_format: how ``INPUT`` was read.
         column: of Parquet and CSV; None for the only one that can be meant.
         address: of the Ray cluster; None for one on this machine alone.
         align_actors: fewest and most; None for what suits the cluster.
         invert_actors: the same.
         gpus_per_actor: None for what suits the device.
+        executor: ``auto``, ``local`` or ``ray``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -68,6 +68,7 @@ class Asked(BaseModel):
     align_actors: tuple[int, int] | None = None
     invert_actors: tuple[int, int] | None = None
     gpus_per_actor: float | None = None
+    executor: str = "auto"
 
 
 class Counts(BaseModel):
@@ -120,6 +121,7 @@ class RunRecord(BaseModel):
         state: how the run ended, or that it has not.
         error: why it failed.
         asked: the command.
+        operation: what the run does, ``inversion``.
         settings: what shapes the rows, resolved.
         fingerprint: of the settings.
         model: name, domain, encoder, image size and fingerprint of the model.
@@ -128,8 +130,8 @@ class RunRecord(BaseModel):
         dtype_reason: why.
         kernels: by which of the generator's operators, and why.
         workers: where and how the workers of the run computed, each way once.
-        steps: refinement steps.
-        reconstructions: which were kept.
+        steps: refinement steps; None where nothing is refined.
+        reconstructions: which were kept; None where there are none.
         metrics: which were measured.
         means: mean of each metric at each step.
         counts: where the output stands.
@@ -148,7 +150,8 @@ class RunRecord(BaseModel):
     state: State
     error: str | None = None
     asked: Asked
-    settings: ResolvedSettings
+    operation: str = "inversion"
+    settings: dict[str, Any]
     fingerprint: str
     model: dict[str, str | list[int]]
     device: str
@@ -156,9 +159,9 @@ class RunRecord(BaseModel):
     dtype_reason: str
     kernels: str = ""
     workers: list[Workplace] = []
-    steps: int
-    reconstructions: str
-    metrics: list[str]
+    steps: int | None = None
+    reconstructions: str | None = None
+    metrics: list[str] = []
     means: dict[str, list[float | None]] = {}
     counts: Counts
     timings: Timings
@@ -166,24 +169,23 @@ class RunRecord(BaseModel):
     machine: dict[str, str | int]
 
 
-def asked(request: Request, command: Command = "invert") -> Asked:
-    """A request as it is recorded: without user names, passwords and signatures."""
-    workers = request.workers
-    return Asked(
-        source=shown_uri(request.source),
-        out=shown_uri(request.out),
-        limit=request.limit,
-        device=request.device,
-        batch_size=request.batch_size,
-        max_reject_rate=request.max_reject_rate,
-        command=command,
-        input_format=request.input.format,
-        column=request.input.column,
-        address=None if workers.address is None else shown_uri(workers.address),
-        align_actors=workers.align_actors,
-        invert_actors=workers.invert_actors,
-        gpus_per_actor=workers.gpus_per_actor,
-    )
+@dataclass(frozen=True)
+class Described:
+    """What is told of an operation itself.
+
+    Attributes:
+        operation: its name.
+        model: name, domain, encoder, image size and fingerprint of the model.
+        steps: as in :class:`RunRecord`, and so are the following.
+        reconstructions: the same.
+        metrics: the same.
+    """
+
+    operation: str
+    model: dict[str, str | list[int]]
+    steps: int | None = None
+    reconstructions: str | None = None
+    metrics: tuple[str, ...] = ()
 
 
 def counts(summary: Summary) -> Counts:
@@ -237,11 +239,11 @@ def read_run(storage: Storage) -> RunRecord | None:
         return None
 
 
-def spec_of(storage: Storage, settings: ResolvedSettings) -> str:
-    """Where the last run of an output found its model."""
+def spec_of(storage: Storage, model: str) -> str:
+    """Where the last run of an output found its model, or else the model's name."""
     run = read_run(storage)
     spec = run.model.get("spec") if run is not None else None
-    return spec if isinstance(spec, str) else settings.model
+    return spec if isinstance(spec, str) else model
 
 
 def run_name() -> str:

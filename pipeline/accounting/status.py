@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import SpecError
 from restyle.pipeline.accounting.findings import check_units
+from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.accounting.summary import Summary, summarise
-from restyle.pipeline.editing.settings import EditSettings, find_settings
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import read_units
 from restyle.pipeline.ledger.settings import ResolvedSettings
@@ -53,37 +53,19 @@ def read_status(out: str) -> Status:
     return Status(storage.uri, settings, summary, read_run(storage), report)
 
 
-def bound_settings(storage: Storage) -> ResolvedSettings | EditSettings | None:
-    """What an output, of either kind, was made with; None where nothing was run yet.
-
-    Raises:
-        FatalError: the settings are damaged, or gone although something is done.
-    """
-    settings, edits = ledger.read_settings(storage), find_settings(storage)
-    if settings is not None and edits is not None:
-        raise FatalError(
-            f"{storage.uri} has settings of an inversion and of edits; see `restyle repair "
-            f"{storage.uri}`"
-        )
-    if settings is None and edits is None and (done := ledger.entry_names(storage)):
-        raise FatalError(
-            f"{storage.uri} has lost the settings that it was made with ({len(done)} entries of "
-            f"its ledger need them); see `restyle repair {storage.uri}`"
-        )
-    return settings or edits
-
-
 def settings_of(storage: Storage) -> ResolvedSettings:
     """The settings of an inversion that must exist.
 
     Raises:
         SpecError: there is no output at this place, or one of edits.
-        FatalError: as :func:`bound_settings`.
+        FatalError: as :func:`restyle.pipeline.accounting.operation.bound_to`.
     """
-    settings = bound_settings(storage)
-    if isinstance(settings, EditSettings):
+    bound = bound_to(storage)
+    settings = None if bound is None else bound[1]
+    if bound is not None and not isinstance(settings, ResolvedSettings):
         raise SpecError(
-            f"{storage.uri} holds edits, which restyle status, verify and query take; correct OUT"
+            f"{storage.uri} holds {bound[0].holds}, which restyle status, verify and query take; "
+            "correct OUT"
         )
     if settings is None and (units := read_units(storage)):
         images = sum(unit.images for unit in units)
@@ -91,7 +73,7 @@ def settings_of(storage: Storage) -> ResolvedSettings:
             f"{storage.uri} is planned ({images} inputs) but nothing was run yet; "
             "start with restyle invert"
         )
-    if settings is None:
+    if not isinstance(settings, ResolvedSettings):
         raise SpecError(
             f"{storage.uri} holds no output of restyle (it has no {ledger.SETTINGS_FILE}); "
             "correct OUT"

@@ -7,61 +7,42 @@ inversion's has: the same command again does what is left, and what is new.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
+from restyle.core.devices.precision import Precision
 from restyle.core.editing.attributes import SCORERS
 from restyle.core.editing.directions import Direction
 from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec
-from restyle.pipeline.accounting.findings import check_units
-from restyle.pipeline.accounting.machine import Workplace
-from restyle.pipeline.accounting.run_record import read_run, spec_of
-from restyle.pipeline.accounting.status import bound_settings
+from restyle.pipeline.accounting.operation import refuse_others
+from restyle.pipeline.accounting.run_record import Asked, Described, read_run, spec_of
 from restyle.pipeline.editing.job import EditJob
+from restyle.pipeline.editing.operation import EDITING
 from restyle.pipeline.editing.plan import EditPlanner, faces_together
 from restyle.pipeline.editing.request import EditOutcome, EditRequest, Move
-from restyle.pipeline.editing.rows import FOLDER
-from restyle.pipeline.editing.settings import (
-    EditedDirection,
-    EditSettings,
-    check_same,
-    find_settings,
-    write_settings,
-)
+from restyle.pipeline.editing.settings import EditedDirection, EditSettings, check_same
 from restyle.pipeline.editing.stages import STAGES
 from restyle.pipeline.editing.summary import summarise
-from restyle.pipeline.execution.executor import Engine, executor, is_local
-from restyle.pipeline.execution.placement import PLAIN, choose, operators
+from restyle.pipeline.execution.executor import Engine
+from restyle.pipeline.execution.placement import threads_here
 from restyle.pipeline.execution.request import Workers
-from restyle.pipeline.execution.rounds import FAILURES, Execute, Rounds
+from restyle.pipeline.execution.run import conduct
+from restyle.pipeline.execution.task import Task
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
-from restyle.pipeline.inversion.preparation import threads_here
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
-from restyle.pipeline.ledger.manifest import UnitRef, plan_names, read_units
+from restyle.pipeline.ledger.manifest import plan_names
 from restyle.pipeline.ledger.parquet_files import open_parquet
-from restyle.pipeline.ledger.settings import ResolvedSettings
-from restyle.pipeline.ledger.snapshot import Current, read_current
-from restyle.pipeline.listener import Interrupted, Listener, Progress
-from restyle.pipeline.results.face_rows import Selection
+from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planner import Planned
+from restyle.pipeline.results.snapshot import Current, read_current
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
-from restyle.pipeline.storage.filesystem import Storage, open_storage
-from restyle.pipeline.storage.lock import driver_lock
-
-
-@dataclass
-class _Account:
-    """As :class:`restyle.pipeline.execution.rounds.Account`."""
-
-    progress: Progress = field(default_factory=lambda: Progress(0, 0, 0, 0.0))
-
-    def computed_at(self, workplace: Workplace) -> None:
-        """Nothing is recorded of it."""
+from restyle.pipeline.storage.filesystem import Storage, open_storage, shown_uri
 
 
 def edit(
@@ -72,7 +53,8 @@ def edit(
     Args:
         request: the job.
         listener: is told about progress.
-        engine: gives what runs units; when None, Ray, or this process where there is little to do.
+        engine: gives what runs units; chosen by ``request.workers`` and the number of pictures
+            when None.
 
     Raises:
         SpecError: there is no inversion, no such direction, or what is there was made otherwise.
@@ -80,118 +62,178 @@ def edit(
         Interrupted: Ctrl-C; what is done stays.
     """
     listener = listener or Listener()
-    began = time.monotonic()
-    current = read_current(request.out)
-    job = _job_of(request, current, listener)
-    target = open_storage(request.to)
-    bound = bound_settings(target)
-    if isinstance(bound, ResolvedSettings) or (bound is None and plan_names(target)):
-        raise SpecError(f"{target.uri} holds an inversion; choose another --to")
-    target.check_writable()
-    account = _Account()
-    with driver_lock(target, listener) as lock:
-        try:
-            pending = _planned(request.selection, current, target, job)
-            if pending:
-                _begin(target, job, request.workers, listener)
-                with _engine(engine, request.workers, job, pending, listener) as execute:
-                    Rounds(target, pending, account, lock, listener, 1.0).run(execute, job)
-                _sweep(target)
-        except KeyboardInterrupt:
-            progress = account.progress
-            raise Interrupted(
-                f"interrupted; {progress.done} of {progress.total} photographs are done in this "
-                "run, run the same command again to continue"
-            ) from None
-    done = ledger.read_records(target, sorted(ledger.committed(target)))
-    summary = summarise(done, job.settings)
-    return EditOutcome(account.progress.done, job.settings, summary, time.monotonic() - began)
+    tasks: list[EditTask] = []
 
+    def prepare() -> EditTask:
+        tasks.append(EditTask.of(request, listener))
+        return tasks[-1]
 
-def _planned(
-    selection: Selection, current: Current, target: Storage, job: EditJob
-) -> dict[str, UnitRef]:
-    """Bring the manifest of the edits up to date; what is to be done."""
-    earlier, done = find_settings(target), ledger.committed(target)
-    check_units(target, read_units(target), done)
-    if earlier is not None and (done or target.sizes(FOLDER)):
-        check_same(target, job.settings, earlier)
-
-    def bind() -> None:
-        if earlier != job.settings:
-            write_settings(target, job.settings)
-
-    shape = _latent_shape(current)
-    most = faces_together(shape[0], len(job.settings.combinations))
-    if not EditPlanner(current, target, most, bind).plan(selection):
-        raise SpecError(f"{current.storage.uri} holds no face that was asked for")
-    bind()
-    return {unit.name: unit for unit in read_units(target) if unit.name not in done}
-
-
-def _begin(target: Storage, job: EditJob, workers: Workers, listener: Listener) -> None:
-    """What must be so before the first unit is run."""
-    kernels = operators(job.device, workers)
-    if kernels.startswith(PLAIN):
-        listener.noted(f"the generator's operators: {kernels}")
-    _sweep(target)
-    target.delete(FAILURES)
-
-
-def _sweep(target: Storage) -> None:
-    for folder in ("", ledger.FOLDER, FOLDER):
-        target.sweep(folder)
-
-
-def _engine(
-    engine: Engine | None,
-    workers: Workers,
-    job: EditJob,
-    pending: dict[str, UnitRef],
-    listener: Listener,
-) -> AbstractContextManager[Execute]:
-    if engine is not None:
-        return engine()
-    pictures = sum(unit.images for unit in pending.values()) * len(job.settings.combinations)
-    on_ray_here = workers.address is None and not is_local(workers, pictures)
-    if on_ray_here and not workers.has_actors and job.device == "cpu":
-        # Landmarks are found by one core at a time in a process.
-        workers = replace(workers, invert_actors=(1, job.threads))
-    return executor(workers, pictures, listener)
-
-
-def _job_of(request: EditRequest, current: Current, listener: Listener) -> EditJob:
-    inverted = current.settings
-    if request.paste_back != "none" and not inverted.align:
-        raise SpecError(
-            f"the images of {request.out} were taken whole; there is nothing to paste a face into"
-        )
-    spec = request.model or spec_of(current.storage, inverted)
-    model = identify(spec)
-    if request.model is None and model.fingerprint != inverted.model_fingerprint:
-        raise SpecError(
-            f"{inverted.model} is not what it was when {current.storage.uri} was made; "
-            "name another with --model to render with it nevertheless"
-        )
-    directions = [move.found(spec) for move in request.moves]
-    settings = _settings(request, inverted.fingerprint, model, directions)
-    for direction in directions:
-        direction.styles(_latent_shape(current))
-    _note_strangers(request.moves, directions, spec, listener)
-    run = read_run(current.storage)
-    return EditJob(
-        inversion=absolute_uri(request.out),
-        photographs=absolute_uri(run.asked.source) if run is not None else "",
-        out=absolute_uri(request.to),
-        model=absolute_spec(spec),
-        dtype=inverted.dtype,
-        settings=settings,
-        directions=directions,
-        device=choose(inverted.dtype, request.device, request.workers).device,
-        threads=threads_here(),
-        policy=UrlPolicy(request.allow_private_urls),
-        stages=STAGES,
+    outcome = conduct(prepare, listener, engine)
+    storage, settings = tasks[-1].storage, tasks[-1].settings
+    done = ledger.read_records(storage, sorted(ledger.committed(storage)))
+    return EditOutcome(
+        outcome.images, settings, summarise(done, settings), outcome.seconds, outcome.report
     )
+
+
+@dataclass(frozen=True, eq=False)
+class EditTask(Task):
+    """A request to edit faces, resolved.
+
+    Attributes:
+        request: what the user asked for.
+        current: the inversion whose faces are edited.
+        out: the output, a path or any fsspec URI.
+        storage: the same, open.
+        model: the model that renders.
+        spec: the same, as ``load_model`` takes it.
+        directions: those that the settings describe.
+        settings: what shapes the rows.
+        earlier: the settings that stand in the output; None when it is new.
+        device: that was asked for.
+        workers: where the work is done.
+        dtype: of the model's activations.
+        dtype_reason: the dtype and why.
+    """
+
+    operation = EDITING
+
+    request: EditRequest
+    current: Current
+    out: str
+    storage: Storage
+    model: ModelIdentity
+    spec: str
+    directions: Sequence[Direction]
+    settings: EditSettings
+    earlier: EditSettings | None
+    device: str
+    workers: Workers
+    dtype: Precision
+    dtype_reason: str
+
+    @classmethod
+    def of(cls, request: EditRequest, listener: Listener) -> Self:
+        """Look at everything that can be wrong before anything is written.
+
+        Raises:
+            SpecError: there is no inversion, no such direction, or what is there was made
+                otherwise.
+            FatalError: a file is damaged, or nothing can be written.
+        """
+        current = read_current(request.out)
+        inverted = current.settings
+        if request.paste_back != "none" and not inverted.align:
+            raise SpecError(
+                f"the images of {request.out} were taken whole; there is nothing to paste a face "
+                "into"
+            )
+        spec = request.model or spec_of(current.storage, inverted.model)
+        model = identify(spec)
+        if request.model is None and model.fingerprint != inverted.model_fingerprint:
+            raise SpecError(
+                f"{inverted.model} is not what it was when {current.storage.uri} was made; "
+                "name another with --model to render with it nevertheless"
+            )
+        directions = [move.found(spec) for move in request.moves]
+        settings = _settings(request, inverted.fingerprint, model, directions)
+        for direction in directions:
+            direction.styles(_latent_shape(current))
+        _note_strangers(request.moves, directions, spec, listener)
+        storage = open_storage(request.to)
+        earlier = _checked(storage, settings)
+        return cls(
+            request=request,
+            current=current,
+            out=request.to,
+            storage=storage,
+            model=model,
+            spec=spec,
+            directions=directions,
+            settings=settings,
+            earlier=earlier,
+            device=request.device,
+            workers=request.workers,
+            dtype=inverted.dtype,
+            dtype_reason=f"{inverted.dtype}: as the faces were inverted",
+        )
+
+    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
+        """Plan faces that stand in the inversion and in no plan of the edits."""
+        n_styles, _ = _latent_shape(self.current)
+        most = faces_together(n_styles, len(self.settings.combinations))
+        planner = EditPlanner(self.current, self.storage, known, most, before_first)
+        planned = planner.plan(self.request.selection)
+        if not planned.listed:
+            raise SpecError(f"{self.current.storage.uri} holds no face that was asked for")
+        return planned
+
+    def job(self, device: str, images: float) -> EditJob:
+        """What the workers are told."""
+        run = read_run(self.current.storage)
+        return EditJob(
+            inversion=absolute_uri(self.request.out),
+            photographs=absolute_uri(run.asked.source) if run is not None else "",
+            out=absolute_uri(self.request.to),
+            model=absolute_spec(self.spec),
+            dtype=self.dtype,
+            settings=self.settings,
+            directions=self.directions,
+            device=device,
+            threads=threads_here(),
+            policy=UrlPolicy(self.request.allow_private_urls),
+            stages=STAGES,
+        )
+
+    def pictures(self, images: int) -> int:
+        """Every photograph is shown in every edit."""
+        return images * len(self.settings.combinations)
+
+    def title(self) -> str:
+        """The model and the directions."""
+        return f"{self.model.name}, {', '.join(each.name for each in self.settings.directions)}"
+
+    def asked(self) -> Asked:
+        """The request as it is recorded: without user names, passwords and signatures."""
+        return Asked(
+            source=shown_uri(self.request.out),
+            out=shown_uri(self.request.to),
+            limit=self.request.selection.limit,
+            device=self.request.device,
+            batch_size=None,
+            max_reject_rate=self.max_reject_rate,
+            command="edit",
+            **self.workers.recorded(),
+        )
+
+    def described(self) -> Described:
+        """The model, and what is measured."""
+        config = self.model.config
+        return Described(
+            operation=EDITING.name,
+            model={
+                "name": config.name,
+                "spec": absolute_spec(self.spec),
+                "domain": config.domain,
+                "encoder": self.model.encoder,
+                "fingerprint": self.model.fingerprint,
+                "image_size": list(config.image_size),
+            },
+            metrics=("id_similarity", *self.settings.attributes),
+        )
+
+
+def _checked(storage: Storage, settings: EditSettings) -> EditSettings | None:
+    """The settings of the output, which must be able to hold these edits."""
+    refuse_others(storage, EDITING.name, "--to")
+    earlier = EDITING.read_settings(storage)
+    if earlier is None and plan_names(storage):
+        raise SpecError(f"{storage.uri} holds an inversion; choose another --to")
+    storage.check_writable()
+    is_used = ledger.entry_names(storage) or any(map(storage.sizes, EDITING.datasets))
+    if earlier is not None and is_used:
+        check_same(storage, settings, earlier)
+    return earlier
 
 
 def _settings(

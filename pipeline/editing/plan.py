@@ -26,9 +26,10 @@ from restyle.pipeline.ledger.manifest import (
     write_plan,
 )
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
-from restyle.pipeline.ledger.planned_inputs import read_revisions
-from restyle.pipeline.ledger.snapshot import Current
+from restyle.pipeline.planning.planned_inputs import Known, read_revisions
+from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.results.face_rows import Selection
+from restyle.pipeline.results.snapshot import Current
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -64,42 +65,44 @@ class EditPlanner:
     Attributes:
         current: the inversion.
         target: the edits.
+        known: the manifest of the edits; what is added is added here too.
         most: faces in a unit, unless one photograph has more.
         before_first: is called once, before the first file is written.
     """
 
     current: Current
     target: Storage
+    known: Known
     most: int
     before_first: Callable[[], None] = lambda: None
 
-    def plan(self, selection: Selection) -> int:
+    def plan(self, selection: Selection) -> Planned:
         """Plan the faces that are asked for.
 
         Returns:
-            How many photographs were asked for, those planned earlier included.
+            What came of it; photographs are its inputs, those planned earlier are listed, too.
 
         Raises:
             FatalError: a file of the inversion is damaged, or the edits cannot be written.
         """
         planned = _planned(self.target)
         units: list[Unit] = []
-        asked = written = 0
+        result = Planned()
         refs = {ref.name: ref for ref in read_units(self.current.storage)}
         plans = PlanReader(self.current.storage)
         for files in self.current.sets:
-            left = None if selection.limit is None else selection.limit - asked
+            left = None if selection.limit is None else selection.limit - result.listed
             faces = self._asked(files, selection.pattern, left)
-            asked += len(faces)
+            result.listed += len(faces)
             fresh = {key: count for key, count in faces.items() if _short(key) not in planned}
             for record in files.units if fresh else ():
                 units += self._cut(record.unit, plans.read(refs[record.unit]).images, fresh)
             while len(units) >= PART_UNITS:
-                self._write(units[:PART_UNITS], is_first=not written)
-                units, written = units[PART_UNITS:], written + 1
+                self._write(units[:PART_UNITS], result)
+                units = units[PART_UNITS:]
         if units:
-            self._write(units, is_first=not written)
-        return asked
+            self._write(units, result)
+        return result
 
     def _asked(self, files: FileSet, pattern: str | None, left: int | None) -> dict[Input, int]:
         """The inputs of some units that are asked for, each with the number of its faces."""
@@ -133,10 +136,14 @@ class EditPlanner:
         if group:
             yield _unit(name, group)
 
-    def _write(self, units: Sequence[Unit], *, is_first: bool) -> None:
-        if is_first:
+    def _write(self, units: Sequence[Unit], result: Planned) -> None:
+        if not result.written:
             self.before_first()
-        write_plan(self.target, units, Origin(self.current.storage.uri))
+        refs = write_plan(self.target, units, Origin(self.current.storage.uri))
+        self.known.units += refs
+        result.units += refs
+        result.written.append(refs[0].plan)
+        result.new += sum(len(unit.images) for unit in units)
 
 
 def _unit(inverted: str, images: Sequence[SourceImage]) -> Unit:

@@ -80,9 +80,11 @@ class EditOutcome:
         settings: of the output.
         summary: the whole output, earlier runs included.
         seconds: wall time.
+        report: where ``report.html`` is.
     """
 
     photographs: int
     settings: EditSettings
     summary: EditSummary
     seconds: float
+    report: str

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from restyle.core.errors import DamagedError, SpecError
+from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.storage.filesystem import Storage
 
 NAME = "_ledger/edit-settings.json"
@@ -40,7 +41,7 @@ class EditedDirection(_Frozen):
     strengths: tuple[float, ...]
 
 
-class EditSettings(_Frozen):
+class EditSettings(Settings):
     """What an output of edits was made with.
 
     Attributes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from restyle.core.errors import TransientError
+from restyle.core.errors import RejectReason
 from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.execution.job import StageSpec, Stepped
 from restyle.pipeline.execution.stages import Computation, ComputeStage
 from restyle.pipeline.ledger.attempts import MAX_TRIES
 from restyle.pipeline.ledger.commit import EncodedUnit
-from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
+from restyle.pipeline.ledger.rejects import rejected_unit
 
 # One unit is computed while another is read or written.
 _TOGETHER = 2
@@ -27,12 +28,13 @@ class EditStage(ComputeStage[EditJob, UnitRef]):
         return unit.name
 
     def _given_up(self, unit: UnitRef) -> EncodedUnit:
-        # Nothing is wrong with faces that were inverted: it is to be tried again by another run.
-        self._attempts.end(unit.name)
-        raise TransientError(
-            f"editing the {unit.images} photographs of a unit ended the worker {MAX_TRIES} times, "
-            "perhaps for want of memory"
+        message = (
+            f"editing the {unit.images} photographs of its unit ended the worker {MAX_TRIES} times"
         )
+        planned = PlanReader(self._storage).read(unit)
+        fingerprint = self._job.settings.fingerprint
+        return rejected_unit(planned, "edit", RejectReason.CRASHED, message, fingerprint)
 
 
-STAGES = (StageSpec("editing", "compute", EditStage, _TOGETHER),)
+# Landmarks are found by one core at a time in a process.
+STAGES = (StageSpec("editing", "compute", EditStage, _TOGETHER, is_serial=True),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -10,22 +11,22 @@ from restyle.pipeline.accounting.findings import columns, repeated
 from restyle.pipeline.accounting.proof import Proof, SetFindings, Tables
 from restyle.pipeline.editing.rows import FOLDER, edit_schema
 from restyle.pipeline.editing.settings import EditSettings
-from restyle.pipeline.ledger.datasets import latent_shape
+from restyle.pipeline.ledger.datasets import REJECTS, latent_shape, reject_schema
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.manifest import Unit
-from restyle.pipeline.ledger.planned_inputs import read_revisions
+from restyle.pipeline.planning.planned_inputs import read_revisions
 from restyle.pipeline.storage.filesystem import Storage
 
 
 class EditProof(Proof):
-    """Every planned photograph has faces, and every face each edit once.
+    """Every planned photograph has faces with each edit once, or one row in ``rejects``.
 
     Args:
         storage: the output.
         settings: of it.
     """
 
-    datasets = (FOLDER,)
+    datasets = (FOLDER, REJECTS)
     keys = ("image_id", "revision", "face", "edit")
 
     def __init__(self, storage: Storage, settings: EditSettings) -> None:
@@ -34,6 +35,8 @@ class EditProof(Proof):
 
     def schema(self, dataset: str, found: pa.Schema) -> pa.Schema:
         """As documented in :class:`Proof`."""
+        if dataset == REJECTS:
+            return reject_schema(self.fingerprint)
         return edit_schema(self._settings, latent_shape(found))
 
     def manifest_problems(self) -> Iterator[str]:
@@ -44,25 +47,33 @@ class EditProof(Proof):
 
     def count(self, files: FileSet, units: Sequence[Unit], tables: Tables) -> SetFindings:
         """As documented in :class:`Proof`."""
-        if FOLDER not in tables:
-            return SetFindings(["it has no file"])
         edits: dict[tuple[str, int, int], list[int]] = {}
-        for image_id, revision, face, edit in columns(tables[FOLDER], *self.keys):
+        for image_id, revision, face, edit in _rows(tables.get(FOLDER), *self.keys):
             edits.setdefault((image_id, revision, face), []).append(edit)
         planned = {(image.image_id, image.revision) for unit in units for image in unit.images}
         edited = {(image_id, revision) for image_id, revision, _ in edits}
-        problems = [*self._edit_problems(edits)]
-        for image_id, revision in sorted(planned - edited):
+        rejected = list(_rows(tables.get(REJECTS), "image_id", "revision"))
+        problems = [*self._edit_problems(edits), *repeated("photograph", rejected, REJECTS)]
+        found = edited | set(rejected)
+        for image_id, revision in sorted(edited & set(rejected)):
+            problems.append(f"photograph {image_id} (revision {revision}) is edited and rejected")
+        for image_id, revision in sorted(planned - found):
             problems.append(f"photograph {image_id} (revision {revision}) has no edits")
-        for image_id, revision in sorted(edited - planned):
+        for image_id, revision in sorted(found - planned):
             problems.append(f"photograph {image_id} (revision {revision}) is not one of this unit")
-        counted = (sum(record.images for record in files.units), files.faces)
-        if counted != (len(planned), len(edits)):
+        records = files.units
+        counted = (
+            sum(record.images for record in records),
+            files.faces,
+            sum(sum(record.rejects.values()) for record in records),
+        )
+        counts = (len(planned), len(edits), len(rejected))
+        if counted != counts:
             problems.append(
-                f"the ledger counts (photographs, faces) {counted}, the files hold "
-                f"{(len(planned), len(edits))}"
+                f"the ledger counts (photographs, faces, rejects) {counted}, "
+                f"the files hold {counts}"
             )
-        return SetFindings(problems, len(edited & planned), len(edits))
+        return SetFindings(problems, len(found & planned), len(edits), len(rejected))
 
     def _edit_problems(self, edits: dict[tuple[str, int, int], list[int]]) -> Iterator[str]:
         every = list(range(len(self._settings.combinations)))
@@ -72,3 +83,8 @@ class EditProof(Proof):
                     f"(image_id, revision, face) {key} does not have each of {len(every)} edits "
                     "once"
                 )
+
+
+def _rows(table: pa.Table | None, *names: str) -> Iterator[Any]:
+    """The rows of some columns; none where there is no file."""
+    return iter(()) if table is None else columns(table, *names)

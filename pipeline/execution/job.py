@@ -50,12 +50,14 @@ class StageSpec:
             and a GPU where there is one.
         start: starts it in a worker.
         together: units that one worker has in work at the same time.
+        is_serial: one worker keeps one CPU core busy, whatever it has; several are started then.
     """
 
     name: str
     pool: Literal["align", "compute"]
     start: StageType
     together: int
+    is_serial: bool = False
 
 
 class Job(ABC):

@@ -6,6 +6,7 @@ workers need torch, the process that directs them does not.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,12 @@ def operators(device: str, workers: Workers | None = None) -> str:
         return built_ahead(device.partition(":")[0])
     except KernelError as error:
         raise FatalError(str(error)) from error
+
+
+def threads_here() -> int:
+    """Cores that this process may use, or what the user set for numerical libraries."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
 def _on_cluster(dtype: str, device: str, workers: Workers) -> Placement | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
+from restyle.pipeline.accounting.run_record import Asked, Command
 from restyle.pipeline.accounting.summary import Summary
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.storage.filesystem import shown_uri
 
 Executor = Literal["auto", "local", "ray"]
 
@@ -39,6 +41,13 @@ class Workers:
         asked = (self.align_actors, self.invert_actors, self.gpus_per_actor)
         return any(value is not None for value in asked)
 
+    def recorded(self) -> dict[str, Any]:
+        """Where the work is done as ``run.json`` has it, without credentials."""
+        fields = asdict(self)
+        if self.address is not None:
+            fields["address"] = shown_uri(self.address)
+        return fields
+
 
 @dataclass(frozen=True)
 class Request:
@@ -68,6 +77,21 @@ class Request:
     input: InputOptions = field(default_factory=InputOptions)
     workers: Workers = field(default_factory=Workers)
     source_is_recorded: bool = False
+
+    def recorded(self, command: Command = "invert") -> Asked:
+        """The request as ``run.json`` has it: without user names, passwords and signatures."""
+        return Asked(
+            source=shown_uri(self.source),
+            out=shown_uri(self.out),
+            limit=self.limit,
+            device=self.device,
+            batch_size=self.batch_size,
+            max_reject_rate=self.max_reject_rate,
+            command=command,
+            input_format=self.input.format,
+            column=self.input.column,
+            **self.workers.recorded(),
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from restyle.core.errors import RejectError, RejectReason
 from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, IsolatedCutter, Outcome
 from restyle.pipeline.ledger.manifest import Unit
+from restyle.pipeline.ledger.rejects import Reject
 from restyle.pipeline.sources import MAX_FILE_BYTES, SourceReader
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.reader import Sized
@@ -55,18 +56,6 @@ class Crop:
     source: str
     pixels: npt.NDArray[np.uint8]
     quad: npt.NDArray[np.float64]
-    revision: int = 1
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One input that gave no row: the columns of ``rejects/``."""
-
-    image_id: str
-    source: str
-    stage: str
-    reason: RejectReason
-    message: str
     revision: int = 1
 
 

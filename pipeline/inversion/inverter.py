@@ -23,8 +23,7 @@ from restyle.core.inference.model import Model, load_model
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.micro_batches import Made, MicroBatches
-from restyle.pipeline.inversion.rows import Batch, FloatArray
-from restyle.pipeline.inversion.unit_files import encoded
+from restyle.pipeline.inversion.rows import Batch, FloatArray, encoded
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.settings import ResolvedSettings
 

@@ -11,11 +11,11 @@ from restyle.core.errors import FatalError, RejectError, SpecError
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.ledger.datasets import LATENTS
 from restyle.pipeline.ledger.parquet_files import file_of
-from restyle.pipeline.ledger.snapshot import Current
 from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.found_face import find_face
 from restyle.pipeline.results.latent_file import open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
+from restyle.pipeline.results.snapshot import Current
 
 _MOST_VALUES = 1 << 20
 """Of one latent; the largest published ones have 18 * 512."""
@@ -93,7 +93,7 @@ def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
             f"{current.storage.uri} was made by two models, so {path} cannot be inverted like it; "
             "name one of its sources or a .npy file"
         )
-    spec = model or spec_of(current.storage, settings)
+    spec = model or spec_of(current.storage, settings.model)
     known = identify(spec)
     if known.fingerprint != settings.model_fingerprint:
         raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from restyle.core.networks.config import ModelConfig, checked_file, find_model, read_config
+from restyle.core.networks.config import (
+    ModelConfig,
+    checked_file,
+    find_model,
+    read_config,
+)
 
 
 @dataclass(frozen=True)

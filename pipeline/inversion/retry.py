@@ -13,16 +13,17 @@ from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.accounting.status import settings_of
 from restyle.pipeline.execution.executor import Engine
 from restyle.pipeline.execution.request import Outcome, Request, Workers
-from restyle.pipeline.inversion.run import conduct
+from restyle.pipeline.execution.run import conduct
+from restyle.pipeline.inversion.task import InversionTask
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.manifest import Origin, images_of, read_plans
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of
-from restyle.pipeline.ledger.planned_inputs import Known
-from restyle.pipeline.ledger.planner import Planned, Planner
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.filesystem import Storage, open_storage
@@ -79,14 +80,23 @@ def retry_rejects(
         FatalError: as in :func:`restyle.pipeline.inversion.run.invert_images`.
         Interrupted: Ctrl-C.
     """
-    request = _request(retry)
+    return conduct(lambda: _RetryTask.again(retry), listener or Listener(), engine)
 
-    def plan(
-        storage: Storage, known: Known, listener: Listener, before_first: Callable[[], None]
-    ) -> Planned:
-        return plan_again(retry.reasons, storage, known, listener, before_first)
 
-    return conduct(request, plan, listener or Listener(), engine, "retry-rejects")
+@dataclass(frozen=True)
+class _RetryTask(InversionTask):
+    """An inversion that plans what was rejected instead of what an input lists."""
+
+    command = "retry-rejects"
+
+    reasons: tuple[RejectReason, ...] = ()
+
+    @classmethod
+    def again(cls, retry: Retry) -> _RetryTask:
+        return replace(cls.of(_request(retry)), reasons=retry.reasons)
+
+    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
+        return plan_again(self.reasons, self.storage, known, listener, before_first)
 
 
 def plan_again(

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from restyle.core.errors import RejectReason
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
+from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.datasets import (
     LATENTS,
     RECONSTRUCTIONS,
     REJECTS,
     STEPS,
     column,
+    encode,
     metric_names,
     schema,
 )
 from restyle.pipeline.ledger.entries import MetricSums
+from restyle.pipeline.ledger.rejects import Reject, reject_table
 from restyle.pipeline.ledger.settings import ResolvedSettings
 
 IMAGE_FORMAT = "png"
@@ -69,7 +73,7 @@ def tables(
     Returns:
         A table by dataset; datasets without rows are left out.
     """
-    columns: dict[str, Columns] = {REJECTS: _reject_columns(aligned)}
+    columns: dict[str, Columns] = {}
     if batches:
         columns[LATENTS] = _latent_columns(batches, settings, latent_shape)
         if settings.save_steps != "none":
@@ -80,6 +84,7 @@ def tables(
         dataset: pa.table(of, schema=schema(dataset, settings, latent_shape))
         for dataset, of in columns.items()
     }
+    made[REJECTS] = reject_table(aligned.rejects, settings.fingerprint)
     return {dataset: table for dataset, table in made.items() if table.num_rows}
 
 
@@ -148,17 +153,6 @@ def _image_columns(batches: Sequence[Batch]) -> Columns:
     }
 
 
-def _reject_columns(aligned: AlignedUnit) -> Columns:
-    return {
-        "image_id": [reject.image_id for reject in aligned.rejects],
-        "revision": [reject.revision for reject in aligned.rejects],
-        "source": [reject.source for reject in aligned.rejects],
-        "stage": [reject.stage for reject in aligned.rejects],
-        "reason": [str(reject.reason) for reject in aligned.rejects],
-        "message": [reject.message for reject in aligned.rejects],
-    }
-
-
 def _identity(crops: Sequence[Crop]) -> Columns:
     return {
         "image_id": [crop.image_id for crop in crops],
@@ -180,3 +174,55 @@ def _metric(batches: Sequence[Batch], name: str, rows: BoolArray) -> pa.Array:
         return pa.nulls(int(rows.sum()), pa.float32())
     values = np.concatenate([batch.metrics[name] for batch in batches])[rows]
     return pa.array(values, pa.float32(), mask=np.isnan(values))
+
+
+def encoded(
+    aligned: AlignedUnit,
+    batches: Sequence[Batch],
+    settings: ResolvedSettings,
+    latent_shape: tuple[int, int],
+    seconds: dict[str, float],
+) -> EncodedUnit:
+    """A unit as it is to be written.
+
+    Args:
+        aligned: the unit, for its rejects.
+        batches: all of its faces, in order.
+        settings: of the run.
+        latent_shape: number of styles and their length.
+        seconds: wall time of the stages so far.
+    """
+    files = {
+        dataset: (encode(table), table.num_rows)
+        for dataset, table in tables(aligned, batches, settings, latent_shape).items()
+    }
+    reasons = [str(reject.reason) for reject in aligned.rejects]
+    return EncodedUnit(
+        unit=aligned.unit,
+        images=aligned.images,
+        faces=len(aligned.crops),
+        rejects={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        files=files,
+        metrics=metric_sums(batches),
+        seconds={"align": aligned.seconds, **seconds},
+    )
+
+
+def given_up(aligned: AlignedUnit, settings: ResolvedSettings, message: str) -> EncodedUnit:
+    """A unit that nobody survives inverting: each input that gave crops is rejected.
+
+    Args:
+        aligned: the unit.
+        settings: of the run.
+        message: why, for the rows.
+    """
+    lost: dict[str, Crop] = {}
+    for crop in aligned.crops:
+        lost.setdefault(crop.image_id, crop)
+    rejects = [
+        Reject(crop.image_id, crop.source, "invert", RejectReason.CRASHED, message, crop.revision)
+        for crop in lost.values()
+    ]
+    without = replace(aligned, crops=[], rejects=[*aligned.rejects, *rejects])
+    # Without faces nothing depends on the shape of latents.
+    return encoded(without, [], settings, (1, 1), {})

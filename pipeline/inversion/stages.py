@@ -9,7 +9,7 @@ from restyle.pipeline.execution.job import Receipt, StageSpec, Stepped, failure
 from restyle.pipeline.execution.stages import Computation, ComputeStage
 from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
 from restyle.pipeline.inversion.job import InversionJob
-from restyle.pipeline.inversion.unit_files import given_up
+from restyle.pipeline.inversion.rows import given_up
 from restyle.pipeline.ledger.attempts import MAX_TRIES
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.manifest import PlanReader, UnitRef

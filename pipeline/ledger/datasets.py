@@ -36,6 +36,13 @@ _IDENTITY = [
     pa.field("face", pa.int16(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
 ]
+_REJECT = [
+    *_INPUT,
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("stage", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("message", pa.string(), nullable=False),
+]
 
 
 def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, int]) -> pa.Schema:
@@ -71,22 +78,26 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
             pa.field("format", pa.string(), nullable=False),
             pa.field("image", pa.binary(), nullable=False),
         ],
-        REJECTS: lambda: [
-            *_INPUT,
-            pa.field("source", pa.string(), nullable=False),
-            pa.field("stage", pa.string(), nullable=False),
-            pa.field("reason", pa.string(), nullable=False),
-            pa.field("message", pa.string(), nullable=False),
-        ],
+        REJECTS: lambda: _REJECT,
     }[dataset]()
-    return pa.schema(
-        fields,
-        {
-            "restyle.dataset": dataset,
-            "restyle.version": str(VERSION),
-            "restyle.fingerprint": settings.fingerprint,
-        },
-    )
+    return pa.schema(fields, _marks(dataset, settings.fingerprint))
+
+
+def reject_schema(fingerprint: str) -> pa.Schema:
+    """The schema of ``rejects``, which outputs of every operation have.
+
+    Args:
+        fingerprint: of the output's settings.
+    """
+    return pa.schema(_REJECT, _marks(REJECTS, fingerprint))
+
+
+def _marks(dataset: str, fingerprint: str) -> dict[str, str]:
+    return {
+        "restyle.dataset": dataset,
+        "restyle.version": str(VERSION),
+        "restyle.fingerprint": fingerprint,
+    }
 
 
 def metric_names(settings: ResolvedSettings) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -31,6 +32,24 @@ _STEPS = 5
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Settings(_Frozen, ABC):
+    """What shapes the rows of an output, whatever operation makes them."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that shapes the rows, in hex."""
+
+    def differences(self, earlier: Self) -> list[str]:
+        """``name: then -> now`` for every field that is not as it was."""
+        then, now = earlier.model_dump(mode="json"), self.model_dump(mode="json")
+        return [
+            f"{name}: {_brief(then[name])} -> {_brief(now[name])}"
+            for name in now
+            if then[name] != now[name]
+        ]
 
 
 class InversionSettings(_Frozen):
@@ -67,7 +86,7 @@ class InversionSettings(_Frozen):
         return None if names is None else check_metrics(names)
 
 
-class ResolvedSettings(_Frozen):
+class ResolvedSettings(Settings):
     """Everything that shapes the rows, with nothing left open.
 
     Attributes:
@@ -105,15 +124,6 @@ class ResolvedSettings(_Frozen):
         fields = self.model_dump(mode="json", exclude_none=True)
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-    def differences(self, earlier: ResolvedSettings) -> list[str]:
-        """``name: then -> now`` for every field that is not as it was."""
-        then, now = earlier.model_dump(mode="json"), self.model_dump(mode="json")
-        return [
-            f"{name}: {_brief(then[name])} -> {_brief(now[name])}"
-            for name in now
-            if then[name] != now[name]
-        ]
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> ResolvedSettings:

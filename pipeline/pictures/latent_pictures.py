@@ -56,7 +56,7 @@ class LatentPictures:
         storage = open_storage(out)
         self._out = out
         self._settings = settings_of(storage)
-        self._spec = model or spec_of(storage, self._settings)
+        self._spec = model or spec_of(storage, self._settings.model)
         self.model = load_renderer(storage, self._settings, model, device)
 
     def interpolated(self, first: str, last: str, frames: int) -> Pictures:

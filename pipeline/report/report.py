@@ -9,8 +9,8 @@ from datetime import datetime
 
 from restyle.core.errors import FatalError
 from restyle.core.metrics.registry import title_of
+from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
-from restyle.pipeline.accounting.status import bound_settings
 from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.entries import UnitRecord, read_file_sets
 from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet
@@ -91,7 +91,8 @@ def write_report(out: str) -> str:
         TransientError: the storage failed in a way that may pass.
     """
     storage = open_storage(out)
-    settings = bound_settings(storage)
+    bound = bound_to(storage)
+    settings = None if bound is None else bound[1]
     if not isinstance(settings, ResolvedSettings):
         raise FatalError(f"{storage.uri} holds no run: there is no _ledger/settings.json")
     files = list(read_file_sets(storage))
@@ -123,17 +124,16 @@ def render(
     prefix = common_folder(
         [strip.source for strip in gallery.strips] + [reject.source for reject in rejects]
     )
-    reasons = Counter[str]()
-    for record in records:
-        reasons.update(record.rejects)
+    reasons = reasons_of(records)
     values = {
         "uri": uri,
         "settings": settings,
         "facts": _facts(settings, run),
-        "figures": _figures(records, run),
+        "figures": figures_of(records, run),
         "charts": [Chart(curve, draw(curve)) for curve in curves],
         "chart_size": (CURVE_WIDTH, CURVE_HEIGHT),
         "gallery": gallery,
+        "face_count": gallery.faces,
         "ramp": ", ".join(colour_ramp()),
         "rejects": rejects,
         "reject_total": sum(reasons.values()),
@@ -141,8 +141,8 @@ def render(
         "reason_names": REASONS,
         "prefix": prefix,
         "run": run.model_dump_json(indent=2) if run else "",
-        "notice": _notice(run),
-        "finished": _moment(run.timings.finished or run.timings.started) if run else "",
+        "notice": notice(run),
+        "finished": finished(run),
     }
     return render_page("report.html.j2", values, number=text, title_of=title_of)
 
@@ -163,7 +163,16 @@ def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS)
     return rejects
 
 
-def _figures(records: Sequence[UnitRecord], run: RunRecord | None) -> list[Figure]:
+def reasons_of(records: Sequence[UnitRecord]) -> Counter[str]:
+    """Rejects by reason."""
+    reasons = Counter[str]()
+    for record in records:
+        reasons.update(record.rejects)
+    return reasons
+
+
+def figures_of(records: Sequence[UnitRecord], run: RunRecord | None) -> list[Figure]:
+    """Images, faces and rejects of an output, and the speed of the last run."""
     images = sum(record.images - record.dropped for record in records)
     faces = sum(record.faces for record in records)
     rejects = sum(sum(record.rejects.values()) for record in records)
@@ -201,7 +210,7 @@ def _steps(settings: ResolvedSettings) -> str:
     return f"up to {settings.steps}, until a step changes less than {settings.tolerance:g}"
 
 
-def _notice(run: RunRecord | None) -> str:
+def notice(run: RunRecord | None) -> str:
     """A sentence about a run that is not complete; empty for one that is."""
     if run is None or (run.state == "complete" and not run.counts.pending_images):
         return ""
@@ -212,6 +221,11 @@ def _notice(run: RunRecord | None) -> str:
         "inputs are done. The same command again continues."
     )
     return f"{sentence} {run.error}" if run.error else sentence
+
+
+def finished(run: RunRecord | None) -> str:
+    """When the last run ended, for a person."""
+    return "" if run is None else _moment(run.timings.finished or run.timings.started)
 
 
 def _duration(seconds: float) -> str:

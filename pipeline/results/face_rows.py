@@ -16,7 +16,7 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
-from restyle.pipeline.ledger.snapshot import read_current
+from restyle.pipeline.results.snapshot import read_current
 from restyle.pipeline.storage.filesystem import open_storage
 
 Key = tuple[str, int, int]

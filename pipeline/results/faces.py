@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from restyle.pipeline.ledger.datasets import LATENTS, metric_columns
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
-from restyle.pipeline.ledger.snapshot import Current
+from restyle.pipeline.results.snapshot import Current
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.ledger.datasets import LATENTS
-from restyle.pipeline.ledger.snapshot import Current, read_current
 from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
+from restyle.pipeline.results.snapshot import Current, read_current
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,15 +17,14 @@ import pyarrow as pa
 
 from restyle.core.errors import FatalError, RestyleError, SpecError
 from restyle.pipeline.accounting.findings import check_units
-from restyle.pipeline.accounting.status import bound_settings
-from restyle.pipeline.editing.rows import FOLDER as EDITS
-from restyle.pipeline.editing.settings import EditSettings
+from restyle.pipeline.accounting.operation import Operation, bound_to
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS, schema
 from restyle.pipeline.ledger.manifest import read_units
-from restyle.pipeline.ledger.snapshot import Current, read_current
+from restyle.pipeline.ledger.part_names import dataset_of
+from restyle.pipeline.results.snapshot import Current, read_current
 from restyle.pipeline.results.table_source import table_source
-from restyle.pipeline.storage.filesystem import open_storage
+from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 if TYPE_CHECKING:
     import duckdb
@@ -70,19 +69,30 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
     """
     connection = _connect()
     storage = open_storage(out)
-    if isinstance(bound_settings(storage), EditSettings):
+    bound = bound_to(storage)
+    if bound is not None and bound[0].name != "inversion":
         with _explained(""):
-            entries = ledger.read_entries(storage)
-            check_units(storage, read_units(storage), entries.units)
-            sets = ledger.read_file_sets(storage, entries)
-            files = [each.name for set_ in sets for each in set_.files]
-            if not files:
-                raise SpecError(f"{storage.uri} holds no edits yet")
-            connection.register(EDITS, table_source(out, files))
+            _register_rows(connection, out, storage, bound[0])
     else:
         _register_run(connection, out)
     _lock(connection)
     return _answer(connection, sql)
+
+
+def _register_rows(
+    connection: duckdb.DuckDBPyConnection, out: str, storage: Storage, operation: Operation[Any]
+) -> None:
+    """Make tables of the datasets of an output without revisions, as far as they have rows."""
+    entries = ledger.read_entries(storage)
+    check_units(storage, read_units(storage), entries.units)
+    names: dict[str, list[str]] = {}
+    for files in ledger.read_file_sets(storage, entries):
+        for file in files.files:
+            names.setdefault(dataset_of(file.name), []).append(file.name)
+    if not names:
+        raise SpecError(f"{storage.uri} holds no {operation.datasets[0]} yet")
+    for dataset in names.keys() & set(operation.datasets):
+        connection.register(dataset, table_source(out, names[dataset]))
 
 
 def _register_run(connection: duckdb.DuckDBPyConnection, out: str) -> None:

@@ -24,7 +24,9 @@ def load_renderer(
         SpecError: none was named, and the output's own is not what it was.
         CheckpointError: its files are missing or damaged.
     """
-    model = load_model(spec or spec_of(storage, settings), dtype=settings.dtype, device=device)
+    model = load_model(
+        spec or spec_of(storage, settings.model), dtype=settings.dtype, device=device
+    )
     if spec is None and model.fingerprint != settings.model_fingerprint:
         raise SpecError(
             f"{settings.model} is not what it was when {storage.uri} was made; "

@@ -11,9 +11,9 @@ import pyarrow as pa
 from restyle.core.errors import SpecError
 from restyle.pipeline.ledger.datasets import LATENTS, metric_columns, schema
 from restyle.pipeline.ledger.parquet_files import open_parquet
-from restyle.pipeline.ledger.snapshot import Current
 from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
+from restyle.pipeline.results.snapshot import Current
 
 
 @dataclass(frozen=True, eq=False)

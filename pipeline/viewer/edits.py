@@ -14,8 +14,8 @@ from restyle.core.errors import RestyleError, SpecError
 from restyle.core.networks.config import find_model, read_config
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.inversion.latent_of import stored_latent
-from restyle.pipeline.ledger.snapshot import Current
 from restyle.pipeline.results.faces import Place
+from restyle.pipeline.results.snapshot import Current
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class Edits:
         self.directions: dict[str, About] = {}
         self.reason = ""
         self._paths: dict[str, Path] = {}
-        self._spec = model or spec_of(current.storage, current.settings)
+        self._spec = model or spec_of(current.storage, current.settings.model)
         try:
             self._look()
         except RestyleError as error:

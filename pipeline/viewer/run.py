@@ -11,10 +11,10 @@ import numpy as np
 
 from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import find_metric, title_of
-from restyle.pipeline.ledger.snapshot import read_current
 from restyle.pipeline.report.change_maps import TOTAL, scale_of
 from restyle.pipeline.report.report import REASONS, common_folder
 from restyle.pipeline.results.faces import FaceTable, IntArray, Place, Selection, read_faces
+from restyle.pipeline.results.snapshot import read_current
 from restyle.pipeline.viewer.edits import FURTHEST, Edits
 from restyle.pipeline.viewer.pictures import Pictures, maps_of
 from restyle.pipeline.viewer.steps import RejectTable, Steps

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from restyle.pipeline.ledger.datasets import REJECTS, STEPS, metric_columns
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
-from restyle.pipeline.ledger.snapshot import Current
 from restyle.pipeline.results.faces import Place
+from restyle.pipeline.results.snapshot import Current
 from restyle.pipeline.viewer.pictures import Cache
 
 _REJECT_COLUMNS = ("image_id", "revision", "source", "stage", "reason", "message")

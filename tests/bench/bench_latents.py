@@ -64,7 +64,7 @@ assert len(rows) == len(latents)
 """
 
 _SIMILAR = """
-from restyle.pipeline.ledger.snapshot import read_current
+from restyle.pipeline.results.snapshot import read_current
 from restyle.pipeline.results.similar import nearest
 assert nearest(read_current(sys.argv[1]), np.zeros((18, 512), np.float32), 10).num_rows == 10
 """

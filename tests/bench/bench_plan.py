@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restyle.pipeline.execution.request import Request
-from restyle.pipeline.inversion.preparation import prepare
+from restyle.pipeline.inversion.task import InversionTask
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS, encode, schema
 from restyle.pipeline.ledger.entries import UnitRecord, WrittenFile, commit
@@ -86,7 +86,7 @@ def make_files(folder: Path, count: int) -> None:
 def commit_all(source: Path, out: Path) -> None:
     """Make every unit of a manifest look done: all inputs rejected."""
     asked = InversionSettings(model="faces64", dtype="fp32")
-    settings = prepare(Request(str(source), str(out), asked, device="cpu")).settings
+    settings = InversionTask.of(Request(str(source), str(out), asked, device="cpu")).settings
     storage = open_storage(str(out))
     ledger.write_settings(storage, settings)
     plans = PlanReader(storage)

@@ -14,12 +14,12 @@ from PIL import Image
 
 from restyle.core.errors import RejectReason
 from restyle.pipeline.accounting.run_record import Asked, Counts, RunRecord, Timings, write_run
-from restyle.pipeline.inversion.aligner import AlignedUnit, Crop, Reject
-from restyle.pipeline.inversion.rows import Batch
-from restyle.pipeline.inversion.unit_files import encoded
+from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
+from restyle.pipeline.inversion.rows import Batch, encoded
 from restyle.pipeline.ledger.commit import write_unit
 from restyle.pipeline.ledger.entries import write_settings
 from restyle.pipeline.ledger.manifest import Origin, Unit, new_unit, write_plan
+from restyle.pipeline.ledger.rejects import Reject
 from restyle.pipeline.ledger.settings import Reconstructions, ResolvedSettings, SaveSteps
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import Storage, open_storage
@@ -201,7 +201,7 @@ def record(made: Made) -> RunRecord:
             batch_size=None,
             max_reject_rate=0.5,
         ),
-        settings=made.settings,
+        settings=made.settings.model_dump(mode="json"),
         fingerprint=made.settings.fingerprint,
         model={"name": "faces64", "spec": made.model},
         device="cpu",

@@ -17,7 +17,7 @@ def plan(context: typer.Context, spec: options.Spec = None) -> None:
     request = options.spec_from(context, spec).request()
 
     from restyle.jobs.display.progress import ProgressDisplay
-    from restyle.pipeline.inversion.input_plan import InputPlan, plan_only
+    from restyle.pipeline.planning.input_plan import InputPlan, plan_only
 
     with error_console() as errors, ProgressDisplay(errors) as display:
         asked = InputPlan(request.source, request.out, request.input, request.limit)

@@ -28,14 +28,15 @@ _MOST_PROBLEMS = 50
 def status(out: Written) -> None:
     """Say how far an output is."""
     from restyle.jobs.display.tables import show_summary
-    from restyle.pipeline.accounting.status import bound_settings, read_status
+    from restyle.pipeline.accounting.operation import bound_to
+    from restyle.pipeline.accounting.status import read_status
     from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.storage.filesystem import open_storage
 
     storage = open_storage(out)
-    edits = bound_settings(storage)
-    if isinstance(edits, EditSettings):
-        _show_edits(storage, edits)
+    bound = bound_to(storage)
+    if bound is not None and isinstance(bound[1], EditSettings):
+        _show_edits(storage, bound[1])
         return
     found = read_status(out)
     settings, summary = found.settings, found.summary

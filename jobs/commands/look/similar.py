@@ -35,8 +35,8 @@ def similar(
     """
     from restyle.core.editing.directions import parse_layers
     from restyle.pipeline.inversion.latent_of import latent_of
-    from restyle.pipeline.ledger.snapshot import read_current
     from restyle.pipeline.results.similar import nearest
+    from restyle.pipeline.results.snapshot import read_current
 
     chosen = None if layers is None else parse_layers(layers)
     current = read_current(out)

@@ -19,6 +19,7 @@ import logging
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -109,13 +110,20 @@ class Graph:
     def _pools(self, job: Job) -> Pools:
         offers = self._cluster.offers()
         if self._cluster.is_local:
-            pools = local_pools(offers[0], self._workers, job.device, job.threads)
+            pools = local_pools(offers[0], self._local_workers(job), job.device, job.threads)
         else:
             pools = cluster_pools(offers, self._workers, job.device)
         if pools.note and pools.note != self._noted:
             self._noted = pools.note
             self._listener.noted(pools.note)
         return pools
+
+    def _local_workers(self, job: Job) -> Workers:
+        """What the user asked for, or as many actors as there are cores where each uses one."""
+        is_serial = job.device == "cpu" and any(stage.is_serial for stage in job.stages)
+        if not is_serial or self._workers.invert_actors is not None:
+            return self._workers
+        return replace(self._workers, invert_actors=(1, job.threads))
 
 
 def _dataset(

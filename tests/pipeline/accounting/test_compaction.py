@@ -121,7 +121,7 @@ def test_every_row_is_there_unchanged_in_one_file_per_dataset(out: Path) -> None
 
 def test_metadata_and_row_groups_fit_readers(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = pq.read_schema(next((out / "latents").iterdir()))
-    monkeypatch.setitem(compaction._GROUP_ROWS, "reconstructions", 8)
+    monkeypatch.setattr(compaction, "_PICTURE_ROWS", 8)
     monkeypatch.setattr(compaction, "_BATCH_ROWS", 4)
     compact(str(out))
     (latents,) = (out / "latents").iterdir()

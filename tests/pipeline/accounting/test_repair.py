@@ -15,10 +15,10 @@ from restyle.pipeline.accounting.repair import repair
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.editing.edit import edit
-from restyle.pipeline.inversion.input_plan import InputPlan, plan_only
 from restyle.pipeline.inversion.retry import Retry, retry_rejects
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning.input_plan import InputPlan, plan_only
 from restyle.pipeline.report.report import write_report
 from restyle.pipeline.results.latents import read_latents
 from restyle.pipeline.results.query import query

@@ -12,7 +12,6 @@ from restyle.pipeline.accounting.run_record import (
     RunRecord,
     Timings,
     archive_run,
-    asked,
     dated_name,
     read_runs,
     run_name,
@@ -43,7 +42,7 @@ def record(run: str, **fields: object) -> RunRecord:
         asked=Asked(
             source="in", out="out", limit=None, device="cpu", batch_size=None, max_reject_rate=1.0
         ),
-        settings=settings,
+        settings=settings.model_dump(mode="json"),
         fingerprint=settings.fingerprint,
         model={},
         device="cpu",
@@ -74,7 +73,7 @@ def test_a_request_is_recorded_whole_and_without_secrets() -> None:
             address="head:6379", align_actors=(1, 2), invert_actors=(3, 4), gpus_per_actor=0.5
         ),
     )
-    written = asked(request, "retry-rejects")
+    written = request.recorded("retry-rejects")
     assert "geheim" not in written.model_dump_json()
     assert written == Asked(
         source="https://host/in",

@@ -5,7 +5,8 @@ import pyarrow as pa
 
 from restyle.core.errors import RejectReason
 from restyle.pipeline.execution.block import payload_of, to_block
-from restyle.pipeline.inversion.aligner import AlignedUnit, Crop, Reject
+from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
+from restyle.pipeline.ledger.rejects import Reject
 
 
 def unit(name: str, crops: int) -> AlignedUnit:

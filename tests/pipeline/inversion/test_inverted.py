@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from restyle.core.errors import RejectReason
-from restyle.pipeline.inversion.aligner import AlignedUnit, Crop, Reject
-from restyle.pipeline.inversion.unit_files import given_up
+from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
+from restyle.pipeline.inversion.rows import given_up
+from restyle.pipeline.ledger.rejects import Reject
 from tests.pipeline.inversion.test_rows import settings
 
 

@@ -17,7 +17,7 @@ from restyle.core.errors import RejectReason
 from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import load_model
 from restyle.core.metrics.registry import METRICS
-from restyle.pipeline.inversion.aligner import AlignedUnit, Crop, Reject
+from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.inverter import Inverter
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.datasets import (
@@ -28,6 +28,7 @@ from restyle.pipeline.ledger.datasets import (
     latent_shape,
     schema,
 )
+from restyle.pipeline.ledger.rejects import Reject
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from tests.pipeline.ledger.test_settings import resolved
 

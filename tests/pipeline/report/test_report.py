@@ -139,7 +139,7 @@ def _run(what: Fabrication, settings: ResolvedSettings) -> RunRecord:
             batch_size=None,
             max_reject_rate=0.5,
         ),
-        settings=settings,
+        settings=settings.model_dump(mode="json"),
         fingerprint=settings.fingerprint,
         model={"name": "faces64"},
         device="cpu",

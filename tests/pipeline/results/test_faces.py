@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from restyle.pipeline import read_latents
-from restyle.pipeline.ledger.snapshot import read_current
 from restyle.pipeline.results.faces import FaceTable, Range, Selection, read_faces
+from restyle.pipeline.results.snapshot import read_current
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate, redo
 
 MADE = Made(faces=60, rejects=3, unit=16, names=HOSTILE)

@@ -18,8 +18,8 @@ from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.latent_of import latent_of
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
-from restyle.pipeline.ledger.snapshot import read_current
 from restyle.pipeline.results.similar import nearest
+from restyle.pipeline.results.snapshot import read_current
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate, image, redo
 from tests.pipeline.in_process import run_units
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from restyle.core.errors import SpecError
 from restyle.jobs.spec.job_spec import JobSpec
-from restyle.pipeline.accounting.run_record import asked
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.sources.options import InputOptions
@@ -174,4 +173,4 @@ def test_nobody_takes_one(uri: str) -> None:
         open_filesystem(uri)
     assert MARK not in str(refused.value)
     request = Request(uri, uri, InversionSettings(model="faces64"), input=InputOptions())
-    assert MARK not in asked(request).model_dump_json()
+    assert MARK not in request.recorded().model_dump_json()

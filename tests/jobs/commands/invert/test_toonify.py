@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import restyle.pipeline.inversion.run
+import restyle.pipeline.execution.run
 from restyle.core import load_model
 from restyle.core.errors import RestyleError
 from restyle.core.inference.bootstrapping import invert_bootstrapped
@@ -34,7 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def engine(*_: object) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext(in_process.run_units)
 
-    monkeypatch.setattr(restyle.pipeline.inversion.run, "executor", engine)
+    monkeypatch.setattr(restyle.pipeline.execution.run, "executor", engine)
 
     def command(*arguments: object) -> str:
         result = CliRunner().invoke(app, [str(each) for each in arguments], env=WIDE)

@@ -7,16 +7,13 @@ import time
 from collections.abc import Iterable
 
 from restyle.core.errors import RestyleError
-from restyle.core.networks.config import absolute_spec
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.run_record import (
     NAME,
-    Command,
     RunRecord,
     State,
     Timings,
     archive_run,
-    asked,
     counts,
     dated_name,
     machine,
@@ -26,10 +23,9 @@ from restyle.pipeline.accounting.run_record import (
     write_run,
 )
 from restyle.pipeline.accounting.summary import Summary
-from restyle.pipeline.execution.request import Request
-from restyle.pipeline.inversion.preparation import Preparation
-from restyle.pipeline.ledger.planner import Planned
+from restyle.pipeline.execution.task import Task
 from restyle.pipeline.listener import Progress
+from restyle.pipeline.planning.planner import Planned
 
 
 class Recorder:
@@ -43,15 +39,13 @@ class Recorder:
         progress: how far it is.
     """
 
-    def __init__(self, request: Request, prepared: Preparation, command: Command) -> None:
-        self.device = request.device
+    def __init__(self, task: Task) -> None:
+        self.device = task.device
         self.kernels = ""
         self.workplaces: list[Workplace] = []
         self.planned = Planned()
         self.progress = Progress(0, 0, 0, 0.0)
-        self._request = request
-        self._prepared = prepared
-        self._command = command
+        self._task = task
         self._name = run_name()
         self._is_saved = False
         self._started = now()
@@ -74,22 +68,21 @@ class Recorder:
         """Write both records as things stand."""
         record = self._record(state, summary, error)
         self._is_saved = True
-        write_run(self._prepared.storage, record)
-        archive_run(self._prepared.storage, record)
+        write_run(self._task.storage, record)
+        archive_run(self._task.storage, record)
 
     def save_idle(self, summary: Summary) -> None:
         """Write the dated record of a run that found nothing to do; ``run.json`` stays."""
-        archive_run(self._prepared.storage, self._record("complete", summary, None))
+        archive_run(self._task.storage, self._record("complete", summary, None))
 
     def discard(self) -> None:
         """Take back both records, if this run wrote any, as far as that works."""
         for name in (NAME, dated_name(self._name)) if self._is_saved else ():
             with contextlib.suppress(RestyleError):
-                self._prepared.storage.delete(name)
+                self._task.storage.delete(name)
 
     def _record(self, state: State, summary: Summary, error: str | None) -> RunRecord:
-        prepared, settings = self._prepared, self._prepared.settings
-        config = prepared.model.config
+        task, described = self._task, self._task.described()
         return RunRecord(
             run=self._name,
             new=self.planned.new,
@@ -97,36 +90,25 @@ class Recorder:
             vanished=self.planned.vanished,
             state=state,
             error=error,
-            asked=asked(self._request, self._command),
-            settings=settings,
-            fingerprint=settings.fingerprint,
-            model={
-                "name": config.name,
-                "spec": absolute_spec(self._request.settings.model),
-                "domain": config.domain,
-                "encoder": prepared.model.encoder,
-                "fingerprint": prepared.model.fingerprint,
-                "image_size": list(config.image_size),
-                **self._bootstrap(),
-            },
+            asked=task.asked(),
+            operation=described.operation,
+            settings=task.settings.model_dump(mode="json"),
+            fingerprint=task.settings.fingerprint,
+            model=described.model,
             device=self.device,
-            dtype=settings.dtype,
-            dtype_reason=prepared.dtype_reason,
+            dtype=task.dtype,
+            dtype_reason=task.dtype_reason,
             kernels=self.kernels,
             workers=self.workplaces,
-            steps=settings.steps,
-            reconstructions=settings.reconstructions,
-            metrics=list(settings.metrics),
+            steps=described.steps,
+            reconstructions=described.reconstructions,
+            metrics=list(described.metrics),
             means=summary.metrics,
             counts=counts(summary),
             timings=self._timings(state, summary),
             versions=versions(),
             machine=machine(),
         )
-
-    def _bootstrap(self) -> dict[str, str]:
-        spec = self._request.settings.bootstrap
-        return {} if spec is None else {"bootstrap": absolute_spec(spec)}
 
     def _timings(self, state: State, summary: Summary) -> Timings:
         done, seconds = self.progress.done, self.progress.seconds

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from restyle.core.errors import SpecError
-from restyle.pipeline.ledger import planner as planner_module
 from restyle.pipeline.ledger.manifest import (
     MAX_UNIT,
     PART_UNITS,
@@ -23,9 +22,10 @@ from restyle.pipeline.ledger.manifest import (
     UnitRef,
     read_units,
 )
-from restyle.pipeline.ledger.planned_inputs import Known
-from restyle.pipeline.ledger.planner import Planned, Planner, unit_size
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning import planner as planner_module
+from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planner import Planned, Planner, unit_size
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from tests.pipeline.ledger.test_manifest import images, numbered
@@ -251,7 +251,7 @@ def test_the_first_file_is_announced_once(storage: Storage) -> None:
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from tests.pipeline.ledger.test_planner import *
+from tests.pipeline.planning.test_planner import *
 planner_module.PART_UNITS = 4
 storage = open_storage({out!r})
 def listing():

@@ -15,13 +15,13 @@ from PIL import Image
 from restyle.core.errors import SpecError, TransientError
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution.request import Request
-from restyle.pipeline.inversion import input_plan
-from restyle.pipeline.inversion.input_plan import InputPlan, PlanOutcome, plan_only
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.manifest import read_units
-from restyle.pipeline.ledger.planned_inputs import Known
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Interrupted, Listener
+from restyle.pipeline.planning import input_plan
+from restyle.pipeline.planning.input_plan import InputPlan, PlanOutcome, plan_only
+from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.sources import catalog
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage

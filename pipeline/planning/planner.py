@@ -25,8 +25,8 @@ from restyle.pipeline.ledger.manifest import (
     read_plans,
     write_plan,
 )
-from restyle.pipeline.ledger.planned_inputs import Known
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.filesystem import Storage
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from restyle.core.errors import SpecError
 from restyle.pipeline.accounting.findings import check_units
-from restyle.pipeline.accounting.status import bound_settings
-from restyle.pipeline.editing.settings import EditSettings
+from restyle.pipeline.accounting.operation import refuse_others
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import Origin, plan_names
-from restyle.pipeline.ledger.planned_inputs import Known
-from restyle.pipeline.ledger.planner import Planned, Planner
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources import iter_images
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.storage.filesystem import (
@@ -68,8 +67,7 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
         SpecError: another run works on the output.
     """
     storage = open_storage(asked.out)
-    if isinstance(bound_settings(storage), EditSettings):
-        raise SpecError(f"{storage.uri} holds edits; choose another --out")
+    refuse_others(storage, "inversion")
     with driver_lock(storage, listener):
         known = Known.read(storage)
         check_units(storage, known.units, ledger.committed(storage))

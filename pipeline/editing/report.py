@@ -1,0 +1,191 @@
+"""``report.html`` of an output of edits: what each edit did, and faces to look at."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from restyle.pipeline.accounting.run_record import read_run
+from restyle.pipeline.editing.rows import FOLDER
+from restyle.pipeline.editing.settings import EditSettings
+from restyle.pipeline.editing.summary import EditSummary, summarise
+from restyle.pipeline.ledger.entries import read_file_sets
+from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet, spread
+from restyle.pipeline.report.curves import text
+from restyle.pipeline.report.html import render_page
+from restyle.pipeline.report.report import (
+    REASONS,
+    Figure,
+    common_folder,
+    figures_of,
+    finished,
+    notice,
+    read_rejects,
+    reasons_of,
+)
+from restyle.pipeline.sources.output_names import REPORT_FILE
+from restyle.pipeline.storage.filesystem import open_storage
+
+MAX_FACES = 40
+"""Faces that are shown."""
+
+MAX_EDITS = 9
+"""Edits of each face that are shown: the weakest to the strongest, evenly."""
+
+
+@dataclass(frozen=True)
+class EditedPicture:
+    """One edit of a face.
+
+    Attributes:
+        strengths: along each direction.
+        image: data URI.
+        identity: cosine of face embeddings to the unedited reconstruction; None if not measured.
+    """
+
+    strengths: tuple[float, ...]
+    image: str
+    identity: float | None
+
+
+@dataclass(frozen=True)
+class EditedStrip:
+    """One face with its edits, the weakest first."""
+
+    source: str
+    face: int
+    pictures: tuple[EditedPicture, ...]
+
+
+@dataclass(frozen=True)
+class EditRow:
+    """What an edit did on average: a row of the table."""
+
+    strengths: tuple[str, ...]
+    identity: str
+    changes: tuple[str, ...]
+
+
+def write_edit_report(out: str, settings: EditSettings) -> str:
+    """Write ``report.html`` into an output of edits, from what is committed there so far.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        settings: of it.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        FatalError: one of its files is damaged.
+        TransientError: the storage failed in a way that may pass.
+    """
+    storage = open_storage(out)
+    files = list(read_file_sets(storage))
+    records = [record for each in files for record in each.units]
+    summary, run = summarise(records, settings), read_run(storage)
+    strips = list(read_strips(out, files, settings))
+    rejects = read_rejects(out, files)
+    sources = [strip.source for strip in strips] + [reject.source for reject in rejects]
+    reasons = reasons_of(records)
+    values = {
+        "uri": storage.uri,
+        "settings": settings,
+        "figures": _figures(figures_of(records, run), settings),
+        "rows": _rows(settings, summary),
+        "attributes": list(summary.changes),
+        "steadiness": summary.steadiness,
+        "without_photo": summary.without_photo,
+        "strips": strips,
+        "faces": summary.faces,
+        "rejects": rejects,
+        "reject_total": sum(reasons.values()),
+        "reasons": reasons.most_common(),
+        "reason_names": REASONS,
+        "prefix": common_folder(sources),
+        "run": run.model_dump_json(indent=2) if run else "",
+        "notice": notice(run),
+        "finished": finished(run),
+    }
+    storage.write(REPORT_FILE, render_page("edit_report.html.j2", values, number=text))
+    return storage.shown(REPORT_FILE)
+
+
+def read_strips(
+    out: str, sets: Sequence[HasFiles], settings: EditSettings, most: int = MAX_FACES
+) -> Iterator[EditedStrip]:
+    """Faces spread evenly over the units, each with its edits, the weakest first.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        sets: what is committed.
+        settings: of the output.
+        most: faces.
+    """
+    names = [file[0] for each in sets if (file := file_of(each, FOLDER)) is not None]
+    chosen = spread(names, most)
+    order = sorted(range(len(settings.combinations)), key=settings.combinations.__getitem__)
+    ends = np.linspace(0, len(order) - 1, min(len(order), MAX_EDITS)).round().astype(int)
+    shown = [order[index] for index in ends.tolist()]
+    left = most
+    for number, name in enumerate(chosen):
+        # Those that come later get their share of what earlier ones left.
+        for strip in _strips(out, name, settings, shown, -(-left // (len(chosen) - number))):
+            left -= 1
+            yield strip
+
+
+def _strips(
+    out: str, name: str, settings: EditSettings, shown: Sequence[int], most: int
+) -> Iterator[EditedStrip]:
+    columns = ["image_id", "revision", "face", "source", "edit", "id_similarity", "image"]
+    edits = len(settings.combinations)
+    with open_parquet(out, name) as parquet:
+        for batch in parquet.iter_batches(edits, columns=columns, use_threads=False):
+            if most <= 0:
+                return
+            rows = {row["edit"]: row for row in batch.to_pylist()}
+            if len(rows) < edits:
+                return
+            most -= 1
+            yield EditedStrip(
+                rows[shown[0]]["source"],
+                rows[shown[0]]["face"],
+                tuple(
+                    EditedPicture(
+                        settings.combinations[edit],
+                        "data:image/png;base64," + base64.b64encode(rows[edit]["image"]).decode(),
+                        rows[edit]["id_similarity"],
+                    )
+                    for edit in shown
+                ),
+            )
+
+
+def _figures(figures: list[Figure], settings: EditSettings) -> list[Figure]:
+    photographs, *others = figures
+    label = "photograph" if photographs.value == "1" else "photographs"
+    count = len(settings.combinations)
+    each = Figure(f"{count:,}", "edit of each face" if count == 1 else "edits of each face")
+    return [Figure(photographs.value, label), others[0], each, *others[1:]]
+
+
+def _rows(settings: EditSettings, summary: EditSummary) -> list[EditRow]:
+    if not summary.faces:
+        return []
+    order = sorted(range(len(settings.combinations)), key=settings.combinations.__getitem__)
+    return [
+        EditRow(
+            tuple(f"{strength:+g}" for strength in settings.combinations[edit]),
+            _number(float(summary.identity[edit]), ".3f"),
+            tuple(_number(float(values[edit]), "+.3f") for values in summary.changes.values()),
+        )
+        for edit in order
+    ]
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if value == value else "not measured"

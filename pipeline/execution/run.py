@@ -1,0 +1,219 @@
+"""One run of a task: plan, run what is pending, and account for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from restyle.core.errors import FatalError, RestyleError
+from restyle.pipeline.accounting.compaction import tidy
+from restyle.pipeline.accounting.findings import check_units
+from restyle.pipeline.accounting.run_record import NAME, State, read_run
+from restyle.pipeline.accounting.summary import Summary, summarise
+from restyle.pipeline.execution.executor import Engine, executor
+from restyle.pipeline.execution.placement import PLAIN, choose, operators
+from restyle.pipeline.execution.recorder import Recorder
+from restyle.pipeline.execution.request import Outcome
+from restyle.pipeline.execution.rounds import FAILURES, Execute, Rounds
+from restyle.pipeline.execution.task import Task
+from restyle.pipeline.ledger import attempts
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.manifest import UnitRef, plan_names
+from restyle.pipeline.listener import Interrupted, Listener
+from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.sources.output_names import REPORT_FILE
+from restyle.pipeline.storage.lock import DriverLock, driver_lock
+
+
+def conduct(
+    prepare: Callable[[], Task], listener: Listener, engine: Engine | None = None
+) -> Outcome:
+    """Plan a task, run what is pending, and account for it, as the only driver of its output.
+
+    Args:
+        prepare: makes the task; called again when the output changed while its lock was waited for.
+        listener: is told about progress.
+        engine: gives what runs units; chosen by the task's workers and their number when None.
+
+    Raises:
+        FatalError: the job cannot go on. What is committed stays; when nothing is, the output
+            is left as it was found.
+        Interrupted: Ctrl-C.
+    """
+    task = prepare()
+    with driver_lock(task.storage, listener) as lock:
+        if task.is_outdated():
+            # Another driver was at work until now.
+            task = prepare()
+        run = _Run(task, listener, lock)
+        try:
+            run.plan()
+            if not run.pending:
+                return run.unchanged() or run.conclude()
+            run.begin()
+            with engine() if engine else run.executor() as execute:
+                run.execute(execute)
+            return run.conclude()
+        except KeyboardInterrupt:
+            raise Interrupted(run.interrupted()) from None
+        except FatalError as error:
+            run.failed(str(error))
+            raise
+
+
+class _Run:
+    """The state of one run; its methods are called in the order in which they stand."""
+
+    def __init__(
+        self,
+        task: Task,
+        listener: Listener,
+        lock: DriverLock,
+    ) -> None:
+        self._task = task
+        self._storage = task.storage
+        self._listener = listener
+        self._lock = lock
+        self._record = Recorder(task)
+        self._is_bound = task.is_begun
+        self._plans_before = set(plan_names(self._storage))
+        self._units: list[UnitRef] = []
+        self.pending: dict[str, UnitRef] = {}
+
+    def plan(self) -> None:
+        """Bring the manifest up to date and find out what is pending."""
+        known = Known.read(self._storage)
+        check_units(self._storage, known.units, ledger.committed(self._storage))
+        # The same list, so that an interrupted planning is counted as far as it came.
+        self._units = known.units
+        self._record.planned = self._task.plan(known, self._listener, self._bind)
+        done = ledger.committed(self._storage)
+        self.pending = {unit.name: unit for unit in self._units if unit.name not in done}
+
+    def _bind(self) -> None:
+        """Write the settings; together with the first entry they bind the output."""
+        if not self._is_bound:
+            self._task.bind()
+            self._is_bound = True
+
+    def unchanged(self) -> Outcome | None:
+        """The outcome of an earlier run that left nothing to do, report included."""
+        if self._tidy():
+            return None
+        names = self._storage.sizes("")
+        record = read_run(self._storage) if NAME in names and REPORT_FILE in names else None
+        if record is None or record.state != "complete":
+            return None
+        self._listener.noted("nothing to do: every input is accounted for already")
+        summary = self._summary()
+        self._record.save_idle(summary)
+        return self._outcome(summary, self._storage.shown(REPORT_FILE))
+
+    def begin(self) -> None:
+        """Write what must be there before the first unit is."""
+        task = self._task
+        self._record.device = choose(task.dtype, task.device, task.workers).device
+        self._listener.noted(f"{task.title()}, {task.dtype_reason}, device {self._record.device}")
+        self._record.kernels = operators(self._record.device, task.workers)
+        if self._record.kernels.startswith(PLAIN):
+            self._listener.noted(f"the generator's operators: {self._record.kernels}")
+        self._sweep()
+        self._bind()
+        self._storage.delete(FAILURES)
+        self._save("running")
+
+    def executor(self) -> AbstractContextManager[Execute]:
+        """Where the pending units are run."""
+        images = sum(unit.images for unit in self.pending.values())
+        return executor(self._task.workers, self._task.pictures(images), self._listener)
+
+    def execute(self, execute: Execute) -> None:
+        """Run all pending units.
+
+        Raises:
+            FatalError: they fail again and again, or a failure that no unit would escape.
+        """
+        images = sum(unit.images for unit in self.pending.values()) / len(self.pending)
+        job = self._task.job(self._record.device, images)
+        rounds = Rounds(
+            self._storage,
+            self.pending,
+            self._record,
+            self._lock,
+            self._listener,
+            self._task.max_reject_rate,
+        )
+        rounds.run(execute, job)
+
+    def conclude(self) -> Outcome:
+        """Account for the whole output in ``run.json`` and ``report.html``."""
+        self._tidy()
+        # A worker that was killed in this run may have been writing.
+        self._sweep()
+        summary = self._save("complete")
+        task = self._task
+        return self._outcome(summary, task.operation.write_report(task.out, task.settings))
+
+    def _sweep(self) -> None:
+        for folder in ("", ledger.FOLDER, *self._task.operation.datasets):
+            self._storage.sweep(folder)
+
+    def interrupted(self) -> str:
+        """Record that the user stopped the run; how far it came and how to go on."""
+        with contextlib.suppress(RestyleError):
+            if self._is_bound:
+                summary = self._save("interrupted")
+                return (
+                    f"interrupted; {summary.done_images} of {summary.images} inputs are done, "
+                    "run the same command again to continue"
+                )
+        return "interrupted; run the same command again to continue"
+
+    def failed(self, error: str) -> None:
+        """Record the failure, or leave no trace when it is certain that nothing was committed."""
+        # The failure itself is what the user must hear of, and a full disk fails here again.
+        with contextlib.suppress(RestyleError):
+            # Where the output is another driver's now, nothing in it is ours to change; and where
+            # it does not answer, nothing is known about it.
+            self._lock.confirm()
+            if self._holds_rows():
+                self._save("failed", error)
+            else:
+                self._withdraw()
+
+    def _holds_rows(self) -> bool:
+        """Whether anything depends on the manifest and the settings."""
+        storage = self._storage
+        return bool(ledger.entry_names(storage)) or any(
+            map(storage.sizes, self._task.operation.datasets)
+        )
+
+    def _withdraw(self) -> None:
+        """Take back what this run wrote into an output that holds no rows."""
+        self._record.discard()
+        written = [FAILURES, *(set(plan_names(self._storage)) - self._plans_before)]
+        written += attempts.names(self._storage)
+        if self._is_bound and not self._task.is_begun:
+            written.append(self._task.operation.settings_file)
+        for name in written:
+            with contextlib.suppress(RestyleError):
+                self._storage.delete(name)
+        self._storage.prune([ledger.FOLDER, *self._task.operation.datasets])
+
+    def _tidy(self) -> bool:
+        """Finish what an earlier compaction or retry left half-done; whether there was any."""
+        self._lock.confirm()
+        return tidy(self._storage)
+
+    def _summary(self) -> Summary:
+        done = sorted(ledger.committed(self._storage))
+        return summarise(self._units, ledger.read_records(self._storage, done))
+
+    def _outcome(self, summary: Summary, report: str) -> Outcome:
+        return Outcome(summary, self._record.progress.done, self._record.seconds, report)
+
+    def _save(self, state: State, error: str | None = None) -> Summary:
+        summary = self._summary()
+        self._record.save(state, summary, error)
+        return summary

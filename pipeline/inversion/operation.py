@@ -1,0 +1,51 @@
+"""Inversion as an operation: what its outputs hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from restyle.pipeline.accounting.operation import Operation
+from restyle.pipeline.inversion.verify import InversionProof
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.datasets import DATASETS, latent_shape, schema
+from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.storage.filesystem import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class InversionOperation(Operation[ResolvedSettings]):
+    """Photographs to latents."""
+
+    name = "inversion"
+    holds = "an inversion"
+    settings_file = ledger.SETTINGS_FILE
+    datasets = DATASETS
+    is_revised = True
+
+    @property
+    def settings_type(self) -> type[ResolvedSettings]:
+        """What shapes the rows."""
+        return ResolvedSettings
+
+    def schema(self, dataset: str, settings: ResolvedSettings, found: pa.Schema) -> pa.Schema:
+        """The schema of a dataset's files."""
+        return schema(dataset, settings, latent_shape(found))
+
+    def proof(
+        self, storage: Storage, settings: ResolvedSettings, done: Collection[str]
+    ) -> InversionProof:
+        """What checks an output."""
+        return InversionProof(storage, settings, done)
+
+    def write_report(self, out: str, settings: ResolvedSettings) -> str:
+        """Write ``report.html``; where it is."""
+        # Here, because templates are not needed before.
+        from restyle.pipeline.report.report import write_report
+
+        return write_report(out)
+
+
+INVERSION = InversionOperation()

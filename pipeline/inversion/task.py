@@ -1,0 +1,199 @@
+"""A request to invert images, resolved against its output without Ray and mostly without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from restyle.core.devices.precision import Precision
+from restyle.core.errors import SpecError
+from restyle.core.networks.config import absolute_spec
+from restyle.pipeline.accounting.operation import refuse_others
+from restyle.pipeline.accounting.run_record import Asked, Command, Described
+from restyle.pipeline.execution.placement import choose, threads_here
+from restyle.pipeline.execution.request import Request, Workers
+from restyle.pipeline.execution.rounds import plural
+from restyle.pipeline.execution.task import Task
+from restyle.pipeline.inversion.job import InversionJob
+from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
+from restyle.pipeline.inversion.operation import INVERSION
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.datasets import DATASETS
+from restyle.pipeline.ledger.settings import ResolvedSettings, resolve
+from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning.input_plan import InputPlan, plan_input
+from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planner import Planned
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
+from restyle.pipeline.storage.addresses import absolute_uri
+from restyle.pipeline.storage.filesystem import Storage, open_storage
+
+
+@dataclass(frozen=True)
+class InversionTask(Task):
+    """A request to invert images, resolved against its output.
+
+    Attributes:
+        request: what the user asked for.
+        out: the output, a path or any fsspec URI.
+        storage: the same, open.
+        model: the model that is meant.
+        settings: what shapes the rows.
+        earlier: the settings that stand in the output; None when it is new.
+        device: that was asked for.
+        workers: where the work is done.
+        dtype: what is computed in.
+        dtype_reason: the dtype and why.
+        max_reject_rate: share of rejects at which the run stops.
+    """
+
+    operation = INVERSION
+    command: ClassVar[Command] = "invert"
+
+    request: Request
+    out: str
+    storage: Storage
+    model: ModelIdentity
+    settings: ResolvedSettings
+    earlier: ResolvedSettings | None
+    device: str
+    workers: Workers
+    dtype: Precision
+    dtype_reason: str
+    max_reject_rate: float
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Look at everything that can be wrong before anything is written or listed.
+
+        Raises:
+            SpecError: no such model or device; or the output was made with other settings.
+            FatalError: something cannot be read.
+        """
+        storage = open_storage(request.out)
+        refuse_others(storage, INVERSION.name)
+        model = identify(request.settings.model)
+        earlier = ledger.read_settings(storage)
+        committed = ledger.committed(storage)
+        # What "auto" came to once holds for the whole output, on whatever machine it is continued.
+        bound = earlier if earlier is not None and _is_used(storage, committed) else None
+        dtype, reason = _precision(request, bound)
+        settings = resolve(
+            request.settings,
+            model=model.name,
+            model_fingerprint=model.fingerprint,
+            aligned_domain=model.config.align,
+            domain=model.config.domain,
+            iterative=model.iterative,
+            dtype=dtype,
+            bootstrap=_bootstrap(request.settings.bootstrap, model),
+        )
+        if bound is not None and bound.fingerprint != settings.fingerprint:
+            raise SpecError(
+                f"{storage.uri} was made with other settings "
+                f"({'; '.join(settings.differences(bound))}); choose another --out, or the "
+                "settings it was made with"
+            )
+        return cls(
+            request=request,
+            out=request.out,
+            storage=storage,
+            model=model,
+            settings=settings,
+            earlier=earlier,
+            device=request.device,
+            workers=request.workers,
+            dtype=settings.dtype,
+            dtype_reason=reason,
+            max_reject_rate=request.max_reject_rate,
+        )
+
+    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
+        """Plan what the input lists and no plan holds yet."""
+        request = self.request
+        asked = InputPlan(request.source, request.out, request.input, request.limit)
+        return plan_input(asked, self.storage, known, listener, before_first)
+
+    def job(self, device: str, images: float) -> InversionJob:
+        """What the workers are told."""
+        # Here, because a run with nothing to do need not wait for these.
+        from restyle.pipeline.decoding.crops import CropSettings
+        from restyle.pipeline.inversion.stages import stages_of
+
+        request, settings = self.request, self.settings
+        bootstrap = request.settings.bootstrap
+        return InversionJob(
+            source=absolute_uri(request.source),
+            out=absolute_uri(request.out),
+            model=absolute_spec(request.settings.model),
+            settings=settings,
+            crop=CropSettings.of(self.model.config, settings.align, settings.faces),
+            device=device,
+            batch_size=request.batch_size,
+            threads=threads_here(),
+            bootstrap=None if bootstrap is None else absolute_spec(bootstrap),
+            policy=UrlPolicy(
+                request.input.allow_private_urls,
+                "" if request.source_is_recorded else request.source,
+            ),
+            stages=stages_of(settings.align, request.batch_size, images),
+        )
+
+    def title(self) -> str:
+        """The model and the steps."""
+        return f"{self.model.name}, {plural(self.settings.steps, 'step')}"
+
+    def asked(self) -> Asked:
+        """The request as it is recorded."""
+        return self.request.recorded(self.command)
+
+    def described(self) -> Described:
+        """Model, steps, and what is kept and measured."""
+        config, settings = self.model.config, self.settings
+        bootstrap = self.request.settings.bootstrap
+        return Described(
+            operation="inversion",
+            model={
+                "name": config.name,
+                "spec": absolute_spec(self.request.settings.model),
+                "domain": config.domain,
+                "encoder": self.model.encoder,
+                "fingerprint": self.model.fingerprint,
+                "image_size": list(config.image_size),
+                **({} if bootstrap is None else {"bootstrap": absolute_spec(bootstrap)}),
+            },
+            steps=settings.steps,
+            reconstructions=settings.reconstructions,
+            metrics=settings.metrics,
+        )
+
+
+def _bootstrap(spec: str | None, model: ModelIdentity) -> tuple[str, str] | None:
+    """Name and fingerprint of the model that takes the first step, once it is known to fit."""
+    if spec is None:
+        return None
+    first = identify(spec)
+    for field in ("image_size", "framing_scale", "framing_shift", "align"):
+        one, other = getattr(first.config, field), getattr(model.config, field)
+        if one != other:
+            raise SpecError(
+                f"{model.name} cannot go on from {first.name}: {field} is {other} here and {one} "
+                "there"
+            )
+    return first.name, first.fingerprint
+
+
+def _is_used(storage: Storage, committed: set[str]) -> bool:
+    """Whether any rows depend on the settings that stand there."""
+    return bool(committed) or any(storage.sizes(dataset) for dataset in DATASETS)
+
+
+def _precision(request: Request, bound: ResolvedSettings | None) -> tuple[Precision, str]:
+    asked = request.settings.dtype
+    if asked == "auto" and bound is not None:
+        return bound.dtype, f"{bound.dtype}: as this output was begun"
+    if asked != "auto":
+        return asked, f"{asked}: asked for"
+    placement = choose(asked, request.device, request.workers)
+    return placement.dtype, placement.reason

@@ -1,0 +1,172 @@
+"""The proof of an inversion: every input is in exactly one of ``latents`` and ``rejects``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from restyle.pipeline.accounting.findings import columns, repeated
+from restyle.pipeline.accounting.proof import Proof, SetFindings, Tables
+from restyle.pipeline.ledger.datasets import (
+    DATASETS,
+    LATENTS,
+    RECONSTRUCTIONS,
+    REJECTS,
+    STEPS,
+    latent_shape,
+    schema,
+)
+from restyle.pipeline.ledger.entries import FileSet
+from restyle.pipeline.ledger.manifest import Unit, unit_number
+from restyle.pipeline.ledger.revisions import superseded_by
+from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.planning.planned_inputs import read_revisions
+from restyle.pipeline.storage.filesystem import Storage
+
+Key = tuple[str, int, int]
+"""Image, revision and number of the face."""
+
+Input = tuple[str, int]
+"""Image and revision."""
+
+
+class InversionProof(Proof):
+    """Every input is in exactly one of two places: in ``latents``, or in ``rejects``.
+
+    Args:
+        storage: the output.
+        settings: of it.
+        done: units that count as done, where it matters whether an input was done again.
+    """
+
+    datasets = DATASETS
+    keys = ("image_id", "revision", "face", "step", "steps")
+
+    def __init__(self, storage: Storage, settings: ResolvedSettings, done: Collection[str]) -> None:
+        super().__init__(storage, settings.fingerprint)
+        self._settings = settings
+        self._superseded = superseded_by(storage, set(done))
+
+    def schema(self, dataset: str, found: pa.Schema) -> pa.Schema:
+        """As documented in :class:`Proof`."""
+        return schema(dataset, self._settings, latent_shape(found))
+
+    def manifest_problems(self) -> Iterator[str]:
+        """Units out of order; inputs planned twice, or again without having been planned before."""
+        for before, after in itertools.pairwise(self.listed):
+            if unit_number(after.name) < unit_number(before.name):
+                yield (
+                    f"{after.plan} comes after {before.plan}, but holds unit {after.name}, which "
+                    f"was planned before unit {before.name}"
+                )
+        yield from _revision_problems(self.storage)
+
+    def count(self, files: FileSet, units: Sequence[Unit], tables: Tables) -> SetFindings:
+        """As documented in :class:`Proof`."""
+        planned = {(image.image_id, image.revision) for unit in units for image in unit.images}
+        superseded = {
+            (image.image_id, image.revision)
+            for unit in units
+            for image in unit.images
+            if image.image_id in self._superseded.get(unit.name, ())
+        }
+        faces = _keys(tables.get(LATENTS))
+        rejected = _inputs(tables.get(REJECTS))
+        inverted = {(image_id, revision) for image_id, revision, _ in faces}
+        found = inverted | set(rejected)
+        # The reject of an input of which a later revision is done may be there or not.
+        dropped = (planned - found) & superseded
+        problems = [
+            *_key_problems(faces, rejected, planned - dropped),
+            *_count_problems(files, (len(planned), len(faces), len(rejected), len(dropped))),
+            *_face_problems(self._settings, tables),
+        ]
+        return SetFindings(problems, len(found & planned), len(faces), len(rejected))
+
+
+def _key_problems(
+    faces: Sequence[Key], rejected: Sequence[Input], planned: set[Input]
+) -> Iterator[str]:
+    inverted = {(image_id, revision) for image_id, revision, _ in faces}
+    found = inverted | set(rejected)
+    yield from repeated("(image_id, revision, face)", faces, LATENTS)
+    yield from repeated("(image_id, revision)", rejected, REJECTS)
+    for image_id, revision in sorted(inverted & set(rejected)):
+        yield f"input {image_id} (revision {revision}) stands in both latents and rejects"
+    for image_id, revision in sorted(planned - found):
+        yield f"input {image_id} (revision {revision}) stands in neither latents nor rejects"
+    for image_id, revision in sorted(found - planned):
+        yield f"input {image_id} (revision {revision}) is not one of this unit"
+
+
+def _count_problems(files: FileSet, counts: tuple[int, int, int, int]) -> Iterator[str]:
+    counted = (
+        sum(record.images for record in files.units),
+        files.faces,
+        sum(sum(record.rejects.values()) for record in files.units),
+        sum(record.dropped for record in files.units),
+    )
+    if counted != counts:
+        yield (
+            f"the ledger counts (inputs, faces, rejects, dropped) {counted}, "
+            f"the files hold {counts}"
+        )
+
+
+def _revision_problems(storage: Storage) -> Iterator[str]:
+    ids, revisions = read_revisions(storage)
+    order = np.lexsort((revisions, ids))
+    ids, revisions = ids[order], revisions[order]
+    is_same = np.append(False, ids[1:] == ids[:-1])
+    expected = np.where(is_same, np.append(0, revisions[:-1]) + 1, 1)
+    is_twice = is_same & (revisions == np.append(0, revisions[:-1]))
+    for index in np.flatnonzero(is_twice):
+        yield f"revision {revisions[index]} of input {_hex(ids[index])} is planned twice"
+    for index in np.flatnonzero(~is_twice & (revisions != expected)):
+        yield (
+            f"revision {revisions[index]} of input {_hex(ids[index])} is planned, but "
+            f"{expected[index]} is not"
+        )
+
+
+def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
+    latents = tables.get(LATENTS)
+    names = ("image_id", "revision", "face", "steps")
+    faces = [] if latents is None else list(columns(latents, *names))
+    fewest = settings.steps if settings.tolerance is None else 1
+    if not all(fewest <= taken <= settings.steps for *_, taken in faces):
+        yield f"{LATENTS} holds faces that took another number of steps than was asked for"
+
+    def wanted(dataset: str, taken: int) -> Iterable[int]:
+        if dataset == STEPS:
+            return range(1, taken + 1) if settings.save_steps != "none" else ()
+        kept = {"none": (), "last": (0, taken), "all": range(taken + 1)}
+        return kept[settings.reconstructions]
+
+    for dataset in (STEPS, RECONSTRUCTIONS):
+        if _step_keys(tables.get(dataset)) != sorted(
+            (*key, step) for *key, taken in faces for step in wanted(dataset, taken)
+        ):
+            yield f"{dataset} does not hold each face's steps once"
+
+
+def _inputs(table: pa.Table | None) -> list[Input]:
+    return [] if table is None else list(columns(table, "image_id", "revision"))
+
+
+def _keys(table: pa.Table | None) -> list[Key]:
+    return [] if table is None else list(columns(table, "image_id", "revision", "face"))
+
+
+def _step_keys(table: pa.Table | None) -> list[tuple[str, int, int, int]]:
+    if table is None:
+        return []
+    return sorted(columns(table, "image_id", "revision", "face", "step"))
+
+
+def _hex(image_id: bytes) -> str:
+    # numpy takes zeros at the end of bytes for padding.
+    return image_id.ljust(16, b"\0").hex()
