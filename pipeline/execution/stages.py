@@ -93,15 +93,14 @@ class ComputeStage(ABC, Generic[J, U]):
         """The rows of a unit that ended its worker :data:`MAX_TRIES` times."""
 
     def _try(self, name: str, unit: U, failed: int) -> Receipt:
-        if failed >= MAX_TRIES:
-            encoded = self._given_up(unit)
-        else:
+        given_up = failed >= MAX_TRIES
+        if not given_up:
             self._attempts.begin(name, failed + 1)
-            encoded = self._compute(unit)
         try:
+            encoded = self._given_up(unit) if given_up else self._compute(unit)
             record = write_unit(self._storage, encoded, self._job.fingerprint)
         except RestyleError:
-            # The store's failure, or a full disk's, says nothing about the unit.
+            # The model's failure, the store's, or a full disk's says nothing about the unit.
             with contextlib.suppress(RestyleError):
                 self._attempts.take_back(name, failed)
             raise

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from restyle.core.errors import RejectReason
+from restyle.core.metrics.registry import METRICS
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.datasets import (
@@ -173,7 +174,9 @@ def _metric(batches: Sequence[Batch], name: str, rows: BoolArray) -> pa.Array:
     if name not in batches[0].metrics:
         return pa.nulls(int(rows.sum()), pa.float32())
     values = np.concatenate([batch.metrics[name] for batch in batches])[rows]
-    return pa.array(values, pa.float32(), mask=np.isnan(values))
+    # In domains without faces some measure nothing. Of any other metric, NaN is a failure.
+    unmeasured = np.isnan(values) if METRICS[name].needs_faces else None
+    return pa.array(values, pa.float32(), mask=unmeasured, from_pandas=False)
 
 
 def encoded(

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from restyle.core.errors import FatalError
 from restyle.core.metrics.registry import find_metric
+from restyle.core.shown_text import visible
 from restyle.pipeline.ledger.settings import ResolvedSettings
 
 VERSION = 2
@@ -128,12 +133,44 @@ def latent_shape(file_schema: pa.Schema) -> tuple[int, int]:
 
 
 def encode(table: pa.Table) -> bytes:
-    """A table as one Parquet file, in row groups of a few megabytes."""
+    """A table as one Parquet file, in row groups of a few megabytes.
+
+    Raises:
+        FatalError: it holds numbers that are not finite; nothing of it may be committed.
+    """
+    _check_finite(table)
     target = pa.BufferOutputStream()
     rows = max(1, table.num_rows * GROUP_BYTES // max(table.nbytes, 1))
     pq.write_table(table, target, row_group_size=rows, **parquet_options(table.schema))
     data: bytes = target.getvalue().to_pybytes()
     return data
+
+
+def _check_finite(table: pa.Table) -> None:
+    for name, values in zip(table.column_names, table.columns, strict=True):
+        size = getattr(values.type, "list_size", 1)
+        flat = pc.list_flatten(values) if pa.types.is_fixed_size_list(values.type) else values
+        if not pa.types.is_floating(flat.type):
+            continue
+        allowed = pc.is_finite(flat)
+        metric = find_metric(name)
+        if metric is not None and metric.may_be_infinite:
+            allowed = pc.or_(allowed, pc.is_inf(flat))
+        # Nulls are values that were not computed.
+        wrong = np.flatnonzero(~pc.fill_null(allowed, fill_value=True).to_numpy())
+        if wrong.size:
+            rows = np.unique(wrong // size)
+            raise FatalError(
+                f"{name} is not finite in {len(rows)} of {table.num_rows} rows{_of(table, rows)}; "
+                "nothing of their unit is committed: the model's weights or its precision are at "
+                "fault, try --dtype fp32 or another checkpoint"
+            )
+
+
+def _of(table: pa.Table, rows: npt.NDArray[np.int_]) -> str:
+    if "source" not in table.column_names:
+        return ""
+    return f", the first is of {visible(table['source'][int(rows[0])].as_py())}"
 
 
 def parquet_options(columns: pa.Schema) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from restyle.core.checkpoints.weights import (
     State,
     assemble_encoder,
     assemble_generator,
+    expand_average,
 )
 from restyle.core.errors import CheckpointError, FatalError
 from restyle.core.networks.config import (
@@ -59,7 +60,11 @@ def convert(source: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> 
         FatalError: the directory exists or cannot be written.
     """
     path = Path(source)
-    return save_model(published_weights(read_pickle(path), path), out_dir)
+    weights = published_weights(read_pickle(path), path)
+    try:
+        return save_model(weights, out_dir)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, Tensor | None]:
@@ -78,7 +83,10 @@ def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, Tensor | No
     content = read_pickle(path)
     if is_generator_file(content):
         state, average = generator_weights(content, path)
-        return assemble_generator(state, str(path)), average
+        generator = assemble_generator(state, str(path))
+        if average is not None:
+            expand_average(average, generator.config.n_styles, str(path))
+        return generator, average
     weights = published_weights(content, path)
     encoder = weights.encoders[weights.default_encoder]
     return assemble_generator(weights.generator, str(path)), encoder.latent_avg
@@ -104,7 +112,7 @@ def save_model(
     target = Path(out_dir)
     if target.exists():
         raise FatalError(f"{target} exists; choose another directory or remove it")
-    generator = assemble_generator(weights.generator, "the generator")
+    generator = assemble_generator(weights.generator, "the model")
     iterative = {
         name: assemble_encoder(encoder, generator, f"encoder {name!r}").in_channels == 6
         for name, encoder in weights.encoders.items()

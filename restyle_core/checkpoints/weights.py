@@ -64,8 +64,8 @@ def fit(network: nn.Module, state: State, where: str) -> None:
         where: what the weights are and the file they come from, for messages.
 
     Raises:
-        CheckpointError: keys are missing, unexpected, of another shape or type; the message
-            names them.
+        CheckpointError: keys are missing, unexpected, of another shape or type, or hold values
+            that are not finite; the message names them.
     """
     wanted = network.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith(_UNUSED_SUFFIX)]
@@ -98,8 +98,34 @@ def fit(network: nn.Module, state: State, where: str) -> None:
         key: _as_parameter(state[key]) if key in state else torch.zeros_like(tensor, device="cpu")
         for key, tensor in wanted.items()
     }
+    _check_finite(tensors, where)
     network.load_state_dict(tensors, strict=True, assign=True)
     network.requires_grad_(False).eval()
+
+
+def _check_finite(tensors: State, where: str) -> None:
+    """Refuse weights from which only NaN comes, whatever the photograph is."""
+    counts = {key: count for key, tensor in tensors.items() if (count := _not_finite(tensor))}
+    if counts:
+        named = ", ".join(
+            f"{key} ({count} of {tensors[key].numel()})"
+            for key, count in list(counts.items())[:_NAMED_KEYS]
+        )
+        more = f", and {len(counts) - _NAMED_KEYS} more tensors" * (len(counts) > _NAMED_KEYS)
+        raise CheckpointError(
+            f"{where} holds values that are not finite: {named}{more}; the file was damaged or "
+            "its training diverged, use another copy or an earlier checkpoint"
+        )
+
+
+def _not_finite(tensor: Tensor) -> int:
+    """How many values of a tensor are NaN or infinite."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return 0
+    # The extremes show both without a mask of the tensor's size.
+    if all(extreme.isfinite() for extreme in torch.aminmax(tensor)):
+        return 0
+    return int(tensor.numel() - tensor.isfinite().sum())
 
 
 def _as_parameter(tensor: Tensor) -> Tensor:
@@ -128,8 +154,7 @@ def expand_average(latent_avg: Tensor, n_styles: int, where: str) -> Tensor:
             f"{where}: latent_avg is {list(latent_avg.shape)}; the generator takes {n_styles} "
             "styles, so [style_dim] or one row for each is expected"
         )
-    if not rows.isfinite().all():
-        raise CheckpointError(f"{where}: latent_avg holds values that are not finite")
+    _check_finite({"latent_avg": rows}, where)
     return rows.expand(n_styles, -1).contiguous()
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import FatalError, SpecError
 
 Images = Tensor | npt.NDArray[Any] | Sequence[Image.Image]
 """uint8 [B, H, W, 3], float [B, 3, H, W] in [-1, 1], or pictures of any sizes."""
@@ -63,7 +63,17 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
 
     Returns:
         B RGB pictures.
+
+    Raises:
+        FatalError: there are values that are not finite, which eight bits would show as black.
     """
+    finite = images.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise FatalError(
+            f"{int((~finite).sum())} of {len(images)} generated images hold values that are not "
+            "finite: the latents, the model's weights or its precision are at fault; try "
+            "dtype fp32, another checkpoint, or smaller strengths"
+        )
     return [_picture(pixels) for pixels in to_bytes(images).cpu().permute(0, 2, 3, 1).numpy()]
 
 

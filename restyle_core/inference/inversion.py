@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restyle.core.devices.threads import lanes, side_by_side
 from restyle.core.devices.transfer import Arrival, Staging
-from restyle.core.errors import SpecError
+from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import Images, preprocess, to_bytes
 from restyle.core.inference.model import Model
 from restyle.core.inference.refinement import Start, Step, refine
@@ -101,6 +101,7 @@ def invert(
 
     Raises:
         SpecError: options that contradict the model or the images.
+        FatalError: a latent or a reconstruction is not finite.
     """
     if reconstructions not in ("none", "last", "all") or latents not in ("last", "all"):
         raise SpecError(
@@ -223,6 +224,7 @@ class Keep:
                     kept.add("deltas", change.mean(dim=(1, 2)), still=0.0)
             if step.final.any():
                 kept.finish("steps", torch.full((len(step.rows),), step.index), step.final)
+                kept.finish("finite", _finite(step), step.final)
                 if self.latents == "last":
                     kept.finish("latents", step.latents, step.final)
                 if self.reconstructions == "last":
@@ -240,8 +242,20 @@ class Keep:
         return model.metrics(self.metrics).against_there(x)
 
     def joined(self, parts: Sequence[dict[str, Tensor]]) -> Inversion:
-        """Put batches together, each a tensor [B, steps or 1, ...] for every name."""
+        """Put batches together, each a tensor [B, steps or 1, ...] for every name.
+
+        Raises:
+            FatalError: a latent or a reconstruction is not finite.
+        """
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        finite = joined["finite"]
+        if not finite.all():
+            # Eight bits would show such a picture as a black one.
+            raise FatalError(
+                f"{int((~finite).sum())} of {len(finite)} images came out as values that are not "
+                "finite: the model's weights or its precision are at fault; try dtype fp32 or "
+                "another checkpoint"
+            )
         return Inversion(
             steps=joined["steps"][:, 0],
             latents=joined["latents"],
@@ -250,6 +264,12 @@ class Keep:
             deltas=joined.get("deltas"),
             heatmaps=joined.get("heatmaps"),
         )
+
+
+def _finite(step: Step) -> Tensor:
+    """[n] bool: whether an image's latent and reconstruction are numbers all over."""
+    latents, images = (part.isfinite().flatten(1).all(1) for part in (step.latents, step.pooled))
+    return latents & images
 
 
 class _Kept:
