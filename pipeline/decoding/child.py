@@ -50,9 +50,10 @@ def _prepare(settings: CropSettings) -> Answer | FatalError:
     """Load what is needed while the other processes start; nothing or what is wrong with it."""
     from restyle.core.faces.alignment import find_landmarks
     from restyle.core.imaging.decoding import MIN_SIDE
+    from restyle.core.imaging.formats import readable
 
     # Opening the first image would do it, and belongs to no image's time.
-    Image.init()
+    readable()
     try:
         if settings.align:
             find_landmarks(Image.new("RGB", (MIN_SIDE, MIN_SIDE)))
@@ -91,7 +92,8 @@ def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> 
             place[:] = crop.pixels
         crops += found
     quads = np.stack([crop.quad for crop in crops]) if crops else np.empty((0, 4, 2))
-    return Answer(outcomes, quads, [crop.pixels for crop in crops[len(area.crops) :]])
+    extra = [crop.pixels for crop in crops[len(area.crops) :]]
+    return Answer(outcomes, quads, extra, [crop.note for crop in crops])
 
 
 if __name__ == "__main__":

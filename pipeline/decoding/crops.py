@@ -70,10 +70,12 @@ class CutOut:
     Attributes:
         pixels: [h, w, 3] uint8 RGB.
         quad: [4, 2] float64 corners in pixels of the upright photo.
+        note: what a person should know of how the file was read, at its first crop; mostly empty.
     """
 
     pixels: npt.NDArray[np.uint8]
     quad: npt.NDArray[np.float64]
+    note: str = ""
 
 
 def cut_out(data: bytes, settings: CropSettings) -> list[CutOut]:
@@ -101,22 +103,27 @@ def cut_out(data: bytes, settings: CropSettings) -> list[CutOut]:
 def _aligned(data: bytes, settings: CropSettings) -> list[CutOut]:
     # Here, because only the child has to pay for these.
     from restyle.core.faces.alignment import Framing, align_faces
-    from restyle.core.imaging.decoding import decode_image
+    from restyle.core.imaging.decoding import decode
 
     framing = Framing(settings.framing_scale, settings.framing_shift)
     # Never at a reduced scale: a pixel's difference moves dlib's landmarks, and with them the
     # crop, by one to five pixels of 256, which changes the result by one to seven grey levels.
-    image = decode_image(data)
-    found = align_faces(image, settings.size[0], settings.faces, framing)
-    return [CutOut(np.asarray(face.image), face.quad) for face in found]
+    decoded = decode(data)
+    found = align_faces(decoded.image, settings.size[0], settings.faces, framing)
+    notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
+    return [
+        CutOut(np.asarray(face.image), face.quad, note)
+        for face, note in zip(found, notes, strict=True)
+    ]
 
 
 def _whole(data: bytes, size: tuple[int, int]) -> CutOut:
-    from restyle.core.imaging.decoding import decode_resized
+    from restyle.core.imaging.decoding import decode
 
     # The published loaders resize to the encoder's size whatever the aspect.
-    image, (width, height) = decode_resized(data, size[::-1])
+    decoded = decode(data, size[::-1])
+    width, height = decoded.size
     # In the convention of aligned quads, whose corners lie half a pixel further out.
     right, bottom = width - 0.5, height - 0.5
     quad = np.array([(-0.5, -0.5), (-0.5, bottom), (right, bottom), (right, -0.5)])
-    return CutOut(np.asarray(image), quad)
+    return CutOut(np.asarray(decoded.image), quad, "; ".join(decoded.notes))

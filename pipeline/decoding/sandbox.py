@@ -15,7 +15,7 @@ import mmap
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -53,11 +53,13 @@ class Answer:
         outcomes: by file: the number of its crops, or why there are none.
         quads: [crops, 4, 2] float64.
         extra: crops [h, w, 3] uint8 for which the shared area had no room.
+        notes: by crop, see :class:`~restyle.pipeline.decoding.crops.CutOut`.
     """
 
     outcomes: list[int | RejectError]
     quads: npt.NDArray[np.float64]
     extra: list[npt.NDArray[np.uint8]]
+    notes: list[str] = field(default_factory=list)
 
 
 class SharedArea:
@@ -90,7 +92,7 @@ class SharedArea:
         """Copies of the crops that an answer speaks of, before the next group overwrites them."""
         # One copy for all: allocations of this size cost a system call and fresh pages each.
         stored = self.crops[: len(answer.quads) - len(answer.extra)].copy()
-        crops = list(map(CutOut, [*stored, *answer.extra], answer.quads))
+        crops = list(map(CutOut, [*stored, *answer.extra], answer.quads, answer.notes))
         outcomes: list[Outcome] = []
         start = 0
         for outcome in answer.outcomes:

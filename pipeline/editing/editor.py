@@ -14,6 +14,7 @@ from restyle.core.editing.directions import Direction
 from restyle.core.editing.paste_back import paste_back
 from restyle.core.editing.strengths import apply, truncate
 from restyle.core.errors import RejectError
+from restyle.core.imaging.photograph import Photograph
 from restyle.core.imaging.png import encode_png
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.model import Model
@@ -59,7 +60,8 @@ class Editor:
         before = to_pictures(plain)
         pictures, kept = [], []
         for latents in edited:
-            images = model.synthesize(latents)
+            # The same latents again might come out a rounding apart.
+            images = plain if torch.equal(latents, original) else model.synthesize(latents)
             pictures.append(to_pictures(images))
             kept.append(identity(model.pool(images))["id_similarity"].numpy())
         photos, problems = self._pasted(photographs, faces, before, pictures)
@@ -117,23 +119,29 @@ class Editor:
                     problems[row] = reason(error)
                 continue
             for edit, pictures in enumerate(edits):
-                photos[rows[0]][edit] = _encoded(self._joined(photo, faces, rows, before, pictures))
+                joined = self._joined(photo, faces, rows, before, pictures)
+                photos[rows[0]][edit] = photo.encoded(joined)
         return photos, problems
 
     def _joined(
         self,
-        photo: Image.Image,
+        photo: Photograph,
         faces: FaceRows,
         rows: Sequence[int],
         before: Sequence[Image.Image],
         pictures: Sequence[Image.Image],
     ) -> Image.Image:
-        """A photograph with one edit of all its faces."""
+        """A photograph with one edit of all its faces, in the photograph's colours."""
+        joined = photo.pixels
         # The largest is the first, and in front of those that it overlaps.
         for row in reversed(rows):
-            original = before[row] if self._settings.paste_back == "change" else None
-            photo = paste_back(photo, pictures[row], faces.quads[row], original=original)
-        return photo
+            # Faces become the photograph's colours and not the other way, in which what is beyond
+            # sRGB would be lost.
+            face, original = photo.in_its_colours(pictures[row]), None
+            if self._settings.paste_back == "change":
+                original = photo.in_its_colours(before[row])
+            joined = paste_back(joined, face, faces.quads[row], original=original)
+        return joined
 
 
 def _encoded(picture: Image.Image) -> bytes:

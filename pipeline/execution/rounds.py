@@ -27,6 +27,9 @@ FAILURES = f"{ledger.FOLDER}/failures.txt"
 
 # A share of rejects means nothing over a handful of inputs.
 _RATE_FROM = 32
+_MOST_TOLD = 5
+"""Notes on inputs that a run tells its listener."""
+
 _BACK_OFF = (1.0, 4.0)
 
 
@@ -71,6 +74,7 @@ class Rounds:
         self._listener = listener
         self._max_reject_rate = max_reject_rate
         self._computing_since = time.perf_counter()
+        self._told = 0
 
     def run(self, execute: Execute, job: Job) -> None:
         """Run all pending units, until :data:`ATTEMPTS` rounds in a row have achieved nothing.
@@ -137,6 +141,7 @@ class Rounds:
             # The time that workers took to start says nothing about the time that is left.
             working = time.perf_counter() - sum(record.seconds.values())
             self._computing_since = max(self._computing_since, working)
+        self._tell(record.notes)
         self._advance_to(
             Progress(
                 done=before.done + record.images,
@@ -146,6 +151,13 @@ class Rounds:
             )
         )
         self._check_rejects()
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        for note in notes[: max(0, _MOST_TOLD - self._told)]:
+            self._listener.noted(note)
+        if self._told < _MOST_TOLD < self._told + len(notes):
+            self._listener.noted("more notes like these stand with the units in _ledger")
+        self._told += len(notes)
 
     def _advance_to(self, progress: Progress) -> None:
         self._account.progress = progress

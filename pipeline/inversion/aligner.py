@@ -49,6 +49,7 @@ class Crop:
         pixels: [h, w, 3] uint8 RGB.
         quad: [4, 2] float64 corners in pixels of the upright photograph.
         revision: of the input.
+        note: what a person should know of how the input was read; mostly empty.
     """
 
     image_id: str
@@ -57,6 +58,7 @@ class Crop:
     pixels: npt.NDArray[np.uint8]
     quad: npt.NDArray[np.float64]
     revision: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,11 @@ class AlignedUnit:
     crops: list[Crop]
     rejects: list[Reject]
     seconds: float
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how its inputs were read, a sentence each."""
+        return tuple(f"{crop.source}: {crop.note}" for crop in self.crops if crop.note)
 
     def __post_init__(self) -> None:
         accounted = len({crop.image_id for crop in self.crops}) + len(self.rejects)
@@ -251,7 +258,7 @@ def _settle(image: SourceImage, outcome: Outcome) -> list[Crop] | Reject:
     if isinstance(outcome, RejectError):
         return _reject(image, "align", outcome.reason, str(outcome))
     return [
-        Crop(image.image_id, face, image.source, cut.pixels, cut.quad, image.revision)
+        Crop(image.image_id, face, image.source, cut.pixels, cut.quad, image.revision, cut.note)
         for face, cut in enumerate(outcome)
     ]
 

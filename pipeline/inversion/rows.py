@@ -208,6 +208,7 @@ def encoded(
         files=files,
         metrics=metric_sums(batches),
         seconds={"align": aligned.seconds, **seconds},
+        notes=aligned.notes,
     )
 
 

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from restyle.core.errors import FatalError, RestyleError
-from restyle.pipeline.ledger.entries import MetricSums, UnitRecord, WrittenFile, commit, find
+from restyle.pipeline.ledger.entries import (
+    MOST_NOTES,
+    MetricSums,
+    UnitRecord,
+    WrittenFile,
+    commit,
+    find,
+)
 from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -25,6 +32,7 @@ class EncodedUnit:
         files: Parquet bytes and number of rows by dataset; none without rows.
         metrics: sums of each metric.
         seconds: wall time by stage.
+        notes: what a person should know of how its inputs were read.
     """
 
     unit: str
@@ -34,6 +42,7 @@ class EncodedUnit:
     files: dict[str, tuple[bytes, int]]
     metrics: dict[str, MetricSums]
     seconds: dict[str, float]
+    notes: Sequence[str] = ()
 
 
 def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> UnitRecord:
@@ -67,6 +76,7 @@ def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> Unit
             files=tuple(files),
             metrics=encoded.metrics,
             seconds=encoded.seconds,
+            notes=tuple(encoded.notes[:MOST_NOTES]),
         )
         commit(storage, record)
     except FatalError:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from restyle.core.errors import DamagedError, FatalError
 from restyle.pipeline.ledger.records import (
+    MOST_NOTES,
     FileSet,
     MetricSums,
     PackRecord,
@@ -24,7 +25,7 @@ from restyle.pipeline.ledger.records import (
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.storage.filesystem import Storage
 
-__all__ = ["FileSet", "MetricSums", "PackRecord", "UnitRecord", "WrittenFile"]
+__all__ = ["MOST_NOTES", "FileSet", "MetricSums", "PackRecord", "UnitRecord", "WrittenFile"]
 
 FOLDER = "_ledger"
 SETTINGS_FILE = f"{FOLDER}/settings.json"

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from restyle.pipeline.ledger.part_names import dataset_of, is_file_of
 
 Count = Annotated[int, Field(ge=0)]
+MOST_NOTES = 10
+"""Notes that an entry keeps of a unit: they are alike, and an entry is to stay small."""
+
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 """A part of a file's name."""
 
@@ -63,6 +66,7 @@ class UnitRecord(_Frozen):
         seconds: wall time by stage.
         superseded: inputs of which a later revision was done when this was last looked at.
         dropped: rejects among them, whose rows were taken out of ``rejects`` for that.
+        notes: what a person should know of how inputs were read, the first few.
     """
 
     format: Literal[1] = 1
@@ -76,6 +80,7 @@ class UnitRecord(_Frozen):
     seconds: dict[str, float]
     superseded: Count = 0
     dropped: Count = 0
+    notes: tuple[str, ...] = ()
 
 
 class PackRecord(_Frozen):

@@ -29,6 +29,7 @@ MAX_REJECTS = 200
 REASONS = {
     "empty": "empty file",
     "not_an_image": "not an image",
+    "unsupported_format": "format that is not read",
     "truncated": "damaged or cut off",
     "too_large": "too many pixels",
     "too_small": "too small",

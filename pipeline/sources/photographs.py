@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from PIL import Image
-
 from restyle.core.errors import RejectError
-from restyle.core.imaging.decoding import decode_image
+from restyle.core.imaging.photograph import Photograph, read_photograph
 from restyle.pipeline.sources import SourceReader
 from restyle.pipeline.sources.local_files import FILE, local_image
 from restyle.pipeline.sources.source_image import SourceImage
@@ -26,8 +24,8 @@ class Photographs:
         self._reader = reader
         self._images = {(image.image_id, image.revision): image for image in images}
 
-    def read(self, image_id: str, revision: int) -> Image.Image:
-        """An input as an upright RGB picture.
+    def read(self, image_id: str, revision: int) -> Photograph:
+        """An input, upright, in its own colours.
 
         Raises:
             OSError: it cannot be read any more, or is another one by now.
@@ -39,7 +37,7 @@ class Photographs:
             now = local_image(os.fsdecode(image.uri.removeprefix(FILE)))
             if now is not None and now.version and now.version != image.version:
                 raise FileNotFoundError("the photograph was changed since it was inverted")
-        return decode_image(self._reader.read(image))
+        return read_photograph(self._reader.read(image))
 
 
 def reason(error: OSError | RejectError) -> str:

@@ -31,8 +31,9 @@ def paste_back(
     """Put a face into a photograph.
 
     Args:
-        photo: upright RGB, as :func:`restyle.core.imaging.decoding.decode_image` returns it.
-        face: RGB, what stands in place of the crop; of any size.
+        photo: upright RGB, as :func:`restyle.core.imaging.decoding.decode_image` returns it, or
+            in its own colours (:class:`restyle.core.imaging.photograph.Photograph`).
+        face: RGB in the same colours, what stands in place of the crop; of any size.
         quad: [4, 2] corners of the crop in the photograph's pixels, as in ``latents/``.
         original: the face before it was edited. Where given, only the difference between the two is
             added to the photograph, which so keeps the detail that a small model does not render.

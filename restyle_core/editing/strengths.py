@@ -54,7 +54,8 @@ def truncate(latents: Tensor, average: Tensor, psi: float) -> Tensor:
         average: [style_dim] or [n_styles, style_dim].
         psi: the share of the distance that is kept.
     """
-    return average + psi * (latents - average)
+    # Computed, it would be a rounding away from what it was.
+    return latents if psi == 1 else average + psi * (latents - average)
 
 
 def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:

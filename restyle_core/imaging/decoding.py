@@ -1,42 +1,33 @@
-"""Decoding: bytes from anywhere become an upright RGB image, or a reason why not."""
+"""Decoding: bytes from anywhere become an upright sRGB image, or a reason why not."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import re
+import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from restyle.core.errors import RejectError, RejectReason
+from restyle.core.imaging import colour
+from restyle.core.imaging.formats import (
+    NAMES,
+    begins_like_an_image,
+    other_kind,
+    raw_preview,
+    readable,
+)
+from restyle.core.imaging.pages import choose_frame
 
 MAX_PIXELS = 120_000_000
 """Images above this many pixels are rejected before any pixel is decoded (decompression bombs)."""
 
 MIN_SIDE = 32
 """Images with a shorter side below this many pixels carry too little to invert."""
-
-FORMATS = (
-    "AVIF",
-    "BMP",
-    "GIF",
-    "JPEG",
-    "JPEG2000",
-    "PNG",
-    "PPM",
-    "PSD",
-    "QOI",
-    "TIFF",
-    "WEBP",
-)
-"""Pillow's formats that are read. The others are no photographs, start other programs (EPS runs
-Ghostscript), or have no signature, so that any bytes could pass for one (TGA, PCX)."""
-
-# Formats that hold several pictures of one scene; the first is the photograph itself.
-_FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
 
 # A JPEG that is to become smaller is decoded at 1/2, 1/4 or 1/8 of its scale when its sides are
 # still this many times the wanted ones then. Over photographs of 0.4 to 6 megapixels, qualities 75
@@ -62,84 +53,140 @@ _SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 _SIXTEEN_BITS = 65535
 
-# Whoever begins like this is a damaged image and not some other file.
-_SIGNATURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|II\*\x00|MM\x00\*|....ftypavi[fs]|8BPS"
-    rb"|qoif|\x00\x00\x00\x0cjP  \r\n|\xff\x4f\xff\x51",
-    re.DOTALL,
-)
+# Bits that a decoder of a JPEG takes for coefficients if it still expects some. No byte is 0xff,
+# which would begin a marker.
+_MORE_BITS = bytes(range(1, 255)) * 8
+_JPEG_END = b"\xff\xd9"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A file's photograph.
+
+    Attributes:
+        image: upright, of mode ``RGB``, in sRGB, without metadata.
+        size: width and height of the upright photograph, which may be larger than ``image``.
+        notes: what a person should know of how it was read, a sentence each.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    notes: tuple[str, ...] = ()
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an encoded image into upright 8-bit RGB.
+    """Decode an encoded image into upright 8-bit sRGB.
 
-    EXIF orientation is applied. Grey, palette, CMYK and 16-bit images are converted; transparency
-    is composed over white.
+    EXIF orientation and colour profiles are applied. Grey, palette, CMYK and 16-bit images are
+    converted; transparency is composed over white. What :class:`Decoded` has notes of is logged.
 
     Args:
-        data: the bytes of one image file, in one of :data:`FORMATS`.
+        data: the bytes of one image file, in one of :data:`restyle.core.imaging.formats.READ`.
         max_pixels: the largest width times height that will be decoded.
 
     Returns:
         An image of mode ``RGB`` that keeps nothing of the file's metadata.
 
     Raises:
-        RejectError: ``empty``, ``not_an_image``, ``truncated``, ``too_large``, ``too_small``,
-            ``animated`` or ``unsupported_mode``; nothing else, whatever the bytes are.
+        RejectError: ``empty``, ``not_an_image``, ``unsupported_format``, ``truncated``,
+            ``too_large``, ``too_small``, ``animated`` or ``unsupported_mode``; nothing else,
+            whatever the bytes are.
         MemoryError: the process may have no more.
     """
-    with _quiet():
-        image = _open(data)
-        _check_shape(image, max_pixels)
-        _load(image)
-        return upright_rgb(image)
+    decoded = decode(data, max_pixels=max_pixels)
+    for note in decoded.notes:
+        _log.warning("an image: %s", note)
+    return decoded.image
 
 
 def decode_resized(
     data: bytes, size: tuple[int, int], *, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode an image and squash it to a size, whatever its aspect.
+    """The image and the size of :func:`decode`, which says the rest."""
+    decoded = decode(data, size, max_pixels=max_pixels)
+    return decoded.image, decoded.size
+
+
+def decode(
+    data: bytes, size: tuple[int, int] | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Decoded:
+    """Decode an image as :func:`decode_image` does, with notes, and squash it to a size if asked.
 
     A JPEG that is much larger is decoded at a reduced scale, which takes a fraction of the time
     and changes a photograph's result by less than one grey level on average.
 
     Args:
         data: as for :func:`decode_image`.
-        size: width and height of the result in pixels.
+        size: width and height of the result in pixels, whatever the aspect; bilinear and
+            antialiased. The photograph's own when None.
         max_pixels: as for :func:`decode_image`; of the image as it is stored.
-
-    Returns:
-        The result, bilinear and antialiased, and the upright image's own width and height.
 
     Raises:
         RejectError, MemoryError: as :func:`decode_image`.
     """
     with _quiet():
-        image = _open(data)
-        _check_shape(image, max_pixels)
+        image = open_image(data, max_pixels)
         turn = _UPRIGHT.get(_orientation(image))
         upright = image.size if turn not in _SIDEWAYS else image.size[::-1]
-        wanted = size if turn not in _SIDEWAYS else size[::-1]
+        wanted = size if size is None or turn not in _SIDEWAYS else size[::-1]
         stored = image.size
-        reduction = _reduction(image, wanted)
+        reduction = 1 if wanted is None else _reduction(image, wanted)
+        image = _loaded(image, data, reduction)
         if reduction == 1:
-            _load(image)
-            whole = upright_rgb(image)
-            return _resized(whole, size, whole.size), upright
-        image.draft(None, (stored[0] // reduction, stored[1] // reduction))
-        _load(image)
-        # The reduced picture is rounded up to whole pixels; what the last ones have too much lies
-        # at an end that turning would move.
-        extent = (stored[0] / reduction, stored[1] / reduction)
-        result = _resized(_convert(image), wanted, extent)
-        return (result if turn is None else result.transpose(turn)), upright
+            # Some formats tell of orientation only once they are read to the end.
+            turn = _UPRIGHT.get(_orientation(image))
+        notes = tuple(filter(None, [colour.problem(_colours(image), _profile(image))]))
+        rgb = _convert(image)
+        if reduction > 1:
+            assert wanted is not None  # noqa: S101 (it is what was reduced for)
+            # The reduced picture is rounded up to whole pixels; what the last ones have too much
+            # lies at an end that turning would move.
+            extent = (stored[0] / reduction, stored[1] / reduction)
+            rgb = _resized(rgb, wanted, extent)
+            return Decoded(rgb if turn is None else rgb.transpose(turn), upright, notes)
+        rgb = rgb if turn is None else rgb.transpose(turn)
+        return Decoded(rgb if size is None else _resized(rgb, size, rgb.size), rgb.size, notes)
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open a file and go to its photograph; no pixel is decoded.
+
+    Raises:
+        RejectError: as :func:`decode_image`.
+    """
+    image = _open(data)
+    _check_shape(image, max_pixels)
+    return image
+
+
+def load_whole(image: Image.Image, data: bytes) -> Image.Image:
+    """The pixels of an image that :func:`open_image` opened, at full size.
+
+    Raises:
+        RejectError: ``truncated``.
+    """
+    with _quiet():
+        return _loaded(image, data, 1)
+
+
+def turned_upright(image: Image.Image, picture: Image.Image) -> Image.Image:
+    """A picture turned the way the EXIF orientation of an image asks.
+
+    Args:
+        image: loaded, with its metadata.
+        picture: its pixels in any mode.
+    """
+    turn = _UPRIGHT.get(_orientation(image))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Turn a Pillow image the way its EXIF orientation asks and convert it to 8-bit RGB.
+    """Turn a Pillow image the way its EXIF orientation asks and convert it to 8-bit sRGB.
 
     Args:
-        image: of any mode; transparency is composed over white.
+        image: of any mode; its colour profile is applied, transparency is composed over white.
 
     Returns:
         An image of mode ``RGB`` without metadata; the argument itself when it is one already.
@@ -149,9 +196,9 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode == "RGB" and not image.info:
         return image
-    turn = _UPRIGHT.get(_orientation(image))
-    rgb = _convert(image)
-    return rgb if turn is None else rgb.transpose(turn)
+    if note := colour.problem(_colours(image), _profile(image)):
+        _log.warning("an image: %s", note)
+    return turned_upright(image, _convert(image))
 
 
 @contextlib.contextmanager
@@ -167,50 +214,93 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise RejectError(RejectReason.EMPTY, "the file is empty")
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        if kind := raw_preview(data):
+            raise RejectError(RejectReason.UNSUPPORTED_FORMAT, f"this is {kind}")
+        return Image.open(io.BytesIO(data), formats=readable())
     except Image.DecompressionBombError as error:
         raise RejectError(RejectReason.TOO_LARGE, f"decoding refused: {_say(error)}") from error
     except UnidentifiedImageError as error:
-        if _SIGNATURE.match(data):
+        if kind := other_kind(data):
+            raise RejectError(kind.reason, f"this is {kind}") from error
+        if begins_like_an_image(data):
             raise _truncated(
                 "it begins like an image, but the header cannot be read", error
             ) from error
         raise RejectError(
             RejectReason.NOT_AN_IMAGE,
-            "these bytes begin like no image format that is read here "
-            "(JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP, JPEG 2000, PNM, PSD, QOI)",
+            f"these bytes begin like no image format that is read here ({NAMES})",
         ) from error
-    except MemoryError:
+    except (MemoryError, RejectError):
         raise
     except Exception as error:
         raise _truncated("the header cannot be read", error) from error
 
 
 def _check_shape(image: Image.Image, max_pixels: int) -> None:
+    _check_pixels(image, max_pixels)
+    try:
+        frames = choose_frame(image)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Counting walks through the whole file in some formats.
+        raise _truncated("the frames cannot be counted", error) from error
+    if frames > 1:
+        raise RejectError(
+            RejectReason.ANIMATED, f"{frames} frames or pages; extract the one to invert"
+        )
+    _check_pixels(image, max_pixels)
+    width, height = image.size
+    if min(width, height) < MIN_SIDE:
+        raise RejectError(
+            RejectReason.TOO_SMALL,
+            f"{width}x{height} is below the least side of {MIN_SIDE} pixels",
+        )
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise RejectError(
             RejectReason.TOO_LARGE,
             f"{width}x{height} is more than the limit of {max_pixels:,} pixels",
         )
-    if min(width, height) < MIN_SIDE:
-        raise RejectError(
-            RejectReason.TOO_SMALL,
-            f"{width}x{height} is below the least side of {MIN_SIDE} pixels",
-        )
-    try:
-        frames = getattr(image, "n_frames", 1)
-    except Exception as error:
-        # Counting walks through the whole file in some formats.
-        raise _truncated("the frames cannot be counted", error) from error
-    if frames > 1 and image.format not in _FIRST_FRAME_FORMATS:
-        raise RejectError(
-            RejectReason.ANIMATED, f"{frames} frames or pages; extract the one to invert"
-        )
 
 
-def _load(image: Image.Image) -> None:
+def _loaded(image: Image.Image, data: bytes, reduction: int) -> Image.Image:
+    """The image with its pixels, at 1/``reduction`` of its scale."""
     try:
+        _load(image, reduction)
+    except RejectError:
+        ended = _ended(data, reduction) if image.format == "JPEG" else None
+        if ended is None:
+            raise
+        return ended
+    return image
+
+
+def _ended(data: bytes, reduction: int) -> Image.Image | None:
+    """A JPEG that lacks nothing but the marker at its end; None where pixels are missing too.
+
+    A decoder makes up what is missing. So it gets an end, and once more with other bits before it:
+    where the pixels depend on these, some were still to come.
+    """
+    made = []
+    for more in (b"", _MORE_BITS):
+        image = _open(data.removesuffix(b"\xff") + more + _JPEG_END)
+        try:
+            _load(image, reduction)
+        except RejectError:
+            return None
+        made.append(image)
+    one, other = map(np.asarray, made)
+    return made[0] if np.array_equal(one, other) else None
+
+
+def _load(image: Image.Image, reduction: int = 1) -> None:
+    try:
+        if reduction > 1:
+            image.draft(None, (image.width // reduction, image.height // reduction))
         image.load()
     except MemoryError:
         # Says nothing of the file; whoever limits memory knows what it means.
@@ -265,12 +355,34 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             RejectReason.UNSUPPORTED_MODE,
             "floating-point pixels have no defined range; convert the image to 8 bits",
         )
+    profile, gamma = _profile(image), _gamma(image)
+    rgb = colour.to_srgb(_colours(image), profile, gamma)
+    if not image.has_transparency_data:
+        return rgb
+    rgb.putalpha(image.convert("RGBA").getchannel("A"))
+    return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
+
+
+def _colours(image: Image.Image) -> Image.Image:
+    """The pixels without transparency, in a mode of eight bits that profiles describe."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_sixteen_bits(image)
+    if image.mode in ("LA", "La"):
+        return image.convert("LA").getchannel("L")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+        return image.convert("RGBA").convert("RGB")
+    return image
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) else None
+
+
+def _gamma(image: Image.Image) -> float | None:
+    """Of a PNG that names its encoding by nothing better."""
+    gamma = image.info.get("gamma")
+    return gamma if isinstance(gamma, float) and "srgb" not in image.info else None
 
 
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
@@ -283,7 +395,7 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
             "convert the image to 8 bits",
         )
     # In whole numbers, which take half the memory: 257 is odd, so that no value lies half-way.
-    return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(((grey + 128) // 257).astype(np.uint8))
 
 
 def _truncated(what: str, error: Exception) -> RejectError:

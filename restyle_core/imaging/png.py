@@ -22,11 +22,20 @@ _UP = 2
 _LEVEL = 1
 
 
-def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"
+"""Keyword of an uncompressed text without language."""
+
+
+def encode_png(
+    pixels: npt.NDArray[np.uint8], *, profile: bytes = b"", exif: bytes = b"", xmp: bytes = b""
+) -> bytes:
     """A picture as a PNG file (https://www.w3.org/TR/png-3/).
 
     Args:
         pixels: [h, w, 3] uint8 RGB, neither side 0.
+        profile: ICC profile of the pixels; sRGB without one.
+        exif: EXIF block that begins with its TIFF header.
+        xmp: XMP packet.
     """
     height, width, channels = pixels.shape
     rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
@@ -37,6 +46,9 @@ def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return _SIGNATURE + b"".join(
         (
             _chunk(b"IHDR", struct.pack(">2I5B", width, height, *_EIGHT_BIT_RGB)),
+            _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)) if profile else b"",
+            _chunk(b"eXIf", exif) if exif else b"",
+            _chunk(b"iTXt", _XMP + xmp) if xmp else b"",
             _chunk(b"IDAT", isal_zlib.compress(filtered, _LEVEL)),
             _chunk(b"IEND", b""),
         )

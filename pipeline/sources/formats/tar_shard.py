@@ -75,9 +75,9 @@ def image_extensions() -> frozenset[str]:
     """Extensions, with the dot and in small letters, of the image formats that Pillow knows."""
     from PIL import Image
 
-    from restyle.core.imaging.decoding import FORMATS
+    from restyle.core.imaging.formats import readable
 
-    opened = {*Image.OPEN, *FORMATS, "MPO"}
+    opened = {*readable(), *Image.OPEN, "MPO"}
     of_formats = Image.registered_extensions()
     return frozenset(extension for extension, name in of_formats.items() if name in opened)
 
