@@ -7,7 +7,7 @@
 # There, with torch for CUDA and nvcc installed:  OUT=RESULTS bash FOLDER/check.sh
 #
 # FOLDER/core is 160 MB; FOLDER/pipeline (Ray and what it imports) 120 MB, and may be left out: then the
-# pipeline's checks are skipped. Any torch from 2.9 on will do there; the pinned one is not packed.
+# pipeline's checks are skipped. An earlier version ran there with torch 2.11; the pinned one is not packed.
 set -eu
 folder=${1:?name a folder for the pack} version=${2:-3.12}
 core="annotated-doc annotated-types pydantic pydantic_core typing-inspection typing_extensions typer rich markdown-it-py mdurl

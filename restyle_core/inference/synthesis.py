@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restyle.core.networks.convolution import Target
+from restyle.core.networks.convolution import Target, doubling, in_best_layout
 from restyle.core.networks.generator import EqualizedLinear, Generator, StyledConv, ToRGB
 from restyle.kernels import native, winograd
 from restyle.kernels.layers import Colour, Epilogue, blur_layer, colour_convolution, colour_layer
@@ -184,8 +184,10 @@ class _Convolution:
             return
         self._packed = target.packs
         weight = target.put(weight.transpose(0, 1) if transposed else weight)
-        if not self._packed:
-            self._weight = weight.contiguous(memory_format=torch.channels_last)
+        if not self._packed and transposed:
+            self._layer = doubling(weight)
+        elif not self._packed:
+            self._layer = in_best_layout(weight, _between_rows)
         elif transposed:
             self._weight = torch.ops.mkldnn._reorder_convolution_transpose_weight(
                 weight.contiguous(), [0, 0], [0, 0], [2, 2], [1, 1], 1
@@ -199,14 +201,9 @@ class _Convolution:
         """[B, in, rows + 2, W] -> [B, out, rows, W]; transposed [B, out, 2 rows + 5, 2 W + 1]."""
         if self.filters is not None:
             return winograd.convolve(x, self.filters, above=0)
-        y: Tensor
         if not self._packed:
-            if self._transposed:
-                y = F.conv_transpose2d(x, self._weight, stride=2)
-            else:
-                y = F.conv2d(x, self._weight, padding=(0, 1))
-            # As cuDNN gives it; a GPU without cuDNN does not, and what comes next knows no strides.
-            return y.contiguous(memory_format=torch.channels_last)
+            return self._layer(x)
+        y: Tensor
         if self._transposed:
             y = torch.ops.mkldnn._convolution_transpose_pointwise(
                 x, self._weight, None, [0, 0], [0, 0], [2, 2], [1, 1], 1, "none", [], ""
@@ -216,6 +213,11 @@ class _Convolution:
                 x, self._weight, None, [0, 1], [1, 1], [1, 1], 1, "none", [], ""
             )
         return y
+
+
+def _between_rows(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve rows that have their neighbours with them."""
+    return F.conv2d(x, weight, padding=(0, 1))
 
 
 @dataclass(frozen=True, eq=False)
