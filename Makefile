@@ -15,7 +15,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 DEMO_OUT ?= demo-out
 SITE ?= site
 
-.PHONY: help install demo test bench gpu-check lint coverage docs pins clean
+.PHONY: help install demo test bench soak gpu-check lint coverage docs pins clean
 
 help:
 	@echo "make demo     install, invert the sample photographs, print where the report is"
@@ -24,6 +24,7 @@ help:
 	@echo "make coverage the tests, and which lines none of them reaches"
 	@echo "make docs     the documentation as a site in $(SITE), checked strictly"
 	@echo "make bench    the benchmarks of tests/bench"
+	@echo "make soak     thousands of hostile inputs, of tampered outputs and of full disks"
 	@echo "make gpu-check  kernels, steps, pipeline and bench on a GPU; skipped where there is none"
 	@echo "make pins     write constraints.txt from the environment"
 	@echo "make clean    remove the environment, the demo's output and caches"
@@ -79,6 +80,10 @@ bench: install
 	@shopt -s nullglob; files=(tests/bench/bench_*.py); \
 	if [ $${#files[@]} -eq 0 ]; then echo "no benchmarks in tests/bench yet"; exit 0; fi; \
 	for file in "$${files[@]}"; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+soak: install
+	@for module in hostile_inputs tampered full_disk; do \
+	  echo "== $$module"; $(BIN)/python -m tests.soak.$$module; done
 
 gpu-check: install
 	@bash recipes/gpu/checks.sh "$(abspath $(BIN))/python"

@@ -36,7 +36,7 @@ BATCH = 4096
 """Most files of their own in a batch."""
 
 MOST_CONTAINED = 1 << 21
-"""Most inputs in one shard, all of which planning holds at a time: about a gigabyte."""
+"""Most inputs in one shard, all of which planning holds at a time, in about 1.5 GB."""
 
 _NAMED = 5
 
