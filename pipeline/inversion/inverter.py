@@ -196,9 +196,11 @@ class Inverter:
         """Images [B, h, w, 3]: what the encoder was given, and the reconstructions kept."""
         if result.reconstructions is None:
             return []
-        inputs = to_bytes(preprocess(pixels, self.model.config.image_size))
-        stacks = (inputs, *result.reconstructions.unbind(1))
-        return [stack.permute(0, 2, 3, 1).numpy() for stack in stacks]
+        size, inputs = self.model.config.image_size, pixels
+        if pixels.shape[1:3] != size:
+            inputs = to_bytes(preprocess(pixels, size)).permute(0, 2, 3, 1).numpy()
+        made = result.reconstructions.unbind(1)
+        return [inputs, *(stack.permute(0, 2, 3, 1).numpy() for stack in made)]
 
 
 def _fitting(make: Callable[[], T]) -> T | None:

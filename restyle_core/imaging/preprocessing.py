@@ -55,6 +55,37 @@ def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
     return _from_pictures([picture.convert("RGB") for picture in images], size)
 
 
+def eight_bit(images: Images, size: tuple[int, int]) -> Tensor | None:
+    """Images that need no resizing, as bytes; None if they are others.
+
+    Args:
+        images: as for :func:`preprocess`.
+        size: height and width.
+
+    Returns:
+        [B, height, width, 3] uint8.
+    """
+    if not isinstance(images, Tensor | np.ndarray):
+        return None
+    batch = torch.as_tensor(images)
+    fits = batch.ndim == 4 and batch.dtype == torch.uint8 and tuple(batch.shape[1:]) == (*size, 3)
+    return batch if fits else None
+
+
+def from_eight_bit(pixels: Tensor) -> Tensor:
+    """Bytes as :func:`preprocess` scales them, on the device where they are.
+
+    Args:
+        pixels: [B, h, w, 3] uint8.
+
+    Returns:
+        [B, 3, h, w] float32 in [-1, 1], channels_last.
+    """
+    # By a number, a GPU would multiply with its reciprocal, which rounds differently.
+    half = torch.full((), 127.5, device=pixels.device)
+    return (pixels.float() / half - 1).permute(0, 3, 1, 2)
+
+
 def to_pictures(images: Tensor) -> list[Image.Image]:
     """Generated images as pictures, the way they are saved.
 

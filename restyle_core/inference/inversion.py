@@ -12,7 +12,13 @@ from torch import Tensor
 from restyle.core.devices.threads import lanes, side_by_side
 from restyle.core.devices.transfer import Arrival, Staging
 from restyle.core.errors import FatalError, SpecError
-from restyle.core.imaging.preprocessing import Images, preprocess, to_bytes
+from restyle.core.imaging.preprocessing import (
+    Images,
+    eight_bit,
+    from_eight_bit,
+    preprocess,
+    to_bytes,
+)
 from restyle.core.inference.model import Model
 from restyle.core.inference.refinement import Start, Step, refine
 
@@ -165,13 +171,22 @@ def _begin(
         _ = model.average_image
 
     def refined(rows: slice) -> _Kept:
-        x = model.staging.upload(preprocess(images[rows], model.config.image_size))()
+        x = _brought(model, images[rows])
         part = None if start is None else start.part(rows)
         return keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x)
 
     on_cpu = model.device.type == "cpu"
     parts = lanes(len(images), model.generator.config.size) if on_cpu else 1
     return side_by_side(refined, len(images), parts)
+
+
+def _brought(model: Model, images: Images) -> Tensor:
+    """The encoder's input, on the model's device."""
+    pixels = None if model.device.type == "cpu" else eight_bit(images, model.config.image_size)
+    if pixels is None:
+        return model.staging.upload(preprocess(images, model.config.image_size))()
+    # A quarter of the bytes, and scaling is the GPU's work.
+    return from_eight_bit(model.staging.upload(pixels)())
 
 
 def _start(start: Start | Inversion, count: int) -> _Batch:

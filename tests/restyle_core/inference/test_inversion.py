@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 from restyle.core import Inversion, Model, invert, load_model, refine
 from restyle.core.errors import SpecError
+from restyle.core.imaging.preprocessing import from_eight_bit, preprocess, to_bytes
+from restyle.core.inference.inversion import _brought
 from tests.restyle_core import plain
 from tests.restyle_core.fabricate import IR_SE50, TINY, checkpoint, save
 
@@ -348,3 +352,35 @@ def test_bf16_stays_close_to_float32(tmp_path: Path, model: Model) -> None:
     exact, close = invert(model, x, 3).latents, invert(rounded, x, 3).latents
     moved = (exact[:, -1] - model.latent_avg).abs().mean()
     assert (exact - close).abs().mean() < 0.05 * moved
+
+
+def test_bytes_go_to_a_gpu_as_they_are_and_become_the_same_there() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(12).reshape(2, 16, 32, 3)
+    expected = preprocess(pixels, (16, 32))
+    ours = from_eight_bit(pixels)
+    assert torch.equal(ours, expected)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(to_bytes(ours).permute(0, 2, 3, 1), pixels)
+
+    sent: list[torch.Tensor] = []
+
+    def upload(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+        sent.append(tensor)
+        return lambda: tensor
+
+    def model(device: str) -> Any:
+        config = SimpleNamespace(image_size=(16, 32))
+        staging = SimpleNamespace(upload=upload)
+        return SimpleNamespace(device=torch.device(device), config=config, staging=staging)
+
+    for device, images, dtype in (
+        ("cuda", pixels, torch.uint8),
+        ("cuda", pixels.numpy(), torch.uint8),
+        ("cpu", pixels, torch.float32),
+        ("cuda", expected, torch.float32),
+    ):
+        assert torch.equal(_brought(model(device), images), expected)
+        assert sent.pop().dtype == dtype
+    # Of another size they are resized before.
+    assert _brought(model("cuda"), pixels[:, :8]).shape == (2, 3, 16, 32)
+    assert sent.pop().dtype == torch.float32
