@@ -187,7 +187,12 @@ def special_cases() -> Iterator[tuple[str, Tampering]]:
             yield f"{kind} names {name}", in_json(pattern, file_named(name))
         yield f"{kind} without files", in_json(pattern, lambda record: record.update(files=[]))
         yield f"{kind} has no units", in_json(pattern, lambda record: record.update(units=[]))
-    for field, value in (("faces", 3), ("images", 99), ("fingerprint", "0" * 64), ("unit", "../x")):
+    for field, value in (
+        ("faces", 99),
+        ("images", 99),
+        ("fingerprint", "0" * 64),
+        ("unit", "../x"),
+    ):
         change = {field: value}
         yield f"entry says {change}", in_json(KINDS["entry"], lambda r, c=change: r.update(c))
     yield "pack says it is later", in_json(KINDS["pack"], lambda r: r.update(pack="ab" * 8))

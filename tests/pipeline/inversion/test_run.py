@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from restyle.core.errors import CheckpointError, FatalError, SpecError
+from restyle.core.errors import CheckpointError, FatalError, SpecError, TransientError
 from restyle.core.inference.model import load_model
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.status import read_status
@@ -29,6 +29,7 @@ from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Interrupted, Listener, Progress
+from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import DriverLock
 from tests.pipeline import in_process
 
@@ -411,3 +412,39 @@ def test_a_run_whose_lock_was_taken_leaves_the_output_alone(
     left = files_of(tmp_path / "out")
     assert {name: data for name, data in seen[0].items() if "driver-" not in name} == left
     assert "_ledger/plan-000000.parquet" in left
+
+
+@pytest.mark.parametrize("what", ["ledger", "datasets", "claim", "claim gone", "file"])
+def test_a_failed_run_withdraws_only_when_it_is_certain_that_there_are_no_rows(
+    request_of: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    local = type(open_storage(str(tmp_path)))
+    sizes, read = local.sizes, local.read
+    plan = tmp_path / "out" / "_ledger" / "plan-000000.parquet"
+
+    def listed(self: Storage, folder: str) -> dict[str, int]:
+        if folder == ("_ledger" if what == "ledger" else "latents"):
+            raise TransientError("the store does not answer")
+        return sizes(self, folder)
+
+    def answered(self: Storage, name: str) -> bytes:
+        if "driver-" in name:
+            raise TransientError("the store does not answer")
+        return read(self, name)
+
+    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+        if what == "file":
+            (tmp_path / "out" / "latents").mkdir()
+            (tmp_path / "out" / "latents" / "part-of-a-worker.parquet").write_bytes(b"x")
+        elif what == "claim gone":
+            next((tmp_path / "out" / "_ledger").glob("driver-*")).unlink()
+        elif what == "claim":
+            monkeypatch.setattr(local, "read", answered)
+        else:
+            monkeypatch.setattr(local, "sizes", listed)
+        yield Receipt(units[0].name, error="no space is left", fatal=True)
+
+    with pytest.raises(FatalError, match="no space is left"):
+        run(request_of(), fatal)
+    assert plan.is_file()
+    assert (tmp_path / "out" / "_ledger" / "settings.json").is_file()
