@@ -99,7 +99,7 @@ def _on_cluster(dtype: str, device: str, workers: Workers) -> Placement | None:
     """The GPUs of other machines, which cannot be looked at from here; None without any."""
     if device == "auto" and workers.gpus_per_actor is None:
         # Here, because most runs need not wait for Ray's import before they know what to do.
-        from restyle.pipeline.execution.ray.cluster import has_gpus
+        from restyle.pipeline.execution.ray.engine import has_gpus
 
         if not has_gpus(workers.address or "auto"):
             return None

@@ -13,39 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from restyle.core.errors import FatalError, SpecError
-from restyle.pipeline.execution.job import one_line
-from restyle.pipeline.execution.pools import ALIGN, Offer
-from restyle.pipeline.isolation.environment import SAFE_PATH
-
-# Before Ray is imported, which looks at some of them then.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Alignment shares the cores with inversion, whose idle threads would otherwise spin on them for
-# long; as long as the pauses between two operators, or each of these would wake a thread.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-# One heap for all threads of a process. A worker has many before it could ask for that itself, and
-# the heaps of theirs give large blocks back at once: see restyle.core.devices.allocator.
-os.environ.setdefault("MALLOC_ARENA_MAX", "1")
-# Not behind everything else that runs on this machine; 15 by default.
-os.environ.setdefault("RAY_worker_niceness", "0")
-# Warns of arguments that a restarted actor may lose; they live as long as this process.
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-# A cluster on this machine alone listens on its loopback interface alone. Ray has this switch for
-# systems whose firewall would ask; here it is looked at while Ray is imported, and only then.
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-
 import ray
 import ray._private.services
 
-from restyle.pipeline.execution.ray.lean_ray import few_services
+from restyle.core.errors import FatalError, SpecError
+from restyle.pipeline.execution.job import one_line
+from restyle.pipeline.execution.pools import ALIGN, Offer
+from restyle.pipeline.execution.ray.environment import LOOPBACK_SWITCH
 from restyle.pipeline.execution.ray.session import Session, working_in
-
-# Other Ray processes that are started from here may be those of a cluster.
-_LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-os.environ.pop(_LOOPBACK_SWITCH)
+from restyle.pipeline.isolation.environment import SAFE_PATH
 
 # What workers on other machines find in their environment too.
 _PASSED_ON = (
@@ -132,7 +108,7 @@ class Cluster:
     def _start_local(self) -> None:
         try:
             self._session = Session()
-            with _standard_error_closed(), self._session.entered(), few_services():
+            with _standard_error_closed(), self._session.entered():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -156,7 +132,7 @@ def _check_loopback() -> None:
     if not ipaddress.ip_address(address).is_loopback:
         raise FatalError(
             f"Ray would be open to other machines at {address}, because it was imported before "
-            f"restyle; import restyle.pipeline first, or set {_LOOPBACK_SWITCH}=0"
+            f"restyle could set it up; use a new process, or set {LOOPBACK_SWITCH}=0"
         )
 
 
@@ -170,17 +146,6 @@ def living_nodes() -> list[dict[str, Any]]:
     """Ray's description of each node."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [node for node in nodes if node["Alive"]]
-
-
-def has_gpus(address: str) -> bool:
-    """Whether a cluster has a node with a GPU now; the connection stays open for the run.
-
-    Raises:
-        FatalError: it is not there.
-    """
-    cluster = Cluster(address)
-    cluster.start()
-    return any(offer.gpus for offer in cluster.offers())
 
 
 def _connect(address: str) -> None:

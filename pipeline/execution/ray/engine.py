@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from restyle.pipeline.execution.job import Job, Receipt
-from restyle.pipeline.execution.ray.cluster import Cluster
+from restyle.pipeline.execution.ray.environment import import_ray
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
@@ -28,6 +28,9 @@ def ray_engine(
         FatalError: the cluster does not start, or is not there.
     """
     asked = workers or Workers()
+    import_ray()
+    from restyle.pipeline.execution.ray.cluster import Cluster
+
     # The start is mostly waiting, the import mostly work.
     importing = threading.Thread(
         target=importlib.import_module, args=("restyle.pipeline.execution.ray.graph",)
@@ -41,3 +44,20 @@ def ray_engine(
             yield Graph(cluster, asked, listener or Listener()).run_units
     finally:
         importing.join()
+
+
+def has_gpus(address: str) -> bool:
+    """Whether a cluster has a node with a GPU now; the connection stays open for the run.
+
+    Args:
+        address: of the cluster.
+
+    Raises:
+        FatalError: it is not there.
+    """
+    import_ray()
+    from restyle.pipeline.execution.ray.cluster import Cluster
+
+    cluster = Cluster(address)
+    cluster.start()
+    return any(offer.gpus for offer in cluster.offers())

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
 import logging
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,13 +25,11 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.experimental import internal_kv
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from restyle.pipeline.execution.block import payload_of, to_block, unit_of
 from restyle.pipeline.execution.job import Job, Receipt, StageSpec
 from restyle.pipeline.execution.pools import Pool, Pools, cluster_pools, local_pools, unplaced
-from restyle.pipeline.execution.ray.cluster import Cluster, living_nodes
-from restyle.pipeline.execution.ray.lean_ray import few_actors
+from restyle.pipeline.execution.ray.cluster import Cluster
 from restyle.pipeline.execution.ray.results import Receipts
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.watchdog import Heart, Stalled, Watchdog
@@ -40,10 +37,6 @@ from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import open_storage
-
-# Times that Ray repeats a unit whose actor died. More than the tries after which a unit is given
-# up, so that one that kills its worker is dealt with in one round.
-_REPEATS = attempts.MAX_TRIES + 2
 
 # Actors that die while they start, one after another, before a round ends.
 _STILLBORN = 5
@@ -92,8 +85,6 @@ class Graph:
             lambda: unplaced(pools, self._cluster.offers()),
         )
         with contextlib.ExitStack() as at_end:
-            if self._cluster.is_local:
-                at_end.enter_context(few_actors())
             at_end.callback(_forget, run)
             receipts = Receipts(_dataset(job, units, pools, run))
             at_end.callback(receipts.close)
@@ -133,9 +124,6 @@ def _dataset(
     run: str,
 ) -> Any:
     images = sum(unit.images for unit in units)
-    needs_gpus = any(pool.gpus for pool in pools.values())
-    # Actors' restarts and retries have no other place to be said yet.
-    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
     blocks = ray.data.from_blocks([to_block(unit.name, unit) for unit in units])
     for stage in job.stages:
         pool = pools[stage.name]
@@ -145,7 +133,10 @@ def _dataset(
             fn_constructor_args=(job, run, stage, threads),
             batch_size=1,
             compute=_strategy(pool, stage.together, len(units)),
-            **_asking(pool, _near_no_gpu if needs_gpus and not pool.gpus else None),
+            batch_format="pyarrow",
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus,
+            resources=pool.resources,
         )
     return blocks
 
@@ -160,34 +151,6 @@ def _strategy(pool: Pool, together: int, units: int) -> ray.data.ActorPoolStrate
         max_concurrent_calls_per_actor=together,
         enable_true_multi_threading=True,
     )
-
-
-def _asking(pool: Pool, where: Callable[[], dict[str, Any]] | None = None) -> dict[str, Any]:
-    return {
-        "batch_format": "pyarrow",
-        "num_cpus": pool.cpus,
-        "num_gpus": pool.gpus,
-        "resources": pool.resources,
-        "max_restarts": -1,
-        "max_task_retries": _REPEATS,
-        **({} if where is None or pool.resources else {"ray_remote_args_fn": where}),
-    }
-
-
-_turn = itertools.count()
-
-
-def _near_no_gpu() -> dict[str, Any]:
-    """Send an actor to the next of the nodes without GPU, or anywhere when there is none."""
-    nodes = [
-        node["NodeID"]
-        for node in living_nodes()
-        if node["Resources"].get("CPU") and not node["Resources"].get("GPU")
-    ]
-    if not nodes:
-        return {}
-    node = nodes[next(_turn) % len(nodes)]
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 class _StageActor:

@@ -80,7 +80,7 @@ def test_gpus_of_a_cluster_need_not_be_here(
 def test_a_cluster_is_asked_for_its_gpus(
     monkeypatch: pytest.MonkeyPatch, there: bool, device: str
 ) -> None:
-    from restyle.pipeline.execution.ray import cluster
+    from restyle.pipeline.execution.ray import engine
 
     asked: list[str] = []
 
@@ -88,7 +88,7 @@ def test_a_cluster_is_asked_for_its_gpus(
         asked.append(address)
         return there
 
-    monkeypatch.setattr(cluster, "has_gpus", has_gpus)
+    monkeypatch.setattr(engine, "has_gpus", has_gpus)
     assert choose("fp32", "auto", Workers(address="head:6379")).device == device
     assert asked == ["head:6379"]
 

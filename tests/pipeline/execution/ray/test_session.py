@@ -20,6 +20,8 @@ CLUSTER = """
 import json, os, sys
 from pathlib import Path
 import psutil
+from restyle.pipeline.execution.ray.environment import import_ray
+import_ray()
 from restyle.pipeline.execution.ray.cluster import Cluster
 import ray
 
