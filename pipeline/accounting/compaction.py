@@ -21,7 +21,7 @@ from restyle.pipeline.accounting.marker import MARKER, marked
 from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.status import settings_of
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.datasets import GROUP_BYTES, parquet_options
+from restyle.pipeline.ledger.datasets import GROUP_BYTES, latent_shape, parquet_options
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
 from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
 from restyle.pipeline.ledger.part_names import file_name
@@ -237,9 +237,10 @@ def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[b
     for batch in _batches(storage, dataset, group):
         if writer is None:
             writer = pq.ParquetWriter(target, batch.schema, **parquet_options(batch.schema))
-        elif not batch.schema.equals(writer.schema, check_metadata=True):
+        elif not _are_alike(batch.schema, writer.schema):
             raise FatalError(f"files in {storage.shown(dataset)} have different columns")
-        waiting.append(batch)
+        # What is said beside the columns, such as a metric's definition, may be another version's.
+        waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=writer.schema))
         rows = sum(each.num_rows for each in waiting)
         size = sum(each.nbytes for each in waiting)
         total += batch.num_rows
@@ -252,6 +253,11 @@ def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[b
         writer.close()
     data: bytes = target.getvalue().to_pybytes()
     return data, total
+
+
+def _are_alike(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether rows of two files can stand in one."""
+    return one.equals(other, check_metadata=False) and latent_shape(one) == latent_shape(other)
 
 
 def _batches(storage: Storage, dataset: str, group: Sequence[FileSet]) -> Iterator[pa.RecordBatch]:
