@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -24,7 +24,8 @@ from restyle.pipeline.ledger.settings import (
     Reconstructions,
     SaveSteps,
 )
-from restyle.pipeline.sources.options import InputFormat, InputOptions
+from restyle.pipeline.sources.formats.source_format import FORMATS
+from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.storage.filesystem import shown_uri
 from restyle.pipeline.storage.url_secrets import secret_in
 
@@ -62,6 +63,11 @@ class Spelled:
     metavar: str | None = None
 
 
+if TYPE_CHECKING:
+    InputFormat = str
+else:
+    # The words that there are here: other packages may bring more.
+    InputFormat = Literal["auto", "files", *FORMATS]
 Pool = Annotated[tuple[int, int] | None, BeforeValidator(_pool), Spelled(metavar="MIN:MAX")]
 MetricList = Annotated[tuple[str, ...] | None, BeforeValidator(_names), Spelled(metavar="LIST")]
 
@@ -82,7 +88,8 @@ class InputSection(_Section):
     format: Annotated[InputFormat, Spelled("--input-format")] = Field(
         "auto",
         description="files takes every file for an image, tar and parquet for a shard of images, "
-        "list for a list of URIs; auto goes by the names.",
+        "list for a list of URIs, other words for what other packages read; auto goes by the "
+        "names.",
     )
     column: Annotated[str | None, Spelled(metavar="NAME")] = Field(
         None,

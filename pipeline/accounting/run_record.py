@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.summary import Summary
 from restyle.pipeline.ledger.entries import FOLDER
-from restyle.pipeline.sources.options import InputFormat
 from restyle.pipeline.storage.filesystem import Storage
 
 NAME = "run.json"
@@ -62,7 +61,7 @@ class Asked(BaseModel):
     batch_size: int | None
     max_reject_rate: float
     command: Command = "invert"
-    input_format: InputFormat = "auto"
+    input_format: str = "auto"
     column: str | None = None
     address: str | None = None
     align_actors: tuple[int, int] | None = None

@@ -6,20 +6,24 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from itertools import chain
 
-from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.core.errors import RejectError, RejectReason, RestyleError, SpecError
 from restyle.pipeline.sources.formats.shard_process import ShardProcess
-from restyle.pipeline.sources.formats.shard_service import (
+from restyle.pipeline.sources.formats.source_format import (
+    FORMATS,
+    HEAD_BYTES,
     Entries,
     Index,
     Members,
     NoColumn,
     Piece,
     Rows,
-    ShardKind,
     Skipped,
+    SourceFormat,
+    format_beginning,
+    format_named,
+    prefix_of,
 )
 from restyle.pipeline.sources.formats.tar_shard import damaged_container
 from restyle.pipeline.sources.input_errors import input_errors
@@ -40,30 +44,7 @@ MOST_CONTAINED = 1 << 21
 
 _NAMED = 5
 
-
-class _Kind(Enum):
-    FILE = "file"
-    TAR = "tar"
-    PARQUET = "parquet"
-    LIST = "list"
-    COMPRESSED = "compressed"
-
-
-_CONTAINERS = {b"tar": _Kind.TAR, b"parquet": _Kind.PARQUET}
-_LISTS = frozenset({b"csv", b"tsv", b"txt", b"list"})
-_COMPRESSED = tuple(
-    f".{name}".encode()
-    for name in (
-        *("tgz", "tbz", "tbz2", "txz", "tzst", "taz", "tlz"),
-        *(f"tar.{end}" for end in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "lz", "z", "br")),
-    )
-)
-_FORCED = {
-    "files": _Kind.FILE,
-    "tar": _Kind.TAR,
-    "parquet": _Kind.PARQUET,
-    "list": _Kind.LIST,
-}
+_Kind = tuple[SourceFormat, bool]
 
 
 def iter_images(
@@ -157,8 +138,8 @@ class _Catalog:
         loose: list[SourceImage] = []
         for file, is_input in files:
             self.files += 1
-            kind = self._kind(file.uri, is_input)
-            for piece in [file] if kind is _Kind.FILE else self._opened(file, kind, is_input):
+            kind = self._kind(file, is_input)
+            for piece in [file] if kind is None else self._opened(file, kind, is_input):
                 if isinstance(piece, SourceImage):
                     loose.append(piece)
                 if loose and (isinstance(piece, list) or len(loose) == BATCH):
@@ -192,17 +173,28 @@ class _Catalog:
         self.has_usable = self.has_usable or not all(image.fault for image in batch)
         return batch
 
-    def _kind(self, uri: bytes, is_input: bool) -> _Kind:
-        extension = uri.rpartition(b".")[2].lower()
-        if self._options.format in _FORCED:
-            kind = _FORCED[self._options.format]
-        elif is_input and extension in _LISTS:
-            return _Kind.LIST
-        else:
-            kind = _CONTAINERS.get(extension, _Kind.FILE)
-            if kind is _Kind.FILE and uri.lower().endswith(_COMPRESSED):
-                return _Kind.COMPRESSED
-        return kind
+    def _kind(self, file: SourceImage, is_input: bool) -> _Kind | None:
+        """The format of a file, and whether it is compressed; None for a single input."""
+        if self._options.format == "files":
+            return None
+        named = format_named(file.uri)
+        if self._options.format == "auto":
+            if named is None and is_input:
+                return self._kind_by_head(file)
+            return None if named and named[0].only_as_input and not is_input else named
+        wanted = FORMATS[self._options.format]
+        may_list = wanted.only_as_input and named is not None and named[0].names_inputs
+        return named if may_list else (wanted, False)
+
+    def _kind_by_head(self, file: SourceImage) -> _Kind | None:
+        """The format of what ``INPUT`` names, where its name does not tell."""
+        try:
+            with open_ranged(file, self._stores) as opened:
+                kind = format_beginning(opened.read_at(0, HEAD_BYTES))
+        except (OSError, RestyleError):
+            # Whoever reads it says what is wrong.
+            return None
+        return None if kind is None else (kind, False)
 
     def _opened(
         self, file: SourceImage, kind: _Kind, is_input: bool, *, in_list: bool = False
@@ -210,13 +202,14 @@ class _Catalog:
         """What is in a file: a list for a container, single inputs for a list of URIs."""
         if file.fault:
             yield file
-        elif kind is _Kind.COMPRESSED:
-            what = "a compressed archive, whose members cannot be read singly; store it as .tar"
+        elif kind[1]:
+            what = "a compressed archive, whose members cannot be read singly; store it as "
+            what += f".{kind[0].extensions[0]}"
             yield _faulty(file, RejectReason.UNSUPPORTED_ARCHIVE, what)
         elif not self._is_known(file.uri, file.version):
             try:
                 with input_errors(file, is_own=not in_list):
-                    yield from self._contents(file, kind, is_input, in_list)
+                    yield from self._contents(file, kind[0], is_input, in_list)
             except OSError as error:
                 yield _unreadable(file, error, is_input)
             except RejectError as error:
@@ -231,7 +224,7 @@ class _Catalog:
                 yield _faulty(file, RejectReason.NOT_AN_IMAGE, message)
 
     def _contents(
-        self, file: SourceImage, kind: _Kind, is_input: bool, in_list: bool
+        self, file: SourceImage, kind: SourceFormat, is_input: bool, in_list: bool
     ) -> Iterator[SourceImage | list[SourceImage]]:
         with open_ranged(file, self._stores) as opened:
             # A list says nothing of the version of what it names.
@@ -239,21 +232,24 @@ class _Catalog:
                 yield from self._read(file, opened, kind, is_input, in_list)
 
     def _read(
-        self, file: SourceImage, opened: RangedFile, kind: _Kind, is_input: bool, in_list: bool
+        self,
+        file: SourceImage,
+        opened: RangedFile,
+        kind: SourceFormat,
+        is_input: bool,
+        in_list: bool,
     ) -> Iterator[SourceImage | list[SourceImage]]:
-        is_parquet = kind is _Kind.PARQUET or file.uri.lower().endswith(b".parquet")
-        shape: ShardKind = "text"
-        if kind is _Kind.TAR or is_parquet:
-            shape = "tar" if kind is _Kind.TAR else "parquet"
         # While a list is read, the shards that it names are.
         shards = self._shards_in_lists if in_list else self._shards
-        pieces = shards.index(opened, Index(shape, file, self._options, in_list))
+        pieces = shards.index(opened, Index(kind.name, file, self._options, in_list))
         with contextlib.closing(pieces):
-            if kind is _Kind.TAR:
-                yield self._members(file, opened, pieces)
-                return
             first = next(pieces, None)
+            if isinstance(first, Members | Skipped):
+                yield self._members(file, opened, chain([first], pieces), prefix_of(kind))
+                return
             if isinstance(first, Entries):
+                if in_list:
+                    raise RejectError(RejectReason.NOT_AN_IMAGE, "a list in a list is not read")
                 more = (piece.values for piece in pieces if isinstance(piece, Entries))
                 yield from self._entries(file, chain([first.values], more))
                 return
@@ -266,7 +262,7 @@ class _Catalog:
                 yield self._without_column(file, first.columns, is_input)
 
     def _members(
-        self, file: SourceImage, opened: RangedFile, pieces: Iterator[Piece]
+        self, file: SourceImage, opened: RangedFile, pieces: Iterator[Piece], prefix: str
     ) -> list[SourceImage]:
         members: list[SourceImage] = []
         try:
@@ -284,7 +280,7 @@ class _Catalog:
         except RejectError as error:
             if not members or error.reason is RejectReason.TOO_LARGE:
                 raise
-            members.append(damaged_container(file, opened, error))
+            members.append(damaged_container(file, opened, error, prefix))
         return members
 
     def _without_column(self, file: SourceImage, columns: str, is_input: bool) -> SourceImage:
@@ -311,14 +307,11 @@ class _Catalog:
                         self.misfit = SpecError(f"the list names {read.needs}")
                     yield image
                     continue
-                kind = self._entry_kind(image.uri) if is_auto else _Kind.FILE
-                if kind is _Kind.FILE:
+                kind = format_named(image.uri) if is_auto else None
+                if kind is None or kind[1] or kind[0].only_as_input:
                     yield image
                 else:
                     yield from self._opened(image, kind, is_input=False, in_list=True)
-
-    def _entry_kind(self, uri: bytes) -> _Kind:
-        return _CONTAINERS.get(uri[-8:].rpartition(b".")[2].lower(), _Kind.FILE)
 
     def _is_known(self, uri: bytes, version: str) -> bool:
         if version and self._known(uri, version):

@@ -12,6 +12,7 @@ from typing import Any
 from restyle.core.errors import RejectError, RejectReason
 from restyle.pipeline.sources.formats.shard_process import ShardProcess
 from restyle.pipeline.sources.formats.shard_service import ShardKey
+from restyle.pipeline.sources.formats.source_format import SourceFormat, format_of
 from restyle.pipeline.sources.input_errors import input_errors
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.ranged_file import Stores, asked, open_ranged
@@ -70,8 +71,10 @@ class SourceReader:
             OSError, RejectError, FatalError, TransientError: as :func:`input_errors`.
         """
         is_own = bool(self._own) and image.uri.startswith(self._own)
+        # A format that is not installed is the job's fault.
+        kind = format_of(image)
         with input_errors(image, is_own=is_own):
-            return self._read(image, sized)
+            return self._read(image, kind, sized)
 
     def close(self) -> None:
         """End the process that reads shards."""
@@ -79,13 +82,13 @@ class SourceReader:
             self._open.clear()
             self._shards.end()
 
-    def _read(self, image: SourceImage, sized: Sized) -> bytes:
-        kind, _, place = image.place.partition(":")
-        if kind == "row":
-            return self._row(image, place, sized)
-        if kind == "tar":
+    def _read(self, image: SourceImage, kind: SourceFormat | None, sized: Sized) -> bytes:
+        if kind is None:
+            return self._file(image, sized)
+        place = image.place.partition(":")[2]
+        if kind.is_contiguous:
             return self._member(image, int(place), sized)
-        return self._file(image, sized)
+        return self._unpacked(image, kind, place, sized)
 
     def _file(self, image: SourceImage, sized: Sized) -> bytes:
         if image.uri.startswith(FILE):
@@ -144,16 +147,15 @@ class SourceReader:
             self._versions[key] = open_ranged(whole, self._stores).version
         return self._versions[key]
 
-    def _row(self, image: SourceImage, place: str, sized: Sized) -> bytes:
-        group, row, column = place.split(":", 2)
+    def _unpacked(self, image: SourceImage, kind: SourceFormat, place: str, sized: Sized) -> bytes:
         with self._guard:
-            shard = self._shard(image)
-            data = self._shards.row(shard, int(group), int(row), column, MAX_FILE_BYTES, sized)
+            shard = self._shard(image, kind.name)
+            data = self._shards.read(shard, place, MAX_FILE_BYTES, sized)
         if data is None:
-            raise RejectError(RejectReason.EMPTY, "the row holds no image")
+            raise RejectError(RejectReason.EMPTY, f"the {kind.prefix or 'member'} holds no image")
         return data
 
-    def _shard(self, image: SourceImage) -> ShardKey:
+    def _shard(self, image: SourceImage, kind: str) -> ShardKey:
         for shard in self._open:
             if shard[0] == image.uri and image.version in ("", shard[1]):
                 self._open.move_to_end(shard)
@@ -168,7 +170,7 @@ class SourceReader:
             file.close()
             raise
         shard = (image.uri, file.version)
-        self._shards.open(shard, file)
+        self._shards.open(shard, file, kind)
         self._open[shard] = None
         while len(self._open) > _OPEN_SHARDS:
             self._close(next(iter(self._open)))

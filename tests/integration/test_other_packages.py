@@ -39,6 +39,63 @@ METRIC = Metric(
     load=pairwise(gap),
 )
 """
+TOY_SOURCE = '''
+import json
+import os
+import sys
+
+from restyle.pipeline.sources.formats.source_format import Member, SourceFormat
+
+assert "--help" not in sys.argv, "names are known without it"
+
+
+class Stack(SourceFormat):
+    """A line of JSON with names and sizes, and the files one behind the other."""
+
+    name = "stack"
+    extensions = ("stack",)
+
+    def begins(self, head):
+        return head.startswith(b\'{"stack":\')
+
+    def index(self, file, asked):
+        table, at = header(file)
+        places = []
+        for name, size in table:
+            places.append(Member(name, str(len(places)), size))
+        yield from self.members(asked, places)
+
+    def open(self, file):
+        return Opened(file)
+
+
+class Opened:
+    def __init__(self, file):
+        self.file = file
+        self.table, self.start = header(file)
+
+    def read(self, place):
+        name, size = self.table[int(place)]
+        if name == "crash.png":
+            os.abort()
+        if name == "fails.png":
+            raise KeyError("no such thing")
+        if name == "nothing.png":
+            return None
+        start = self.start + sum(size for _, size in self.table[: int(place)])
+        return self.file.read_at(start, size)
+
+    def close(self):
+        self.file.close()
+
+
+def header(file):
+    line = file.read_at(0, 65536).split(b"\\n", 1)[0]
+    return json.loads(line)["stack"], len(line) + 1
+
+
+FORMAT = Stack()
+'''
 ASKED = "l2,brightness_gap"
 
 
@@ -46,8 +103,14 @@ ASKED = "l2,brightness_gap"
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a command beside which the toy package is installed."""
     folder = tmp_path_factory.mktemp("site")
-    entries = {"restyle.metrics": {"brightness_gap": "toy_restyle:METRIC"}}
-    return {"PYTHONPATH": str(install(folder, "toy_restyle", TOY_METRIC, entries))}
+    install(
+        folder,
+        "toy_restyle",
+        TOY_METRIC,
+        {"restyle.metrics": {"brightness_gap": "toy_restyle:METRIC"}},
+    )
+    install(folder, "toy_source", TOY_SOURCE, {"restyle.sources": {"stack": "toy_source:FORMAT"}})
+    return {"PYTHONPATH": str(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +120,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(3):
         pixels = random.integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
         Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stacked(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a stack of pictures and of what cannot be read, and a picture of its own."""
+    folder = tmp_path_factory.mktemp("stacked")
+    png = [path.read_bytes() for path in sorted(pictures.iterdir())]
+    names = ["a.png", "deep/b.png", "fails.png", "nothing.png", "a.png", "crash.png"]
+    files = list(zip(names, [png[0], png[1], b"x", b"x", png[0], b"x"], strict=True))
+    table = {"stack": [(name, len(data)) for name, data in files]}
+    data = json.dumps(table).encode() + b"\n" + b"".join(data for _, data in files)
+    (folder / "some.stack").write_bytes(data)
+    (folder / "own.png").write_bytes(png[2])
     return folder
 
 
@@ -194,3 +271,69 @@ def test_a_metric_that_fails_is_named_in_one_line(
     (line,) = [each for each in result.stderr.splitlines() if each.startswith("error: ")]
     assert "brightness_gap" in line
     assert words in line
+
+
+def test_the_source_is_in_the_help(site: dict[str, str]) -> None:
+    with_it, without = (restyle("invert", "--help", env=env).stdout for env in (site, {}))
+    assert "<auto|files|tar|parquet|list|stack>" in with_it
+    assert "<auto|files|tar|parquet|list>" in without
+
+
+def test_the_inputs_of_the_source_are_inverted_or_rejected_each(
+    stacked: Path, tiny_model: Path, site: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = invert(stacked, out, tiny_model, site)
+    assert result.returncode == 0, result.stderr
+    at = f"{stacked}/some.stack::"
+    latents = ds.dataset(out / "latents").to_table().to_pylist()
+    assert {row["source"] for row in latents} == {
+        f"{at}a.png",
+        f"{at}deep/b.png",
+        f"{stacked}/own.png",
+    }
+    rejects = ds.dataset(out / "rejects").to_table().to_pylist()
+    assert sorted((row["source"].removeprefix(at), row["reason"]) for row in rejects) == [
+        ("a.png", "duplicate_name"),
+        ("crash.png", "crashed"),
+        ("fails.png", "damaged_archive"),
+        ("nothing.png", "empty"),
+    ]
+    assert restyle("verify", out).returncode == 0
+    # The datasets, the report and the page name them.
+    assert "some.stack::deep/b.png" in html.unescape((out / "report.html").read_text("utf-8"))
+    shown = restyle("view", out, "--export", tmp_path / "page", env=site)
+    assert shown.returncode == 0, shown.stderr
+    assert "some.stack::deep/b.png" in (tmp_path / "page" / "data.js").read_text("ascii")
+    # The same command again has nothing to do, and a pixel is that of the member.
+    again = invert(stacked, out, tiny_model, site)
+    assert "this run" not in again.stdout
+    pictures = images_of(out)
+    (row,) = [row for row in latents if row["source"].endswith("deep/b.png")]
+    data = (stacked / "some.stack").read_bytes()
+    member = Image.open(io.BytesIO(data[data.index(b"PNG", data.index(b"PNG") + 9) - 1 :]))
+    np.testing.assert_array_equal(
+        pictures[row["image_id"], 0], np.asarray(member, dtype=np.float64) / 127.5 - 1
+    )
+
+
+def test_a_file_is_recognised_by_its_beginning_where_input_names_it(
+    stacked: Path, site: dict[str, str], tmp_path: Path
+) -> None:
+    odd = tmp_path / "photographs.bin"
+    odd.write_bytes((stacked / "some.stack").read_bytes())
+    for source, words in ((odd, "6 inputs listed"), (tmp_path, "1 inputs listed")):
+        result = restyle("plan", source, "--out", tmp_path.parent / f"{words[0]}-out", env=site)
+        assert result.returncode == 0, result.stderr
+        assert words in result.stdout
+    forced = restyle(
+        *("plan", tmp_path, "--out", tmp_path.parent / "forced"),
+        *("--input-format", "stack"),
+        env=site,
+    )
+    assert "6 inputs listed" in forced.stdout, forced.stderr
+    unknown = restyle(
+        *("plan", tmp_path, "--out", tmp_path.parent / "forced", "--input-format", "stack"), env={}
+    )
+    assert unknown.returncode == 2
+    assert "'stack' is not one of 'auto', 'files', 'tar', 'parquet', 'list'" in unknown.stderr

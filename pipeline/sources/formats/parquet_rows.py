@@ -52,18 +52,21 @@ class ParquetRows:
         self._cursors: list[_Cursor] = []
         self._ends: dict[int, tuple[int, RejectError]] = {}
 
-    def read(self, group: int, row: int, column: str) -> bytes | None:
+    def read(self, place: str) -> bytes | None:
         """The bytes in one row; None where there are none.
 
         Args:
-            group: number of the row group.
-            row: number of the row in it.
-            column: binary, or a struct with a field ``bytes``.
+            place: ``GROUP:ROW:COLUMN``: numbers of the row group and of the row in it, and a column
+                that is binary, or a struct with a field ``bytes``.
 
         Raises:
             OSError: it cannot be read.
             TransientError: the store did not answer properly, however often it was asked.
         """
+        group, row, column = place.split(":", 2)
+        return self._row(int(group), int(row), column)
+
+    def _row(self, group: int, row: int, column: str) -> bytes | None:
         end = self._ends.get(group)
         # Each further row would be looked for from the beginning again.
         if end is not None and row >= end[0]:

@@ -7,11 +7,12 @@ needs neither the network nor credentials.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import signal
 import sys
 from collections.abc import Iterator
 
-from restyle.core.errors import RestyleError
+from restyle.core.errors import RestyleError, SpecError
 from restyle.pipeline.isolation.child import Parent, limit_memory
 from restyle.pipeline.sources.formats.shard_messages import (
     Ask,
@@ -22,10 +23,11 @@ from restyle.pipeline.sources.formats.shard_messages import (
     Indexing,
     Limits,
     Open,
-    Row,
-    RowSize,
+    Read,
+    Size,
 )
 from restyle.pipeline.sources.formats.shard_service import ShardService, shard_errors
+from restyle.pipeline.sources.formats.source_format import FORMATS
 from restyle.pipeline.sources.ranged_file import LocalFile, RangedFile
 
 
@@ -36,6 +38,11 @@ def serve(parent: Parent) -> None:
         parent: the connection to it.
     """
     limits: Limits = parent.receive()
+    for name in FORMATS:
+        # One that cannot be used is told when it is asked for.
+        with contextlib.suppress(SpecError):
+            for module in FORMATS[name].readers:
+                importlib.import_module(module)
     parent.send(Done())
     limit_memory(limits.memory)
     service = ShardService()
@@ -60,10 +67,10 @@ def _answer(service: ShardService, request: object, parent: Parent) -> Iterator[
         with _file(request.file, parent) as file:
             yield from service.index(file, request.asked)
     elif isinstance(request, Open):
-        service.open(request.shard, _file(request.file, parent))
-    elif isinstance(request, Row):
-        data = service.row(request.shard, request.group, request.row, request.column)
-        yield RowSize(-1 if data is None else len(data))
+        service.open(request.shard, _file(request.file, parent), request.kind)
+    elif isinstance(request, Read):
+        data = service.read(request.shard, request.place)
+        yield Size(-1 if data is None else len(data))
         if data is not None and len(data) <= request.most:
             yield data
     elif isinstance(request, Close):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from restyle.core.errors import RestyleError
-from restyle.pipeline.sources.formats.shard_service import Index, ShardKey
+from restyle.pipeline.sources.formats.shard_service import ShardKey
+from restyle.pipeline.sources.formats.source_format import Index
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,25 @@ class Indexing:
 
 @dataclass(frozen=True)
 class Open:
-    """Asks to open a shard for its rows."""
+    """Asks to open a shard of a format for its inputs."""
 
     shard: ShardKey
     file: GivenFile
+    kind: str
 
 
 @dataclass(frozen=True)
-class Row:
-    """Asks for the bytes of a row; answered by their number and, up to ``most``, themselves."""
+class Read:
+    """Asks for the bytes of an input; answered by their number and, up to ``most``, themselves."""
 
     shard: ShardKey
-    group: int
-    row: int
-    column: str
+    place: str
     most: int
 
 
 @dataclass(frozen=True)
-class RowSize:
-    """Bytes of a row that come next; -1 when it is empty."""
+class Size:
+    """Bytes of an input that come next; -1 when there are none."""
 
     size: int
 

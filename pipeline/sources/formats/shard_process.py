@@ -19,9 +19,10 @@ from restyle.pipeline.sources.formats.shard_messages import (
     Indexing,
     Limits,
     Open,
-    Row,
+    Read,
 )
-from restyle.pipeline.sources.formats.shard_service import Index, Piece, ShardKey
+from restyle.pipeline.sources.formats.shard_service import ShardKey
+from restyle.pipeline.sources.formats.source_format import FORMATS, Index, Piece
 from restyle.pipeline.sources.ranged_file import LocalFile, RangedFile
 
 TIME_LIMIT = 120
@@ -53,9 +54,10 @@ class ShardProcess:
         self._limits = limits or Limits(TIME_LIMIT, MEMORY_LIMIT)
         self._child: ChildProcess | None = None
         self._files: dict[ShardKey, RangedFile] = {}
+        self._kinds: dict[ShardKey, str] = {}
         self._opened: set[ShardKey] = set()
         self._deaths: Counter[ShardKey] = Counter()
-        # From which row on a row group is given up, and why; from 0 on for whole shards.
+        # From which input on a part of a shard is given up, and why; from 0 on for whole shards.
         self._ends: dict[tuple[ShardKey, int], tuple[int, RejectError]] = {}
 
     def index(self, file: RangedFile, asked: Index) -> Generator[Piece, None, None]:
@@ -83,42 +85,40 @@ class ShardProcess:
             else:
                 return
 
-    def open(self, shard: ShardKey, file: RangedFile) -> None:
-        """As ``ShardService.open``, when a row is asked for."""
+    def open(self, shard: ShardKey, file: RangedFile, kind: str) -> None:
+        """As ``ShardService.open``, when an input is asked for."""
         self._files[shard] = file
+        self._kinds[shard] = kind
 
-    def row(
+    def read(
         self,
         shard: ShardKey,
-        group: int,
-        row: int,
-        column: str,
+        place: str,
         most: int,
         sized: Callable[[int], None] = lambda _size: None,
     ) -> bytes | None:
-        """As ``ShardService.row``.
+        """As ``ShardService.read``.
 
-        A row on which the child died twice is rejected, with all that follow in its row group;
-        and the whole shard when that happens again and again.
+        An input on which the child died twice is rejected, with all that follow in its part of the
+        shard; and the whole shard when that happens again and again.
 
         Args:
             shard: was opened.
-            group: number of the row group.
-            row: number of the row in it.
-            column: that holds the bytes.
-            most: bytes; a row that has more is rejected.
+            place: of the input.
+            most: bytes; an input that has more is rejected.
             sized: is told the number of bytes before they come.
         """
-        for end in (self._ends.get((shard, group)), self._ends.get((shard, _WHOLE))):
-            if end is not None and row >= end[0]:
+        part, number = FORMATS[self._kinds[shard]].part_of(place)
+        for end in (self._ends.get((shard, part)), self._ends.get((shard, _WHOLE))):
+            if end is not None and number >= end[0]:
                 raise end[1]
-        request = Row(shard, group, row, column, most)
+        request = Read(shard, place, most)
         for is_last in (False, True):
             at = (_WHOLE, 0)
             try:
                 self._ensure_open(shard)
-                at = (group, row)
-                return self._row(request, sized)
+                at = (part, number)
+                return self._read(request, sized)
             except _Died as death:
                 if is_last or death.error.reason is RejectReason.TIMED_OUT:
                     self._give_up(shard, at, death.error)
@@ -148,10 +148,14 @@ class ShardProcess:
     def _ensure_open(self, shard: ShardKey) -> None:
         if shard not in self._opened:
             file = self._files[shard]
-            list(self._converse(Open(shard, _given(file, shard)), file, self._files))
+            list(
+                self._converse(
+                    Open(shard, _given(file, shard), self._kinds[shard]), file, self._files
+                )
+            )
             self._opened.add(shard)
 
-    def _row(self, request: Row, sized: Callable[[int], None]) -> bytes | None:
+    def _read(self, request: Read, sized: Callable[[int], None]) -> bytes | None:
         answer = self._converse(request, None, self._files)
         size = next(answer).size
         if size <= request.most:
@@ -164,7 +168,7 @@ class ShardProcess:
         return data[0] if data else None
 
     def _give_up(self, shard: ShardKey, at: tuple[int, int], error: RejectError) -> None:
-        """Take note that nothing can be read from a row on, or nothing at all."""
+        """Take note that nothing can be read from an input on, or nothing at all."""
         self._deaths[shard] += 1
         if self._deaths[shard] >= _MOST_DEATHS:
             at = (_WHOLE, 0)

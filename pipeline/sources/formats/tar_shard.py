@@ -56,8 +56,17 @@ def tar_images(
         yield damaged_container(archive, file, error)
 
 
-def damaged_container(file: SourceImage, opened: RangedFile, error: RejectError) -> SourceImage:
-    """The row that accounts for what is wrong with a container as a whole."""
+def damaged_container(
+    file: SourceImage, opened: RangedFile, error: RejectError, prefix: str = "tar"
+) -> SourceImage:
+    """The row that accounts for what is wrong with a container as a whole.
+
+    Args:
+        file: the container as an input.
+        opened: the same, open.
+        error: what is wrong.
+        prefix: of the places in its format.
+    """
     return SourceImage(
         file.image_id,
         file.source,
@@ -65,7 +74,7 @@ def damaged_container(file: SourceImage, opened: RangedFile, error: RejectError)
         opened.size,
         opened.version,
         # Within its container, so that it is planned along with what the container holds.
-        f"tar:{opened.size}",
+        f"{prefix}:{opened.size}",
         f"{error.reason}|{recorded(str(error))}",
     )
 

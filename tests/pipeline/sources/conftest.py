@@ -9,8 +9,8 @@ from restyle.pipeline.sources.formats.shard_service import ShardKey, ShardServic
 
 
 class DirectShards(ShardService):
-    def row(self, shard: ShardKey, group: int, row: int, column: str, *_: object) -> bytes | None:
-        return super().row(shard, group, row, column)
+    def read(self, shard: ShardKey, place: str, *_: object) -> bytes | None:
+        return super().read(shard, place)
 
     def end(self) -> None:
         for shard in list(self._shards):

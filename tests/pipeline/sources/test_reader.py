@@ -12,7 +12,7 @@ import boto3
 import fsspec
 import pytest
 
-from restyle.core.errors import RejectError, RejectReason, TransientError
+from restyle.core.errors import FatalError, RejectError, RejectReason, TransientError
 from restyle.pipeline.sources import SourceReader, iter_images, reader
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage, image_id
@@ -128,3 +128,9 @@ def test_a_store_that_fails_for_the_moment_is_asked_again(store: FaultyProxy) ->
     with pytest.raises(OSError, match=r"."):
         read(images[-1])
     assert read(images[0]) == members[0][1]
+
+
+def test_a_format_that_is_not_installed_is_the_job_s_fault() -> None:
+    image = SourceImage("0" * 32, "a.toy::1", b"file:///a.toy", 1, "1", "toy:1")
+    with pytest.raises(FatalError, match=r"a\.toy::1 was planned by a package that reads .* toy"):
+        SourceReader("/").read(image)

@@ -18,7 +18,7 @@ from restyle.core.errors import FatalError, RejectError, RejectReason, Transient
 from restyle.pipeline.sources import SourceReader, iter_images
 from restyle.pipeline.sources.formats.shard_messages import Limits
 from restyle.pipeline.sources.formats.shard_process import ShardProcess
-from restyle.pipeline.sources.formats.shard_service import Index, Members
+from restyle.pipeline.sources.formats.source_format import Index, Members
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.ranged_file import LocalFile, RangedFile, Stores, open_ranged
 from restyle.pipeline.sources.source_image import SourceImage
@@ -39,8 +39,8 @@ _SITE = """
 import sys
 if any("shard_child" in word for word in sys.orig_argv):
     import ctypes, os, signal
-    from restyle.pipeline.sources.formats import shard_service
-    members = shard_service.tar_images
+    from restyle.pipeline.sources.formats import tar_shard
+    members = tar_shard.tar_images
 
     def hostile(archive, file, skipped):
         for number, image in enumerate(members(archive, file, skipped)):
@@ -57,7 +57,7 @@ if any("shard_child" in word for word in sys.orig_argv):
                     open(flag, "w").close()
                     os.kill(os.getpid(), signal.SIGKILL)
 
-    shard_service.tar_images = hostile
+    tar_shard.tar_images = hostile
 """
 
 
@@ -117,15 +117,15 @@ def test_a_row_that_aborts_its_reader_ends_its_row_group_alone(
 
     monkeypatch.setattr(ShardProcess, "_started", counted)
     bad, good = (b"bad", "1"), (b"good", "1")
-    shards.open(bad, opened(tmp_path / "a.parquet", aborting_parquet()))
+    shards.open(bad, opened(tmp_path / "a.parquet", aborting_parquet()), "parquet")
     table = pa.table({"image": [b"%d" % at for at in range(9)]})
-    shards.open(good, opened(tmp_path / "b.parquet", written(table)))
-    assert shards.row(good, 0, 0, "image", MOST) == b"0"
+    shards.open(good, opened(tmp_path / "b.parquet", written(table)), "parquet")
+    assert shards.read(good, "0:0:image", MOST) == b"0"
     for row in (0, 1, 0, 1):
         with pytest.raises(RejectError, match="SIGABRT") as caught:
-            shards.row(bad, 0, row, "image", MOST)
+            shards.read(bad, f"0:{row}:image", MOST)
         assert caught.value.reason is RejectReason.CRASHED
-    assert [shards.row(good, 0, row, "image", MOST) for row in (3, 8, 5)] == [b"3", b"8", b"5"]
+    assert [shards.read(good, f"0:{row}:image", MOST) for row in (3, 8, 5)] == [b"3", b"8", b"5"]
     # One for the first row, one more for each of two deaths.
     assert len(started) == 3
 
@@ -176,9 +176,9 @@ def test_a_large_value_in_every_row_is_held_once(tmp_path: Path) -> None:
     data = repeated_image(20 << 20, 200)
     assert len(data) < 10_000
     shards = ShardProcess(Limits(seconds=60, memory=384 * 2**20))
-    shards.open((b"a", ""), opened(tmp_path / "a.parquet", data))
+    shards.open((b"a", ""), opened(tmp_path / "a.parquet", data), "parquet")
     for row in (0, 1, 2, 70, 199):
-        assert shards.row((b"a", ""), 0, row, "image", MOST) == bytes(20 << 20)
+        assert shards.read((b"a", ""), f"0:{row}:image", MOST) == bytes(20 << 20)
     shards.end()
 
 
@@ -186,17 +186,17 @@ def test_a_page_that_swells_beyond_the_limit_is_too_large(tmp_path: Path) -> Non
     data = swelling_page(200 << 20)
     assert len(data) < 100_000
     shards = ShardProcess(Limits(seconds=60, memory=128 * 2**20))
-    shards.open((b"a", ""), opened(tmp_path / "a.parquet", data))
-    shards.open((b"b", ""), opened(tmp_path / "b.parquet", swelling_page(20 << 20)))
+    shards.open((b"a", ""), opened(tmp_path / "a.parquet", data), "parquet")
+    shards.open((b"b", ""), opened(tmp_path / "b.parquet", swelling_page(20 << 20)), "parquet")
     for row in (0, 1):
         with pytest.raises(RejectError) as caught:
-            shards.row((b"a", ""), 0, row, "image", MOST)
+            shards.read((b"a", ""), f"0:{row}:image", MOST)
         assert caught.value.reason in (RejectReason.TOO_LARGE, RejectReason.CRASHED)
     # The limit is what rejected it, and a value may be too large by itself.
-    assert shards.row((b"b", ""), 0, 1, "image", MOST) == b"small"
+    assert shards.read((b"b", ""), "0:1:image", MOST) == b"small"
     with pytest.raises(RejectError, match="more than 1,000 bytes"):
-        shards.row((b"b", ""), 0, 0, "image", 1000)
-    assert shards.row((b"b", ""), 0, 1, "image", 1000) == b"small"
+        shards.read((b"b", ""), "0:0:image", 1000)
+    assert shards.read((b"b", ""), "0:1:image", 1000) == b"small"
     shards.end()
 
 
@@ -248,10 +248,10 @@ def test_a_store_that_fails_is_no_fault_of_the_shard(tmp_path: Path, shards: Sha
             return self._file.read_at(offset, length)
 
     file = Failing()
-    shards.open((b"a", "1"), file)
+    shards.open((b"a", "1"), file, "parquet")
     with pytest.raises(TransientError, match="the store is away"):
-        shards.row((b"a", "1"), 0, 7, "image", MOST)
-    assert shards.row((b"a", "1"), 0, 7, "image", MOST) == bytes([7]) * 9000
+        shards.read((b"a", "1"), "0:7:image", MOST)
+    assert shards.read((b"a", "1"), "0:7:image", MOST) == bytes([7]) * 9000
     file._file.close()
 
 

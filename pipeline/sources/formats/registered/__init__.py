@@ -1,0 +1,1 @@
+"""One file for each format: how it is recognised, and functions that import its readers."""
