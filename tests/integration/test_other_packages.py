@@ -337,3 +337,14 @@ def test_a_file_is_recognised_by_its_beginning_where_input_names_it(
     )
     assert unknown.returncode == 2
     assert "'stack' is not one of 'auto', 'files', 'tar', 'parquet', 'list'" in unknown.stderr
+
+
+def test_a_source_that_cannot_be_used_stops_planning(pictures: Path, tmp_path: Path) -> None:
+    """Else its files would be taken for images, each of them a reject."""
+    entries = {"restyle.sources": {"stack": "toy_source:NOTHING"}}
+    env = {"PYTHONPATH": str(install(tmp_path / "site", "toy_source", TOY_SOURCE, entries))}
+    assert restyle("invert", "--help", env=env).returncode == 0
+    result = restyle("plan", pictures, "--out", tmp_path / "out", env=env)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "the source format stack of toy_source cannot be used: AttributeError" in line
