@@ -9,7 +9,7 @@ import typer
 from restyle.jobs.display.terminal import console, say
 
 if TYPE_CHECKING:
-    from restyle.pipeline.editing.settings import EditSettings
+    from restyle.pipeline.ledger.settings import Settings
     from restyle.pipeline.storage.filesystem import Storage
 
 Out = Annotated[
@@ -30,13 +30,12 @@ def status(out: Written) -> None:
     from restyle.jobs.display.tables import show_summary
     from restyle.pipeline.accounting.operation import bound_to
     from restyle.pipeline.accounting.status import read_status
-    from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.storage.filesystem import open_storage
 
     storage = open_storage(out)
     bound = bound_to(storage)
-    if bound is not None and isinstance(bound[1], EditSettings):
-        _show_edits(storage, bound[1])
+    if bound is not None and bound[0].name != "inversion":
+        _show_other(storage, bound[1])
         return
     found = read_status(out)
     settings, summary = found.settings, found.summary
@@ -54,9 +53,11 @@ def status(out: Written) -> None:
     show_summary(console(), summary, lines)
 
 
-def _show_edits(storage: Storage, settings: EditSettings) -> None:
+def _show_other(storage: Storage, settings: Settings) -> None:
+    """Say how far an output of another operation than inversion is."""
     from restyle.jobs.display.edit_tables import show_edits
     from restyle.pipeline.accounting.findings import check_units
+    from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.editing.summary import summarise
     from restyle.pipeline.ledger import entries as ledger
     from restyle.pipeline.ledger.manifest import read_units
@@ -67,12 +68,16 @@ def _show_edits(storage: Storage, settings: EditSettings) -> None:
     pending = sum(unit.images for unit in units if unit.name not in done)
     total = sum(unit.images for unit in units)
     state = "complete" if not pending else "incomplete; the same command continues"
+    is_edits = isinstance(settings, EditSettings)
     say(f"state       {state}")
-    say(f"photographs {total - pending} of {total} accounted for")
-    say(f"model       {settings.model}")
-    summary = summarise(ledger.read_records(storage, sorted(done)), settings)
-    say(f"faces       {summary.faces}, {len(summary.combinations)} edits each")
-    show_edits(console(), settings, summary)
+    say(
+        f"{'photographs' if is_edits else 'inputs     '} {total - pending} of {total} accounted for"
+    )
+    if isinstance(settings, EditSettings):
+        say(f"model       {settings.model}")
+        summary = summarise(ledger.read_records(storage, sorted(done)), settings)
+        say(f"faces       {summary.faces}, {len(summary.combinations)} edits each")
+        show_edits(console(), settings, summary)
 
 
 def verify(out: Written) -> None:
