@@ -163,3 +163,35 @@ def test_an_input_that_is_neither_crop_nor_reject_is_noticed() -> None:
 def test_sizes_that_no_listing_gave_are_no_obstacle(images: tuple[SourceImage, ...]) -> None:
     unknown = tuple(replace(image, size=-1) for image in images)
     assert len(align(unknown).crops) == 100
+
+
+@pytest.mark.parametrize("most_at_once", [1, 100])
+def test_large_files_of_unknown_size_are_held_one_at_a_time(
+    images: tuple[SourceImage, ...], monkeypatch: pytest.MonkeyPatch, most_at_once: int
+) -> None:
+    """As lists name them; those that are not large are held by every thread."""
+    monkeypatch.setattr(module, "_LARGE", 1 if most_at_once == 1 else 1 << 20)
+    lock, held, most = threading.Lock(), 0, 0
+
+    class CountingAligner(Aligner):
+        def _read(self, image: SourceImage, sized: Sized) -> bytes | module.Reject:
+            nonlocal held, most
+            data = super()._read(image, sized)
+            with lock:
+                held += 1
+                most = max(most, held)
+            return data
+
+        def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
+            nonlocal held
+            outcomes = super()._cut(files)
+            with lock:
+                held -= len(files)
+            return outcomes
+
+    aligner = CountingAligner("/nowhere", WHOLE, 4)
+    unknown = tuple(replace(image, size=-1) for image in images)
+    aligned = aligner(Unit("u", unknown))
+    aligner.close()
+    assert [crop.image_id for crop in aligned.crops] == [image.image_id for image in images]
+    assert (most == 1) == (most_at_once == 1)
