@@ -23,6 +23,9 @@ BEAT = 5.0
 VARIABLE = "RESTYLE_PATIENCE"
 """Replaces :attr:`Patience.homeless`, in seconds."""
 
+# Workers that die while they start, more than are at it, before a run gives up: it would never end.
+_STILLBORN = 5
+
 # A worker that beats no more for so long is dead, or its machine is.
 _LIVES = 6 * BEAT
 
@@ -112,6 +115,7 @@ class Watchdog:
         stages: names of the stages, each of which needs a worker.
         hearts: what each heart told last; keys are ``stage:worker``.
         homeless: which stage no node has room for, as a sentence; empty when there is none.
+        last_words: of the worker that died last, where they are known.
         patience: how long what is borne.
         clock: monotonic, in seconds.
     """
@@ -121,12 +125,14 @@ class Watchdog:
         stages: tuple[str, ...],
         hearts: Callable[[], Mapping[str, bytes]],
         homeless: Callable[[], str],
+        last_words: Callable[[], str] = str,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stages = stages
         self._hearts = hearts
         self._homeless = homeless
+        self._last_words = last_words
         self._patience = patience or Patience.chosen()
         self._clock = clock
         self._told: dict[str, tuple[tuple[int, int, int], float]] = {}
@@ -140,7 +146,8 @@ class Watchdog:
         """Return if all is well, or may still become so.
 
         Raises:
-            FatalError: there is no place for a stage, and has not been for too long.
+            FatalError: there is no place for a stage, and has not been for too long; or its workers
+                die while they start.
             Stalled: something hangs.
         """
         now = self._clock()
@@ -151,6 +158,7 @@ class Watchdog:
             any(worker.startswith(f"{stage}:") for worker, _ in alive) for stage in self._stages
         ):
             self._manned = now
+        self._check_starts(now)
         homeless = self._homeless()
         if not homeless:
             self._housed = now
@@ -166,6 +174,21 @@ class Watchdog:
             raise Stalled(f"no worker has had anything to do for {patience.idle:g} s")
         if now - self._moved > patience.busy:
             raise Stalled(f"nothing has come of any work for {_minutes(patience.busy)}")
+
+    def _check_starts(self, now: float) -> None:
+        """Notice that the workers of a stage die one after another before they have started."""
+        for stage in self._stages:
+            found = [told for worker, told in self._told.items() if worker.startswith(f"{stage}:")]
+            if any(ended for (_, _, ended), _ in found):
+                continue
+            dead = sum(now - since >= _LIVES for _, since in found)
+            if dead >= _STILLBORN + len(found) - dead:
+                words = self._last_words()
+                raise FatalError(
+                    f"{dead} workers of the stage {stage!r} died while they started, and none has "
+                    f"come up{f' ({words})' if words else ''}; what is done is kept, run the same "
+                    "command again when the reason is gone"
+                )
 
     def _alive(self, now: float) -> list[tuple[str, tuple[int, int, int]]]:
         """Workers whose hearts beat, and what they told."""

@@ -58,9 +58,12 @@ def make_hostile(folder: Path, ran: Path) -> None:
     (folder / "PIL" / "__init__.py").write_text(f"open({str(ran)!r}, 'a').write('PIL ')\n")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "executor"),
+    [("console script", "ray"), ("module", "ray"), ("module of the command", "local")],
+)
 def test_nothing_among_the_photographs_is_run(
-    way: str, tmp_path: Path, photos: Path, tiny_model: Path
+    way: str, executor: str, tmp_path: Path, photos: Path, tiny_model: Path
 ) -> None:
     folder, ran = tmp_path / "photographs", tmp_path / "ran"
     folder.mkdir()
@@ -69,6 +72,7 @@ def test_nothing_among_the_photographs_is_run(
     shutil.copytree(tiny_model, tmp_path / "model")
     # All of it relative to a directory in which the workers are not.
     arguments = ["invert", ".", "--out", "../out", "--model", "../model", "--faces", "all"]
+    arguments += ["--executor", executor]
     done = subprocess.run(
         [*WAYS[way], *arguments],
         cwd=folder,

@@ -19,8 +19,10 @@ import ray._private.services
 from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.execution.job import one_line
 from restyle.pipeline.execution.pools import ALIGN, Offer
+from restyle.pipeline.execution.ray.daemons import Head, LocalDaemons
 from restyle.pipeline.execution.ray.environment import LOOPBACK_SWITCH
 from restyle.pipeline.execution.ray.session import Session, working_in
+from restyle.pipeline.execution.watchdog import Stalled
 from restyle.pipeline.isolation.environment import SAFE_PATH
 
 # What workers on other machines find in their environment too.
@@ -51,6 +53,7 @@ class Cluster:
     def __init__(self, address: str | None) -> None:
         self.address = address
         self._session: Session | None = None
+        self._daemons: LocalDaemons | Head | None = None
 
     def __enter__(self) -> Cluster:
         self.start()
@@ -80,9 +83,9 @@ class Cluster:
             return
         try:
             if self.address is None:
-                self._start_local()
+                self._daemons = LocalDaemons(self._start_local().folder)
             else:
-                _connect(self.address)
+                self._daemons = Head(_connect(self.address))
         except BaseException:
             self.stop()
             raise
@@ -90,9 +93,32 @@ class Cluster:
     def stop(self) -> None:
         """End a cluster of one's own, without a trace; leave one that was there before."""
         ray.shutdown()
+        if self._daemons is not None:
+            self._daemons.close()
+            self._daemons = None
         if self._session is not None:
             self._session.remove()
             self._session = None
+
+    def answers(self) -> bool:
+        """Whether Ray may be asked for something; it waits for long, and in vain, where not.
+
+        Raises:
+            Stalled: the cluster is lost.
+        """
+        return self._daemons is None or self._daemons.answer()
+
+    def is_lost(self) -> bool:
+        """Whether the cluster must be started, or found, again."""
+        try:
+            self.answers()
+        except Stalled:
+            return True
+        return False
+
+    def last_words(self) -> str:
+        """Of the worker that died last, where they are known."""
+        return "" if self._session is None else self._session.last_words()
 
     def offers(self) -> list[Offer]:
         """What each living node has in Ray's books."""
@@ -105,21 +131,22 @@ class Cluster:
             for node in living_nodes()
         ]
 
-    def _start_local(self) -> None:
+    def _start_local(self) -> Session:
         try:
-            self._session = Session()
-            with _standard_error_closed(), self._session.entered():
+            session = self._session = Session()
+            with _standard_error_closed(), session.entered():
                 ray.init(
                     address="local",
                     include_dashboard=False,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                     object_store_memory=_store_bytes(),
-                    _temp_dir=self._session.ray_folder,
+                    _temp_dir=session.ray_folder,
                 )
         except Exception as error:
             raise FatalError(f"Ray does not start: {one_line(error)}") from error
         _check_loopback()
+        return session
 
 
 def _check_loopback() -> None:
@@ -148,7 +175,8 @@ def living_nodes() -> list[dict[str, Any]]:
     return [node for node in nodes if node["Alive"]]
 
 
-def _connect(address: str) -> None:
+def _connect(address: str) -> str:
+    """Connect to a cluster; HOST:PORT of its head."""
     if "://" in address:
         raise SpecError(
             f"--address {address}: give HOST:PORT of the cluster's head (port 6379 unless it was "
@@ -171,6 +199,7 @@ def _connect(address: str) -> None:
             )
     except Exception as error:
         raise FatalError(f"no Ray cluster answers at {address}: {one_line(error)}") from error
+    return head
 
 
 def _head_of(address: str) -> str:

@@ -23,6 +23,8 @@ _VARIABLES = {
     "RAY_worker_niceness": "0",
     # Warns of arguments that a restarted actor may lose; they live as long as this process.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Ray ends this process when it has lost a cluster for so long; that is noticed before, and told.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
 }
 
 

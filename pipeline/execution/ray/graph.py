@@ -74,6 +74,8 @@ class Graph:
             Stalled: something hangs; units without an entry can be run again.
         """
         # After a round that hung, the connection was given up.
+        if self._cluster.is_lost():
+            self._cluster.stop()
         self._cluster.start()
         _set_up()
         attempts.sweep(open_storage(job.out), {unit.name for unit in units})
@@ -83,20 +85,33 @@ class Graph:
             tuple(pools),
             lambda: _told(run),
             lambda: unplaced(pools, self._cluster.offers()),
+            self._cluster.last_words,
         )
+
+        def look() -> None:
+            if self._cluster.answers():
+                watchdog.look()
+
         with contextlib.ExitStack() as at_end:
-            at_end.callback(_forget, run)
+            at_end.callback(self._forget, run)
             receipts = Receipts(_dataset(job, units, pools, run))
             at_end.callback(receipts.close)
             try:
-                for receipt in receipts.until_done(watchdog.look):
+                for receipt in receipts.until_done(look):
                     watchdog.progressed()
                     yield receipt
             except Stalled:
-                receipts.close()
+                if not self._cluster.is_lost():
+                    receipts.close()
                 # Nothing of Ray's is trusted any more.
                 self._cluster.stop()
                 raise
+
+    def _forget(self, run: str) -> None:
+        """Remove what the hearts of a run's workers told."""
+        if ray.is_initialized() and not self._cluster.is_lost():
+            with contextlib.suppress(Exception):
+                internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_HEARTS)
 
     def _pools(self, job: Job) -> Pools:
         offers = self._cluster.offers()
@@ -195,12 +210,6 @@ def _told(run: str) -> dict[str, bytes]:
         if state is not None:
             found[key.decode().partition(":")[2]] = state
     return found
-
-
-def _forget(run: str) -> None:
-    if ray.is_initialized():
-        with contextlib.suppress(Exception):
-            internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_HEARTS)
 
 
 def _set_up() -> None:

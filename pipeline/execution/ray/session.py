@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from restyle.kernels.private_folder import PrivateFolder, remove_abandoned
 from restyle.pipeline.isolation.environment import child_environment
@@ -58,6 +59,21 @@ class Session:
         }
         with _environment(environment), working_in(work):
             yield
+
+    def last_words(self) -> str:
+        """What the worker that died last said of that, where Ray's native code noticed it."""
+        logs = (self._folder.path / "ray").glob("session_2*/logs/worker-*.err")
+        with contextlib.suppress(OSError):
+            for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
+                for line in log.read_text("utf-8", "replace").splitlines():
+                    if line.startswith("***"):
+                        return line.strip("* ").partition(" at time=")[0][:200]
+        return ""
+
+    @property
+    def folder(self) -> Path:
+        """In the command lines of the cluster's own processes."""
+        return self._folder.path
 
     def remove(self) -> None:
         """Remove the folder; the cluster has ended."""

@@ -24,6 +24,7 @@ class World:
                 worker: " ".join(map(str, state)).encode() for worker, state in self.states.items()
             },
             lambda: self.complaint,
+            lambda: "*** SIGBUS received",
             PATIENCE,
             lambda: self.now,
         )
@@ -73,6 +74,43 @@ def test_a_busy_worker_that_died_does_not_count(world: World) -> None:
     world.live(85, "align:1", "invert:2")
     with pytest.raises(Stalled, match="anything to do"):
         world.live(15, "align:1", "invert:2")
+
+
+def test_workers_that_die_while_they_start_end_the_run(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3]}
+
+    def one_after_another() -> None:
+        for number in range(100):
+            world.states[f"invert:{number}"] = [0, 1, 0]
+            world.live(60, "align:1", f"invert:{number}")
+
+    words = r"6 workers of the stage 'invert' died .* \(\*\*\* SIGBUS received\)"
+    with pytest.raises(FatalError, match=words):
+        one_after_another()
+    assert len(world.states) == 1 + 6 + 1
+
+
+@pytest.mark.parametrize("started", ["before", "after", "dead"])
+def test_a_worker_that_started_shows_that_they_can(world: World, started: str) -> None:
+    world.states = {"align:1": [0, 0, 3]}
+    if started != "after":
+        world.states["invert:good"] = [0, 0, 1]
+        world.live(10, "align:1", "invert:good")
+    for number in range(4 if started == "after" else 20):
+        world.states[f"invert:{number}"] = [0, 1, 0]
+        living = [f"invert:{number}", *(["invert:good"] if started == "before" else [])]
+        world.live(10, "align:1", *living)
+        world.dog.progressed()
+    if started == "after":
+        world.states["invert:good"] = [0, 0, 1]
+    world.live(55, "align:1", *(["invert:good"] if started != "dead" else []))
+
+
+def test_nodes_that_go_while_many_workers_start_are_no_reason(world: World) -> None:
+    world.states = {"align:1": [0, 0, 3]} | {f"invert:{n}": [0, 1, 0] for n in range(40)}
+    world.live(200, "align:1", *(f"invert:{n}" for n in range(10, 40)))
+    with pytest.raises(FatalError, match="died while they started"):
+        world.live(200, "align:1", "invert:39")
 
 
 def test_a_stage_without_workers_is_waited_for_longer(world: World) -> None:

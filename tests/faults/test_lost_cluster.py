@@ -1,0 +1,100 @@
+"""Ray's own processes die, or its workers at each start: a run goes on, or ends and says so."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.running_job import RunningJob, check_complete, entries, make_images
+
+IMAGES = 64
+"""In units of eight: eight units."""
+
+OPTIONS = [
+    *("--executor", "ray", "--no-align", "--metrics=none", "--reconstructions=none"),
+    *("--dtype=fp32", "--device=cpu", "--steps", 24, "--batch-size", 1),
+]
+ONE_CORE = {"OMP_NUM_THREADS": "1"}
+
+
+def daemons(job: RunningJob, name: str) -> list[psutil.Process]:
+    """Ray's processes of a name that belong to a job."""
+    own = psutil.Process(job.process.pid).children(recursive=True)
+    return [
+        each
+        for each in own
+        if each.name() == name and each.status() != psutil.STATUS_ZOMBIE  # its owner has not looked
+    ]
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_lost_cluster_is_started_again(name: str, tmp_path: Path, tiny_model: Path) -> None:
+    make_images(tmp_path / "images", IMAGES)
+    out = tmp_path / "out"
+    job = ["invert", tmp_path / "images", "--out", out, "--model", tiny_model, *OPTIONS]
+    with RunningJob(job, env=ONE_CORE) as running:
+        running.wait_for(lambda: entries(out), "the first entry")
+        (daemon,) = daemons(running, name)
+        daemon.kill()
+        before = entries(out)
+        assert len(before) < IMAGES // 8, f"everything was done when the {name} was killed"
+        code, printed, error = running.end()
+    assert code == 0, error
+    assert f"{IMAGES} of {IMAGES} accounted for" in printed
+    assert "trying again" in error
+    assert "Traceback" not in error
+    check_complete(out, IMAGES)
+    after = entries(out)
+    assert {unit: after[unit] for unit in before} == before, "committed units were written again"
+
+
+def test_a_cluster_that_is_lost_each_time_ends_the_run(tmp_path: Path, tiny_model: Path) -> None:
+    make_images(tmp_path / "images", 8)
+    out = tmp_path / "out"
+    job = ["invert", tmp_path / "images", "--out", out, "--model", tiny_model, *OPTIONS]
+    with RunningJob(job, env=ONE_CORE) as running:
+        for kill in range(3):
+            running.wait_for(lambda: running.workers("invert"), f"a worker before kill {kill}")
+            # Its model is not loaded yet, so that no unit is ever done.
+            (daemon,) = daemons(running, "raylet")
+            workers = running.workers("invert")
+            daemon.kill()
+            psutil.wait_procs(workers, timeout=60)
+        code, _, error = running.end()
+    assert code == 2, error
+    last = error.splitlines()[-1]
+    assert last.startswith("error: 1 unit failed 3 times, last with: ")
+    assert "Traceback" not in error
+    assert not out.exists() or json.loads((out / "run.json").read_bytes())["state"] == "failed"
+
+
+# Torch is imported by workers while they start, and by nobody else here.
+DEADLY = """
+import os, sys
+class Deadly:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), 7)
+if "default_worker.py" in " ".join(open("/proc/self/cmdline").read().split(chr(0))):
+    sys.meta_path.insert(0, Deadly())
+"""
+
+
+def test_workers_that_die_whenever_they_start_end_the_run(tmp_path: Path, tiny_model: Path) -> None:
+    make_images(tmp_path / "images", 8)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(DEADLY)
+    out = tmp_path / "out"
+    job = ["invert", tmp_path / "images", "--out", out, "--model", tiny_model, *OPTIONS]
+    path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
+    with RunningJob(job, env={**ONE_CORE, "PYTHONPATH": path}) as running:
+        code, _, error = running.end()
+    assert code == 2, error
+    last = error.splitlines()[-1]
+    assert "workers of the stage 'inversion' died while they started" in last
+    assert "SIGBUS" in last
+    assert "Traceback" not in error
