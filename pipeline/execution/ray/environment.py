@@ -23,7 +23,7 @@ _VARIABLES = {
     "RAY_worker_niceness": "0",
     # Warns of arguments that a restarted actor may lose; they live as long as this process.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    # Ray ends this process when it has lost a cluster for so long; that is noticed before, and told.
+    # Ray ends this process when it has lost a cluster for so long; that is noticed and told before.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
 }
 
