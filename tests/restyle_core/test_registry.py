@@ -92,6 +92,8 @@ def test_a_name_that_is_taken_is_nobody_s(installed: Installed) -> None:
     with pytest.raises(SpecError, match="toy0 registers the toy first, which restyle has itself"):
         found["first"]
     assert found["later"] == Thing("later", 2)
+    assert list(found) == ["first", "later"]
+    assert len(found) == 2
 
 
 def test_two_packages_with_one_name_are_both_named(installed: Installed) -> None:
