@@ -43,6 +43,7 @@ class Operation(ABC, Generic[S]):
     Attributes:
         name: of the operation, ``inversion``.
         holds: what its outputs hold, ``an inversion``.
+        inputs: what its inputs are called, ``photographs``.
         settings_file: where an output keeps what shapes its rows.
         datasets: the folders of rows; the first has the operation's own result.
         is_revised: inputs that changed are planned again, with a higher revision.
@@ -50,6 +51,7 @@ class Operation(ABC, Generic[S]):
 
     name: ClassVar[str]
     holds: ClassVar[str]
+    inputs: ClassVar[str] = "inputs"
     settings_file: ClassVar[str]
     datasets: ClassVar[tuple[str, ...]]
     is_revised: ClassVar[bool]

@@ -21,6 +21,7 @@ class EditOperation(Operation[EditSettings]):
 
     name = "editing"
     holds = "edits"
+    inputs = "photographs"
     settings_file = NAME
     datasets = (FOLDER, REJECTS)
     is_revised = False

@@ -165,7 +165,8 @@ class _Run:
             if self._is_bound:
                 summary = self._save("interrupted")
                 return (
-                    f"interrupted; {summary.done_images} of {summary.images} inputs are done, "
+                    f"interrupted; {summary.done_images} of {summary.images} "
+                    f"{self._task.operation.inputs} are done, "
                     "run the same command again to continue"
                 )
         return "interrupted; run the same command again to continue"

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import restyle.jobs.commands.train.train
 from restyle.core import invert, load_model
 from restyle.core.training.generators.distillation import load_trained_generator
+from restyle.jobs.commands.train.train import app
 from tests.command import ROOT, restyle
 
 PRESETS = ROOT / "recipes" / "tiny"
@@ -39,9 +39,7 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(kind: str, folder: Path) -> str:
     words = [kind, str(folder / f"{kind}.toml"), "--out", str(folder / "runs" / kind)]
-    result = CliRunner().invoke(
-        restyle.jobs.commands.train.train.app, words, catch_exceptions=False
-    )
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -58,9 +56,7 @@ def test_one_command_each_for_generator_and_encoder(domain: Path) -> None:
     assert state["step"] == 8
     model = domain / "flowers"
     words = ["export", str(domain / "runs" / "encoder"), "--to", str(model)]
-    exported = CliRunner().invoke(
-        restyle.jobs.commands.train.train.app, words, catch_exceptions=False
-    )
+    exported = CliRunner().invoke(app, words, catch_exceptions=False)
     assert "flowers with encoder restyle-psp" in exported.output
     photo = Image.open(domain / "photos" / "0.jpg")
     result = invert(load_model(model), [photo], steps=2, reconstructions="last")

@@ -76,7 +76,8 @@ def test_whoever_reads_may_stop(out: Path) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
-    assert process.wait() == 1
+    # As if all had been read: exit codes do not depend on who listens.
+    assert process.wait() == 0
 
 
 def test_neither_torch_nor_ray(out: Path) -> None:
