@@ -8,9 +8,9 @@ import json
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from restyle.core.errors import DamagedError, SpecError
+from restyle.core.errors import SpecError
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -90,23 +90,6 @@ class EditSettings(Settings):
             raise SpecError(f"a direction is given twice among {', '.join(names)}")
 
 
-def find_settings(storage: Storage) -> EditSettings | None:
-    """The settings that edits were made with; None where there are no edits.
-
-    Raises:
-        FatalError: they are damaged.
-    """
-    try:
-        return EditSettings.model_validate_json(storage.read(NAME))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise DamagedError(
-            f"{storage.shown(NAME)} is damaged or was written by another version of restyle; "
-            "see `restyle repair`, or choose another --to"
-        ) from error
-
-
 def check_same(storage: Storage, settings: EditSettings, earlier: EditSettings) -> None:
     """See that an output was made with these settings.
 
@@ -120,8 +103,3 @@ def check_same(storage: Storage, settings: EditSettings, earlier: EditSettings) 
             f"{storage.uri} holds edits that were made with other settings "
             f"({', '.join(different)}); choose another --to"
         )
-
-
-def write_settings(storage: Storage, settings: EditSettings) -> None:
-    """Bind an output to its settings."""
-    storage.write(NAME, settings.model_dump_json(indent=1).encode())
