@@ -15,10 +15,13 @@ import numpy as np
 from PIL import Image
 
 from restyle.core.devices.allocator import keep_freed_memory
-from restyle.core.errors import FatalError, RejectError
+from restyle.core.errors import FatalError, RejectError, RejectReason
+from restyle.core.imaging.png import encode_png
 from restyle.pipeline.decoding.crops import CropSettings, CutOut, cut_out
 from restyle.pipeline.decoding.sandbox import Answer, SharedArea
 from restyle.pipeline.isolation.child import Parent, limit_memory
+
+_BLANK = np.full((64, 64, 3), 128, np.uint8)
 
 # Bytes that stay with this process between two files.
 _KEPT = 64 * 2**20
@@ -35,8 +38,9 @@ def serve(parent: Parent, memory: int) -> None:
     keep_freed_memory(_KEPT)
     area = SharedArea(memory, settings.size)
     os.close(memory)
-    parent.send(_prepare(settings))
+    prepared = _prepare(settings)
     limit_memory(settings.memory_limit)
+    parent.send(_tried(settings) or prepared)
     while True:
         files: list[bytes] = parent.receive()
         try:
@@ -60,6 +64,20 @@ def _prepare(settings: CropSettings) -> Answer | FatalError:
     except FatalError as error:
         return error
     return Answer([], np.empty((0, 4, 2)), [])
+
+
+def _tried(settings: CropSettings) -> FatalError | None:
+    """What is wrong here if not even a small blank picture can be read: no input is to blame."""
+    try:
+        cut_out(encode_png(_BLANK), settings)
+    except RejectError as error:
+        if error.reason is not RejectReason.NO_FACE:
+            return FatalError(
+                f"no image can be read on this machine, not even a blank one: {error}"
+            )
+    except FatalError as error:
+        return error
+    return None
 
 
 def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> Answer:

@@ -102,7 +102,7 @@ def align_faces(
     if size < 1:
         raise SpecError(f"a crop cannot have {size} pixels a side")
     image = upright_rgb(image)
-    found = find_landmarks(image)
+    found = find_landmarks(image, small=faces == "all")
     if not found:
         raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
     if faces == "largest":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,42 @@ FloatArray = npt.NDArray[np.float64]
 PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 """Environment variable that names another 68-point predictor file for dlib."""
 
-# The detector's time and memory grow with the pixels of a doubled image. Above this side the
-# search runs on a reduced copy; landmarks are always fitted at full resolution.
+# The detector's time and memory grow with the pixels of a doubled image. Images of more pixels than
+# a square of this side are first searched in a reduced copy, in one piece; landmarks are always
+# fitted at full resolution.
 _MAX_DETECTION_SIDE = 2048
+
+# Faces that are too small in that copy are searched for piece by piece, in as many pixels as these:
+# at a third of a second for a megapixel, in a quarter of the time that an image may take.
+_MOST_SEARCHED = 48_000_000
+
+# Faces below this side in pixels may escape the detector, with a margin: its window has 80, and 40
+# in the image that it doubles.
+_ESCAPING = 80
+
+# Share of the smaller box by which two detections overlap that are one face.
+_SAME_FACE = 0.5
+
+_POINTS = 68
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
 
 # Where dlib's detector sees the face in a crop of recipes/faces64, in shares of its side.
 _FACE_IN_CROP = (0.15, 0.25, 0.85, 0.95)
 
 
 def find_landmarks(
-    image: Image.Image,
-) -> list[tuple[FloatArray, tuple[int, int, int, int], float]]:
+    image: Image.Image, *, small: bool = True
+) -> list[tuple[FloatArray, Box, float]]:
     """Detect faces with one upsampling and fit 68 landmarks to each.
+
+    Of a large image a reduced copy is searched first, and then the image itself piece by piece, in
+    memory that does not grow with it. Faces from 40 pixels are found in up to 48 megapixels.
 
     Args:
         image: an upright RGB photo.
+        small: also look for faces that are too small for the copy when it shows larger ones.
 
     Returns:
         ``(landmarks [68, 2], box (left, top, right, bottom), score)`` in pixels, largest box
@@ -42,22 +64,72 @@ def find_landmarks(
     """
     import dlib
 
-    detector, predictor = _dlib_models(os.environ.get(PREDICTOR_VARIABLE))
+    _, predictor = _dlib_models(os.environ.get(PREDICTOR_VARIABLE))
     pixels = np.asarray(image)
-    reduction = max(1.0, max(image.size) / _MAX_DETECTION_SIDE)
-    searched = pixels
-    if reduction > 1.0:
-        width, height = (round(side / reduction) for side in image.size)
-        searched = np.asarray(image.resize((width, height), Image.Resampling.BOX))
-    boxes, scores, _ = detector.run(searched, 1, 0.0)
+    area = image.width * image.height
+    coarse = max(1.0, math.sqrt(area) / _MAX_DETECTION_SIDE)
+    detected = _detect(image, coarse, (0, 0, *image.size))
+    if coarse > 1.0 and (small or not detected):
+        for part, fine in _pieces(image.size, coarse):
+            for box, score in _detect(image, fine, part):
+                if not any(_is_same(box, other) for other, _ in detected):
+                    detected.append((box, score))
     found = []
-    for box, score in zip(boxes, scores, strict=True):
-        edges = (box.left(), box.top(), box.right(), box.bottom())
-        left, top, right, bottom = (round(edge * reduction) for edge in edges)
-        shape = predictor(pixels, dlib.rectangle(left, top, right, bottom))
+    for box, score in detected:
+        shape = predictor(pixels, dlib.rectangle(*box))
         landmarks = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
-        found.append((landmarks, (left, top, right, bottom), float(score)))
+        found.append((landmarks, box, score))
     return sorted(found, key=lambda face: (-_area(face[1]), face[1]))
+
+
+def _detect(image: Image.Image, reduction: float, part: Box) -> list[tuple[Box, float]]:
+    """Boxes, in pixels of the image, and scores of the faces in a part of it."""
+    detector, _ = _dlib_models(os.environ.get(PREDICTOR_VARIABLE))
+    left, top, right, bottom = part
+    searched = image if part == (0, 0, *image.size) else image.crop(part)
+    if reduction > 1.0:
+        size = (round((right - left) / reduction), round((bottom - top) / reduction))
+        if not all(size):
+            return []
+        searched = searched.resize(size, Image.Resampling.BOX)
+    boxes, scores, _ = detector.run(np.asarray(searched), 1, 0.0)
+    return [
+        (
+            (
+                left + round(box.left() * reduction),
+                top + round(box.top() * reduction),
+                left + round(box.right() * reduction),
+                top + round(box.bottom() * reduction),
+            ),
+            float(score),
+        )
+        for box, score in zip(boxes, scores, strict=True)
+    ]
+
+
+def _pieces(size: tuple[int, int], coarse: float) -> Iterator[tuple[Box, float]]:
+    """Parts that together hold every face too small for a copy, and how each is to be reduced."""
+    width, height = size
+    fine = max(1.0, math.sqrt(width * height / _MOST_SEARCHED))
+    side = round(_MAX_DETECTION_SIDE * fine)
+    # A face that escaped from the copy lies in one piece as a whole.
+    step = max(side // 2, side - math.ceil(_ESCAPING * coarse))
+    for top in _starts(height, side, step):
+        for left in _starts(width, side, step):
+            yield (left, top, min(left + side, width), min(top + side, height)), fine
+
+
+def _starts(length: int, side: int, step: int) -> list[int]:
+    """Where pieces begin, the last of which ends at the end."""
+    return [*range(0, max(length - side, 0), step), max(length - side, 0)]
+
+
+def _is_same(one: Box, other: Box) -> bool:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return False
+    return width * height > _SAME_FACE * min(_area(one), _area(other))
 
 
 def fit_landmarks(pixels: npt.NDArray[np.uint8]) -> FloatArray:
@@ -105,6 +177,14 @@ def _dlib_models(named: str | None) -> tuple[Any, Any]:
         predictor = dlib.shape_predictor(str(path))
     except RuntimeError as error:
         raise FatalError(f"{path} is no landmark predictor that dlib can read: {error}") from error
+    # dlib tells how many points a predictor has by predicting alone.
+    blank = np.zeros((_POINTS, _POINTS, 3), np.uint8)
+    points = predictor(blank, dlib.rectangle(0, 0, _POINTS, _POINTS)).num_parts
+    if points != _POINTS:
+        raise FatalError(
+            f"{path} predicts {points} points, alignment needs {_POINTS} (iBUG 300-W); correct or "
+            f"unset {PREDICTOR_VARIABLE}"
+        )
     return dlib.get_frontal_face_detector(), predictor
 
 
