@@ -88,7 +88,8 @@ def _detect(image: Image.Image, reduction: float, part: Box) -> list[tuple[Box, 
     left, top, right, bottom = part
     searched = image if part == (0, 0, *image.size) else image.crop(part)
     if reduction > 1.0:
-        size = (round((right - left) / reduction), round((bottom - top) / reduction))
+        # Rounded down, so that no copy is larger than one in one piece may be.
+        size = (int((right - left) / reduction), int((bottom - top) / reduction))
         if not all(size):
             return []
         searched = searched.resize(size, Image.Resampling.BOX)
