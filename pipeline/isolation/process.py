@@ -72,6 +72,7 @@ class ChildProcess:
         self._socket = ours
         self._connection = Connection(os.dup(ours.fileno()))
         self.was_ready = False
+        self._refusal: RestyleError | None = None
         self.send(settings)
 
     def send(self, message: object) -> None:
@@ -116,11 +117,17 @@ class ChildProcess:
         """Wait until the child has started.
 
         Raises:
-            RestyleError: as the child says.
+            RestyleError: as the child says, to everybody who asks.
             EOFError, OSError: the child is dead.
         """
+        if self._refusal is not None:
+            raise self._refusal
         if not self.was_ready:
-            self.receive(patience)
+            try:
+                self.receive(patience)
+            except RestyleError as error:
+                self._refusal = error
+                raise
             self.was_ready = True
 
     def kill(self) -> None:
