@@ -53,7 +53,7 @@ ROOMS = {
         may_import="kernels restyle_core",
         layers="""
         listener storage isolation
-        sources sources.formats sources.list_entries sources.reader sources.catalog
+        sources sources.formats sources.lists sources.reader sources.contents sources.catalog
         sources.__init__ sources.photographs
         decoding ledger accounting planning results execution execution.ray
         execution.placement execution.executor execution.run report inversion editing

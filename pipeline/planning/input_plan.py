@@ -106,7 +106,14 @@ def plan_input(
     planner = Planner(storage, known, origin, listener, before_first)
     earlier = set(plan_names(storage))
     try:
-        batches = iter_images(asked.source, asked.out, asked.input, known.holds, listener.noted)
+        batches = iter_images(
+            asked.source,
+            asked.out,
+            asked.input,
+            known.holds,
+            listener.noted,
+            lambda image_id: known.revision(image_id) > 0,
+        )
         planned = planner.plan(batches, asked.limit)
     except SpecError:
         for name in set(plan_names(storage)) - earlier:

@@ -25,7 +25,7 @@ STEPS = 3
 # What ships to be rejected, and what must be made because it must not ship.
 UNUSABLE = {
     "empty.jpg": (b"", "empty"),
-    "notes.txt": (b"not an image\n", "not_an_image"),
+    "notes.jpg": (b"not an image\n", "not_an_image"),
     "tiny.png": (None, "too_small"),
     "bomb.png": (None, "too_large"),
     "cut.jpg": (None, "truncated"),

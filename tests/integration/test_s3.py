@@ -56,6 +56,7 @@ def test_from_s3_to_s3(
     client.create_bucket(Bucket="results")
     for name in ("smile.jpg", "evening.jpg"):
         client.upload_file(str(photos / name), "photos", f"album/{name}")
+    client.put_object(Bucket="photos", Key="album/deep/notes.jpg", Body=b"text")
     client.put_object(Bucket="photos", Key="album/deep/notes.txt", Body=b"text")
     client.put_object(Bucket="photos", Key="album/.hidden", Body=b"")
     client.put_object(Bucket="photos", Key="album/folder/", Body=b"")
@@ -96,7 +97,7 @@ def test_from_s3_to_s3(
         "s3://photos/album/smile.jpg",
     ]
     rejects = pd.read_parquet(tmp_path / "run one" / "rejects")
-    assert rejects.source.tolist() == ["s3://photos/album/deep/notes.txt"]
+    assert rejects.source.tolist() == ["s3://photos/album/deep/notes.jpg"]
 
     proof = restyle("verify", out)
     assert proof.returncode == 0, proof.stdout + proof.stderr
@@ -158,7 +159,8 @@ def inputs(server: dict[str, str]) -> dict[str, bytes]:
         "album/deep/b c?#%41.jpg": b"odd",
         "album/.hidden.jpg": b"x",
         "album/folder/": b"",
-        "album/notes.txt": b"notes",
+        "album/notes.png": b"notes",
+        "album/notes.txt": b"passed over",
         "out/latents/x.parquet": b"x",
         "shards/1.tar": packed([("x/1.jpg", b"m1"), ("x/1.json", b"{}"), ("x/2.jpg", b"m2" * 999)]),
         "shards/2.tar": packed([("1.jpg", b"n1"), ("../2.jpg", b"n2"), ("3.jpg", b"3" * 999)])[
@@ -178,7 +180,7 @@ def inputs(server: dict[str, str]) -> dict[str, bytes]:
 def test_every_source_on_s3(inputs: dict[str, bytes]) -> None:
     read = SourceReader("s3://inputs").read
     files = listed("s3://inputs/album")
-    names = ["a.jpg", "deep/b c?#%41.jpg", "empty.jpg", "notes.txt"]
+    names = ["a.jpg", "deep/b c?#%41.jpg", "empty.jpg", "notes.png"]
     assert [image.source for image in files] == [f"s3://inputs/album/{name}" for name in names]
     assert [read(image) for image in files] == [inputs[f"album/{name}"] for name in names]
     assert [image.size for image in files] == [4, 3, 0, 5]

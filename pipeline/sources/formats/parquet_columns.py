@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.core.imaging.formats import begins_like_an_image
+from restyle.pipeline.sources.formats.file_names import are_paths
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.ranged_file import RangedFile, Stream
 
@@ -18,6 +22,8 @@ _BYTES = "bytes"
 _NAMED = 50
 _SHOWN = 500
 _ENTRIES_AT_ONCE = 4096
+_TEXTS = 256
+_PICTURES = 8
 _BUFFER = 1 << 22
 # So many may be null, or all the same.
 _FEW_ROWS = 1 << 16
@@ -43,7 +49,7 @@ def open_parquet_file(file: RangedFile) -> pq.ParquetFile:
         RejectError: it is damaged, encrypted, or none at all.
         TransientError: the store did not answer properly, however often it was asked.
     """
-    try:
+    with _damage():
         # A buffer, because the images of a row group would be read all at once otherwise.
         parquet = pq.ParquetFile(
             pa.PythonFile(Stream(file), "r"), buffer_size=_BUFFER, pre_buffer=False
@@ -51,50 +57,61 @@ def open_parquet_file(file: RangedFile) -> pq.ParquetFile:
         # Raises for names that are not in UTF-8.
         _ = parquet.schema_arrow.names
         return parquet
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RejectError(
-            RejectReason.DAMAGED_ARCHIVE, f"the Parquet file cannot be read: {reason}"
-        ) from error
 
 
-def choose_column(schema: pa.Schema, options: InputOptions, shown: str) -> Column | None:
+def choose_column(
+    parquet: pq.ParquetFile, options: InputOptions, shown: str, is_named: bool
+) -> Column | None:
     """The column that ``--column`` names, or else the only one that can be meant.
 
     Bytes, or a struct with a field ``bytes`` as Hugging Face writes it, are images; strings are
-    URIs. Where a file has both, the bytes are meant.
+    URIs where their values look like paths or addresses. Where a file has both, the bytes are
+    meant. Of several columns the first values tell which is.
 
     Args:
-        schema: of the file.
+        parquet: the file.
         options: ``format`` rules out images (``list``) or URIs (``parquet``).
         shown: the file, for messages.
+        is_named: the user named it; of any other file with several columns of strings, such as
+            the metadata beside a shard, none is taken for paths.
 
     Returns:
         The column; None when there is no such column.
 
     Raises:
         SpecError: several can be meant, or the one that is asked for is missing or holds neither.
+        RejectError: the file is damaged.
     """
+    schema = parquet.schema_arrow
     images = [] if options.format == "list" else [f.name for f in schema if _is_image(f.type)]
     uris = [] if options.format == "parquet" else [f.name for f in schema if _is_string(f.type)]
-    wanted = {"list": "URIs", "parquet": "images"}.get(options.format, "images or URIs")
     if options.column is not None:
         if options.column in images or options.column in uris:
             return Column(options.column, options.column in images)
+        wanted = {"list": "URIs", "parquet": "images"}.get(options.format, "images or URIs")
         has = "holds no" if options.column in schema.names else "is missing; it must hold"
         raise SpecError(
             f"{shown}: the column {options.column!r} {has} {wanted}; its columns are "
             f"{described(schema)}"
         )
-    for names, is_images in ((images, True), (uris, False)):
-        if len(names) > 1:
-            raise SpecError(
-                f"{shown}: several columns may hold the {'images' if is_images else 'URIs'} "
-                f"({', '.join(names)}); choose one with --column"
-            )
-        if names:
-            return Column(names[0], is_images)
-    return None
+    if len(images) > 1 and len({*images}) == len(images):
+        images = [each for each in images if _holds_pictures(parquet, each)] or images
+    if images:
+        return Column(_only(images, "images", shown), holds_images=True)
+    if len(uris) > 1 and not is_named and options.format == "auto":
+        return None
+    if len(uris) > 1 or options.format == "auto":
+        uris = [each for each in uris if are_paths(_first_values(parquet, each, _TEXTS))]
+    return Column(_only(uris, "URIs", shown), holds_images=False) if uris else None
+
+
+def _only(names: list[str], what: str, shown: str) -> str:
+    if len(names) > 1:
+        raise SpecError(
+            f"{shown}: several columns may hold the {what} ({', '.join(names)}); choose one with "
+            "--column"
+        )
+    return names[0]
 
 
 def described(schema: pa.Schema) -> str:
@@ -136,9 +153,31 @@ def parquet_entries(parquet: pq.ParquetFile, column: str) -> Iterator[list[str |
     Raises:
         RejectError: the file is damaged.
     """
-    try:
+    with _damage():
         for batch in parquet.iter_batches(_ENTRIES_AT_ONCE, columns=[column], use_threads=False):
             yield batch.column(0).to_pylist()
+
+
+def _first_values(parquet: pq.ParquetFile, column: str, count: int) -> list[Any]:
+    """Some values from the beginning of a column, of a struct those of its field ``bytes``."""
+    kind = parquet.schema_arrow.field(column).type
+    path = f"{column}.{_BYTES}" if pt.is_struct(kind) else column
+    with _damage():
+        for batch in parquet.iter_batches(count, columns=[path], use_threads=False):
+            values = batch.column(0)
+            return list((values.field(_BYTES) if pt.is_struct(kind) else values).to_pylist())
+    return []
+
+
+def _holds_pictures(parquet: pq.ParquetFile, column: str) -> bool:
+    values = _first_values(parquet, column, _PICTURES)
+    return any(begins_like_an_image(value) for value in values if value)
+
+
+@contextlib.contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RejectError(

@@ -41,12 +41,14 @@ class Index:
         file: as an input.
         options: how it is to be read.
         in_list: a list names it, so that it can be no further list.
+        is_named: ``INPUT`` itself names it; otherwise what it is must be certain.
     """
 
     kind: str
     file: SourceImage
     options: InputOptions
     in_list: bool = False
+    is_named: bool = False
 
 
 @dataclass(frozen=True)

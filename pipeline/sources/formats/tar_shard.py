@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import posixpath
 import re
 from collections import Counter
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 
 from restyle.core.errors import RejectError, RejectReason
 from restyle.core.shown_text import recorded
+from restyle.pipeline.sources.formats.file_names import image_extensions
 from restyle.pipeline.sources.formats.tar_headers import MemberKind, TarMember, read_members
 from restyle.pipeline.sources.ranged_file import RangedFile
 from restyle.pipeline.sources.source_image import SourceImage, image_id
@@ -77,18 +77,6 @@ def damaged_container(
         f"{prefix}:{opened.size}",
         f"{error.reason}|{recorded(str(error))}",
     )
-
-
-@functools.cache
-def image_extensions() -> frozenset[str]:
-    """Extensions, with the dot and in small letters, of the image formats that Pillow knows."""
-    from PIL import Image
-
-    from restyle.core.imaging.formats import readable
-
-    opened = {*readable(), *Image.OPEN, "MPO"}
-    of_formats = Image.registered_extensions()
-    return frozenset(extension for extension, name in of_formats.items() if name in opened)
 
 
 def _image(

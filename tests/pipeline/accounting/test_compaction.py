@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """Three units: 20 images and a reject."""
     folder = tmp_path_factory.mktemp("compaction")
     add_images(folder / "images", 0, 20)
-    (folder / "images" / "x.txt").write_bytes(b"text")
+    (folder / "images" / "x.jpg").write_bytes(b"text")
     invert(folder, tiny_model)
     return folder
 

@@ -33,7 +33,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     (folder / "images").mkdir()
     for index in range(10):
         Image.new("RGB", (40, 40), (25 * index, 0, 0)).save(folder / "images" / f"{index}.png")
-    (folder / "images" / "x.txt").write_bytes(b"text")
+    (folder / "images" / "x.jpg").write_bytes(b"text")
     settings = InversionSettings(
         model=str(tiny_model), steps=2, align=False, metrics=(), reconstructions="all", dtype="fp32"
     )

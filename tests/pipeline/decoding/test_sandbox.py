@@ -194,7 +194,7 @@ def test_a_missing_landmark_predictor_is_fatal(
 def test_every_input_of_a_unit_is_a_crop_or_a_reject(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {"a.png": png(), "b.png": b"", "c.txt": b"text", "d.png": png((41, 50), "blue")}
+    files = {"a.png": png(), "b.png": b"", "c.jpg": b"text", "d.png": png((41, 50), "blue")}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "e.png").symlink_to(tmp_path / "gone")
@@ -206,7 +206,7 @@ def test_every_input_of_a_unit_is_a_crop_or_a_reject(
     assert [Path(crop.source).name for crop in aligned.crops] == ["a.png", "d.png"]
     assert [(Path(r.source).name, r.stage, r.reason) for r in aligned.rejects] == [
         ("b.png", "align", RejectReason.EMPTY),
-        ("c.txt", "align", RejectReason.NOT_AN_IMAGE),
+        ("c.jpg", "align", RejectReason.NOT_AN_IMAGE),
         ("e.png", "read", RejectReason.UNREADABLE),
         ("f.png", "read", RejectReason.TOO_LARGE),
     ]

@@ -70,7 +70,7 @@ def images(tmp_path: Path) -> Path:
         pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index:02d}.png")
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "notes.txt").write_bytes(b"text")
+    (folder / "notes.jpg").write_bytes(b"text")
     return folder
 
 
@@ -197,7 +197,7 @@ def test_changed_images_get_new_rows_and_are_mentioned(
     request_of: Callable[..., Request], images: Path, tmp_path: Path
 ) -> None:
     run(request_of())
-    (images / "notes.txt").write_bytes(b"other text")
+    (images / "notes.jpg").write_bytes(b"other text")
     outcome, heard = run(request_of())
     assert outcome.images == 1
     assert any("1 input has changed" in line for line in heard.lines)
@@ -331,7 +331,7 @@ def test_too_many_rejects_stop_the_run(
     request_of: Callable[..., Request], images: Path, tmp_path: Path
 ) -> None:
     for index in range(60):
-        (images / f"zz{index:02d}.txt").write_bytes(b"text")
+        (images / f"zz{index:02d}.jpg").write_bytes(b"text")
     with pytest.raises(FatalError, match=r"of 48 inputs were rejected.*--max-reject-rate 0.5"):
         run(request_of(max_reject_rate=0.5))
     assert read_status(str(tmp_path / "out")).summary.done_images == 48

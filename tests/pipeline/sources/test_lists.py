@@ -58,8 +58,15 @@ def test_names_of_lists_that_input_names(tmp_path: Path, name: str) -> None:
     if name.lower().endswith((".txt", ".list")):
         expected.insert(0, f"file://{tmp_path}/url")
     assert uris(listed(tmp_path / name)) == expected
-    # In a folder they are files like others, as notes and labels often lie there.
-    assert uris(listed(tmp_path)) == [f"file://{tmp_path}/{name}"]
+    # In a folder they are passed over, as notes and labels often lie there.
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    noted: list[str] = []
+    assert uris(listed(tmp_path, noted=noted)) == [f"file://{tmp_path}/photo.jpg"]
+    kind = Path(name).suffix.lower()
+    assert noted == [
+        f"passed over: 1 file that is no image ({kind} 1); name a list or table itself to read it"
+    ]
+    (tmp_path / "photo.jpg").unlink()
     assert uris(listed(tmp_path, InputOptions("list"))) == expected
     assert uris(listed(tmp_path / name, InputOptions("files"))) == [f"file://{tmp_path}/{name}"]
 

@@ -163,8 +163,11 @@ def test_without_any_column_that_fits(tmp_path: Path) -> None:
         with pytest.raises(SpecError, match=r"no column holds .*n \(int64\), x \(double\)"):
             listed(path, options)
     (tmp_path / "b.jpg").write_bytes(b"x")
-    faulty, image = listed(tmp_path)
-    assert faulty.fault.startswith("not_an_image|no column holds images")
+    (image,) = listed(tmp_path)
+    assert image.source == f"{tmp_path}/b.jpg"
+    # Asked for, it is accounted for.
+    faulty, image = listed(tmp_path, InputOptions(column="x"))
+    assert faulty.fault.startswith("not_an_image|the column 'x' holds no images or URIs")
     assert not image.fault
 
 

@@ -41,7 +41,7 @@ class _Parquet(SourceFormat):
 
         with open_parquet_file(file) as parquet:
             schema = parquet.schema_arrow
-            column = choose_column(schema, asked.options, asked.file.source)
+            column = choose_column(parquet, asked.options, asked.file.source, asked.is_named)
             if column is None or (asked.in_list and not column.holds_images):
                 yield NoColumn(described(schema))
             elif column.holds_images:

@@ -12,7 +12,7 @@ import pytest
 
 from restyle.core.errors import RejectError, RejectReason, SpecError
 from restyle.pipeline.sources import SourceReader, iter_images
-from restyle.pipeline.sources.formats.tar_shard import image_extensions
+from restyle.pipeline.sources.formats.file_names import image_extensions
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
 from tests.pipeline.sources.tars import header, odd, packed

@@ -7,7 +7,7 @@ import posixpath
 
 from restyle.core.errors import RejectReason
 from restyle.core.shown_text import recorded
-from restyle.pipeline.sources.entry_addresses import LOCAL, LONGEST, fault_of, known_scheme
+from restyle.pipeline.sources.lists.addresses import LOCAL, LONGEST, fault_of, known_scheme
 from restyle.pipeline.sources.local_files import FILE, local_image
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path

@@ -1,0 +1,254 @@
+"""What is in a file that holds inputs or names them: members, rows, entries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from itertools import chain
+
+from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.pipeline.sources.contents.passed_over import PassedOver
+from restyle.pipeline.sources.formats.shard_process import ShardProcess
+from restyle.pipeline.sources.formats.source_format import (
+    Entries,
+    Index,
+    Members,
+    NoColumn,
+    Piece,
+    Rows,
+    Skipped,
+    SourceFormat,
+    format_named,
+    prefix_of,
+)
+from restyle.pipeline.sources.formats.tar_shard import damaged_container
+from restyle.pipeline.sources.input_errors import input_errors
+from restyle.pipeline.sources.lists.entries import EntryReader
+from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
+from restyle.pipeline.sources.source_image import SourceImage, image_id
+
+MOST_CONTAINED = 1 << 21
+"""Most inputs in one shard, all of which planning holds at a time, in about 1.5 GB."""
+
+Kind = tuple[SourceFormat, bool]
+"""The format of a file, and whether it is within a compression."""
+
+Found = Iterator[SourceImage | list[SourceImage]]
+"""Single inputs, and lists of all that one container holds."""
+
+
+class NamedBy(Enum):
+    """How a file came to be listed, which says how sure it is that it is meant."""
+
+    INPUT = "INPUT itself names it"
+    FOLDER = "it lies in a folder, or matches a pattern"
+    LIST = "an entry of a list names it"
+
+
+class Containers:
+    """Opens files that hold or name inputs.
+
+    Args:
+        options: how ``INPUT`` is to be read.
+        known: tells whether the contents of a container, by URI and version, are planned.
+        is_planned: tells whether an input is, by its id.
+        stores: opens remote files.
+        passed: counts what is passed over.
+        shards: reads files that are found.
+        shards_in_lists: reads those that lists name, while the lists are read.
+
+    Attributes:
+        known: containers that are known.
+        misfit: what is wrong with the first file that other options might have made an input.
+    """
+
+    def __init__(
+        self,
+        options: InputOptions,
+        known: Callable[[bytes, str], bool],
+        is_planned: Callable[[str], bool],
+        stores: Stores,
+        passed: PassedOver,
+        shards: ShardProcess,
+        shards_in_lists: ShardProcess,
+    ) -> None:
+        self.known = 0
+        self.misfit: SpecError | None = None
+        self._options = options
+        self._known = known
+        self._is_planned = is_planned
+        self._stores = stores
+        self._passed = passed
+        self._shards = shards
+        self._shards_in_lists = shards_in_lists
+
+    def opened(self, file: SourceImage, kind: Kind, named_by: NamedBy) -> Found:
+        """What is in a file; the file itself, as a reject, where that cannot be told.
+
+        Raises:
+            SpecError: ``INPUT`` names a file that cannot be what is meant.
+            FatalError, TransientError: its store refuses or fails.
+        """
+        if file.fault:
+            yield file
+        elif kind[1]:
+            what = "a compressed archive, whose members cannot be read singly; store it as "
+            what += f".{kind[0].extensions[0]}"
+            yield _faulty(file, RejectReason.UNSUPPORTED_ARCHIVE, what)
+        elif not self._is_known(file.uri, file.version):
+            try:
+                with input_errors(file, is_own=named_by is not NamedBy.LIST):
+                    yield from self._contents(file, kind[0], named_by)
+            except OSError as error:
+                yield _unreadable(file, error, named_by)
+            except RejectError as error:
+                # Not as a container: a list that is mended or copied anew must be read again.
+                yield _faulty(file, error.reason, str(error))
+            except SpecError as error:
+                # One file among many does not stop the others.
+                if named_by is NamedBy.INPUT:
+                    raise
+                self.misfit = self.misfit or error
+                message = str(error).removeprefix(f"{file.source}: ")
+                yield _faulty(file, RejectReason.NOT_AN_IMAGE, message)
+
+    def _contents(self, file: SourceImage, kind: SourceFormat, named_by: NamedBy) -> Found:
+        with open_ranged(file, self._stores) as opened:
+            # A list says nothing of the version of what it names.
+            if file.version or not self._is_known(file.uri, opened.version):
+                yield from self._read(file, opened, kind, named_by)
+
+    def _read(
+        self, file: SourceImage, opened: RangedFile, kind: SourceFormat, named_by: NamedBy
+    ) -> Found:
+        in_list = named_by is NamedBy.LIST
+        shards = self._shards_in_lists if in_list else self._shards
+        asked = Index(kind.name, file, self._options, in_list, named_by is NamedBy.INPUT)
+        pieces = shards.index(opened, asked)
+        with contextlib.closing(pieces):
+            first = next(pieces, None)
+            if isinstance(first, Members | Skipped):
+                yield self._members(file, opened, chain([first], pieces), prefix_of(kind))
+                return
+            if isinstance(first, Entries):
+                if in_list:
+                    raise RejectError(RejectReason.NOT_AN_IMAGE, "a list in a list is not read")
+                more = (piece.values for piece in pieces if isinstance(piece, Entries))
+                yield from self._entries(file, chain([first.values], more))
+                return
+            # There is no other piece; the process that answers is heard out.
+            for _ in pieces:
+                pass
+            if isinstance(first, Rows):
+                yield _rows(file, opened.version, first)
+            elif isinstance(first, NoColumn):
+                self._without_column(file, first.columns, named_by)
+
+    def _members(
+        self, file: SourceImage, opened: RangedFile, pieces: Iterator[Piece], prefix: str
+    ) -> list[SourceImage]:
+        members: list[SourceImage] = []
+        try:
+            for piece in pieces:
+                if isinstance(piece, Members):
+                    members += [
+                        SourceImage(key, source, file.uri, size, opened.version, place, fault)
+                        for key, source, size, place, fault in piece.rows
+                    ]
+                    _check_count(len(members))
+                elif isinstance(piece, Skipped):
+                    self._passed.members(file.source, piece.members)
+        except RejectError as error:
+            if not members or error.reason is RejectReason.TOO_LARGE:
+                raise
+            members.append(damaged_container(file, opened, error, prefix))
+        return members
+
+    def _without_column(self, file: SourceImage, columns: str, named_by: NamedBy) -> None:
+        """Pass over a table that lies among inputs.
+
+        Raises:
+            SpecError: it is none of these, or was planned as a reject by an earlier version.
+        """
+        wanted = {"list": "URIs", "parquet": "images"}.get(self._options.format, "images or URIs")
+        error = SpecError(f"{file.source}: no column holds {wanted}; its columns are {columns}")
+        is_auto = self._options.format == "auto"
+        if not (is_auto and named_by is NamedBy.FOLDER) or self._is_planned(file.image_id):
+            raise error
+        self.misfit = self.misfit or error
+        self._passed.file(file.source)
+
+    def _entries(self, listing: SourceImage, batches: Iterator[Sequence[str | None]]) -> Found:
+        """The inputs that a list names; shards among them are opened, further lists are not."""
+        read = EntryReader(listing.uri.rpartition(b"/")[0])
+        is_auto = self._options.format in ("auto", "list")
+        for batch in batches:
+            for entry in batch:
+                image = None if entry is None else read(entry)
+                if image is None:
+                    self._passed.empty_entries += 1
+                    continue
+                if image.fault:
+                    if read.needs and self.misfit is None:
+                        self.misfit = SpecError(f"the list names {read.needs}")
+                    yield image
+                    continue
+                kind = format_named(image.uri) if is_auto else None
+                if kind is None or kind[1] or kind[0].only_as_input:
+                    yield image
+                else:
+                    yield from self.opened(image, kind, NamedBy.LIST)
+
+    def _is_known(self, uri: bytes, version: str) -> bool:
+        if version and self._known(uri, version):
+            self.known += 1
+            return True
+        return False
+
+
+def _unreadable(file: SourceImage, error: OSError, named_by: NamedBy) -> SourceImage:
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    if named_by is NamedBy.INPUT:
+        raise SpecError(f"{file.source} cannot be read: {reason}; correct INPUT") from error
+    return _faulty(file, RejectReason.UNREADABLE, f"the file cannot be read: {reason}")
+
+
+def _rows(shard: SourceImage, version: str, rows: Rows) -> list[SourceImage]:
+    """One input for every row of a Parquet file."""
+    _check_count(sum(rows.groups))
+    images: list[SourceImage] = []
+    for group, count in enumerate(rows.groups):
+        first = len(images)
+        images += [
+            SourceImage(
+                image_id(b"%s::row%d" % (shard.uri, number)),
+                f"{shard.source}::row{number}",
+                shard.uri,
+                -1,
+                version,
+                f"row:{group}:{number - first}:{rows.column}",
+            )
+            for number in range(first, first + count)
+        ]
+    return images
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_CONTAINED:
+        raise RejectError(
+            RejectReason.TOO_LARGE,
+            f"it holds more than {MOST_CONTAINED:,} inputs, which is the limit; divide it",
+        )
+
+
+def _faulty(file: SourceImage, reason: RejectReason, message: str) -> SourceImage:
+    return SourceImage(
+        file.image_id,
+        file.source,
+        file.uri,
+        file.size,
+        file.version,
+        fault=f"{reason}|{message}",
+    )

@@ -1,0 +1,1 @@
+"""What stands in a list: entries as inputs, and which addresses they may have."""
