@@ -16,6 +16,7 @@ from restyle.core.errors import SpecError
 from restyle.core.imaging.animation import FORMATS, encode_animation, enlarged
 from restyle.core.imaging.video import check_video
 from restyle.pipeline.ledger.datasets import column, encode
+from restyle.pipeline.sources.output_names import MARKS
 from restyle.pipeline.storage.filesystem import open_storage
 
 if TYPE_CHECKING:
@@ -40,14 +41,17 @@ def check_kind(to: str, kinds: Sequence[str]) -> str:
 
 
 def write_file(to: str, data: bytes) -> None:
-    """Put one file in place, whole or not at all.
+    """Put one file in place, whole or not at all, and mark it as no photograph.
 
     Args:
         to: a path or any fsspec URI.
         data: what it holds.
     """
     folder, slash, name = to.rpartition("/")
-    open_storage(folder + slash if folder or slash else ".").write(name, data)
+    storage = open_storage(folder + slash if folder or slash else ".")
+    # First, so that a file is never there without its mark.
+    storage.write(f"{MARKS}/{name}", b"")
+    storage.write(name, data)
 
 
 def write_pictures(to: str, pictures: Pictures, seconds: float) -> None:

@@ -1,8 +1,8 @@
 """Inputs: what ``INPUT`` names becomes a stream of images with stable identities, and bytes.
 
-The files are found by ``local_files`` and ``remote_files``. ``contents`` tells what is in them, and
-what is none of these; ``formats`` reads shards and lists, ``lists`` what stands in lists. ``catalog``
-puts these together, and ``reader`` reads what was found.
+The files are found by ``local_files`` and ``remote_files``. ``contents`` tells what is in
+them, and what is no input; ``formats`` reads shards and lists, ``lists`` what stands in lists.
+``catalog`` puts these together, and ``reader`` reads what was found.
 """
 
 from restyle.pipeline.sources.catalog import BATCH, iter_images

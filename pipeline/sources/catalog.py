@@ -44,7 +44,7 @@ def iter_images(
 
     Args:
         source: ``INPUT``: a file, folder, pattern, shard or list; a path or any fsspec URI.
-        out: the output's path or URI; what belongs to it is no input.
+        out: the output's path or URI; what belongs to it, or to any other output, is no input.
         options: how ``source`` is to be read.
         known_containers: is asked once for each container, with its URI and version, whether its
             contents are known; then it is not opened.
@@ -61,7 +61,8 @@ def iter_images(
     catalog = _Catalog(source, options, known_containers, is_planned)
     with contextlib.closing(catalog), _input_errors(source):
         path = local_path(source)
-        files = list_remote(source, out) if path is None else list_local(path, out)
+        passed = catalog.passed.output
+        files = list_remote(source, out, passed) if path is None else list_local(path, out, passed)
         yield from catalog.batches(_with_own(files, source))
     catalog.check(shown_uri(source))
     for line in catalog.notes():
@@ -89,7 +90,11 @@ def _with_own(files: Iterator[SourceImage], source: str) -> Iterator[tuple[Sourc
 
 
 class _Catalog:
-    """Tells what each file that is found is, and counts inputs."""
+    """Tells what each file that is found is, and counts inputs.
+
+    Attributes:
+        passed: counts what is passed over.
+    """
 
     def __init__(
         self,
@@ -102,9 +107,9 @@ class _Catalog:
         self._is_planned = is_planned
         self._stores = Stores(UrlPolicy(options.allow_private_urls, source))
         self._processes = ShardProcess(), ShardProcess()
-        self._passed = PassedOver()
+        self.passed = PassedOver()
         self._containers = Containers(
-            options, known, is_planned, self._stores, self._passed, *self._processes
+            options, known, is_planned, self._stores, self.passed, *self._processes
         )
         self._files = 0
         self._found = 0
@@ -147,7 +152,7 @@ class _Catalog:
 
     def notes(self) -> Iterator[str]:
         """What was passed over, one line for each kind."""
-        return self._passed.notes()
+        return self.passed.notes()
 
     def _pieces(
         self, file: SourceImage, named_by: NamedBy
@@ -157,7 +162,7 @@ class _Catalog:
             return self._containers.opened(file, kind, named_by)
         if self._is_input(file, named_by):
             return iter([file])
-        self._passed.file(file.source)
+        self.passed.file(file.source)
         return iter([])
 
     def _is_input(self, file: SourceImage, named_by: NamedBy) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from restyle.core.errors import RejectReason
 from restyle.core.shown_text import recorded
-from restyle.pipeline.sources.output_names import Barred
+from restyle.pipeline.sources.output_names import LocalFiles, OwnFiles
 from restyle.pipeline.sources.patterns import (
     BAD_NAMES,
     before_magic,
@@ -25,14 +25,17 @@ FILE = b"file://"
 """What the URI of a local file begins with."""
 
 
-def list_local(path: str, out: str) -> Iterator[SourceImage]:
+def list_local(
+    path: str, out: str, passed: Callable[[str], None] = lambda _folder: None
+) -> Iterator[SourceImage]:
     """All regular files that a path names and that are not hidden, in order of their paths.
 
     Holds the names of one folder at a time, and of those that it lies in.
 
     Args:
         path: a file, a folder, or a pattern.
-        out: the output's path or URI; what belongs to it is left out.
+        out: the output's path or URI; what belongs to it, or to any other output, is left out.
+        passed: is told where another output was left out.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``, or a link that leads nowhere.
@@ -44,7 +47,7 @@ def list_local(path: str, out: str) -> Iterator[SourceImage]:
     if not is_pattern:
         _check_exists(absolute)
     base = before_magic(absolute) if is_pattern else absolute
-    barred = Barred(None if out_path is None else absolute_path(out_path), base)
+    barred = LocalFiles(None if out_path is None else absolute_path(out_path), base, passed)
     seen: set[tuple[int, int]] = set()
     for match in local_matches(absolute) if is_pattern else [absolute]:
         if barred(match):
@@ -84,7 +87,7 @@ def _check_exists(path: str) -> None:
         raise
 
 
-def _walk(root: str, barred: Barred, seen: set[tuple[int, int]]) -> Iterator[SourceImage]:
+def _walk(root: str, barred: OwnFiles, seen: set[tuple[int, int]]) -> Iterator[SourceImage]:
     """All files below a folder that are not hidden, and folders that no path can reach."""
     pending = [_entries(root, seen)]
     while pending:

@@ -11,7 +11,7 @@ from fsspec.utils import glob_translate
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.shown_text import recorded
-from restyle.pipeline.sources.output_names import Barred
+from restyle.pipeline.sources.output_names import RemoteFiles
 from restyle.pipeline.sources.patterns import before_magic, has_magic
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import local_path, open_filesystem, storage_errors
@@ -21,7 +21,9 @@ from restyle.pipeline.storage.url_secrets import without_secrets
 _S3 = "s3"
 
 
-def list_remote(source: str, out: str) -> Iterator[SourceImage]:
+def list_remote(
+    source: str, out: str, passed: Callable[[str], None] = lambda _folder: None
+) -> Iterator[SourceImage]:
     """All files that a URI names and that are not hidden, in order of their URIs.
 
     Of S3 one page of names is held at a time; of other stores the listing of one folder, and of
@@ -29,7 +31,8 @@ def list_remote(source: str, out: str) -> Iterator[SourceImage]:
 
     Args:
         source: a file, a folder (prefix), or a pattern.
-        out: the output's path or URI; what belongs to it is left out.
+        out: the output's path or URI; what belongs to it, or to any other output, is left out.
+        passed: is told where another output was left out.
 
     Raises:
         FileNotFoundError: there is nothing at ``source``.
@@ -42,10 +45,13 @@ def list_remote(source: str, out: str) -> Iterator[SourceImage]:
     is_pattern = has_magic(path) and not _ask(filesystem.exists, path, path)
     base = before_magic(root) if is_pattern else root
     remote_out = None if local_path(out) is not None else full_uri(out)
-    barred = Barred(remote_out, base)
+    barred = RemoteFiles(
+        remote_out, base, passed, lambda uri: bool(_ask(filesystem.exists, uri, uri))
+    )
     fits = _matcher(path, before_magic(path)) if is_pattern else None
     for name, entry in _entries(filesystem, before_magic(path) if is_pattern else path):
         uri = str(filesystem.unstrip_protocol(name))
+        barred.see(uri)
         below = uri.removeprefix(base).lstrip("/").split("/")
         hidden = uri != root and any(part.startswith(".") for part in below)
         if hidden or barred(uri) or (fits is not None and not fits(name)):

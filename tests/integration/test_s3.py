@@ -162,6 +162,12 @@ def inputs(server: dict[str, str]) -> dict[str, bytes]:
         "album/notes.png": b"notes",
         "album/notes.txt": b"passed over",
         "out/latents/x.parquet": b"x",
+        "old/_ledger/plan-000000.parquet": b"x",
+        "old/latents/part-000000-1.parquet": b"x",
+        "old/strip.png": b"x",
+        "old/z/.restyle-output/mix.png": b"",
+        "old/z/mix.png": b"x",
+        "old/z/own.png": b"own",
         "shards/1.tar": packed([("x/1.jpg", b"m1"), ("x/1.json", b"{}"), ("x/2.jpg", b"m2" * 999)]),
         "shards/2.tar": packed([("1.jpg", b"n1"), ("../2.jpg", b"n2"), ("3.jpg", b"3" * 999)])[
             :2700
@@ -189,6 +195,8 @@ def test_every_source_on_s3(inputs: dict[str, bytes]) -> None:
     assert listed("s3://inputs/*/*.jpg") == [files[0], files[2]]
     assert listed("s3://inputs/al*") == files
     assert listed("s3://inputs/album/deep/b c?#%41.jpg") == files[1:2]
+    for source in ("s3://inputs/old", "s3a://inputs/o*", "s3://inputs/old/**/*.png"):
+        assert [image.source for image in listed(source)] == ["s3://inputs/old/z/own.png"]
 
     tars = listed("s3://inputs/shards")
     assert [(i.source.partition("shards/")[2], i.fault.partition("|")[0]) for i in tars] == [

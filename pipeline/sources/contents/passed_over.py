@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from restyle.core.shown_text import visible
 from restyle.pipeline.sources.formats.file_names import extension_of
 from restyle.pipeline.sources.formats.source_format import format_named
+from restyle.pipeline.storage.addresses import shown_uri
 
 _NAMED = 5
 _NO_EXTENSION = "(none)"
@@ -24,6 +26,7 @@ class PassedOver:
         self._members: Counter[str] = Counter()
         self._archives: list[str] = []
         self._files: Counter[str] = Counter()
+        self._outputs: dict[str, None] = {}
 
     def members(self, archive: str, members: Counter[str]) -> None:
         """Members of an archive, by extension."""
@@ -36,8 +39,16 @@ class PassedOver:
         """A file of a folder."""
         self._files[extension_of(name) or _NO_EXTENSION] += 1
 
+    def output(self, folder: str) -> None:
+        """A folder, by path or URI, that holds what this project wrote."""
+        self._outputs[folder] = None
+
     def notes(self) -> Iterator[str]:
         """What was passed over, one line for each kind."""
+        if self._outputs:
+            first, count = visible(shown_uri(next(iter(self._outputs)))), len(self._outputs)
+            where = first if count == 1 else f"{count:,} folders ({first}, ...)"
+            yield f"passed over: what restyle wrote in {where}"
         if self._files:
             count = self._files.total()
             what = "file that is no image" if count == 1 else "files that are no images"
