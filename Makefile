@@ -13,6 +13,8 @@ PYTHON ?= python3
 # that brings gigabytes of CUDA packages over one that is already at hand.
 TORCH := $(shell grep '^torch==' constraints.txt)
 DEMO_OUT ?= demo-out
+# Most tests wait for processes of their own half of the time, so that two at a time pay.
+TESTS_AT_ONCE ?= 2
 SITE ?= site
 
 .PHONY: help install demo test bench soak gpu-check lint coverage docs pins clean
@@ -64,11 +66,11 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE)
 
 coverage: install
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(TESTS_AT_ONCE)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
