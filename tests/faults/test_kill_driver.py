@@ -59,14 +59,15 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def outliving(processes: list[psutil.Process]) -> list[str]:
-    """Workers that could still write; Ray's own agents may take their time."""
-    _, alive = psutil.wait_procs(processes, timeout=60)
-    names = []
-    for process in alive:
+def writers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Workers of a run that could still write without it; Ray's own agents are none."""
+    found = []
+    for each in descendants(process) if process.poll() is None else []:
         with contextlib.suppress(psutil.NoSuchProcess):
-            names.append(" ".join(process.cmdline()) or process.name())
-    return [name for name in names if "MapWorker" in name or "isolation" in name]
+            command = " ".join(each.cmdline())
+            if "MapWorker" in command or "isolation" in command or "decoding.child" in command:
+                found.append(each)
+    return found
 
 
 def test_any_kill_then_the_same_command_then_verify(job: list[object], tmp_path: Path) -> None:
@@ -75,10 +76,11 @@ def test_any_kill_then_the_same_command_then_verify(job: list[object], tmp_path:
     # Killed with SIGKILL as soon as a unit is committed.
     process = start(*job)
     wait_for(lambda: bool(entries(out)), process)
-    children = descendants(process) if process.poll() is None else []
+    workers = writers(process)
+    assert workers
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert outliving(children) == []
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
     # Not before: a worker that has just lost its driver may still commit.
     first = entries(out)
     assert 1 <= len(first) <= IMAGES // 8

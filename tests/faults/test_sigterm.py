@@ -8,14 +8,18 @@ import signal
 import time
 from pathlib import Path
 
+from PIL import Image
+
 from tests.command import restyle, start
 
 
 def test_sigterm_is_ctrl_c_from_afar(tmp_path: Path, photos: Path, tiny_model: Path) -> None:
     # Several units of eight, so that one is committed while others are not.
     (tmp_path / "in").mkdir()
-    for number in range(64):
-        shutil.copy(photos / "smile.jpg", tmp_path / "in" / f"{number}.jpg")
+    with Image.open(photos / "smile.jpg") as photograph:
+        photograph.reduce(2).save(tmp_path / "in" / "0.jpg")
+    for number in range(1, 64):
+        shutil.copy(tmp_path / "in" / "0.jpg", tmp_path / "in" / f"{number}.jpg")
     out = tmp_path / "out"
     arguments = [
         "invert", tmp_path / "in", "--out", out, "--model", tiny_model, "--executor", "ray",
