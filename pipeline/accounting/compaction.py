@@ -79,10 +79,13 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
         # Says what is there instead.
         settings_of(storage)
     datasets = () if bound is None else bound[0].datasets
+    is_revised = bound is None or bound[0].is_revised
     with driver_lock(storage, listener) as lock:
         tidy(storage)
         sets = list(ledger.read_file_sets(storage))
-        groups = list(choose(sets, target))
+        # Units that can be withdrawn as a whole alone stay by themselves.
+        kept = [each for each in sets if is_revised or not any(u.rejects for u in each.units)]
+        groups = list(choose(kept, target))
         written = 0
         for number, group in enumerate(groups, start=1):
             pack = _merge(storage, datasets, group, lock)

@@ -8,7 +8,7 @@ import typer
 
 from restyle.core.errors import RejectReason
 from restyle.jobs.commands.look.inspection import Out
-from restyle.jobs.display.terminal import console, error_console
+from restyle.jobs.display.terminal import console, error_console, say
 from restyle.jobs.spec import options
 
 
@@ -34,19 +34,35 @@ def retry_rejects(
     """Run inputs once more that were rejected for reasons that may have passed.
 
     The settings are those that OUT was made with. What comes of it takes the place of the rejects.
+    Units of edits become pending again, and the command that made OUT runs them.
     """
     from restyle.jobs.display.progress import duration
     from restyle.jobs.display.tables import show_summary
     from restyle.jobs.display.termination import EndableDisplay
+    from restyle.pipeline.accounting.operation import bound_to
+    from restyle.pipeline.accounting.withdrawal import withdraw
     from restyle.pipeline.inversion.retry import Retry, reasons_named
     from restyle.pipeline.inversion.retry import retry_rejects as run
+    from restyle.pipeline.storage.filesystem import open_storage
 
+    reasons = reasons_named(reason or [])
+    bound = bound_to(open_storage(out))
+    if bound is not None and not bound[0].is_revised:
+        withdrawn = withdraw(out, reasons)
+        if withdrawn.units:
+            say(
+                f"{withdrawn.inputs} {bound[0].inputs} are pending again; run the command again "
+                f"that made {out}"
+            )
+        else:
+            say("nothing to try again: no input is rejected for these reasons")
+        return
     # INPUT is not asked for, but a specification is not whole without one.
     context.params["source"] = out
     request = options.spec_from(context, None).request()
     retry = Retry(
         out=out,
-        reasons=reasons_named(reason or []),
+        reasons=reasons,
         model=model,
         device=request.device,
         batch_size=request.batch_size,

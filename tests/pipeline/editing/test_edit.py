@@ -22,10 +22,11 @@ from restyle.core.editing.attributes import measure
 from restyle.core.editing.directions import About, Direction
 from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.paste_back import paste_back, soft_mask
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, RejectReason, SpecError
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.accounting.withdrawal import Withdrawn, withdraw
 from restyle.pipeline.editing import edit as edit_module
 from restyle.pipeline.editing import plan as edit_plan
 from restyle.pipeline.editing.edit import edit
@@ -35,6 +36,9 @@ from restyle.pipeline.editing.settings import PasteBack
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.commit import write_unit
+from restyle.pipeline.ledger.manifest import PlanReader, read_units
+from restyle.pipeline.ledger.rejects import rejected_unit
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Interrupted, Listener
 from restyle.pipeline.results.face_rows import Selection, select_keys
@@ -336,6 +340,39 @@ def test_verify_finds_what_is_wrong(request_of: Callable[..., EditRequest], dama
         expected = "3 inputs in 1 units are not done"
     (problem,) = problems_of(request)
     assert expected in problem
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("reason", [RejectReason.CRASHED, RejectReason.TIMED_OUT])
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_unit_that_was_given_up_is_tried_again(
+    request_of: Callable[..., EditRequest], reason: RejectReason, is_compacted: bool
+) -> None:
+    request = request_of(score=False)
+    edit(request)
+    expected = rows_of(request)
+    storage = open_storage(request.to)
+    first, *others = ledger.read_file_sets(storage)
+    (record,) = first.units
+    for file in first.files:
+        storage.delete(file.name)
+    ledger.remove(storage, first)
+    (ref,) = [unit for unit in read_units(storage) if unit.name == record.unit]
+    planned = PlanReader(storage).read(ref)
+    given_up = rejected_unit(planned, "edit", reason, "gone", record.fingerprint)
+    write_unit(storage, given_up, record.fingerprint)
+    if is_compacted:
+        assert compact(request.to).units == len(others) == 2
+    assert verify(request.to).problems == []
+
+    other = [each for each in RejectReason if each != reason]
+    assert withdraw(request.to, other) == Withdrawn(0, 0)
+    assert withdraw(request.to, [reason]) == Withdrawn(1, record.images)
+    again = edit(request)
+    assert again.photographs == record.images
+    assert verify(request.to).problems == []
+    pd.testing.assert_frame_equal(rows_of(request), expected)
+    assert not storage.sizes("rejects")
 
 
 def test_what_was_selected_first_is_not_done_twice(request_of: Callable[..., EditRequest]) -> None:
