@@ -6,6 +6,7 @@ point group ``restyle.domains``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from restyle.core.registry import Registry
@@ -19,7 +20,8 @@ class DomainPreset:
 
     Attributes:
         name: of the domain.
-        datasets: names of data sets that published checkpoints give for it.
+        datasets: names that published checkpoints give to its data sets; also found as words of
+            longer ones, as in ``celebs_super_resolution``.
         image_size: height and width of the encoder's input in pixels.
         output_rows: first and one-past-last row of the generated image that are kept; None for
             all.
@@ -43,7 +45,11 @@ class DomainPreset:
 
 
 _OWN = (
-    DomainPreset("faces", datasets=("ffhq", "celeba", "celebs"), align=True),
+    DomainPreset(
+        "faces",
+        datasets=("ffhq", "celeba", "celebahq", "celebs", "metfaces", "portraits", "toonify"),
+        align=True,
+    ),
     # Generated at 512 x 512, of which the rows in between are the picture.
     DomainPreset("cars", image_size=(192, 256), output_rows=(64, 448)),
     DomainPreset("church"),
@@ -68,7 +74,8 @@ def preset_of_dataset(dataset: str) -> DomainPreset:
     """The preset of the models that were trained on a data set.
 
     Args:
-        dataset: name of a data set, or of a domain itself.
+        dataset: name of a data set, or of a domain itself; one that is not known is a domain of its
+            own with nothing special.
 
     Raises:
         SpecError: a package that brings a domain cannot be used.
@@ -77,3 +84,30 @@ def preset_of_dataset(dataset: str) -> DomainPreset:
         if dataset in preset.datasets:
             return preset
     return preset_of(dataset)
+
+
+def preset_named_in(dataset: str) -> DomainPreset | None:
+    """The preset of the one domain that the name of a data set speaks of, as ``my_faces`` does.
+
+    Args:
+        dataset: any name.
+
+    Returns:
+        None where it speaks of no domain, or of several.
+
+    Raises:
+        SpecError: a package that brings a domain cannot be used.
+    """
+    words = _words(dataset)
+    found = [
+        preset
+        for preset in DOMAINS.values()
+        if any(_words(name) in words for name in (preset.name, *preset.datasets))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _words(name: str) -> str:
+    """The words of a name, singular and in lower case, with a space before and behind each."""
+    words = re.findall(r"[a-z]+|\d+", name.lower())
+    return "".join(f" {word.removesuffix('s')} " for word in words)

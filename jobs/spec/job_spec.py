@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import METRICS, check_metrics
+from restyle.core.networks.config import with_domain
 from restyle.pipeline.execution.request import Executor, Request, Workers
 from restyle.pipeline.ledger.settings import (
     MAX_STEPS,
@@ -144,6 +145,13 @@ class ModelSection(_Section):
         "faces64",
         min_length=1,
         description="Embedded model, model directory (both with :ENCODER behind) or a .pt file.",
+    )
+    domain: Annotated[str | None, Spelled(metavar="NAME")] = Field(
+        None,
+        min_length=1,
+        description="What a .pt file is for, such as faces, which are aligned, or cars; by default "
+        "told from the file. FILE.pt:NAME as a model says the same.",
+        examples=["faces"],
     )
     dtype: Literal["auto", "fp32", "tf32", "bf16"] = Field(
         "auto",
@@ -295,14 +303,14 @@ class JobSpec(_Section):
 
     def request(self) -> Request:
         """What the pipeline is asked."""
-        workers = self.workers
+        workers, model = self.workers, self.model
         return Request(
             source=self.input.source,
             out=self.output.out,
             settings=InversionSettings(
-                model=self.model.name,
-                dtype=self.model.dtype,
-                bootstrap=self.model.bootstrap,
+                model=with_domain(model.name, model.domain) if model.domain else model.name,
+                dtype=model.dtype,
+                bootstrap=model.bootstrap,
                 save_steps=self.output.save_steps,
                 reconstructions=self.output.reconstructions,
                 **self.inversion.model_dump(),

@@ -27,6 +27,7 @@ from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
 from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.ledger.revisions import drop_superseded_rejects, remove_unnamed
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
@@ -276,9 +277,7 @@ def _batches(storage: Storage, dataset: str, group: Sequence[FileSet]) -> Iterat
                     raise ValueError("checksum")
                 yield from parquet_of(data).iter_batches(_BATCH_ROWS, use_threads=False)
             except (OSError, ValueError, pa.ArrowException) as error:
-                raise FatalError(
-                    f"{where} is missing or damaged; `restyle verify` tells what else is"
-                ) from error
+                raise FatalError(f"{where} is missing or damaged; {DAMAGE}") from error
 
 
 def _size(files: FileSet) -> int:

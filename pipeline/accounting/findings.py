@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from restyle.core.errors import FatalError, RestyleError
-from restyle.pipeline.ledger.entries import WrittenFile
+from restyle.pipeline.ledger.entries import FileSet, WrittenFile
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.ledger.parquet_files import parquet_of
+from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.storage.filesystem import Storage
 
 
@@ -67,6 +68,31 @@ def check_units(storage: Storage, units: Sequence[UnitRef], done: set[str]) -> N
             f"the manifest of {storage.uri} is not the one that its rows were made by ({what}); "
             f"restore its plans, or see `restyle repair {storage.uri}`"
         )
+
+
+def lost_files(storage: Storage, sets: Iterable[FileSet]) -> str:
+    """What the ledger names and is not there, by names and sizes from one listing of each dataset.
+
+    Args:
+        storage: the output.
+        sets: its ledger.
+
+    Returns:
+        One line that says what to do; empty when all is there.
+    """
+    named = [file for files in sets for file in files.files]
+    there: dict[str, int] = {}
+    for dataset in sorted({dataset_of(file.name) for file in named}):
+        there |= storage.sizes(dataset)
+    lost = [file.name for file in named if there.get(file.name) != file.size]
+    if not lost:
+        return ""
+    what = "is missing" if lost[0] not in there else "has another size than was written"
+    others = f", and so it is with {len(lost) - 1} more" if len(lost) > 1 else ""
+    return (
+        f"{storage.shown(lost[0])} {what}{others}; `restyle repair {storage.uri}` says what would "
+        "be run again, and with --yes makes the output ready for that"
+    )
 
 
 def stray_problems(storage: Storage, datasets: Iterable[str], named: set[str]) -> Iterator[str]:

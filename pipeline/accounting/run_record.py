@@ -12,6 +12,7 @@ import platform
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -242,7 +243,27 @@ def spec_of(storage: Storage, model: str) -> str:
     """Where the last run of an output found its model, or else the model's name."""
     run = read_run(storage)
     spec = run.model.get("spec") if run is not None else None
-    return spec if isinstance(spec, str) else model
+    return as_begun(storage, spec) if isinstance(spec, str) else model
+
+
+def as_begun(storage: Storage, spec: str) -> str:
+    """A model as the last run of an output took it.
+
+    Args:
+        storage: the output.
+        spec: as ``load_model`` takes it.
+
+    Returns:
+        The same; a published checkpoint for the domain for which it was taken then, which another
+        version may choose otherwise.
+    """
+    run = read_run(storage)
+    domain = run.model.get("domain") if run is not None else None
+    path, colon, _ = spec.rpartition(":")
+    is_open = Path(spec).is_file() and not (colon and Path(path).is_file())
+    if run is None or not is_open or run.model.get("name") != Path(spec).stem:
+        return spec
+    return f"{spec}:{domain}" if isinstance(domain, str) and domain else spec
 
 
 def run_name() -> str:

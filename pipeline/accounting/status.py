@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from restyle.core.errors import SpecError
-from restyle.pipeline.accounting.findings import check_units
+from restyle.pipeline.accounting.findings import check_units, lost_files
 from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.accounting.summary import Summary, summarise
@@ -26,6 +26,7 @@ class Status:
         summary: counts and means.
         run: the last run's record, None when it is missing or damaged.
         report: where ``report.html`` is, None when there is none.
+        damage: what of the rows is missing, and what to do; empty when nothing is.
     """
 
     out: str
@@ -33,6 +34,7 @@ class Status:
     summary: Summary
     run: RunRecord | None
     report: str | None
+    damage: str = ""
 
 
 def read_status(out: str) -> Status:
@@ -50,7 +52,8 @@ def read_status(out: str) -> Status:
     check_units(storage, units, done)
     summary = summarise(units, ledger.read_records(storage, sorted(done)))
     report = storage.shown(REPORT_FILE) if REPORT_FILE in storage.sizes("") else None
-    return Status(storage.uri, settings, summary, read_run(storage), report)
+    damage = lost_files(storage, ledger.read_file_sets(storage))
+    return Status(storage.uri, settings, summary, read_run(storage), report, damage)
 
 
 def settings_of(storage: Storage) -> ResolvedSettings:

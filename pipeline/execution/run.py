@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from restyle.core.errors import FatalError, RestyleError
+from restyle.core.errors import DamagedError, FatalError, RestyleError
 from restyle.pipeline.accounting.compaction import tidy
-from restyle.pipeline.accounting.findings import check_units
+from restyle.pipeline.accounting.findings import check_units, lost_files
 from restyle.pipeline.accounting.run_record import NAME, State, read_run
 from restyle.pipeline.accounting.summary import Summary, summarise
 from restyle.pipeline.execution.executor import Engine, executor
@@ -85,6 +85,9 @@ class _Run:
         """Bring the manifest up to date and find out what is pending."""
         known = Known.read(self._storage)
         check_units(self._storage, known.units, ledger.committed(self._storage))
+        # Rows that are gone must neither be called done nor cost hours before that is noticed.
+        if lost := lost_files(self._storage, ledger.read_file_sets(self._storage)):
+            raise DamagedError(lost)
         # The same list, so that an interrupted planning is counted as far as it came.
         self._units = known.units
         self._record.planned = self._task.plan(known, self._listener, self._bind)

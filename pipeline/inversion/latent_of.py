@@ -16,6 +16,7 @@ from restyle.pipeline.results.found_face import find_face
 from restyle.pipeline.results.latent_file import open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
 from restyle.pipeline.results.snapshot import Current
+from restyle.pipeline.storage.errors import DAMAGE
 
 _MOST_VALUES = 1 << 20
 """Of one latent; the largest published ones have 18 * 512."""
@@ -29,9 +30,7 @@ def stored_latent(current: Current, place: Place) -> FloatArray:
     """
     named = file_of(place.files, LATENTS)
     if named is None:
-        raise FatalError(
-            "the latents of this face are missing; `restyle verify` tells what else is"
-        )
+        raise FatalError(f"the latents of this face are missing; {DAMAGE}")
     with open_latents(current.out, named[0]) as file:
         target = np.empty((1, file.shape[0] * file.shape[1]), np.float32)
         file.read_into(np.array([place.row]), target)

@@ -20,10 +20,13 @@ class ModelIdentity:
     Attributes:
         config: what ``model.json`` says.
         encoder: name of the encoder.
+        domain_reason: why a published checkpoint is taken to be for its domain; empty for a
+            directory, which says so itself.
     """
 
     config: ModelConfig
     encoder: str
+    domain_reason: str = ""
 
     @property
     def name(self) -> str:
@@ -48,11 +51,11 @@ def identify(spec: str) -> ModelIdentity:
         spec: as :func:`restyle.core.load_model` takes it.
 
     Raises:
-        SpecError: an unknown model or encoder.
+        SpecError: an unknown model, encoder or domain.
         CheckpointError: files are missing or damaged, or do not fit together.
     """
     path, encoder = find_model(spec)
-    return _identify_directory(path, encoder) if path.is_dir() else _identify_checkpoint(path)
+    return _identify_directory(path, encoder) if path.is_dir() else _identify_checkpoint(spec)
 
 
 def _identify_directory(directory: Path, encoder: str | None) -> ModelIdentity:
@@ -63,9 +66,9 @@ def _identify_directory(directory: Path, encoder: str | None) -> ModelIdentity:
     return ModelIdentity(config, name)
 
 
-def _identify_checkpoint(path: Path) -> ModelIdentity:
+def _identify_checkpoint(spec: str) -> ModelIdentity:
     # A published file says what it is only once it is loaded; this also finds out that it fits.
     from restyle.core.inference.model import load_model
 
-    model = load_model(path, dtype="fp32", device="cpu")
-    return ModelIdentity(model.config, model.encoder_name)
+    model = load_model(spec, dtype="fp32", device="cpu")
+    return ModelIdentity(model.config, model.encoder_name, model.domain_reason)

@@ -26,6 +26,7 @@ from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 TRANSIENT = (RejectReason.UNREADABLE, RejectReason.TIMED_OUT, RejectReason.CRASHED)
@@ -189,9 +190,7 @@ def _standing(storage: Storage, reasons: Sequence[RejectReason], known: Known) -
                 columns = ["image_id", "revision", "reason"]
                 table = parquet_of(data).read(columns, use_threads=False)
             except (KeyError, pa.ArrowException, OSError) as error:
-                raise FatalError(
-                    f"{storage.shown(name)} is damaged; `restyle verify` tells what else is"
-                ) from error
+                raise FatalError(f"{storage.shown(name)} is damaged; {DAMAGE}") from error
             rows = table.filter(pc.is_in(table.column("reason"), wanted)).to_pylist()
             found |= {
                 row["image_id"]: row["revision"]

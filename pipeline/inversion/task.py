@@ -8,9 +8,9 @@ from typing import ClassVar, Self
 
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
-from restyle.core.networks.config import absolute_spec
+from restyle.core.networks.config import absolute_spec, with_domain
 from restyle.pipeline.accounting.operation import refuse_others
-from restyle.pipeline.accounting.run_record import Asked, Command, Described
+from restyle.pipeline.accounting.run_record import Asked, Command, Described, as_begun
 from restyle.pipeline.execution.placement import choose, threads_here
 from restyle.pipeline.execution.request import Request, Workers
 from restyle.pipeline.execution.rounds import plural
@@ -73,11 +73,13 @@ class InversionTask(Task):
         """
         storage = open_storage(request.out)
         refuse_others(storage, INVERSION.name)
-        model = identify(request.settings.model)
         earlier = ledger.read_settings(storage)
         committed = ledger.committed(storage)
-        # What "auto" came to once holds for the whole output, on whatever machine it is continued.
+        # What "auto" came to once holds for the whole output, on whatever machine it is continued,
+        # and so does the domain of a model that does not name it.
         bound = earlier if earlier is not None and _is_used(storage, committed) else None
+        spec = request.settings.model
+        model = identify(spec if bound is None else as_begun(storage, spec))
         dtype, reason = _precision(request, bound)
         settings = resolve(
             request.settings,
@@ -126,7 +128,7 @@ class InversionTask(Task):
         return InversionJob(
             source=absolute_uri(request.source),
             out=absolute_uri(request.out),
-            model=absolute_spec(request.settings.model),
+            model=self._spec(),
             settings=settings,
             crop=CropSettings.of(self.model.config, settings.align, settings.faces),
             device=device,
@@ -141,8 +143,17 @@ class InversionTask(Task):
         )
 
     def title(self) -> str:
-        """The model and the steps."""
-        return f"{self.model.name}, {plural(self.settings.steps, 'step')}"
+        """The model and the steps, and what a published checkpoint is taken to be for."""
+        title = f"{self.model.name}, {plural(self.settings.steps, 'step')}"
+        reason = self.model.domain_reason
+        return f"{title}, {self.model.config.for_what(reason)}" if reason else title
+
+    def _spec(self) -> str:
+        """The model as workers and later commands load it."""
+        spec = self.request.settings.model
+        if self.model.domain_reason:
+            spec = with_domain(spec, self.model.config.domain)
+        return absolute_spec(spec)
 
     def asked(self) -> Asked:
         """The request as it is recorded."""
@@ -156,7 +167,7 @@ class InversionTask(Task):
             operation="inversion",
             model={
                 "name": config.name,
-                "spec": absolute_spec(self.request.settings.model),
+                "spec": self._spec(),
                 "domain": config.domain,
                 "encoder": self.model.encoder,
                 "fingerprint": self.model.fingerprint,
@@ -179,7 +190,8 @@ def _bootstrap(spec: str | None, model: ModelIdentity) -> tuple[str, str] | None
         if one != other:
             raise SpecError(
                 f"{model.name} cannot go on from {first.name}: {field} is {other} here and {one} "
-                "there"
+                "there; where one is a published checkpoint, --domain, or :DOMAIN behind its name, "
+                "says what it is for"
             )
     return first.name, first.fingerprint
 

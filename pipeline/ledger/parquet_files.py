@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.ledger.entries import WrittenFile
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import (
     local_file,
     open_filesystem,
@@ -79,8 +80,7 @@ def open_parquet(out: str, name: str) -> Iterator[pq.ParquetFile]:
             yield stack.enter_context(pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False))
         except (pa.ArrowInvalid, FileNotFoundError) as error:
             raise FatalError(
-                f"cannot read {where}: {str(error).splitlines()[0]}; "
-                "`restyle verify` tells what else is damaged"
+                f"cannot read {where}: {str(error).splitlines()[0]}; {DAMAGE}"
             ) from error
 
 
@@ -101,7 +101,7 @@ def read_range(out: str, name: str, start: int, size: int) -> bytes:
     try:
         return retrying(fetch)
     except FileNotFoundError as error:
-        raise FatalError(f"{where} is missing; `restyle verify` tells what else is") from error
+        raise FatalError(f"{where} is missing; {DAMAGE}") from error
 
 
 def file_of(owner: HasFiles, dataset: str) -> tuple[str, int] | None:

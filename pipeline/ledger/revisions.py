@@ -29,6 +29,7 @@ from restyle.pipeline.ledger.manifest import (
 )
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of, file_name
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import Storage
 
 Superseded = dict[str, set[str]]
@@ -148,9 +149,7 @@ def _rejects(storage: Storage, file: WrittenFile) -> pa.Table:
     try:
         return parquet_of(storage.read(file.name)).read(use_threads=False)
     except (FileNotFoundError, KeyError, pa.ArrowException, OSError) as error:
-        raise FatalError(
-            f"{storage.shown(file.name)} is damaged or missing; `restyle verify` tells what else is"
-        ) from error
+        raise FatalError(f"{storage.shown(file.name)} is damaged or missing; {DAMAGE}") from error
 
 
 def _next_name(files: FileSet, old: str) -> str:

@@ -14,6 +14,7 @@ from restyle.pipeline.ledger.entries import read_file_sets
 from restyle.pipeline.ledger.parquet_files import BATCH_ROWS, file_of, open_parquet
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.results.face_rows import Key
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import open_storage
 
 _COLUMNS = ["image_id", "revision", "face", "step", "image"]
@@ -50,6 +51,5 @@ def read_inputs(
                             yield key, Image.open(io.BytesIO(row["image"])).convert("RGB")
             except (pa.ArrowException, OSError, KeyError) as error:
                 raise FatalError(
-                    f"cannot read {out}/{named[0]}: {str(error).splitlines()[0]}; "
-                    "`restyle verify` tells what else is damaged"
+                    f"cannot read {out}/{named[0]}: {str(error).splitlines()[0]}; {DAMAGE}"
                 ) from error

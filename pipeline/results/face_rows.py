@@ -17,6 +17,7 @@ from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.results.snapshot import read_current
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import open_storage
 
 Key = tuple[str, int, int]
@@ -179,8 +180,7 @@ def _readable(out: str, name: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, KeyError) as error:
         raise FatalError(
-            f"cannot read {out}/{name}: {str(error).splitlines()[0]}; "
-            "`restyle verify` tells what else is damaged"
+            f"cannot read {out}/{name}: {str(error).splitlines()[0]}; {DAMAGE}"
         ) from error
 
 

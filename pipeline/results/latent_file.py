@@ -23,6 +23,7 @@ from restyle.pipeline.results.latent_pages import (
     decode,
     find_pages,
 )
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import local_file, storage_errors
 
 IntArray = npt.NDArray[np.int64]
@@ -80,8 +81,7 @@ class LatentFile:
                     pages.read_into(file, int(rows[first]), target[first:last])
             except (pa.ArrowException, ValueError, IndexError, EOFError) as error:
                 raise FatalError(
-                    f"{where} is damaged: {' '.join(str(error).split())}; `restyle verify` tells "
-                    "what else is"
+                    f"{where} is damaged: {' '.join(str(error).split())}; {DAMAGE}"
                 ) from error
 
     @contextlib.contextmanager

@@ -24,6 +24,7 @@ from restyle.pipeline.ledger.manifest import read_units
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.results.snapshot import Current, read_current
 from restyle.pipeline.results.table_source import table_source
+from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def _explained(sql: str) -> Iterator[None]:
     except (duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowInvalid, OSError) as error:
         if (cause := _ours(error)) is not None:
             raise cause from error
-        raise FatalError(f"cannot answer: {_line(error)}") from error
+        advice = f"; {DAMAGE}" if isinstance(error, OSError | duckdb.IOException) else ""
+        raise FatalError(f"cannot answer: {_line(error)}{advice}") from error
     except (duckdb.Error, pa.ArrowException, RuntimeError, UnicodeError) as error:
         raise SpecError(f"cannot answer: {_line(error)}") from error
 

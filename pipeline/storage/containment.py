@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from restyle.core.errors import DamagedError
+from restyle.pipeline.storage.errors import DAMAGE
 
 
 def check_name(name: str, uri: str) -> None:
@@ -24,8 +25,7 @@ def check_name(name: str, uri: str) -> None:
     parts = name.split("/") if name else []
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise DamagedError(
-            f"{uri} names a file that does not lie inside of it ({name!a}); `restyle verify` tells "
-            "what else is wrong with it"
+            f"{uri} names a file that does not lie inside of it ({name!a}); {DAMAGE}"
         )
 
 

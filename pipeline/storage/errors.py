@@ -9,6 +9,11 @@ from typing import Any
 
 from restyle.core.errors import FatalError, RestyleError, TransientError
 
+DAMAGE = (
+    "`restyle verify` tells what else is, `restyle repair` makes the output fit to be continued"
+)
+"""What to do where a file of an output is missing or damaged, to follow that it is."""
+
 _FATAL_ERRNO = {
     errno.ENOSPC: "no space is left on the device; free some and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -45,26 +46,36 @@ _AVERAGE_KEY = "latent_avg"
 _GENERATOR_FILE = "generator.safetensors"
 
 
-def convert(source: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> ModelConfig:
+def convert(
+    source: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str],
+    domain: str | None = None,
+    noted: Callable[[str], object] = str,
+) -> ModelConfig:
     """Turn a published ``.pt`` checkpoint into a model directory.
 
     Args:
         source: an encoder's checkpoint (it contains its generator).
         out_dir: a directory that does not exist yet.
+        domain: what the model is for; None to go by the file.
+        noted: is told why the model is taken to be for its domain.
 
     Returns:
         The ``model.json`` that was written.
 
     Raises:
         CheckpointError: the checkpoint cannot be used; nothing is written.
+        SpecError: there is no such domain.
         FatalError: the directory exists or cannot be written.
     """
     path = Path(source)
-    weights = published_weights(read_pickle(path), path)
+    weights = published_weights(read_pickle(path), path, domain)
     try:
-        return save_model(weights, out_dir)
+        config = save_model(weights, out_dir)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    noted(weights.domain_reason)
+    return config
 
 
 def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, Tensor | None]:

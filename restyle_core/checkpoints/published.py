@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from restyle.core.checkpoints.domain_choice import DomainChoice, choose_domain
+from restyle.core.checkpoints.foreign_files import foreign_kind
 from restyle.core.checkpoints.weights import (
     EncoderWeights,
     ModelWeights,
@@ -23,7 +26,6 @@ from restyle.core.checkpoints.weights import (
     expand_average,
     generator_shape,
 )
-from restyle.core.domains import preset_of_dataset
 from restyle.core.errors import CheckpointError
 from restyle.core.networks.config import Domain, EncoderKind
 
@@ -52,10 +54,16 @@ def open_pickle(path: Path) -> Any:
         CheckpointError: missing, damaged, or a pickle that asks for code to be run.
     """
     try:
+        if other := foreign_kind(path):
+            raise CheckpointError(f"{path} is {other}")
         # Files from before torch 1.6 are bare pickles and cannot be mapped.
         mapped = zipfile.is_zipfile(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            # Of an unusual pickle protocol: what cannot be read is told below.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:
@@ -68,13 +76,16 @@ def _refusal(path: Path, reason: str) -> str:
     code = re.search(r"(?:GLOBAL|global:?) `?([\w.]+\.[\w.]+)`?", reason)
     if code:
         return (
-            f"{path} asks for {code[1]} when opened, which could run code; "
-            "only tensors and plain values are read"
+            f"{path} asks for {code[1]} when opened, which could run code; only tensors and plain "
+            "values are read: where you trust the file, open it and save the state_dict alone"
         )
     # A first cut at the line end and then at the sentence: torch appends advice on how to
     # switch the protection off.
     first = reason.strip().split("\n")[0].split(". ")[0]
-    return f"{path} is damaged or no PyTorch checkpoint: {first or 'it ends too early'}"
+    return (
+        f"{path} is damaged or no PyTorch checkpoint ({first or 'it ends too early'}); download or "
+        "copy it again"
+    )
 
 
 def is_generator_file(content: Mapping[str, Any]) -> bool:
@@ -100,16 +111,20 @@ def generator_weights(content: Mapping[str, Any], path: Path) -> tuple[State, Te
     return state, average if isinstance(average, Tensor) else None
 
 
-def published_weights(content: Mapping[str, Any], path: Path) -> ModelWeights:
+def published_weights(
+    content: Mapping[str, Any], path: Path, domain: str | None = None
+) -> ModelWeights:
     """Take encoder, generator and average out of an encoder checkpoint.
 
     Args:
         content: from :func:`read_pickle`: ``{"state_dict", "opts", "latent_avg"}``; optimizer and
             discriminator of training files are left alone.
         path: for messages; its stem becomes the model's name.
+        domain: what the model is for; None to go by the file.
 
     Raises:
         CheckpointError: something is missing, or contradicts the rest.
+        SpecError: there is no such domain.
     """
     if is_generator_file(content):
         raise CheckpointError(
@@ -131,12 +146,22 @@ def published_weights(content: Mapping[str, Any], path: Path) -> ModelWeights:
         )
     average = content.get("latent_avg")
     if not isinstance(average, Tensor):
-        raise CheckpointError(f"{path} has no latent_avg, which refinement starts from")
+        raise CheckpointError(
+            f"{path} has no latent_avg, which refinement starts from: its program saved it without "
+            "(start_from_latent_avg was off); put the latent_avg of the generator's own file into "
+            "it, or the mean of what its mapping network makes of 100,000 random vectors"
+        )
+    kind = _kind(options, path)
     encoder = EncoderWeights(
-        _kind(options, path), parts["encoder"], expand_average(average, shape.n_styles, str(path))
+        kind, parts["encoder"], expand_average(average, shape.n_styles, str(path))
     )
+    choice = choose_domain(options, kind, shape.size, domain or "")
     return ModelWeights(
-        _domain(options, path), parts["decoder"], {ENCODER_NAME: encoder}, ENCODER_NAME
+        _domain(choice, path),
+        parts["decoder"],
+        {ENCODER_NAME: encoder},
+        ENCODER_NAME,
+        choice.reason,
     )
 
 
@@ -172,9 +197,8 @@ def _kind(options: Mapping[str, Any], path: Path) -> EncoderKind:
         ) from error
 
 
-def _domain(options: Mapping[str, Any], path: Path) -> Domain:
-    dataset = str(options.get("dataset_type") or "unknown")[:200].removesuffix("_encode")
-    preset = preset_of_dataset(dataset)
+def _domain(choice: DomainChoice, path: Path) -> Domain:
+    preset = choice.preset
     return Domain(
         name=path.stem,
         domain=preset.name,

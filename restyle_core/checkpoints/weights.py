@@ -47,12 +47,14 @@ class ModelWeights:
         generator: the generator's weights, without prefix.
         encoders: encoders by name.
         default_encoder: the encoder used when none is named.
+        domain_reason: why the model is taken to be for this domain; empty where it says so itself.
     """
 
     domain: Domain
     generator: State
     encoders: Mapping[str, EncoderWeights]
     default_encoder: str
+    domain_reason: str = ""
 
 
 def fit(network: nn.Module, state: State, where: str) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from restyle.core.errors import RejectReason
 from restyle.core.imaging.ifd import read_ifd
+from restyle.core.stand_ins import HEAD, STAND_INS
 
 READ = (
     "AVIF",
@@ -78,24 +79,8 @@ _OTHERS: tuple[tuple[bytes, OtherKind], ...] = (
         OtherKind("JPEG XL, which needs a plugin: pip install pillow-jxl-plugin"),
     ),
     (rb"\s*%PDF-", _no_image("a PDF document; take the pictures out of it (pdfimages -all)")),
-    (
-        rb"version https://git-lfs\.github\.com/spec/",
-        _no_image("a Git LFS pointer in place of the file; run `git lfs pull` where it came from"),
-    ),
-    (
-        rb"(?:\.\./)*(?:\.git)?/annex/objects/",
-        _no_image("a git-annex pointer in place of the file; run `git annex get`"),
-    ),
     (rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg\b", _DRAWING),
-    (
-        rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b",
-        _no_image(
-            "an HTML page, as a server sends in place of a file that it does not give; "
-            "download it again"
-        ),
-    ),
-    (rb"\s*<\?xml", _no_image("an XML document, perhaps a store's error; download it again")),
-    (rb'\s*\{\s*"', _no_image("JSON text, perhaps a server's error; download it again")),
+    *((begin, _no_image(what)) for begin, what in STAND_INS),
     (rb"II\*\x00....CR|....ftypcrx |II(?:RO|RS|U)\x00?|MMOR|FUJIFILMCCD-RAW", _CAMERA),
     (rb"II.{4}HEAPCCDR|FOVb|\x00MRM", _CAMERA),
     (rb"....ftyp(?:qt  |isom|iso[2-9]|mp4[12]|avc1|M4V |3gp|MSNV)|....(?:moov|mdat)", _VIDEO),
@@ -109,9 +94,6 @@ _OTHERS: tuple[tuple[bytes, OtherKind], ...] = (
 )
 _KINDS = tuple((re.compile(b"(?:" + begin + b")", re.DOTALL | re.IGNORECASE), what)
                for begin, what in _OTHERS)  # fmt: skip
-
-# As far into a file as the signatures look.
-_LOOKED_AT = 1024
 
 # TIFF 6.0, TIFF/EP and DNG 1.7: fields by which a raw file is known.
 _SUBFILE, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 262, 330, 50706
@@ -140,7 +122,7 @@ def begins_like_an_image(data: bytes) -> bool:
 
 def other_kind(data: bytes) -> OtherKind | None:
     """What a file is that is no image of a format that is read, and what to do; None if unknown."""
-    head = data[:_LOOKED_AT]
+    head = data[:HEAD]
     return next((kind for begin, kind in _KINDS if begin.match(head)), None)
 
 

@@ -63,6 +63,7 @@ class _Parts:
     generator: Generator
     encoder: Encoder
     latent_avg: Tensor
+    domain_reason: str = ""
 
 
 def load_model(
@@ -72,7 +73,8 @@ def load_model(
 
     Args:
         spec: the name of an embedded model (``faces64``) or a model directory, either with
-            ``:ENCODER`` behind it, or a published ``.pt`` checkpoint.
+            ``:ENCODER`` behind it, or a published ``.pt`` checkpoint, with ``:DOMAIN`` behind it
+            where it is not to be told from the file.
         dtype: of activations: ``fp32``, ``bf16``, ``tf32`` on a GPU, or ``auto`` for bf16 where
             the processor has it in hardware.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -80,7 +82,7 @@ def load_model(
             PyTorch, ``auto`` for compiled ones where there is a compiler.
 
     Raises:
-        SpecError: an unknown model, encoder, dtype or device.
+        SpecError: an unknown model, encoder, domain, dtype or device.
         CheckpointError: files are missing, damaged, unsafe or do not fit together.
         FatalError: ``native`` operators cannot be built.
     """
@@ -92,8 +94,8 @@ def load_model(
 
 
 def _read(spec: str) -> _Parts:
-    path, encoder_name = find_model(spec)
-    return _read_directory(path, encoder_name) if path.is_dir() else _read_published(path)
+    path, chosen = find_model(spec)
+    return _read_directory(path, chosen) if path.is_dir() else _read_published(path, chosen)
 
 
 def _read_directory(directory: Path, encoder_name: str | None) -> _Parts:
@@ -108,8 +110,8 @@ def _read_directory(directory: Path, encoder_name: str | None) -> _Parts:
     return _Parts(config, name, generator, encoder, latent_avg)
 
 
-def _read_published(path: Path) -> _Parts:
-    weights = published_weights(read_pickle(path), path)
+def _read_published(path: Path, domain: str | None) -> _Parts:
+    weights = published_weights(read_pickle(path), path, domain)
     name = weights.default_encoder
     generator, encoder, latent_avg = _assemble(weights, path)
     digest = file_sha256(path)
@@ -125,7 +127,7 @@ def _read_published(path: Path) -> _Parts:
         encoders={name: entry},
         default_encoder=name,
     )
-    return _Parts(config, name, generator, encoder, latent_avg)
+    return _Parts(config, name, generator, encoder, latent_avg, weights.domain_reason)
 
 
 def _assemble(weights: ModelWeights, path: Path) -> tuple[Generator, Encoder, Tensor]:
@@ -166,6 +168,8 @@ class Model:
     Attributes:
         config: what ``model.json`` says.
         encoder_name: which of the config's encoders this is.
+        domain_reason: why a published checkpoint is taken to be for the config's domain; empty for
+            a model directory, which says so itself.
         generator: float32 parameters, activations in :attr:`dtype`. Renderings are made with
             copies of them: a changed generator needs another Model.
         encoder: made ready for inference in :attr:`dtype`.
@@ -183,6 +187,7 @@ class Model:
         _check_sizes(parts)
         self.config = parts.config
         self.encoder_name = parts.encoder_name
+        self.domain_reason = parts.domain_reason
         self.device = placement.device
         self.dtype = placement.dtype
         self.dtype_reason = placement.dtype_reason

@@ -124,6 +124,15 @@ class Domain(_Frozen):
     framing_scale: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     framing_shift: Annotated[float, Field(ge=-100, le=100)] = 0.0
 
+    def for_what(self, reason: str) -> str:
+        """The domain and what follows from it, for a person.
+
+        Args:
+            reason: why it is this one, as a clause.
+        """
+        taken = "photographs are aligned" if self.align else "photographs are taken whole"
+        return f"domain {self.domain}, {taken} ({reason})"
+
     @field_validator("output_rows")
     @classmethod
     def _is_a_range(cls, rows: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -247,10 +256,12 @@ def find_model(spec: str) -> tuple[Path, str | None]:
 
     Args:
         spec: the name of an embedded model or a model directory, either with ``:ENCODER`` behind
-            it, or a published checkpoint. An embedded name wins over a folder of that name.
+            it, or a published checkpoint, perhaps with ``:DOMAIN`` behind it. An embedded name wins
+            over a folder of that name.
 
     Returns:
-        The model directory or the checkpoint file, and the encoder's name if one was given.
+        The model directory or the checkpoint file, and what was given behind it: the name of an
+        encoder or of a domain.
 
     Raises:
         SpecError: no embedded model has this name; the message lists them.
@@ -258,10 +269,10 @@ def find_model(spec: str) -> tuple[Path, str | None]:
     """
     embedded = embedded_models()
     base, colon, suffix = spec.rpartition(":")
-    for name, encoder in [(spec, None), (base, suffix)] if colon else [(spec, None)]:
+    for name, chosen in [(spec, None), (base, suffix)] if colon else [(spec, None)]:
         path = embedded.get(name, Path(name))
-        if (path / MODEL_FILE).is_file() or (path.is_file() and encoder is None):
-            return path, encoder
+        if (path / MODEL_FILE).is_file() or path.is_file():
+            return path, chosen
     path = Path(spec)
     if path.is_dir():
         raise CheckpointError(f"{path} is no model directory: it has no {MODEL_FILE}")
@@ -279,10 +290,25 @@ def absolute_spec(spec: str) -> str:
     Raises:
         SpecError, CheckpointError: as :func:`find_model`.
     """
-    path, encoder = find_model(spec)
+    path, chosen = find_model(spec)
     if path in embedded_models().values():
         return spec
-    return str(path.absolute()) + (f":{encoder}" if encoder else "")
+    return str(path.absolute()) + (f":{chosen}" if chosen else "")
+
+
+def with_domain(spec: str, domain: str) -> str:
+    """A published checkpoint as :func:`find_model` takes it, meant for a domain.
+
+    Raises:
+        SpecError: a model directory, which says itself what it is for; or no model.
+        CheckpointError: as :func:`find_model`.
+    """
+    path, _ = find_model(spec)
+    if path.is_dir():
+        raise SpecError(
+            f"--domain is for published checkpoints; the {MODEL_FILE} of {spec} says what it is for"
+        )
+    return f"{path}:{domain}"
 
 
 def embedded_models() -> dict[str, Path]:

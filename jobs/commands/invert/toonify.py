@@ -10,7 +10,12 @@ from restyle.jobs.spec import options
 
 
 @options.takes(
-    "input", "inversion.faces", "model.dtype", "workers", without=["input.max_reject_rate"]
+    "input",
+    "inversion.faces",
+    "model.domain",
+    "model.dtype",
+    "workers",
+    without=["input.max_reject_rate"],
 )
 def toonify(
     context: typer.Context,

@@ -41,7 +41,7 @@ def status(out: Written) -> None:
     settings, summary = found.settings, found.summary
     state = "complete" if not summary.pending_images else "incomplete; the same command continues"
     lines = [
-        ("state", state),
+        ("state", f"damaged: {found.damage}" if found.damage else state),
         ("model", f"{settings.model}, {settings.steps} steps, {settings.dtype}"),
     ]
     if found.run is not None:
@@ -56,7 +56,7 @@ def status(out: Written) -> None:
 def _show_other(storage: Storage, settings: Settings) -> None:
     """Say how far an output of another operation than inversion is."""
     from restyle.jobs.display.edit_tables import show_edits
-    from restyle.pipeline.accounting.findings import check_units
+    from restyle.pipeline.accounting.findings import check_units, lost_files
     from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.editing.summary import summarise
     from restyle.pipeline.ledger import entries as ledger
@@ -65,9 +65,11 @@ def _show_other(storage: Storage, settings: Settings) -> None:
     done = ledger.committed(storage)
     units = read_units(storage)
     check_units(storage, units, done)
+    damage = lost_files(storage, ledger.read_file_sets(storage))
     pending = sum(unit.images for unit in units if unit.name not in done)
     total = sum(unit.images for unit in units)
     state = "complete" if not pending else "incomplete; the same command continues"
+    state = f"damaged: {damage}" if damage else state
     is_edits = isinstance(settings, EditSettings)
     say(f"state       {state}")
     say(
@@ -83,6 +85,7 @@ def _show_other(storage: Storage, settings: Settings) -> None:
 def verify(out: Written) -> None:
     """Prove from the files alone that every input is accounted for exactly once."""
     from restyle.pipeline.accounting.verify import verify as prove
+    from restyle.pipeline.storage.addresses import shown_uri
 
     verdict = prove(out)
     for problem in verdict.problems[:_MOST_PROBLEMS]:
@@ -95,6 +98,9 @@ def verify(out: Written) -> None:
         f"{verdict.size / 2**20:.1f} MiB read"
     )
     if verdict.problems:
-        say(f"{len(verdict.problems)} problems")
+        say(
+            f"{len(verdict.problems)} problems; `restyle repair {shown_uri(out)}` says what can be "
+            "done about them, and the command that made the output does again what is lost"
+        )
         raise typer.Exit(1)
     say("clean")

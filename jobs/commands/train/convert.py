@@ -17,10 +17,19 @@ def convert(
     out_dir: Annotated[
         Path, typer.Argument(metavar="OUT_DIR", help="The model directory to make.")
     ],
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the model is for, such as faces or cars; by default told from the file.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Turn a published checkpoint into a model directory of safetensors, which loads faster."""
     from restyle.core.checkpoints.directory import convert as convert_checkpoint
 
-    config = convert_checkpoint(source, out_dir)
+    reasons: list[str] = []
+    config = convert_checkpoint(source, out_dir, domain, reasons.append)
     encoders = ", ".join(sorted(config.encoders))
-    say(f"{out_dir}: {config.domain}, encoders: {encoders}")
+    say(f"{out_dir}: {config.for_what(*reasons)}, encoders: {encoders}")

@@ -1,0 +1,133 @@
+"""Foreign files: what a file is that lies where weights should, told by its first bytes.
+
+Downloads end early or bring an error page, archives are given packed, and other programs call
+their files ``.pt`` too. Nothing of such a file is executed, and little of it is read.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from restyle.core.imaging.formats import begins_like_an_image
+from restyle.core.stand_ins import HEAD, stand_in
+
+_PACKED = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (b"Rar!\x1a\x07", "RAR"),
+)
+
+_OTHERS = (
+    (b"\x93NUMPY", "an array of numpy"),
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes it"),
+    (b"GGUF", "a GGUF file of a language model"),
+    (b"%PDF-", "a PDF document"),
+)
+
+_ZIP = b"PK\x03\x04"
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_TAR = slice(257, 262)
+
+# Modules of NVIDIA's programs that their pickles ask for.
+_NVIDIA = re.compile(rb"torch_utils\.persistence|dnnlib\b|training\.networks")
+_PICKLE_HEAD = 1 << 16
+
+_SHOWN_NAMES = 3
+_SHOWN_TEXT = 60
+
+NVIDIA = (
+    "a network pickle of NVIDIA's StyleGAN programs, which is opened by running code of theirs; "
+    "where that may run, convert its generator to rosinality's layout ({'g_ema', 'latent_avg'}: "
+    "convert_weight.py of rosinality's stylegan2-pytorch, or export_weights.py for pickles of "
+    "stylegan2-ada-pytorch). To invert, a checkpoint with an encoder is needed"
+)
+"""What to do with the format that StyleGAN2, StyleGAN2-ADA and StyleGAN3 are published in."""
+
+
+def foreign_kind(path: Path) -> str:
+    """What a file is that holds no weights of torch, and what to do.
+
+    Args:
+        path: of a file.
+
+    Returns:
+        To follow "is"; empty for a file that may be a checkpoint.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_PICKLE_HEAD)
+    size = path.stat().st_size
+    return next(_kinds(path, head, size), "")
+
+
+def _kinds(path: Path, head: bytes, size: int) -> Iterator[str]:
+    """Everything that a file may be taken for, the surest first."""
+    if not size:
+        yield "empty; download or copy it again"
+    if left := stand_in(head[:HEAD]):
+        yield left
+    for begin, name in _PACKED:
+        if head.startswith(begin):
+            yield f"packed with {name}; unpack it and give the file inside"
+    if head[_TAR] == b"ustar":
+        yield "a tar archive; unpack it and give the file inside"
+    if head.startswith(_ZIP):
+        yield from _zip_kinds(path, size)
+    elif _PICKLE.match(head):
+        # Of others torch's reader says what they ask for.
+        if _NVIDIA.search(head):
+            yield NVIDIA
+    elif _is_safetensors(head, size):
+        yield (
+            "a safetensors file; weights in that format are used as part of a model directory: "
+            "give the folder that has a model.json"
+        )
+    else:
+        yield from _odd_kinds(head)
+
+
+def _zip_kinds(path: Path, size: int) -> Iterator[str]:
+    """What a zip archive is that torch did not write."""
+    if not zipfile.is_zipfile(path):
+        yield f"cut short: it ends after {size:,} bytes, in the middle; download or copy it again"
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        yield f"a damaged zip archive ({error}); download or copy it again"
+        return
+    if any(name.endswith("/constants.pkl") for name in names):
+        yield "a TorchScript program; give the checkpoint that it was made of"
+    if not any(name.endswith("data.pkl") for name in names):
+        shown = ", ".join(names[:_SHOWN_NAMES]) + ", ..." * (len(names) > _SHOWN_NAMES)
+        yield (
+            f"a zip archive that torch did not write ({shown or 'of nothing'}); unpack it and give "
+            "the checkpoint inside"
+        )
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and 2 <= length <= size - 8
+
+
+def _odd_kinds(head: bytes) -> Iterator[str]:
+    """What a file is that begins like nothing that torch writes."""
+    advice = "give a checkpoint as torch.save writes it"
+    for begin, name in _OTHERS:
+        if head.startswith(begin):
+            yield f"{name}; {advice}"
+    if begins_like_an_image(head):
+        yield f"an image; {advice}"
+    line = head[:HEAD].split(b"\n")[0].strip()
+    if line and all(0x20 <= byte < 0x7F or byte in b"\t\r" for byte in line):
+        yield f"text ({line[:_SHOWN_TEXT].decode()!r}); {advice}"
