@@ -34,6 +34,9 @@ _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _TAR = slice(257, 262)
 
+# The number that torch's files began with before they were zip archives.
+_TORCH = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+
 # Modules of NVIDIA's programs that their pickles ask for.
 _NVIDIA = re.compile(rb"torch_utils\.persistence|dnnlib\b|training\.networks")
 _PICKLE_HEAD = 1 << 16
@@ -82,9 +85,14 @@ def _kinds(path: Path, head: bytes, size: int) -> Iterator[str]:
     if head.startswith(_ZIP):
         yield from _zip_kinds(path, size)
     elif _PICKLE.match(head):
-        # Of others torch's reader says what they ask for.
         if _NVIDIA.search(head):
             yield NVIDIA
+        # Of those that torch wrote, its reader says what they ask for.
+        if _TORCH not in head[:HEAD]:
+            yield (
+                "a pickle that torch did not write, which could run code when opened; where you "
+                "trust it, open it and save its state_dict with torch.save"
+            )
     elif _is_safetensors(head, size):
         yield (
             "a safetensors file; weights in that format are used as part of a model directory: "

@@ -78,6 +78,12 @@ class Owned:
     """Of a class that only this program has."""
 
 
+def _torch_of(content: object) -> bytes:
+    target = io.BytesIO()
+    torch.save(content, target)
+    return target.getvalue()
+
+
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", r"is empty; download or copy it again"),
     "an LFS pointer": (
@@ -115,6 +121,10 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "an image": (_png, r"is an image"),
     "a pickle of objects": (
         lambda: pickle.dumps(Owned()),
+        r"is a pickle that torch did not write, which could run code when opened; where you trust",
+    ),
+    "objects that torch wrote": (
+        lambda: _torch_of(Owned()),
         r"asks for .*Owned when opened, which could run code.*save the state_dict alone",
     ),
 }
