@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.inverted import make_inverted
 from tests.tiny_model import make_tiny_model
@@ -16,6 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# Test processes that share the cores would wait for one another's threads, and so would the
+# commands that they start.
+_AT_ONCE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _AT_ONCE > 1:
+    _THREADS = max(1, (os.cpu_count() or 1) // _AT_ONCE)
+    torch.set_num_threads(_THREADS)
+    os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
 
 
 @pytest.fixture(scope="session")

@@ -322,10 +322,12 @@ def test_a_file_is_recognised_by_its_beginning_where_input_names_it(
 ) -> None:
     odd = tmp_path / "photographs.bin"
     odd.write_bytes((stacked / "some.stack").read_bytes())
-    for source, words in ((odd, "6 inputs listed"), (tmp_path, "1 inputs listed")):
-        result = restyle("plan", source, "--out", tmp_path.parent / f"{words[0]}-out", env=site)
-        assert result.returncode == 0, result.stderr
-        assert words in result.stdout
+    named = restyle("plan", odd, "--out", tmp_path.parent / "named", env=site)
+    assert named.returncode == 0, named.stderr
+    assert "6 inputs listed" in named.stdout
+    beside = restyle("plan", tmp_path, "--out", tmp_path.parent / "beside", env=site)
+    assert beside.returncode == 2
+    assert "passed over: 1 file that is no image (.bin 1)" in beside.stderr
     forced = restyle(
         *("plan", tmp_path, "--out", tmp_path.parent / "forced"),
         *("--input-format", "stack"),
