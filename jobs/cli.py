@@ -35,6 +35,7 @@ from restyle.jobs.commands.train.convert import convert
 from restyle.jobs.commands.train.train import app as train
 from restyle.jobs.display import streams
 from restyle.jobs.display.terminal import say
+from restyle.jobs.home import expand_variables, expanded
 from restyle.pipeline.listener import Interrupted
 
 FATAL = 2
@@ -95,8 +96,9 @@ def main() -> NoReturn:
     told in one line on standard error; 130 is Ctrl-C. That nobody listens changes none of them.
     """
     streams.settle()
+    expand_variables()
     try:
-        code = app(standalone_mode=False)
+        code = app(args=expanded(sys.argv[1:]), standalone_mode=False)
     except TyperException as error:
         _fail(error.format_message())
     except RestyleError as error:

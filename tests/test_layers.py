@@ -63,7 +63,7 @@ ROOMS = {
     "jobs": Room(
         "restyle.jobs",
         may_import="kernels restyle_core pipeline",
-        layers="spec display commands.look commands cli __init__",
+        layers="home spec display commands.look commands cli __init__",
     ),
     "recipes": Room("recipes", may_import="kernels restyle_core"),
 }

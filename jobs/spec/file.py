@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import textwrap
 import tomllib
 from collections.abc import Mapping
@@ -105,7 +106,8 @@ def _anchored(values: dict[str, Any], path: Path) -> dict[str, Any]:
         # Without a slash a model is a name, such as faces64, unless it is a file.
         if section == "model" and "/" not in value and not value.endswith(".pt"):
             continue
-        anchored = Path(path.parent, Path(value).expanduser())
+        # Not Path.expanduser, which raises for an unknown user.
+        anchored = Path(path.parent, os.path.expanduser(value))  # noqa: PTH111
         values[section] = {**values[section], name: absolute_path(str(anchored))}
     return values
 

@@ -7,11 +7,12 @@ the inversion's ledger, wherever a compaction may have put them meanwhile.
 
 from __future__ import annotations
 
-import fnmatch
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from restyle.pipeline.ledger.datasets import LATENTS
@@ -28,7 +29,7 @@ from restyle.pipeline.ledger.manifest import (
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.planning.planned_inputs import Known, read_revisions
 from restyle.pipeline.planning.planner import Planned
-from restyle.pipeline.results.face_rows import Selection
+from restyle.pipeline.results.face_rows import Selection, matching
 from restyle.pipeline.results.snapshot import Current
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.filesystem import Storage
@@ -90,9 +91,10 @@ class EditPlanner:
         result = Planned()
         refs = {ref.name: ref for ref in read_units(self.current.storage)}
         plans = PlanReader(self.current.storage)
+        is_asked = matching(self.current, selection.pattern)
         for files in self.current.sets:
             left = None if selection.limit is None else selection.limit - result.listed
-            faces = self._asked(files, selection.pattern, left)
+            faces = self._asked(files, is_asked, left)
             result.listed += len(faces)
             fresh = {key: count for key, count in faces.items() if _short(key) not in planned}
             for record in files.units if fresh else ():
@@ -104,7 +106,12 @@ class EditPlanner:
             self._write(units, result)
         return result
 
-    def _asked(self, files: FileSet, pattern: str | None, left: int | None) -> dict[Input, int]:
+    def _asked(
+        self,
+        files: FileSet,
+        is_asked: Callable[[pa.Table], npt.NDArray[np.bool_]],
+        left: int | None,
+    ) -> dict[Input, int]:
         """The inputs of some units that are asked for, each with the number of its faces."""
         named = file_of(files, LATENTS)
         if named is None or left == 0:
@@ -113,10 +120,8 @@ class EditPlanner:
         with open_parquet(self.current.out, named[0]) as parquet:
             rows = parquet.read(columns=names, use_threads=False)
         rows = rows.filter(self.current.stands(rows))
-        faces: Counter[Input] = Counter()
-        for image_id, revision, source in _rows(rows, names):
-            if pattern is None or fnmatch.fnmatchcase(source, pattern):
-                faces[image_id, revision] += 1
+        rows = rows.filter(pa.array(is_asked(rows)))
+        faces = Counter(zip(*(rows.column(name).to_pylist() for name in names[:2]), strict=True))
         return dict(list(faces.items())[:left])
 
     def _cut(
@@ -158,7 +163,3 @@ def _planned(target: Storage) -> set[tuple[bytes, int]]:
 def _short(key: Input) -> tuple[bytes, int]:
     # As numpy has ids, which takes zeros at the end of bytes for padding.
     return bytes.fromhex(key[0]).rstrip(b"\0"), key[1]
-
-
-def _rows(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[str, int, str]]:
-    yield from zip(*(table.column(name).to_pylist() for name in names), strict=True)

@@ -13,6 +13,7 @@ from restyle.pipeline.ledger.manifest import Origin, plan_names
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.planning.planner import Planned, Planner
+from restyle.pipeline.planning.seen_before import seen_before
 from restyle.pipeline.sources import iter_images
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.storage.filesystem import (
@@ -120,6 +121,9 @@ def plan_input(
             storage.delete(name)
         raise
     for line in notes(planned, shown_uri(asked.source)):
+        listener.noted(line)
+    has_others = any(each.input not in ("", origin.input) for each in known.origins)
+    if planned.new and has_others and (line := seen_before(storage, planned.written, origin.input)):
         listener.noted(line)
     return planned
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,8 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
-from restyle.pipeline.results.snapshot import read_current
+from restyle.pipeline.results.snapshot import Current, read_current
+from restyle.pipeline.results.source_names import NO_MATCH, best_rank, source_ranks
 from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import open_storage
 
@@ -61,12 +61,37 @@ class Selection:
     """Which faces.
 
     Attributes:
-        pattern: of ``source``, with ``*`` and ``?``; any when None.
+        pattern: of ``source``, as in :mod:`restyle.pipeline.results.source_names`; any when None.
         limit: at most so many; all when None.
     """
 
     pattern: str | None = None
     limit: int | None = None
+
+
+def matching(current: Current, pattern: str | None) -> Callable[[pa.Table], npt.NDArray[np.bool_]]:
+    """What tells which rows are of the sources that a person means.
+
+    Args:
+        current: the inversion.
+        pattern: as of a :class:`Selection`.
+
+    Returns:
+        From a table with a column ``source`` to one boolean for each row.
+
+    Raises:
+        FatalError: a file is damaged.
+    """
+    if pattern is None:
+        return lambda rows: np.ones(rows.num_rows, bool)
+    rank = best_rank((_sources(current, file.name) for file in current.files(LATENTS)), pattern)
+    return lambda rows: (source_ranks(rows["source"], pattern) == rank) & (rank != NO_MATCH)
+
+
+def _sources(current: Current, name: str) -> pa.ChunkedArray:
+    with open_parquet(current.out, name) as parquet, _readable(current.out, name):
+        rows = parquet.read(columns=["image_id", "revision", "source"], use_threads=False)
+    return rows.filter(current.stands(rows))["source"]
 
 
 def select_keys(out: str, selection: Selection) -> list[Key]:
@@ -80,16 +105,13 @@ def select_keys(out: str, selection: Selection) -> list[Key]:
         FatalError: a file is damaged.
     """
     current = read_current(out)
+    is_asked = matching(current, selection.pattern)
     found: list[Key] = []
     for file in current.files(LATENTS):
         with open_parquet(out, file.name) as parquet, _readable(out, file.name):
             rows = parquet.read(columns=_COLUMNS[:4], use_threads=False)
         rows = rows.filter(current.stands(rows))
-        found += [
-            key
-            for key, source in zip(_keys(rows), rows.column("source").to_pylist(), strict=True)
-            if selection.pattern is None or fnmatch.fnmatchcase(source, selection.pattern)
-        ]
+        found += _keys(rows.filter(pa.array(is_asked(rows))))
         if selection.limit is not None and len(found) >= selection.limit:
             break
     return found[: selection.limit]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import re
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import PlanFile, damaged, read_plans
 from restyle.pipeline.ledger.revisions import newest_revisions
 from restyle.pipeline.results.face_rows import FaceRows, UnitFaces
+from restyle.pipeline.results.source_names import NO_MATCH, source_ranks
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 _SHOWN = 5
 _COLUMNS = ["unit", "image_id", "revision", "source"]
-_NO_MATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class _Search:
         for file in read_plans(self._storage):
             table = _read(self._storage, file)
             ranks = _ranks(table, name)
-            rows = np.flatnonzero(ranks < _NO_MATCH)
+            rows = np.flatnonzero(ranks < NO_MATCH)
             for rank, row in zip(ranks[rows], table.take(rows).to_pylist(), strict=True):
                 each = _Input(**row)
                 if each.unit in self._done and self._stands(each):
@@ -116,23 +115,10 @@ class _Search:
 
 
 def _ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
-    """How well each input's name matches, the best first; :data:`_NO_MATCH` where it does not."""
-    sources = table.column("source")
-    ranks = np.full(table.num_rows, _NO_MATCH)
-    if any(sign in name for sign in "*?["):
-        matches = re.compile(fnmatch.translate(name)).match
-        hits = [bool(matches(each) or matches(_last(each))) for each in sources.to_pylist()]
-        ranks[hits] = 3
-    if "/" not in name and "::" not in name:
-        for before in ("/", "::"):
-            ranks[np.asarray(pc.ends_with(sources, pattern=before + name))] = 2
-    whole = pc.or_(pc.equal(sources, name), pc.equal(table.column("image_id"), name))
-    ranks[np.asarray(whole)] = 1
+    """How well each input's name matches, the best first; :data:`NO_MATCH` where it does not."""
+    ranks = source_ranks(table.column("source"), name)
+    ranks[np.asarray(pc.equal(table.column("image_id"), name))] = 1
     return ranks
-
-
-def _last(source: str) -> str:
-    return re.split(r"/|::", source)[-1]
 
 
 def _read(storage: Storage, file: PlanFile) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -72,16 +73,18 @@ class TrainingSpec(Section):
         Raises:
             SpecError: a file does not exist.
         """
-        crops = tuple(existing(folder / path) for path in self.crops)
+        crops = tuple(existing(folder, path) for path in self.crops)
         return self.model_copy(update={"crops": crops})
 
 
-def existing(path: Path) -> Path:
-    """The path.
+def existing(folder: Path, name: str | Path) -> Path:
+    """A path that starts at a folder, or, with ``~``, at a home.
 
     Raises:
         SpecError: nothing is there.
     """
+    # Not Path.expanduser, which raises for an unknown user.
+    path = folder / os.path.expanduser(name)  # noqa: PTH111
     if not path.exists():
         raise SpecError(f"it names {path}, which does not exist")
     return path
@@ -96,7 +99,7 @@ def located(folder: Path, name: str) -> str:
     base, colon, encoder = name.partition(":")
     if base in embedded_models():
         return name
-    return f"{existing(folder / base)}{colon}{encoder}"
+    return f"{existing(folder, base)}{colon}{encoder}"
 
 
 Spec = TypeVar("Spec", bound=TrainingSpec)

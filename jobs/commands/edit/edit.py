@@ -69,7 +69,9 @@ def edit(
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="PATTERN", help="Faces of sources like this, with * and ?.", show_default=False
+            metavar="PATTERN",
+            help="Faces of sources like this: a name, a path, or a pattern with * and ?.",
+            show_default=False,
         ),
     ] = None,
     limit: Annotated[

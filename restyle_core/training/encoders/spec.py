@@ -226,7 +226,7 @@ class EncoderSpec(TrainingSpec):
         }
         anchored = super().anchored(folder)
         if self.validation is not None:
-            held = tuple(existing(folder / path) for path in self.validation.crops)
+            held = tuple(existing(folder, path) for path in self.validation.crops)
             if shared := {path.resolve() for path in held} & {
                 path.resolve() for path in anchored.crops
             }:

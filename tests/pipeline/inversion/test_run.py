@@ -18,6 +18,7 @@ from PIL import Image
 from restyle.core.errors import CheckpointError, FatalError, SpecError, TransientError
 from restyle.core.inference.model import load_model
 from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution import rounds
@@ -32,6 +33,7 @@ from restyle.pipeline.listener import Interrupted, Listener, Progress
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import DriverLock
 from tests.pipeline import in_process
+from tests.restyle_core.fabricate import checkpoint, save
 
 Engine = Callable[[], contextlib.AbstractContextManager]
 
@@ -448,3 +450,28 @@ def test_a_failed_run_withdraws_only_when_it_is_certain_that_there_are_no_rows(
         run(request_of(), fatal)
     assert plan.is_file()
     assert (tmp_path / "out" / "_ledger" / "settings.json").is_file()
+
+
+def test_an_output_keeps_the_domain_that_it_was_begun_with(images: Path, tmp_path: Path) -> None:
+    """As those do that a version began which took a file of toonify's for one of no domain."""
+    file = save(checkpoint("BackboneEncoder", 64, dataset="toonify"), tmp_path / "toonify.pt")
+    (tmp_path / "few").mkdir()
+    for name in ("00.png", "01.png"):
+        shutil.copy(images / name, tmp_path / "few" / name)
+    out = tmp_path / "out"
+
+    def invert(model: str) -> list[str]:
+        settings = InversionSettings(model=model, steps=1, metrics=(), dtype="fp32")
+        request = Request(str(tmp_path / "few"), str(out), settings, device="cpu")
+        return run(request)[1].lines
+
+    invert(f"{file}:toonify")
+    record = json.loads((out / "run.json").read_text())
+    assert record["model"]["domain"] == "toonify"
+    record["model"]["spec"] = str(file)
+    (out / "run.json").write_text(json.dumps(record))
+    shutil.copy(images / "02.png", tmp_path / "few")
+    assert any("domain toonify, photographs are taken whole" in line for line in invert(str(file)))
+    assert spec_of(open_storage(str(out)), "") == f"{file}:toonify"
+    with pytest.raises(SpecError, match="was made with other settings"):
+        invert(f"{file}:faces")
