@@ -23,6 +23,9 @@ _VARIABLES = {
     "RAY_worker_niceness": "0",
     # Warns of arguments that a restarted actor may lose; they live as long as this process.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # A call after the end of a cluster, as Ray Data's threads make when one is lost, would start
+    # another, outside of any session.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Ray ends this process when it has lost a cluster for so long; that is noticed and told before.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
 }
