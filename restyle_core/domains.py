@@ -1,7 +1,7 @@
-"""Domains: what the models for one kind of picture have in common. Imports no torch.
+"""Domains: defaults of the models for one kind of picture. Imports no torch.
 
-A domain is one entry of the table below. Another package registers one of its own in the entry
-point group ``restyle.domains``.
+A domain is one entry of the table below. Other packages register theirs in the entry point group
+``restyle.domains``.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 ::
 
     RestyleError
-    ├── RejectError      the input's fault: recorded in ``rejects/``, the job goes on
-    ├── TransientError   storage or a lost worker: tried again with back-off
+    ├── RejectError      the input's fault: recorded in ``rejects/``, the job continues
+    ├── TransientError   storage or a lost worker: retried with back-off
     └── FatalError       the job's fault: stops at once, one line, exit code 2
         ├── CheckpointError   a weights file that cannot be used
-        ├── DamagedError      a file of an output that was read, and is not what it should be
-        └── SpecError         options or a training spec that make no sense
+        ├── DamagedError      a damaged file of an output
+        └── SpecError         invalid options or training specification
 
-Every message says what was wrong, where, and what to do next, in one line.
+Every message states the fault, its place and the remedy, in one line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """Why an input has no latent; the value stands in the ``reason`` column of ``rejects/``."""
+    """Why an input has no latent: the ``reason`` column of ``rejects/``."""
 
     EMPTY = "empty"
     NOT_AN_IMAGE = "not_an_image"
@@ -44,10 +44,10 @@ class RestyleError(Exception):
 
 
 class RejectError(RestyleError):
-    """One input cannot be inverted, and trying again would not help.
+    """One input cannot be inverted, and a retry would not help.
 
     Attributes:
-        reason: the machine-readable reason; ``str(error)`` is the sentence for a person.
+        reason: machine-readable reason; ``str(error)`` is the message.
     """
 
     def __init__(self, reason: RejectReason, message: str) -> None:
@@ -71,8 +71,8 @@ class CheckpointError(FatalError):
 
 
 class DamagedError(FatalError):
-    """A file of an output is not what it should be, which is known because it was read."""
+    """A file of an output was read and is damaged."""
 
 
 class SpecError(FatalError):
-    """Options or a specification that contradict themselves or name something that is not there."""
+    """Options or a specification are contradictory or name something that does not exist."""

@@ -1,7 +1,7 @@
-"""Registries: things with names, from this project and from other packages.
+"""Registries of named objects from this project and from other packages.
 
-Another package brings its own through an entry point: the group is the registry's, the name is
-the thing's, the value is where it stands.
+Another package registers an object as an entry point in the registry's group, under the object's
+name.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from restyle.core.shown_text import visible
 
 
 class Registered(Protocol):
-    """What a registry may hold."""
+    """Protocol of the objects in a registry."""
 
     @property
     def name(self) -> str:
-        """By which users and files mean it."""
+        """Identifier in commands and files."""
 
     @property
     def position(self) -> int:
-        """Of this project's own things in lists; those of other packages follow by name."""
+        """Sort key of this project's objects in lists; other packages' follow by name."""
 
 
 T = TypeVar("T", bound=Registered)
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Things by name, looked up when first asked for; the order is that of lists and columns.
+    """Objects by name, in the order of lists and columns.
 
-    Names are known without importing other packages; :meth:`__getitem__` imports the one asked
-    for.
+    Names are available without importing other packages; :meth:`__getitem__` imports the package
+    of the requested object.
 
     Args:
-        kind: class of the things.
-        what: that a message calls one.
-        own: gives this project's own, when first asked for.
-        group: of the entry points of other packages.
+        kind: class of the objects.
+        what: noun for one object in messages.
+        own: returns this project's objects; called on first use.
+        group: entry point group of other packages.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Registry(Mapping[str, T], Generic[T]):
         self._loaded: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
-        """The thing of a name.
+        """The object of a name.
 
         Raises:
             KeyError: there is none.
-            SpecError: the package that brings it cannot be used, or two bring it.
+            SpecError: its package cannot be used, or two packages register the name.
         """
         if name in self._loaded:
             return self._loaded[name]
@@ -102,7 +102,7 @@ class Registry(Mapping[str, T], Generic[T]):
         try:
             thing: Any = entry.load()
         except Exception as error:
-            # Whatever a foreign package does when it is imported, the message names it.
+            # Importing a foreign package may raise anything; the message names the package.
             reason = visible(" ".join(str(error).split()))
             raise self._unusable(entry, f"{type(error).__name__}: {reason}") from error
         if not isinstance(thing, self._kind):
@@ -120,11 +120,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def constants_of(package: str, constant: str) -> Iterator[Any]:
-    """The value of one variable in every module of a package.
+    """Values of one module-level constant in all modules of a package.
 
     Args:
-        package: its name; sub-packages do not count.
-        constant: the variable, which every module has.
+        package: name of the package; its sub-packages are ignored.
+        constant: name of the constant, which every module defines.
     """
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         yield getattr(importlib.import_module(f"{package}.{module.name}"), constant)

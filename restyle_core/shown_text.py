@@ -1,7 +1,7 @@
-"""Foreign text as a person may see it: names of files, columns and models, messages of servers.
+"""Escaping of foreign text: names of files, columns and models, messages of servers.
 
-The one place that escapes. Consoles, error lines and templates call :func:`visible` on everything,
-so that no text can move the cursor, colour or rename a terminal, hide, or run backwards.
+Consoles, error lines and templates pass all text through :func:`visible`, so that none can control
+a terminal, hide characters or reverse their direction.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _LINES = re.compile(r"[^\n\t]+")
-# What does not fit into UTF-8, and what would end or move a line besides.
+# Characters that UTF-8 cannot encode; and those plus control characters and line breaks.
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    r"""Text on one line with control, direction and invisible characters written as escapes.
+    r"""Escape line breaks and control, direction and invisible characters.
 
     Args:
-        text: any; lone surrogates, as Python spells bytes that are no UTF-8, become ``\xNN``.
+        text: any text; lone surrogates, Python's form of bytes that are not UTF-8, become ``\xNN``.
 
     Returns:
-        What UTF-8 can encode and a terminal prints as it stands: ``\n``, ``\x1b``, ``\u202e``.
+        One line of UTF-8 that a terminal prints literally: ``\n``, ``\x1b``, ``\u202e``.
     """
     if text.isprintable():
         return text
@@ -35,12 +35,12 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """As :func:`visible`, for text of several lines: line feeds and tabs stay."""
+    """Apply :func:`visible` to text of several lines; line feeds and tabs stay."""
     return _LINES.sub(lambda match: visible(match.group()), text.replace("\r\n", "\n"))
 
 
 def visible_strings(value: Any) -> Any:
-    """A value of JSON with every string in it made :func:`visible`, keys included."""
+    """Apply :func:`visible` to all strings of a JSON value, keys included."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
@@ -51,16 +51,15 @@ def visible_strings(value: Any) -> Any:
 
 
 def recorded(name: str) -> str:
-    r"""A name as datasets hold it: one line of UTF-8, and otherwise as its file is called.
+    r"""Escape control characters, line breaks and bytes that are not UTF-8 in a name for datasets.
 
-    Only control characters, line breaks and bytes that are no UTF-8 are escaped, so that rows can
-    be joined to files by name; :func:`visible` is for what a person sees.
+    All other characters stay, so that rows can be joined with files by name.
     """
     return name if name.isprintable() else _BREAKING.sub(lambda at: _escaped(at.group()), name)
 
 
 def decodable(text: str) -> str:
-    r"""Text that UTF-8 can encode: bytes that are no UTF-8, and lone surrogates, as escapes."""
+    r"""Escape lone surrogates, so that UTF-8 can encode the text."""
     return _SURROGATES.sub(lambda at: _escaped(at.group()), text)
 
 

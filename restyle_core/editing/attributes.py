@@ -1,7 +1,7 @@
-"""What a face does, measured from its 68 landmarks: smiling, turning, opening the mouth.
+"""Attribute scores from 68 facial landmarks: smile, pose, open mouth.
 
-Every score is a ratio of lengths in one face, so it depends neither on the size of the picture nor
-on how the head is tilted in it.
+Every score is a ratio of lengths in one face, so that it depends neither on the size of the picture
+nor on the roll of the head.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from PIL import Image
 from restyle.core.faces.landmarks import FloatArray, find_landmarks
 
 MEASURED_SIDE = 256
-"""Smaller pictures are enlarged to this side first: dlib's detector finds no small faces."""
+"""Smaller pictures are enlarged to this side, because dlib's detector finds no small faces."""
 
 
 def smile(landmarks: FloatArray) -> float:
-    """Width of the mouth plus how far its corners are above its middle, in eye distances."""
+    """Width of the mouth plus the height of its corners above its middle, in eye distances."""
     points = _upright(landmarks)
     middle = points[[51, 62, 66, 57], 1].mean()
     corners = points[[48, 54], 1].mean()
@@ -27,9 +27,9 @@ def smile(landmarks: FloatArray) -> float:
 
 
 def pose(landmarks: FloatArray) -> float:
-    """How far the nose is from the middle of the cheeks, in half face widths.
+    """Offset of the nose from the middle of the cheeks, in half face widths; about -1 to 1.
 
-    0 is frontal, positive is turned towards the right of the picture; about -1 to 1.
+    0 is frontal; positive is turned towards the right of the picture.
     """
     points = _upright(landmarks)
     left, right = points[1:4, 0].mean(), points[13:16, 0].mean()
@@ -43,7 +43,7 @@ def mouth(landmarks: FloatArray) -> float:
 
 
 SCORERS: dict[str, Callable[[FloatArray], float]] = {"smile": smile, "pose": pose, "mouth": mouth}
-"""The attributes that can be measured; a direction of one of these names has its scorer."""
+"""Measurable attributes; a direction of one of these names is measured by its scorer."""
 
 
 def measure(images: Sequence[Image.Image]) -> dict[str, npt.NDArray[np.float32]]:
@@ -65,7 +65,7 @@ def measure(images: Sequence[Image.Image]) -> dict[str, npt.NDArray[np.float32]]
 
 
 def enlarged(image: Image.Image) -> Image.Image:
-    """A picture whose shorter side has :data:`MEASURED_SIDE` pixels at least."""
+    """Resize a picture so that its shorter side has at least :data:`MEASURED_SIDE` pixels."""
     factor = MEASURED_SIDE / min(image.size)
     if factor <= 1:
         return image

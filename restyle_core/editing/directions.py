@@ -1,8 +1,7 @@
-"""Directions: straight lines in latent space along which one thing about an image changes.
+"""Directions in latent space along which one attribute of an image changes.
 
-A direction is a safetensors file with one vector and, in its metadata, what it is: where it came
-from, which layers it is meant for, and how far one unit of strength goes. This file imports no
-torch, so that directions can be listed at once.
+A direction is a safetensors file with one vector. Its metadata has the origin, the layers and the
+length of one unit of strength. This module imports no torch, so that listing directions is fast.
 """
 
 from __future__ import annotations
@@ -34,25 +33,24 @@ _NAME = re.compile(r"[\w][\w .+-]{0,99}", re.ASCII)
 
 
 class About(BaseModel):
-    """What a direction is, as it stands in its file.
+    """Metadata of a direction.
 
     Attributes:
-        format: version of the file.
-        name: what it changes, ``smile``; also the file's name.
-        kind: how it was found: an InterfaceGAN boundary, a GANSpace component, a SeFa
-            eigenvector, or taken over from a file that does not say.
-        layers: the styles that it is meant for; all when None.
-        scale: how far one unit of strength moves a style vector.
-        unit: what that is: the standard deviation of w along the direction, or the length of the
-            vector in the file that it was imported from.
-        accuracy: share of held-out latents on their side of a boundary, among those with much or
-            little of the attribute; None elsewhere.
-        held_out: how many those were.
-        accuracy_all: the same among all held-out latents, against their median score.
-        generator: of the generator that it was fitted for, what
-            :func:`restyle.core.checkpoints.fingerprint.synthesis_fingerprint` says; None when
-            unknown.
-        origin: what it was made from, in words.
+        format: version of the file format.
+        name: the attribute that changes, such as ``smile``; also the file's name.
+        kind: InterfaceGAN boundary, GANSpace component, SeFa eigenvector, or imported from a file
+            without that information.
+        layers: the styles to move; all when None.
+        scale: distance by which one unit of strength moves a style vector.
+        unit: meaning of ``scale``: the standard deviation of w along the direction, or the length
+            of the vector in the imported file.
+        accuracy: share of held-out latents on the correct side of a boundary, among those with high
+            or low scores; None for other kinds.
+        held_out: number of latents that ``accuracy`` counts.
+        accuracy_all: the same share among all held-out latents, against their median score.
+        generator: fingerprint of the generator that it was fitted for
+            (:func:`restyle.core.checkpoints.fingerprint.synthesis_fingerprint`), or None.
+        origin: description of the source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,9 +73,9 @@ class Direction:
     """A direction.
 
     Attributes:
-        about: what it is.
-        vector: float32 [style_dim] of length 1, or [n_styles, style_dim] whose rows have length 1
-            in the quadratic mean.
+        about: its metadata.
+        vector: float32 [style_dim] of length 1, or [n_styles, style_dim] with rows whose root mean
+            square length is 1.
     """
 
     about: About
@@ -85,14 +83,14 @@ class Direction:
 
     @property
     def name(self) -> str:
-        """What it changes."""
+        """The attribute that it changes."""
         return self.about.name
 
     def described(self, **fields: Any) -> Direction:
-        """The same with other things said of it.
+        """The direction with other metadata.
 
         Raises:
-            SpecError: a name that a file cannot have, or layers that nothing has.
+            SpecError: a field is invalid.
         """
         try:
             about = About.model_validate(self.about.model_dump() | fields)
@@ -106,10 +104,10 @@ class Direction:
 
     @classmethod
     def of(cls, vector: npt.NDArray[Any], about: About) -> Direction:
-        """A direction of any vector [style_dim] or [n_styles, style_dim], brought to length 1.
+        """A direction of any vector [style_dim] or [n_styles, style_dim], normalised to length 1.
 
         Raises:
-            SpecError: another shape, or nothing that could be brought to length 1.
+            SpecError: the vector has another shape, or its length is 0 or not finite.
         """
         values = np.asarray(vector, dtype=np.float64)
         if values.ndim not in (1, 2) or 0 in values.shape:
@@ -123,11 +121,11 @@ class Direction:
         return cls(about, (values / length).astype(np.float32))
 
     def styles(self, shape: tuple[int, int], layers: Sequence[int] | None = None) -> list[int]:
-        """The styles that it moves in latents of a shape.
+        """Indices of the styles that it moves in latents of a shape.
 
         Args:
-            shape: number of styles and their length.
-            layers: others than those that it is meant for.
+            shape: (n_styles, style_dim).
+            layers: overrides the direction's own layers.
 
         Raises:
             SpecError: it does not fit such latents.
@@ -148,7 +146,7 @@ class Direction:
         return list(range(n_styles) if layers is None else layers)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write ``NAME.safetensors`` into a folder, whole or not at all.
+        """Write ``NAME.safetensors`` into a folder, atomically.
 
         Raises:
             FatalError: it cannot be written.
@@ -158,7 +156,7 @@ class Direction:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             metadata = {_METADATA: self.about.model_dump_json()}
-            # Not by save_file, whose files nobody else may read.
+            # save_file would create a file that only its owner may read.
             temporary.write_bytes(save({_TENSOR: np.ascontiguousarray(self.vector)}, metadata))
             temporary.replace(path)
         except (OSError, SafetensorError) as error:
@@ -169,7 +167,7 @@ class Direction:
 
 
 def row_length(vector: npt.NDArray[np.float64]) -> float:
-    """Length of a vector [style_dim], or of the rows of [n_styles, style_dim] (quadratic mean)."""
+    """Length of a vector [style_dim], or root mean square length of rows [n_styles, style_dim]."""
     return float(np.sqrt(np.square(vector).sum(axis=-1).mean()))
 
 
@@ -177,7 +175,7 @@ def read_direction(path: str | os.PathLike[str]) -> Direction:
     """Read a direction's file.
 
     Raises:
-        CheckpointError: it is missing, damaged or no direction.
+        CheckpointError: the file is missing, damaged or not a direction.
     """
     path = Path(path)
     about = read_about(path)
@@ -195,10 +193,10 @@ def read_direction(path: str | os.PathLike[str]) -> Direction:
 
 
 def read_about(path: Path) -> About:
-    """What a direction's file says of itself.
+    """Read the metadata of a direction's file.
 
     Raises:
-        CheckpointError: it is missing, damaged or no direction.
+        CheckpointError: the file is missing, damaged or not a direction.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no direction {path}")
@@ -221,7 +219,7 @@ def parse_layers(text: str) -> Layers:
     """Style numbers from ``0-5``, ``3`` or ``0-2,8-9``; ranges include both ends.
 
     Raises:
-        SpecError: it is not written like that.
+        SpecError: the text has another form.
     """
     layers: set[int] = set()
     for part in text.split(","):
@@ -235,7 +233,7 @@ def parse_layers(text: str) -> Layers:
 
 
 def show_layers(layers: Sequence[int] | None) -> str:
-    """``0-2,8-9``; ``all`` for None."""
+    """Layers as text, such as ``0-2,8-9``; ``all`` for None."""
     if layers is None:
         return "all"
     parts: list[list[int]] = []
@@ -248,10 +246,10 @@ def show_layers(layers: Sequence[int] | None) -> str:
 
 
 def check_name(text: str) -> str:
-    """A name that a direction, and so its file, may have.
+    """Return the text if it is a valid name of a direction.
 
     Raises:
-        SpecError: it may not.
+        SpecError: it is not.
     """
     if not _NAME.fullmatch(text):
         raise SpecError(
@@ -262,6 +260,6 @@ def check_name(text: str) -> str:
 
 
 def safe_name(text: str) -> str:
-    """A name as files may have it, from whatever a file of another tool is called."""
+    """A valid name of a direction from any text."""
     name = re.sub(r"[^\w.+-]+", "-", text, flags=re.ASCII).lstrip(".+-")[:100]
     return name or "direction"

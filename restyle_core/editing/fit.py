@@ -1,6 +1,6 @@
-"""Finding directions: InterfaceGAN boundaries, GANSpace components, SeFa eigenvectors.
+"""Fitting directions: InterfaceGAN boundaries, GANSpace components, SeFa eigenvectors.
 
-All of it is linear algebra on a few thousand latents and takes seconds.
+All three are linear algebra on a few thousand latents and take seconds.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from restyle.core.networks.generator import Generator
 Matrix = npt.NDArray[np.float64]
 
 FEWEST = 100
-"""Latents that a fit needs at least."""
+"""Minimum number of latents for a fit."""
 _SAMPLES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a boundary is fitted.
+    """Settings of a boundary's fit.
 
     Attributes:
-        outer: share of the latents at each end of the scores that is learned from; those between
-            say little about the attribute (InterfaceGAN, 2005.09635, section 3.3).
-        held_out: share of the latents that is only measured on.
-        penalty: weight of the squared length of the normal, whose latents have unit variance.
+        outer: share of the latents with the highest scores, and with the lowest, to train on
+            (InterfaceGAN, 2005.09635, section 3.3).
+        held_out: share of the latents that only measures the accuracy.
+        penalty: weight of the squared length of the normal, for latents of unit variance.
         seed: of the choice of held-out latents.
     """
 
@@ -51,16 +51,16 @@ class FitSettings:
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """A hyperplane between latents with little and with much of an attribute.
+    """A hyperplane between latents with low and with high scores.
 
     Attributes:
-        normal: [style_dim] or [n_styles, style_dim] float64, towards much; rows of length 1 in the
-            quadratic mean.
-        scale: standard deviation of the latents along it.
-        accuracy: share of the held-out latents at the outer ends that lie on their side.
-        held_out: how many those were.
-        accuracy_all: the same for all held-out latents, each against the median score; measured
-            with the plane moved to the middle of them.
+        normal: [style_dim] or [n_styles, style_dim] float64, towards high scores; rows have a root
+            mean square length of 1.
+        scale: standard deviation of the latents along the normal.
+        accuracy: share of held-out latents with outer scores that lie on the correct side.
+        held_out: number of latents that ``accuracy`` counts.
+        accuracy_all: the same share for all held-out latents, split at the median score, with the
+            plane moved to their median.
     """
 
     normal: Matrix
@@ -78,23 +78,22 @@ def fit_boundary(
 ) -> Boundary:
     """Separate latents by a score (Shen et al., InterfaceGAN, 2005.09635).
 
-    The paper's linear support vector machine is a penalised logistic regression here, which needs
-    no library of its own.
+    Uses penalised logistic regression instead of the paper's linear support vector machine.
 
     Args:
         latents: [N, style_dim] w, or [N, n_styles, style_dim] w+.
-        scores: [N]; any scale, larger is more of the attribute. NaN leaves a latent out.
-        settings: how.
-        kept: directions of the latents' shape, along which the result does not move; see
+        scores: [N] of any scale; larger is more of the attribute. Latents with NaN are ignored.
+        settings: of the fit.
+        kept: directions of the latents' shape to which the result is made orthogonal; see
             :func:`without`.
 
     Raises:
         SpecError: too few latents, or scores that do not differ.
     """
     settings = settings or FitSettings()
-    known = np.isfinite(scores)
-    flat = latents[known].reshape(int(known.sum()), -1).astype(np.float64)
-    scores = scores[known].astype(np.float64)
+    scored = np.isfinite(scores)
+    flat = latents[scored].reshape(int(scored.sum()), -1).astype(np.float64)
+    scores = scores[scored].astype(np.float64)
     if len(flat) < FEWEST:
         raise SpecError(f"{len(flat)} latents with a score; {FEWEST} are needed at least")
     order = np.random.default_rng(settings.seed).permutation(len(flat))
@@ -131,16 +130,16 @@ def fit_boundary(
 
 
 def without(vector: Matrix, others: Sequence[Matrix]) -> Matrix:
-    """Take out of a direction what it shares with others (2005.09635, section 3.2).
+    """Project a direction onto the complement of others (2005.09635, section 3.2).
 
-    Moving along the result leaves the distances to the others' boundaries as they are.
+    Moving along the result does not change the distances to the others' boundaries.
 
     Args:
         vector: [style_dim] or [n_styles, style_dim].
         others: of the same shape.
 
     Raises:
-        SpecError: another shape, or nothing is left.
+        SpecError: the shapes differ, or the projection is zero.
     """
     if any(other.shape != vector.shape for other in others):
         raise SpecError("directions of different shapes cannot be taken out of each other")
@@ -157,7 +156,7 @@ def spread_along(latents: npt.NDArray[np.floating], vector: Matrix) -> float:
 
     Args:
         latents: [N, style_dim] or [N, n_styles, style_dim].
-        vector: [style_dim] or [n_styles, style_dim], rows of length 1 in the quadratic mean.
+        vector: [style_dim] or [n_styles, style_dim]; rows have a root mean square length of 1.
     """
     rows = vector.shape[0] if vector.ndim == 2 else 1
     return _spread_along(latents.reshape(len(latents), -1), vector.reshape(-1), rows)
@@ -168,11 +167,11 @@ def components(latents: npt.NDArray[np.floating], count: int) -> tuple[Matrix, M
 
     Args:
         latents: [N, style_dim].
-        count: how many components.
+        count: number of components.
 
     Returns:
-        [count, style_dim] of length 1, those with the most variance first, their largest entry
-        positive; and [count], the standard deviation along each.
+        Components [count, style_dim] of length 1 by falling variance, with a positive largest
+        entry; and the standard deviation along each, [count].
 
     Raises:
         SpecError: fewer latents or dimensions than components.
@@ -192,19 +191,19 @@ def components(latents: npt.NDArray[np.floating], count: int) -> tuple[Matrix, M
 def eigenvectors(generator: Generator, count: int, layers: Layers | None = None) -> Matrix:
     """Directions that change a generator's modulation most (Shen and Zhou, SeFa, 2007.06600).
 
-    They are the eigenvectors of A'A with the largest eigenvalues, equation 5 of the paper, where A
-    holds the weights that turn a style into the modulation of the layers.
+    They are the eigenvectors of A'A with the largest eigenvalues (equation 5), where A holds the
+    weights of the affine layers from style to modulation.
 
     Args:
-        generator: its affine layers are looked at, nothing is rendered.
-        count: how many.
-        layers: the styles whose layers count; all when None.
+        generator: the owner of the affine layers.
+        count: number of directions.
+        layers: the styles whose affine layers are used; all when None.
 
     Returns:
-        [count, style_dim] of length 1, the strongest first, their largest entry positive.
+        [count, style_dim] of length 1 by falling eigenvalue, with a positive largest entry.
 
     Raises:
-        SpecError: layers that the generator does not have, or too many directions.
+        SpecError: the generator does not have the layers or so many dimensions.
     """
     affine = affine_weights(generator)
     wanted = range(len(affine)) if layers is None else layers
@@ -220,7 +219,7 @@ def eigenvectors(generator: Generator, count: int, layers: Layers | None = None)
 
 
 def affine_weights(generator: Generator) -> list[list[Matrix]]:
-    """For each style the weights [channels, style_dim] of the layers that it modulates."""
+    """The affine weights [channels, style_dim] of the layers that each style modulates."""
     state = generator.state_dict()
     found: list[list[Matrix]] = [[] for _ in range(generator.config.n_styles)]
 
@@ -239,7 +238,7 @@ def affine_weights(generator: Generator) -> list[list[Matrix]]:
 
 @torch.inference_mode()
 def sample_latents(generator: Generator, count: int, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Draw w [count, style_dim] from the mapping network; the same for the same seed."""
+    """Sample w [count, style_dim] from the mapping network, reproducibly by seed."""
     source = torch.Generator().manual_seed(seed)
     device = next(generator.parameters()).device
     z = torch.randn(count, generator.config.z_dim, generator=source)
@@ -270,6 +269,6 @@ def _spread_along(flat: npt.NDArray[np.floating], vector: Matrix, rows: int) -> 
 
 
 def _signed(vectors: Matrix) -> Matrix:
-    """Which way an eigenvector points is arbitrary; here its largest entry is positive."""
+    """Fix the arbitrary sign of eigenvectors: the largest entry becomes positive."""
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1)
     return np.ascontiguousarray(vectors * np.sign(largest))

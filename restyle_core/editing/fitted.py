@@ -1,4 +1,4 @@
-"""Directions for a generator, found by :mod:`restyle.core.editing.fit` and ready to be saved."""
+"""Directions with metadata from the fits of :mod:`restyle.core.editing.fit`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from restyle.core.errors import SpecError
 from restyle.core.networks.generator import Generator
 
 SAMPLES = 20_000
-"""Latents that are drawn where a spread has to be measured."""
+"""Number of latents sampled to measure standard deviations."""
 
 FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Label:
-    """What a direction is to say of itself, apart from what is measured.
+    """The part of a direction's metadata that the caller chooses.
 
     Attributes:
-        name: what it changes.
-        layers: the styles that it is meant for; all when None.
-        origin: what it was made from, in words.
+        name: the attribute that changes.
+        layers: the styles to move; all when None.
+        origin: description of the source.
     """
 
     name: str
@@ -51,15 +51,15 @@ def boundary_direction(
     settings: FitSettings,
     kept: Sequence[Direction] = (),
 ) -> Direction:
-    """A direction towards more of what a score measures.
+    """A direction towards higher scores.
 
     Args:
-        generator: whose latents they are.
+        generator: the owner of the latents.
         label: of the direction.
         latents: [N, style_dim] or [N, n_styles, style_dim].
         scores: [N].
         settings: of the fit.
-        kept: directions along which nothing is to change.
+        kept: directions to which the result is made orthogonal.
 
     Raises:
         SpecError: the latents are not the generator's, or cannot be separated.
@@ -80,13 +80,13 @@ def boundary_direction(
 def component_directions(
     generator: Generator, label: Label, count: int, latents: FloatArray | None = None
 ) -> list[Direction]:
-    """The directions in which latents differ most, ``NAME-0``, ``NAME-1`` and so on.
+    """Principal components of the latents, named ``NAME-0``, ``NAME-1`` and so on.
 
     Args:
-        generator: whose latents they are.
+        generator: the owner of the latents.
         label: of the directions.
-        count: how many.
-        latents: [N, style_dim]; drawn from the mapping network when None.
+        count: number of components.
+        latents: [N, style_dim]; sampled from the mapping network when None.
     """
     if latents is None:
         latents = sample_latents(generator, SAMPLES)
@@ -99,12 +99,12 @@ def component_directions(
 
 
 def weight_directions(generator: Generator, label: Label, count: int) -> list[Direction]:
-    """The directions that the generator's weights react to most, ``NAME-0`` and so on.
+    """SeFa directions of a generator, named ``NAME-0`` and so on.
 
     Args:
-        generator: which one.
-        label: of the directions; only the weights of its layers count.
-        count: how many.
+        generator: the generator.
+        label: of the directions; its layers choose the affine weights.
+        count: number of directions.
     """
     samples = sample_latents(generator, SAMPLES)
     found = []

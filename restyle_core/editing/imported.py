@@ -1,6 +1,6 @@
-"""Directions from the files of other tools: ``.pt`` and ``.npy``, read without running code.
+"""Directions from ``.pt`` and ``.npy`` files of other tools, read without running code.
 
-What these files hold:
+Supported contents:
 
 - one vector, [512] or [1, 512] (InterfaceGAN's boundaries, and those of ReStyle and e4e);
 - one vector for each style, [18, 512] or [1, 18, 512];
@@ -31,17 +31,17 @@ _MOST_DIRECTIONS = 10_000
 
 
 def import_directions(path: str | os.PathLike[str]) -> list[Direction]:
-    """Read every direction of a file, in the order of the file.
+    """Read all directions of a file, in the order of the file.
 
-    A single one is named after the file; of several, each has its number or its name behind that.
-    One unit of strength is the vector as it stands in the file; for GANSpace's components it is
-    the standard deviation that the file gives.
+    A single direction is named after the file; of several, each has its number or name appended.
+    One unit of strength is the vector in the file, or the standard deviation of a GANSpace
+    component.
 
     Args:
-        path: ``.pt`` as torch writes it, wherever the tensors lived, or ``.npy``.
+        path: a ``.pt`` file of torch with tensors of any device, or ``.npy``.
 
     Raises:
-        CheckpointError: it is missing, damaged, asks for code to be run, or holds no directions.
+        CheckpointError: the file is missing or damaged, would run code, or has no directions.
     """
     path = Path(path)
     content = _content(path)
@@ -86,7 +86,7 @@ def _imported(
     while vector.ndim > 1 and vector.shape[0] == 1:
         vector = vector[0]
     length = row_length(vector) if vector.ndim in (1, 2) and vector.size else 1.0
-    # Of no length, or not finite: Direction.of says so.
+    # Direction.of reports a length that is zero or not finite.
     own_unit = length if length > 0 and np.isfinite(length) else 1.0
     about = About(
         name=name,
@@ -115,7 +115,7 @@ def _ganspace(content: Mapping[str, Any], name: str, origin: str, path: Path) ->
 
 def _array(value: Any, name: str, path: Path) -> npt.NDArray[np.float64]:
     if isinstance(value, Tensor):
-        # Asked before anything is computed: a small file may describe a huge tensor.
+        # Checked before any computation, because a small file may describe a huge tensor.
         dense = value.layout is torch.strided and not value.is_complex()
         if not dense or value.is_quantized or value.numel() > _MOST_VALUES:
             raise CheckpointError(f"{path}: {name} is not a dense tensor of a direction's size")

@@ -1,7 +1,4 @@
-"""Directions by name: those that come with a model, and the one that a user means.
-
-This file imports no torch, so that directions can be listed at once.
-"""
+"""Finding directions by name or path. Imports no torch, so that listing directions is fast."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ from restyle.core.errors import SpecError
 from restyle.core.networks.config import find_model
 
 FOLDER = "directions"
-"""Where a model directory keeps its directions, one file each."""
+"""Folder of a model directory with one file for each direction."""
 
 
 def directions_of(model: str) -> dict[str, Path]:
-    """The directions that a model directory holds: their files by name.
+    """Files of a model's directions by name.
 
     Args:
-        model: as :func:`restyle.load_model` takes it.
+        model: as for :func:`restyle.load_model`.
 
     Raises:
         SpecError, CheckpointError: there is no such model.
@@ -30,20 +27,20 @@ def directions_of(model: str) -> dict[str, Path]:
 
 
 def find_direction(spec: str, model: str) -> Direction:
-    """The direction that a user means.
+    """Find a direction by name or path.
 
     Args:
-        spec: the name of one of the model's directions, or a file: one of this project's, or one
-            of another tool's that holds a single direction (``.pt``, ``.npy``).
-        model: as :func:`restyle.load_model` takes it.
+        spec: the name of one of the model's directions, a direction's file, or another tool's file
+            with a single direction (``.pt``, ``.npy``).
+        model: as for :func:`restyle.load_model`.
 
     Raises:
         SpecError: the model has no direction of this name; the message lists those it has.
-        CheckpointError: a file that is missing or no direction.
+        CheckpointError: the file is missing or not a direction.
     """
-    known = directions_of(model)
-    if spec in known:
-        return read_direction(known[spec])
+    files = directions_of(model)
+    if spec in files:
+        return read_direction(files[spec])
     path = Path(spec)
     if path.suffix == SUFFIX:
         return read_direction(path)
@@ -58,5 +55,5 @@ def find_direction(spec: str, model: str) -> Direction:
             )
         return found[0]
     raise SpecError(
-        f"{model} has no direction {spec!r}; it has {', '.join(known) or 'none'}; or give a file"
+        f"{model} has no direction {spec!r}; it has {', '.join(files) or 'none'}; or give a file"
     )

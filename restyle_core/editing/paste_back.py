@@ -1,7 +1,7 @@
-"""Putting a face back into the photograph that it was cut out of.
+"""Pasting a face back into the photograph that it was cropped from.
 
-The alignment's quad is a rotated square; its inverse carries the face back, and a soft mask joins
-it to what surrounds it. Outside of the mask no pixel of the photograph changes.
+The inverse of the alignment transforms the face back, and a soft mask blends it with the
+photograph. Outside of the mask no pixel of the photograph changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from restyle.core.faces.alignment import quad_to_crop
 from restyle.core.faces.landmarks import FloatArray
 
 FEATHER = 0.25
-"""Share of the way from the mask's edge to its middle over which it rises to one."""
+"""Share of the distance from the mask's edge to its centre over which it rises to 1."""
 
 Pixels = npt.NDArray[np.float32]
 
@@ -28,22 +28,22 @@ def paste_back(
     original: Image.Image | None = None,
     feather: float = FEATHER,
 ) -> Image.Image:
-    """Put a face into a photograph.
+    """Paste a face into a photograph.
 
     Args:
         photo: upright RGB, as :func:`restyle.core.imaging.decoding.decode_image` returns it, or
             in its own colours (:class:`restyle.core.imaging.photograph.Photograph`).
-        face: RGB in the same colours, what stands in place of the crop; of any size.
+        face: RGB in the same colours, of any size; replaces the crop.
         quad: [4, 2] corners of the crop in the photograph's pixels, as in ``latents/``.
-        original: the face before it was edited. Where given, only the difference between the two is
-            added to the photograph, which so keeps the detail that a small model does not render.
+        original: the face before editing. If given, only the difference of the two is added to the
+            photograph, which keeps detail that a small model does not render.
         feather: see :data:`FEATHER`.
 
     Returns:
-        A new picture of the photograph's size. Outside of the quad it equals the photograph.
+        A new picture of the photograph's size that equals the photograph outside of the quad.
 
     Raises:
-        SpecError: a feather outside of (0, 1].
+        SpecError: the feather is outside of (0, 1].
     """
     if not 0 < feather <= 1:
         raise SpecError(f"feather is {feather}; above 0 and up to 1 makes sense")
@@ -54,9 +54,9 @@ def paste_back(
     part = photo.crop(box)
     mask = soft_mask(quad, box, feather)[..., None]
     under = np.asarray(part, dtype=np.float32)
-    over = _carried(face, quad, box)
+    over = _warped(face, quad, box)
     if original is not None:
-        over = under + over - _carried(original, quad, box)
+        over = under + over - _warped(original, quad, box)
     blended = under + mask * (over - under)
     pixels = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
     result.paste(Image.fromarray(pixels), box[:2])
@@ -64,16 +64,16 @@ def paste_back(
 
 
 def soft_mask(quad: FloatArray, box: tuple[int, int, int, int], feather: float = FEATHER) -> Pixels:
-    """How much of the face each pixel of a photograph takes.
+    """Weight of the face in each pixel of a photograph.
 
     Args:
         quad: [4, 2] corners of the crop in the photograph's pixels.
-        box: left, top, right, bottom of the pixels asked for.
+        box: left, top, right, bottom of the region in pixels.
         feather: see :data:`FEATHER`.
 
     Returns:
-        [height, width] float32: 1 in the middle of the quad; it falls smoothly to 0 at the edge of
-        the largest rounded square inside of it, whose corners are cut off as a portrait's are.
+        [height, width] float32: 1 in the centre of the quad, falling smoothly to 0 at the edge of
+        the largest inscribed superellipse.
     """
     left, top, right, bottom = box
     matrix = quad_to_crop(quad, 1)
@@ -87,7 +87,7 @@ def soft_mask(quad: FloatArray, box: tuple[int, int, int, int], feather: float =
 
 
 def _bounds(quad: FloatArray, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """The part of the photograph that the quad reaches; None when there is none."""
+    """Bounding box of the quad within the photograph; None if they do not overlap."""
     corners = quad + 0.5
     left, top = (max(int(edge), 0) for edge in np.floor(corners.min(axis=0)))
     right, bottom = (
@@ -96,16 +96,16 @@ def _bounds(quad: FloatArray, size: tuple[int, int]) -> tuple[int, int, int, int
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _carried(face: Image.Image, quad: FloatArray, box: tuple[int, int, int, int]) -> Pixels:
-    """The face where it belongs in the photograph: [height, width, 3], any values outside."""
+def _warped(face: Image.Image, quad: FloatArray, box: tuple[int, int, int, int]) -> Pixels:
+    """The face transformed to the photograph's box: [height, width, 3], undefined outside."""
     side = float(np.hypot(*(quad[3] - quad[0])))
     if face.width > 2 * side:
-        # Interpolation between single pixels would skip most of a much larger face.
+        # Reduced first, because interpolation would alias.
         reduced = max(1, round(side))
         face = face.resize((reduced, reduced), Image.Resampling.LANCZOS)
     pixels = np.pad(np.asarray(face, dtype=np.float32), ((1, 1), (1, 1), (0, 0)), "edge")
     matrix = quad_to_crop(quad, 1) * [[face.width], [face.height]]
-    # From pixels of the box, and past the border of one pixel.
+    # Relative to the box, and to the padding of one pixel.
     offset = matrix[:, :2] @ box[:2] + matrix[:, 2] + 1
     (a, b), (d, e) = matrix[:, :2]
     data = (a, b, offset[0], d, e, offset[1])

@@ -1,4 +1,4 @@
-"""Editing: moving latents along directions, and strengths as a person writes them."""
+"""Editing of latents: directions, truncation, style mixing, interpolation; parsing of strengths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from restyle.core.editing.directions import Direction, show_layers
 from restyle.core.errors import SpecError
 
 MAX_STRENGTHS = 1000
-"""Most values that a range of strengths may have."""
+"""Maximum number of values of a range of strengths."""
 
 
 def apply(
@@ -28,7 +28,7 @@ def apply(
         latents: [B, n_styles, style_dim], w+ codes.
         direction: of the same style_dim.
         strength: in units of the direction's scale; one for all latents, or [B].
-        layers: the styles to move; None for those that the direction is meant for.
+        layers: the styles to move; the direction's own when None.
 
     Returns:
         [B, n_styles, style_dim] of the latents' dtype, on their device; a new tensor.
@@ -47,24 +47,24 @@ def apply(
 
 
 def truncate(latents: Tensor, average: Tensor, psi: float) -> Tensor:
-    """Pull latents towards the average: psi 1 leaves them as they are, 0 gives the average.
+    """Interpolate from the average (psi 0) to the latents (psi 1).
 
     Args:
         latents: [B, n_styles, style_dim].
         average: [style_dim] or [n_styles, style_dim].
-        psi: the share of the distance that is kept.
+        psi: share of the distance from the average.
     """
-    # Computed, it would be a rounding away from what it was.
+    # The formula would change the latents by rounding at psi 1.
     return latents if psi == 1 else average + psi * (latents - average)
 
 
 def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
-    """Style mixing (1812.04948, section 3.1): some layers of one latent, the rest of another.
+    """Style mixing (1812.04948, section 3.1): replace some styles by those of other latents.
 
     Args:
-        content: [B, n_styles, style_dim], or [1, ...] for one that all are mixed with.
-        style: the same, where the given layers come from.
-        layers: numbers of styles.
+        content: [B, n_styles, style_dim], or [1, ...] to mix one latent with all others.
+        style: likewise; the source of the given layers.
+        layers: indices of styles.
 
     Returns:
         [B, n_styles, style_dim].
@@ -82,12 +82,12 @@ def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
 
 
 def interpolate(first: Tensor, last: Tensor, frames: int) -> Tensor:
-    """The straight line between two latents, both ends included.
+    """Linear interpolation between two latents, both included.
 
     Args:
         first: [n_styles, style_dim].
-        last: the same.
-        frames: how many latents, two at least.
+        last: likewise.
+        frames: number of latents, at least 2.
 
     Returns:
         [frames, n_styles, style_dim].
@@ -98,13 +98,13 @@ def interpolate(first: Tensor, last: Tensor, frames: int) -> Tensor:
 
 
 def parse_strengths(text: str) -> tuple[float, ...]:
-    """Strengths as a person writes them.
+    """Parse strengths.
 
     Args:
         text: ``2``, ``-1,0,1``, or ``-3..3/7`` for seven values from -3 to 3, both included.
 
     Raises:
-        SpecError: it is not written like that.
+        SpecError: the text has another form.
     """
     wrong = SpecError(
         f"strength {text!r}: write a number, several as -1,0,1, or -3..3/7 for seven from -3 to 3"
@@ -118,7 +118,7 @@ def parse_strengths(text: str) -> tuple[float, ...]:
             if not 2 <= count <= MAX_STRENGTHS:
                 raise SpecError(f"strength {text!r}: a range has 2 to {MAX_STRENGTHS} values")
             step = (high - low) / (count - 1)
-            # The last as it was written, and no rounding left over where zero is meant.
+            # Rounded, so that zero is exact; the last value is exactly the given one.
             values = (*(round(low + step * index, 9) for index in range(count - 1)), high)
     except ValueError as error:
         raise wrong from error

@@ -1,4 +1,4 @@
-"""Aligned training images in memory, in an order that depends on the seed and the step alone."""
+"""Aligned training images in memory, and the order of batches by seed and step."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _ARRAYS = {
     "latents": (_FLOATS, 3),
     "targets": (_BYTES, 4),
 }
-"""Name of each array of a file, to the types it may have and the number of its axes."""
+"""Allowed dtypes and number of axes of each array in a file, by name."""
 
 SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".eps"}
-"""How the names of files end that are taken for images."""
+"""File name suffixes of images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,10 @@ class CropSet:
 
     Attributes:
         images: [N, 3, S, S] uint8.
-        z: [N, z_dim] float32, the teacher's input for each image; z_dim is 0 where the files
-            carry none.
-        latents: [N, n_styles, style_dim] float16, the latent in W+ that each image belongs to;
-            None where the files carry none.
-        targets: [N, 3, S, S] uint8, what an encoder's reconstruction of each image is compared
-            with, where that is not the image itself; None where the files carry none.
+        z: [N, z_dim] float32, the teacher's input for each image; z_dim is 0 without ``z``.
+        latents: [N, n_styles, style_dim] float16, the W+ latent of each image, or None.
+        targets: [N, 3, S, S] uint8, targets of reconstructions that differ from the images, or
+            None.
     """
 
     images: Tensor
@@ -55,15 +53,15 @@ class CropSet:
 
     @classmethod
     def load(cls, paths: Sequence[Path], size: int | None = None) -> CropSet:
-        """Read and join .npz files and folders of images.
+        """Read and concatenate .npz files and folders of images.
 
         Args:
             paths: files and folders.
-            size: side in pixels that images of folders are brought to.
+            size: side in pixels to which images of folders are resized.
 
         Raises:
-            SpecError: a file is missing, damaged, or has no ``images``; a folder has none;
-                ``z`` is in some only; sizes differ.
+            SpecError: a file is missing, damaged or without ``images``; a folder is empty; only
+                some files have ``z``; sizes differ.
         """
         parts = [
             {"images": read_folder(path, size)} if path.is_dir() else _read_arrays(path)
@@ -106,7 +104,7 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
 
 
 def _check_arrays(found: dict[str, npt.NDArray[Any]], path: Path) -> None:
-    """Compare types and shapes with :class:`CropSet`, and with those of the images."""
+    """Check dtypes and shapes against :class:`CropSet` and the images."""
     images = found["images"]
     for name, array in found.items():
         kind, axes = _ARRAYS[name]
@@ -123,11 +121,11 @@ def _check_arrays(found: dict[str, npt.NDArray[Any]], path: Path) -> None:
 def read_folder(folder: Path, size: int | None) -> Tensor:
     """The images below a folder as [N, 3, size, size] uint8, in the order of their paths.
 
-    The largest square around the middle of each is kept. Files whose names do not end like an
-    image's are passed over.
+    Each image is cropped to its largest central square. Files without a suffix of
+    :data:`SUFFIXES` are ignored.
 
     Raises:
-        SpecError: an image cannot be decoded, or there is none.
+        SpecError: an image cannot be decoded, or the folder has none.
     """
     if size is None:
         raise SpecError(f"{folder} is a folder; here an .npz file of training crops is needed")
@@ -147,15 +145,15 @@ def read_folder(folder: Path, size: int | None) -> Tensor:
 
 
 def batch_indices(length: int, batch: int, step: int, seed: int) -> Tensor:
-    """Indices of one batch of an endless sequence of shuffled epochs.
+    """Indices of one batch of an infinite sequence of shuffled epochs.
 
-    The order is a function of the seed and the step, so a resumed run sees the same batches.
+    The order depends only on the seed and the step, so that a resumed run sees the same batches.
 
     Args:
         length: images in the set.
         batch: images per batch.
         step: number of the batch, from 0.
-        seed: of the shuffling.
+        seed: of the order.
 
     Returns:
         [batch] int64.

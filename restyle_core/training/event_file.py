@@ -1,8 +1,7 @@
-"""TensorBoard's event files: numbers and pictures over the course of a run.
+"""TensorBoard event files: scalars and pictures of a training run.
 
-Written by tensorboardX, which is the format without TensorBoard and its web server. Of it the
-writer of records is used and not ``SummaryWriter``, whose ``flush`` leaves in a queue what a kill
-then loses.
+tensorboardX writes the format without TensorBoard's web server. Its record writer is used instead
+of ``SummaryWriter``, which keeps flushed records in a queue that a kill loses.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ _RGB = 3
 
 
 class EventFile:
-    """One file of events; every process that continues a run writes a new one.
+    """One event file; every process that continues a run writes a new one.
 
     Args:
-        folder: where TensorBoard is to look; made when missing.
-        step: the first that will be written. What earlier files of the folder hold from there on
-            is taken back, since a run that was killed does it again.
+        folder: log directory of TensorBoard; created when missing.
+        step: the first step to write. TensorBoard discards what earlier files hold from this step
+            on, because a killed run repeats those steps.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        # Late, because it imports whatever it could write to.
+        # Imported late, because tensorboardX imports all its optional writers.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
         folder.mkdir(parents=True, exist_ok=True)
-        # Viewers read files in the order of their names, which are in seconds otherwise.
+        # TensorBoard orders files by name; the default names differ only by seconds.
         self._file = EventsWriter(str(folder / "events"), f".{time.time_ns():020d}")
         self._write(step, session_log=SessionLog(status=SessionLog.START))
 
     def write_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers by name; one with a slash in it goes into a group."""
+        """Add scalars by name; a slash in a name separates its group."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         found = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
@@ -45,7 +44,7 @@ class EventFile:
         """Add a picture.
 
         Args:
-            name: of the series it belongs to.
+            name: of the series.
             png: the encoded picture.
             size: its height and width.
             step: images seen so far.

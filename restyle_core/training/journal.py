@@ -1,4 +1,4 @@
-"""The folder of a training run: its checkpoint, its loss log, its sample grids."""
+"""The folder of a training run: checkpoint, loss log and sample grids."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from restyle.core.training.run_files import append, cut, own_folder, replacing
 
 
 class Journal:
-    """Writes what a run leaves behind; everything is replaced atomically or appended.
+    """Writes the files of a run; each is replaced atomically or appended to.
 
-    A checkpoint knows how long the log was and what had been collected for its next line, so the
-    log of a run that was killed and resumed is that of a run that was not.
+    A checkpoint records the length of the log and the losses of its next line, so that a run that
+    was killed and resumed has the same log as an uninterrupted one.
 
     Args:
-        folder: created when missing. ``spec.json``, ``losses.jsonl``, ``checkpoint.pt``,
-            ``samples/`` and ``tensorboard/`` lie in it.
-        spec: the resolved specification; a folder with a checkpoint of another one is refused
-            unless only keys of ``extendable`` differ.
-        complete: gives a specification that an older release wrote the keys that came later.
+        folder: created when missing; holds ``spec.json``, ``losses.jsonl``, ``checkpoint.pt``,
+            ``samples/`` and ``tensorboard/``.
+        spec: the resolved specification. A folder with a checkpoint of another specification is
+            refused unless only keys of ``extendable`` differ.
+        complete: adds newer keys to a specification of an older release.
     """
 
     extendable = ("crops", "schedule", "optimizer")
@@ -48,34 +48,34 @@ class Journal:
         self._since = time.monotonic()
         self._events: EventFile | None = None
         path = folder / "spec.json"
-        # Without a checkpoint nothing was trained: the specification was wrong, or stopped early.
+        # Without a checkpoint nothing was trained, and the specification may be replaced.
         if path.exists() and self.checkpoint_path.exists():
-            known = complete(self._read_spec(path))
+            stored = complete(self._read_spec(path))
             changed = [
                 key
-                for key in sorted({*known, *spec} - set(self.extendable))
-                if known.get(key) != spec.get(key)
+                for key in sorted({*stored, *spec} - set(self.extendable))
+                if stored.get(key) != spec.get(key)
             ]
             if changed:
                 raise SpecError(
                     f"{folder} belongs to a run with another {', '.join(changed)}; "
                     "choose another folder or restore the specification"
                 )
-        # Other processes of the run read it while they begin.
+        # Other processes of the run may be reading the file.
         with replacing(path) as file:
             file.write(json.dumps(spec, indent=2).encode())
 
     @staticmethod
     def _read_spec(path: Path) -> dict[str, Any]:
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error}; restore it") from error
-        return known if isinstance(known, dict) else {}
+        return stored if isinstance(stored, dict) else {}
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the newest checkpoint is."""
+        """Path of the newest checkpoint."""
         return self.folder / "checkpoint.pt"
 
     def load(self) -> dict[str, Any] | None:
@@ -84,7 +84,7 @@ class Journal:
             cut(self._log_path, 0)
             return None
         state = self.read_checkpoint(self.checkpoint_path)
-        # Checkpoints of older releases know nothing of the log.
+        # Checkpoints of older releases do not have "log".
         if (kept := state.get("log")) is not None:
             cut(self._log_path, kept["bytes"])
             self._sums.update(kept["sums"])
@@ -111,13 +111,13 @@ class Journal:
         return state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint; a kill leaves the old one or the new one, whole."""
+        """Replace the checkpoint atomically."""
         length = self._log_path.stat().st_size if self._log_path.exists() else 0
         log = {"bytes": length, "sums": dict(self._sums), "count": self._count}
         self.write_atomically(self.checkpoint_path.name, {**state, "log": log})
 
     def write_atomically(self, name: str, state: dict[str, Any]) -> None:
-        """Replace a file of tensors in the folder."""
+        """Replace a file of tensors in the folder atomically."""
         with replacing(self.folder / name) as file:
             torch.save(state, file)
 
@@ -128,7 +128,7 @@ class Journal:
         self._count += 1
 
     def write_losses(self, images: int, batch: int) -> str:
-        """Append the mean of the collected losses to the log and return it as a line."""
+        """Append the mean of the collected losses to the log, and return the line."""
         seconds = time.monotonic() - self._since
         record: dict[str, float] = {"images": images}
         record["images_per_second"] = round(self._count * batch / seconds, 2)
@@ -143,7 +143,7 @@ class Journal:
         return "  ".join(f"{name} {value:g}" for name, value in record.items())
 
     def write_grid(self, images: Tensor, columns: int, seen: int) -> Path:
-        """Write a picture of [N, 3, S, S] images in [-1, 1], row by row."""
+        """Write images [N, 3, S, S] in [-1, 1] as one picture, row by row."""
         count, _, height, width = images.shape
         rows = count // columns
         pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
@@ -156,13 +156,13 @@ class Journal:
         return path
 
     def events(self, seen: int) -> EventFile:
-        """What TensorBoard reads, in the folder ``tensorboard``; begun when first written to."""
+        """The event file in the folder ``tensorboard``, created on first use."""
         if self._events is None:
             self._events = EventFile(own_folder(self.folder / "tensorboard"), seen)
         return self._events
 
     def close(self) -> None:
-        """Close what TensorBoard reads; writing more begins another file."""
+        """Close the event file; further events go to a new one."""
         if self._events is not None:
             self._events.close()
             self._events = None

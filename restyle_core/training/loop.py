@@ -1,12 +1,12 @@
-"""What all trainings share: how they begin, the loop of steps, and what is written between them."""
+"""The frame of every training run: opening its folder, the loop of steps, checkpoints."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -19,137 +19,144 @@ from restyle.core.training.spec import Schedule, TrainingSpec
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """What every trainer starts from.
-
-    Attributes:
-        journal: the run's folder.
-        crops: the training images.
-        dtype: of activations.
-    """
-
-    journal: Journal
-    crops: CropSet
-    dtype: torch.dtype
-
-
-def begin(spec: TrainingSpec, folder: Path, size: int | None = None) -> Beginning:
-    """Open a run's folder and images, and fix threads and the first random numbers.
-
-    Args:
-        spec: of the run.
-        folder: of the run.
-        size: side in pixels that images of folders are brought to.
-
-    Raises:
-        SpecError: the folder belongs to another run, or the images cannot be used.
-    """
-    journal = Journal(folder, spec.model_dump(mode="json"), _complete(type(spec)))
-    crops = CropSet.load(spec.crops, size)
-    if spec.schedule.threads:
-        torch.set_num_threads(spec.schedule.threads)
-    torch.manual_seed(spec.schedule.seed)
-    return Beginning(
-        journal, crops, torch.bfloat16 if spec.schedule.dtype == "bf16" else torch.float32
-    )
-
-
-def _complete(kind: type[TrainingSpec]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What brings a specification that an older release wrote up to date."""
-
-    def complete(known: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return kind.model_validate(known).model_dump(mode="json")
-        except ValidationError:
-            # Keys that no longer exist: the comparison names them.
-            return known
-
-    return complete
-
-
-def resume(journal: Journal, parts: Mapping[str, Any]) -> int:
-    """Load the newest checkpoint into networks and optimizers; the step to go on from."""
-    state = journal.load()
-    if state is None:
-        return 0
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    step: int = state["step"]
-    return step
-
-
-class Trainable(Protocol):
-    """What the loop needs to know of a trainer."""
-
-    journal: Journal
-    processes: Processes
-    step: int
-
-    @property
-    def schedule(self) -> Schedule:
-        """How long the run is and what it writes."""
-
-    def train_step(self) -> dict[str, Tensor]:
-        """Update the weights once; the losses by name."""
-
-    def write_samples(self, seen: int) -> None:
-        """Write a grid of pictures."""
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-
-
-@dataclass(frozen=True)
 class Periodic:
-    """What is done every so often.
+    """An action that is repeated during a run.
 
     Attributes:
-        every: images between two times.
-        act: is given the images seen so far.
+        every: interval in images.
+        act: called with the number of images seen.
     """
 
     every: int
     act: Callable[[int], None]
 
 
-def train(trainer: Trainable, report: Callable[[str], None], also: Sequence[Periodic] = ()) -> None:
-    """Train to the end of the schedule, from where the trainer stands.
+class Trainer:
+    """Base class of all trainers. A subclass defines the parts, one step, and the samples.
 
-    The first of several processes writes; what the others would write is the same.
-
-    Args:
-        trainer: what to train; its ``step`` is advanced.
-        report: is given each line of the loss log.
-        also: what else is done on the way, before a checkpoint is written.
+    Attributes:
+        journal: the run's folder.
+        crops: the training images.
+        dtype: of activations.
+        processes: the processes that share each batch.
+        step: number of updates done.
     """
-    schedule = trainer.schedule
-    # What one of them writes at the end of a step, no other may still have to read.
-    trainer.processes.wait()
-    if trainer.processes.rank > 0:
-        while trainer.step * schedule.batch < schedule.images:
-            trainer.train_step()
-            trainer.step += 1
-        return
-    with contextlib.closing(trainer.journal):
-        _train_and_write(trainer, report, also)
+
+    journal: Journal
+    crops: CropSet
+    dtype: torch.dtype
+    processes: Processes
+    step: int
+
+    @property
+    def schedule(self) -> Schedule:
+        """Length of the run and the intervals of its outputs."""
+        raise NotImplementedError
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Update the weights once and return the losses by name."""
+        raise NotImplementedError
+
+    def write_samples(self, seen: int) -> None:
+        """Write a grid of pictures after ``seen`` images."""
+        raise NotImplementedError
+
+    def _parts(self) -> dict[str, Any]:
+        """Networks and optimizers by their name in a checkpoint."""
+        raise NotImplementedError
+
+    def _constants(self) -> dict[str, Any]:
+        """Further values that a checkpoint holds."""
+        return {}
+
+    def _periodic(self) -> Sequence[Periodic]:
+        """Actions that are repeated before checkpoints are written."""
+        return ()
+
+    def _begin(self, spec: TrainingSpec, folder: Path, size: int) -> None:
+        """Open the run's folder and images; set the number of threads and the seed.
+
+        Args:
+            spec: of the run.
+            folder: of the run.
+            size: side in pixels to which images of folders are resized.
+
+        Raises:
+            SpecError: the folder belongs to another run, or the images cannot be used.
+        """
+        self.journal = Journal(folder, spec.model_dump(mode="json"), _complete(type(spec)))
+        self.crops = CropSet.load(spec.crops, size)
+        self.dtype = torch.bfloat16 if spec.schedule.dtype == "bf16" else torch.float32
+        if spec.schedule.threads:
+            torch.set_num_threads(spec.schedule.threads)
+        torch.manual_seed(spec.schedule.seed)
+
+    def _resume(self) -> None:
+        """Load the newest checkpoint, if there is one, and set ``step``."""
+        state = self.journal.load()
+        if state is not None:
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+        self.step = 0 if state is None else state["step"]
+
+    def _seed_step(self) -> None:
+        """Seed the random numbers of a step from its number, so that a resumed run repeats them."""
+        torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        self.journal.save({"step": self.step, **self._constants(), **states})
+
+    def run(self, report: Callable[[str], None] = print) -> None:
+        """Train from the last checkpoint to the end of the schedule.
+
+        Of several processes only the first writes files; the others hold equal weights.
+
+        Args:
+            report: called with each line of the loss log.
+        """
+        # The first process must not write a file that another one still has to read.
+        self.processes.wait()
+        if self.processes.rank > 0:
+            while self._seen < self.schedule.images:
+                self.train_step()
+                self.step += 1
+            return
+        with contextlib.closing(self.journal):
+            self._train_and_write(report)
+
+    @property
+    def _seen(self) -> int:
+        return self.step * self.schedule.batch
+
+    def _train_and_write(self, report: Callable[[str], None]) -> None:
+        schedule = self.schedule
+        while (before := self._seen) < schedule.images:
+            self.journal.add(self.train_step())
+            self.step += 1
+            seen = self._seen
+            if crossed(before, seen, schedule.log_every):
+                report(self.journal.write_losses(seen, schedule.batch))
+            if crossed(before, seen, schedule.sample_every):
+                self.write_samples(seen)
+            for task in self._periodic():
+                if crossed(before, seen, task.every):
+                    task.act(seen)
+            if crossed(before, seen, schedule.checkpoint_every):
+                self.save()
+        self.write_samples(self._seen)
+        self.save()
 
 
-def _train_and_write(
-    trainer: Trainable, report: Callable[[str], None], also: Sequence[Periodic]
-) -> None:
-    schedule = trainer.schedule
-    while (seen := trainer.step * schedule.batch) < schedule.images:
-        trainer.journal.add(trainer.train_step())
-        trainer.step += 1
-        before, seen = seen, trainer.step * schedule.batch
-        if crossed(before, seen, schedule.log_every):
-            report(trainer.journal.write_losses(seen, schedule.batch))
-        if crossed(before, seen, schedule.sample_every):
-            trainer.write_samples(seen)
-        for task in also:
-            if crossed(before, seen, task.every):
-                task.act(seen)
-        if crossed(before, seen, schedule.checkpoint_every):
-            trainer.save()
-    trainer.write_samples(trainer.step * schedule.batch)
-    trainer.save()
+def _complete(kind: type[TrainingSpec]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a function that adds the defaults of newer keys to an older specification."""
+
+    def complete(stored: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return kind.model_validate(stored).model_dump(mode="json")
+        except ValidationError:
+            # Keys that no longer exist: the comparison names them.
+            return stored
+
+    return complete

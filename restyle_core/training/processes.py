@@ -1,7 +1,7 @@
-"""Several processes that train one network, each with its share of every batch.
+"""Data parallel training: several processes, each with its share of every batch.
 
-Every process draws the whole batch from the same seed and works on its part of it. Gradients are
-averaged before each update, so any number of processes makes the updates that one would make.
+Every process draws the whole batch from the same seed and works on its part. Gradients are
+averaged before each update, so that the updates do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from restyle.core.errors import SpecError
 
 
 class Processes:
-    """What a process knows of the others.
+    """The group of training processes.
 
     Attributes:
-        rank: its number.
-        count: how many there are.
+        rank: number of this process, from 0.
+        count: number of processes.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
@@ -30,21 +30,21 @@ class Processes:
 
     @classmethod
     def join(cls) -> Processes:
-        """Join those that ``torchrun`` started, over gloo; alone where it started none."""
+        """Join the group that ``torchrun`` started, over gloo; a group of one without torchrun."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("gloo")
-            # Threads that outlive the interpreter abort it, now and then.
+            # Gloo threads that outlive the interpreter can abort it.
             atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), count)
 
     def check(self, parts: Mapping[str, int]) -> None:
-        """Refuse numbers of images that cannot be divided evenly.
+        """Check that numbers of images can be divided evenly among the processes.
 
         Raises:
-            SpecError: there are such.
+            SpecError: one cannot.
         """
         for name, images in parts.items():
             if images % self.count:
@@ -55,7 +55,7 @@ class Processes:
         return batch.chunk(self.count)[self.rank] if self.count > 1 and len(batch) else batch
 
     def gather(self, shares: Tensor) -> Tensor:
-        """The whole batch [B, ...] from the rows of each; no gradient flows."""
+        """The whole batch [B, ...] from the rows of all processes; without gradient."""
         if self.count == 1:
             return shares
         parts = [torch.empty_like(shares) for _ in range(self.count)]
@@ -83,6 +83,6 @@ class Processes:
         return dict(zip(losses, values / self.count, strict=True))
 
     def wait(self) -> None:
-        """Go on when all have come this far."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             dist.barrier()

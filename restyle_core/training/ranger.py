@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 
 class Ranger(torch.optim.RAdam):
-    """Rectified Adam (1908.03265) whose steps are averaged back every ``lookahead`` steps.
+    """Rectified Adam (1908.03265) with lookahead and gradient centralization.
 
-    Gradients of weights with more than one axis lose their mean over all axes but the first
-    (gradient centralization, 2004.01461). Every ``lookahead`` steps the weights return part of
-    the way to where they were: ``slow += alpha * (fast - slow); fast = slow`` (1907.08610).
+    Gradient centralization (2004.01461) subtracts from the gradient of a weight with several axes
+    its mean over all axes but the first. Lookahead (1907.08610) computes every ``lookahead`` steps
+    ``slow += alpha * (fast - slow); fast = slow``.
 
     Args:
-        params: what to optimize.
+        params: parameters to optimize.
         lr: learning rate.
         betas: of Adam.
         eps: of Adam.
         lookahead: fast steps per slow step.
-        alpha: how far a slow step goes.
+        alpha: step size of the slow weights.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Ranger(torch.optim.RAdam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; the slow weights live in the optimizer's state and are saved with it."""
+        """Perform one step; the slow weights are part of the optimizer's state."""
         parameters = [
             p for group in self.param_groups for p in group["params"] if p.grad is not None
         ]

@@ -1,7 +1,7 @@
-"""Files that a training run writes: whole at any time, and its own.
+"""Atomic writes of a training run's files, without following links.
 
-A run's folder may come from elsewhere or hold links to shared places. What is written here takes
-the place of a link, symbolic or hard, and never changes what it leads to.
+A run's folder may be a copy or hold links to shared files. A write replaces a symbolic or hard
+link and never changes its target.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from restyle.core.errors import FatalError, SpecError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write whose content takes the place of another once it is there whole.
+    """Open a temporary file that replaces ``path`` when the block ends without an exception.
 
     Raises:
-        FatalError: it cannot be written.
+        FatalError: the file cannot be written.
     """
-    # Several processes of one run may write the same.
+    # Several processes of one run may write the same file.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)
@@ -37,10 +37,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def cut(path: Path, length: int) -> None:
-    """Keep the first bytes of a file, if there is one; a link becomes a file of its own.
+    """Truncate a file, if there is one; a link is replaced by a copy.
 
     Raises:
-        SpecError: it is no regular file.
+        SpecError: it is not a regular file.
         FatalError: it cannot be read or written.
     """
     if not os.path.lexists(path):
@@ -59,7 +59,7 @@ def cut(path: Path, length: int) -> None:
 
 
 def append(path: Path, line: str) -> None:
-    """Add a line to a file, made when missing.
+    """Append a line to a file, created when missing.
 
     Raises:
         SpecError: it is a link.
@@ -76,11 +76,11 @@ def append(path: Path, line: str) -> None:
 
 
 def own_folder(path: Path) -> Path:
-    """A folder inside a run's folder, made when missing.
+    """Create a folder inside a run's folder unless it exists, and return its path.
 
     Raises:
-        SpecError: a link or a file is there.
-        FatalError: it cannot be made.
+        SpecError: the path is a link or a file.
+        FatalError: the folder cannot be created.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise SpecError(f"{path} is no folder of the run's own; remove it")

@@ -1,4 +1,4 @@
-"""Learning rates and weight averages as functions of the images seen."""
+"""Learning rate decay and weight averages by the number of images seen."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def cosine_decay(progress: float, decay_from: float) -> float:
     """Factor on the learning rate: 1 until ``decay_from``, then along a cosine to 0.
 
     Args:
-        progress: share of the run that is done, in [0, 1].
-        decay_from: share of the run after which the rate falls.
+        progress: completed share of the run, in [0, 1].
+        decay_from: share of the run at which the decay starts.
     """
     if progress <= decay_from or decay_from >= 1.0:
         return 1.0
@@ -24,19 +24,19 @@ def cosine_decay(progress: float, decay_from: float) -> float:
 def update_average(
     average: nn.Module, model: nn.Module, batch: int, half_life: float, seen: int
 ) -> None:
-    """Move an exponential average of weights towards the model; buffers are copied.
+    """Update an exponential moving average of weights; buffers are copied.
 
     Args:
         average: updated in place.
         model: the source.
         batch: images of this step.
-        half_life: images after which an old weight counts half; shorter in the first images,
-            so that the average does not remember the random start.
+        half_life: in images; at most a twentieth of ``seen``, so that the random initial weights
+            do not stay in the average.
         seen: images before this step.
     """
-    half_life = min(half_life, 0.05 * seen) if seen < half_life * 20 else half_life
+    half_life = min(half_life, 0.05 * seen)
     keep = 0.5 ** (batch / max(half_life, 1e-8))
-    for averaged, current in zip(average.parameters(), model.parameters(), strict=True):
-        averaged.lerp_(current, 1.0 - keep)
+    for averaged, weight in zip(average.parameters(), model.parameters(), strict=True):
+        averaged.lerp_(weight, 1.0 - keep)
     for target, source in zip(average.buffers(), model.buffers(), strict=True):
         target.copy_(source)

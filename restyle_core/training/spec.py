@@ -1,4 +1,4 @@
-"""Training specifications: typed TOML, checked before anything starts."""
+"""Training specifications: TOML files validated before training starts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """Part of a specification; unknown keys are refused."""
+    """Section of a specification; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Schedule(Section):
-    """How long a run is and what it writes on the way; lengths count images seen.
+    """Length of a run and intervals of its outputs, in images.
 
     Attributes:
         images: length of the run.
@@ -33,9 +33,9 @@ class Schedule(Section):
         checkpoint_every: images between two checkpoints.
         sample_every: images between two sample grids.
         log_every: images between two lines of the loss log.
-        seed: fixes every random number of the run; a resumed run equals an uninterrupted one.
+        seed: of all random numbers; a resumed run equals an uninterrupted one.
         dtype: of activations; parameters are always float32.
-        threads: CPU threads; 0 takes what torch takes.
+        threads: CPU threads; 0 for torch's default.
     """
 
     images: Count
@@ -49,16 +49,16 @@ class Schedule(Section):
 
 
 class TrainingSpec(Section):
-    """What every training is told.
+    """Settings of every training.
 
     Attributes:
         name: of the run.
-        crops: folders of images, which are cut to squares and resized; or .npz files with
+        crops: folders of images, which are cropped to squares and resized; or .npz files with
             ``images`` uint8 [N, S, S, 3], and for distillation ``z`` float32 [N, z_dim] or
             ``latents`` float16 [N, n_styles, style_dim] in W+.
         framing_scale: the crop scale of the images, for the identity loss.
         framing_shift: the crop shift of the images.
-        schedule: how long the run is.
+        schedule: length of the run.
     """
 
     name: str
@@ -68,7 +68,7 @@ class TrainingSpec(Section):
     schedule: Schedule
 
     def anchored(self, folder: Path) -> Self:
-        """The same with relative paths that start at a folder.
+        """The specification with relative paths resolved against a folder.
 
         Raises:
             SpecError: a file does not exist.
@@ -78,10 +78,10 @@ class TrainingSpec(Section):
 
 
 def existing(folder: Path, name: str | Path) -> Path:
-    """A path that starts at a folder, or, with ``~``, at a home.
+    """Resolve a path, relative to a folder or to a home (``~``).
 
     Raises:
-        SpecError: nothing is there.
+        SpecError: it does not exist.
     """
     # Not Path.expanduser, which raises for an unknown user.
     path = folder / os.path.expanduser(name)  # noqa: PTH111
@@ -91,10 +91,10 @@ def existing(folder: Path, name: str | Path) -> Path:
 
 
 def located(folder: Path, name: str) -> str:
-    """An embedded model's name as it is, a path from the folder on; ``:ENCODER`` may follow.
+    """Resolve ``MODEL`` or ``MODEL:ENCODER``: an embedded model's name stays, a path is joined.
 
     Raises:
-        SpecError: nothing is there.
+        SpecError: the path does not exist.
     """
     base, colon, encoder = name.partition(":")
     if base in embedded_models():
@@ -106,10 +106,10 @@ Spec = TypeVar("Spec", bound=TrainingSpec)
 
 
 def load_spec(path: Path, kind: type[Spec]) -> Spec:
-    """Read and check a specification; relative paths in it start at its own folder.
+    """Read and validate a specification; relative paths are resolved against its folder.
 
     Raises:
-        SpecError: the file is missing, is no TOML, or a value is wrong; every fault is named.
+        SpecError: the file is missing, is not TOML, or has wrong values; the message names all.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

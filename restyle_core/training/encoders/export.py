@@ -1,4 +1,4 @@
-"""From an encoder's run to a model that the other commands take."""
+"""Export of a trained encoder as a model directory."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from restyle.core.training.journal import Journal
 def export(run: Path, out: Path, name: str, *, align: bool) -> ModelConfig:
     """Write a model directory of an encoder's averaged weights and its generator.
 
-    The best weights are taken where the run was validated, else the last ones.
+    The weights are the best ones if the run was validated, else the last ones.
 
     Args:
         run: the folder of an encoder's training run.
         out: a directory that does not exist yet; its weights are float16.
-        name: what the model is called.
+        name: of the model.
         align: whether photographs of this domain are faces, to be aligned.
 
     Returns:
-        The ``model.json`` that was written.
+        The content of ``model.json``.
 
     Raises:
-        SpecError: the folder is no run of an encoder, or has no checkpoint yet.
+        SpecError: the folder is no run of an encoder, or has no checkpoint.
         CheckpointError: weights are damaged or do not fit together.
         FatalError: the directory exists or cannot be written.
     """

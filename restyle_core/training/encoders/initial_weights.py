@@ -1,4 +1,4 @@
-"""Weights that an encoder's training starts from."""
+"""Initial weights of an encoder's training."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ _PROGRESSIVE = frozenset(
 
 
 def start_from(encoder: Encoder, source: str) -> None:
-    """Put trained weights into a new encoder: those of another encoder, or of a backbone alone.
+    """Load trained weights of another encoder or of a backbone into a new encoder.
 
-    Weights for three channels fill the first three of six. Where independent heads become e4e's,
-    the first predicts w0 and the differences start at zero. A backbone is an IR-SE50 trained for
-    face recognition, or torchvision's ResNet34; the heads stay fresh, its classifier is left out.
+    Weights for three input channels fill the first three of six. When independent heads become
+    e4e's, the first one predicts w0 and the differences start at zero. A backbone is an IR-SE50
+    trained for face recognition, or torchvision's ResNet34; heads keep their initial values and
+    the backbone's classifier is dropped.
 
     Args:
-        encoder: gets the weights, in place.
+        encoder: updated in place.
         source: a model, an encoder's run, a published checkpoint, or a backbone's ``.pt`` file.
 
     Raises:
@@ -55,7 +56,7 @@ def start_from(encoder: Encoder, source: str) -> None:
 
 
 def _read(source: str) -> tuple[EncoderKind | None, State]:
-    """The weights and what they are; None for a backbone."""
+    """Kind (None for a backbone) and weights."""
     run = Path(source)
     if (run / "checkpoint.pt").is_file():
         try:
@@ -76,15 +77,15 @@ def _read(source: str) -> tuple[EncoderKind | None, State]:
 
 
 def _with_fresh_heads(backbone: State, encoder: Encoder) -> State:
-    # Torchvision's ResNet34 has no PReLU after its stem; ours starts as it was made.
+    # Torchvision's ResNet34 has no PReLU after its stem; ours keeps its initial value.
     fresh = ("styles.", "latlayer", "relu.")
     heads = {key: value for key, value in encoder.state_dict().items() if key.startswith(fresh)}
-    known = {
+    body = {
         _our_key(key, backbone): value
         for key, value in backbone.items()
         if not key.startswith(("output_layer.", "fc."))
     }
-    return heads | known
+    return heads | body
 
 
 def _our_key(key: str, backbone: State) -> str:

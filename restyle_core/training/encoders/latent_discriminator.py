@@ -1,7 +1,7 @@
 """The latent discriminator of e4e (Tov et al., 2102.02766, section 4.2).
 
-It tells a generator's own w from the style vectors that an encoder predicts. Every style vector
-is judged by itself, so each of them, not only their mean, is pulled into the range of W.
+The discriminator separates w of the mapping network from style vectors that an encoder predicts.
+It classifies each style vector on its own, so that each of them, not only their mean, stays in W.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BETAS = (0.9, 0.999)
 
 
 class LatentDiscriminator(nn.Module):
-    """Four linear layers: w [N, style_dim] -> logit [N], above zero for the generator's own."""
+    """Four linear layers: w [N, style_dim] -> logit [N], above zero for w of the generator."""
 
     def __init__(self, style_dim: int = 512, depth: int = 4) -> None:
         super().__init__()
@@ -35,11 +35,11 @@ class LatentDiscriminator(nn.Module):
 
 
 class LatentPool(nn.Module):
-    """Some w of earlier steps, so that the discriminator does not forget (1612.07828, section 2.3).
+    """Predicted style vectors of earlier steps, mixed into later batches (1612.07828, section 2.3).
 
     Args:
-        size: w to keep; 0 keeps none.
-        style_dim: length of a w.
+        size: capacity in vectors; 0 keeps none.
+        style_dim: length of a vector.
     """
 
     kept: Tensor
@@ -51,10 +51,10 @@ class LatentPool(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def exchange(self, w: Tensor) -> Tensor:
-        """Swap half of the rows, drawn by chance, for older ones.
+        """Replace a random half of the rows by older ones, and keep the replaced rows.
 
         Args:
-            w: [N, style_dim]; rows that still find a free place are kept and returned as well.
+            w: [N, style_dim]; rows that fill free places are kept and returned as well.
 
         Returns:
             [N, style_dim].
@@ -72,8 +72,8 @@ class LatentPool(nn.Module):
         return result
 
 
-class LatentJudge:
-    """A discriminator, its optimizer and its pool, trained beside an encoder.
+class LatentAdversary:
+    """A latent discriminator with its optimizer and pool, trained together with an encoder.
 
     Args:
         spec: weights and rates.
@@ -89,7 +89,7 @@ class LatentJudge:
         )
 
     def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
+        """Its parts by their name in a checkpoint."""
         return {
             "discriminator": self.network,
             "discriminator_pool": self.pool,
@@ -97,7 +97,7 @@ class LatentJudge:
         }
 
     def encoder_loss(self, styles: Tensor) -> Tensor:
-        """How far the encoder is from being believed; gradients reach ``styles`` only.
+        """Non-saturating adversarial loss of the encoder; gradients reach ``styles`` only.
 
         Args:
             styles: [B, n, style_dim].
@@ -111,9 +111,9 @@ class LatentJudge:
         """Train the discriminator once.
 
         Args:
-            real: [N, style_dim], the generator's own w.
+            real: [N, style_dim], w of the mapping network.
             styles: [B, n, style_dim], of the encoder, without gradient.
-            step: number of the batch; the penalty is due every ``r1_every``.
+            step: number of the batch; R1 is computed every ``r1_every`` steps.
 
         Returns:
             The losses by name.
@@ -133,7 +133,7 @@ class LatentJudge:
 
 @torch.enable_grad()
 def gradient_penalty(network: nn.Module, real: Tensor) -> Tensor:
-    """R1 (1801.04406): the mean squared norm of the logit's gradient at real samples."""
+    """R1 (1801.04406): mean squared norm of the logit's gradient at real samples."""
     real = real.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(network(real).sum(), real, create_graph=True)
     return slope.square().sum(dim=1).mean()

@@ -1,4 +1,4 @@
-"""The losses between a reconstruction and its target, and the frozen networks they look through."""
+"""Losses between a reconstruction and its target, and the frozen networks they need."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from restyle.core.training.encoders.spec import EncoderLosses
 
 
 class LossNetworks:
-    """The frozen networks that losses look through."""
+    """Frozen networks of the perceptual and the identity loss."""
 
     def __init__(self, framing: Framing) -> None:
         self.framing = framing
         self.lpips = load_lpips()
-        # A copy, since the network is shared; its bfloat16 convolutions and its pooling take two
-        # thirds of the time, forward and backward, with channels innermost.
+        # A copy, because the cached network is shared. channels_last cuts the time of its bfloat16
+        # convolutions and pooling by a third, forward and backward.
         self.embedder = copy.deepcopy(load_face_embedder())
         self.embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -39,12 +39,12 @@ class LossNetworks:
 
 
 class ReconstructionLoss:
-    """The weighted losses between a reconstruction and its target, with the target seen once.
+    """Weighted losses between reconstructions and one target, whose features are computed once.
 
     Args:
         weights: of the losses.
         target: [B, 3, h, w] in [-1, 1].
-        networks: what they look through.
+        networks: frozen networks of the losses.
         dtype: of the networks' activations.
     """
 

@@ -20,7 +20,7 @@ from restyle.core.training.spec import (
     located,
 )
 
-# What a backbone's stages are unless the specification says otherwise.
+# Default widths and depths of each backbone's stages.
 _SIZES = {
     "small": {"widths": (48, 96, 160, 256), "depths": (2, 3, 2, 1)},
     "ir-se50": {"widths": (64, 128, 256, 512), "depths": (3, 4, 14, 3)},
@@ -28,7 +28,7 @@ _SIZES = {
 }
 _SMALL_FINE_WIDTH = 192
 
-# By backbone: independent heads or e4e's, each for refinement and for the single pass.
+# By backbone and head (pSp or e4e): the kinds for iterative refinement and for a single pass.
 _KINDS = {
     "small": {
         "psp": (EncoderKind.SMALL_BACKBONE, EncoderKind.SMALL_BACKBONE),
@@ -55,10 +55,10 @@ class EncoderLosses(Section):
         l2: mean squared error of pixels.
         lpips: LPIPS with AlexNet.
         identity: one minus the cosine of face embeddings.
-        identity_share: share of the steps that pay the identity loss, which costs the most; its
-            weight is raised so that its expectation stays.
-        latent: mean squared error to the true w, for images the generator made.
-        w_norm: distance of the whole latent to the average one.
+        identity_share: share of the steps that compute the identity loss, the costliest one; its
+            weight is divided by the share, so that the expected loss stays the same.
+        latent: mean squared error to the true w of generated images.
+        w_norm: distance of the latent to the average latent.
     """
 
     l2: Weight = 1.0
@@ -70,19 +70,19 @@ class EncoderLosses(Section):
 
 
 class EditableLosses(Section):
-    """What keeps e4e's latents close to W, where edits behave (2102.02766, section 4).
+    """Losses and stages that keep e4e's latents close to W (2102.02766, section 4).
 
-    Lengths count images seen; the defaults are the paper's steps of eight images.
+    Lengths are in images; the defaults are the paper's steps of eight images.
 
     Attributes:
         delta_norm: weight of the sum over styles of their distance to w0.
         adversarial: weight of the loss against the latent discriminator; 0 trains none.
         discriminator_lr: Adam's rate for the discriminator.
         r1: weight of the gradient penalty on real w.
-        r1_every: steps between two penalties, which are paid for the steps between.
-        pool: fake w of earlier steps that the discriminator is reminded of.
-        stages_from: before it all styles are w0; then style 1 gets a difference of its own.
-        stage_every: images until the next style gets one.
+        r1_every: steps between two penalties; each is weighted for all of them.
+        pool: size of the pool of fake w of earlier steps.
+        stages_from: images before style 1 gets a difference to w0; until then all styles are w0.
+        stage_every: images until each next style gets one.
     """
 
     delta_norm: Weight = 2e-4
@@ -95,7 +95,7 @@ class EditableLosses(Section):
     stage_every: Annotated[int, Field(ge=0)] = 16_000
 
     def stage(self, seen: int) -> int | None:
-        """The last style that has a difference of its own; None for all.
+        """Index of the last style that has a difference to w0; None for all.
 
         Args:
             seen: images seen before this step.
@@ -106,11 +106,11 @@ class EditableLosses(Section):
 
 
 class Validation(Section):
-    """Losses on images that are not trained on, with the averaged weights.
+    """Losses of the averaged weights on images outside of the training set.
 
     Attributes:
-        crops: files and folders like those of the training.
-        images: how many of them, from the first on.
+        crops: files and folders, as for training.
+        images: number of images; the first ones are taken.
         every: images seen between two validations.
     """
 
@@ -128,9 +128,9 @@ class EncoderOptimizer(Section):
         eps: of Adam.
         warmup: images over which the rate rises linearly.
         decay_from: share of the run after which the rate falls along a cosine.
-        update: move once per ``batch``, as the paper does, or after every refinement ``step``.
+        update: update once per ``batch``, as in the paper, or after every refinement ``step``.
         clip: largest norm of the gradient.
-        ema_half_life: images after which an old weight counts half in the average; 0 keeps none.
+        ema_half_life: half-life of the weight average in images; 0 for no averaging.
     """
 
     lr: Positive = 1e-4
@@ -149,22 +149,22 @@ class EncoderSpec(TrainingSpec):
     Attributes:
         generator: the decoder: the folder of a generator's training run, a generator file, a model
             directory or an embedded model's name.
-        init: weights to start from: a model (with ``:ENCODER`` where it has several), the folder
-            of an encoder's training run, a published checkpoint, or a file of the backbone alone;
-            fresh ones when None.
+        init: initial weights: a model (with ``:ENCODER`` where it has several), the folder of an
+            encoder's training run, a published checkpoint, or a file of the backbone alone; random
+            ones when None.
         backbone: of the encoder: ``small``, or one of the published ones.
-        widths: channels of the backbone's four stages; its usual ones unless given.
-        depths: units of the four stages; the usual ones unless given.
-        fine_width: channels of the small backbone's map that fine styles are read from.
-        steps: most refinement steps of a batch; the single pass ignores it.
-        min_steps: least refinement steps; each batch draws its number.
-        iterative: ReStyle (six input channels) or the single pass (three).
-        synthetic: share of each batch that the generator makes itself.
+        widths: channels of the backbone's four stages; the backbone's default unless given.
+        depths: units of the four stages; the backbone's default unless given.
+        fine_width: channels of the small backbone's feature map for fine styles.
+        steps: most refinement steps of a batch; a single-pass encoder ignores it.
+        min_steps: fewest refinement steps; each batch draws its number between the two.
+        iterative: ReStyle (six input channels) or a single pass (three).
+        synthetic: share of generated images in each batch.
         mirror: whether half of the images are flipped left to right.
         losses: weights of the losses.
-        e4e: makes it e4e's encoder, which predicts w0 and differences to it; pSp's when None.
-        optimizer: how the weights move.
-        validation: what the best weights are chosen by; none are chosen when None.
+        e4e: trains e4e's encoder, which predicts w0 and differences to it; pSp's when None.
+        optimizer: settings of the optimizer.
+        validation: images that choose the best weights; none are chosen when None.
     """
 
     generator: str
@@ -214,7 +214,7 @@ class EncoderSpec(TrainingSpec):
         return refining if self.iterative else single
 
     def anchored(self, folder: Path) -> Self:
-        """The same with relative paths that start at a folder.
+        """The specification with relative paths resolved against a folder.
 
         Raises:
             SpecError: a file does not exist.

@@ -1,14 +1,12 @@
 """Train a ReStyle encoder, or a single-pass one, against a frozen generator.
 
 Alaluf et al., "ReStyle" (2104.02699), section 4: every batch is refined for several steps; each
-step has its own loss and backward pass, and nothing flows between steps. The paper moves the
-optimizer once per batch; moving it after every step makes more of a short run.
+step has its own loss and backward pass, and no gradient flows between steps. The paper updates the
+weights once per batch; updating after every step converges in fewer images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +20,31 @@ from restyle.core.networks.encoders import Encoder, EncoderShape, encoder_of_sha
 from restyle.core.networks.small_encoder import SmallEncoderConfig
 from restyle.core.training.crops import batch_indices
 from restyle.core.training.encoders.initial_weights import start_from
-from restyle.core.training.encoders.latent_discriminator import LatentJudge
+from restyle.core.training.encoders.latent_discriminator import LatentAdversary
 from restyle.core.training.encoders.reconstruction import LossNetworks, ReconstructionLoss
 from restyle.core.training.encoders.spec import EncoderSpec
 from restyle.core.training.encoders.validation import Validator
 from restyle.core.training.generators.distillation import load_trained_generator
-from restyle.core.training.loop import Periodic, begin, resume, train
+from restyle.core.training.loop import Periodic, Trainer
 from restyle.core.training.processes import Processes
 from restyle.core.training.ranger import Ranger
 from restyle.core.training.schedule import cosine_decay, update_average
 from restyle.core.training.spec import Schedule
 
 _GRID = 16
-# Encoders look at images of this many pixels a side at most (2104.02699, section 4).
+# Largest side of an encoder's input in pixels (2104.02699, section 4).
 _LARGEST_INPUT = 256
 
 
-class EncoderTrainer:
+class EncoderTrainer(Trainer):
     """One run of ``restyle train encoder``.
 
     Args:
-        spec: what to train.
+        spec: of the run.
         folder: the run's folder; a checkpoint in it is continued.
 
     Raises:
-        SpecError: the folder belongs to another run, or what the specification names is unusable.
+        SpecError: the folder belongs to another run, or an input of the run cannot be used.
         CheckpointError: weights are damaged or do not fit.
     """
 
@@ -56,16 +54,15 @@ class EncoderTrainer:
         made = round(spec.schedule.batch * spec.synthetic)
         self.processes.check({"generated": made, "real": spec.schedule.batch - made})
         self.generator, self.latent_avg = load_trained_generator(spec.generator)
-        start = begin(spec, folder, min(self.generator.config.size, _LARGEST_INPUT))
-        self.journal, self.crops, self.dtype = start.journal, start.crops, start.dtype
+        self._begin(spec, folder, min(self.generator.config.size, _LARGEST_INPUT))
         self.generator.dtype = self.dtype
         self.encoder, self.average = self._new_encoder(), self._new_encoder()
         if spec.init is not None:
             start_from(self.encoder, spec.init)
         self.average.load_state_dict(self.encoder.state_dict())
         self.average.requires_grad_(False).eval()
-        self.judge = (
-            LatentJudge(spec.e4e, self.generator.config.style_dim)
+        self.adversary = (
+            LatentAdversary(spec.e4e, self.generator.config.style_dim)
             if spec.e4e is not None and spec.e4e.adversarial
             else None
         )
@@ -81,7 +78,7 @@ class EncoderTrainer:
             if spec.validation is None
             else Validator(spec.validation, spec, self.crops.images.shape[-1], self.journal)
         )
-        self.step = resume(self.journal, self._parts())
+        self._resume()
 
     def _new_encoder(self) -> Encoder:
         spec, styles = self.spec, self.generator.config
@@ -109,34 +106,26 @@ class EncoderTrainer:
             "average": self.average,
             "optimizer": self.optimizer,
         }
-        if self.judge is not None:
-            parts |= self.judge.parts()
+        if self.adversary is not None:
+            parts |= self.adversary.parts()
         return parts if self.validator is None else parts | {"validation": self.validator}
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        states = {name: part.state_dict() for name, part in self._parts().items()}
-        size = self.crops.images.shape[-1]
-        known = {"step": self.step, "latent_avg": self.latent_avg, "image_size": size}
-        self.journal.save(known | states)
+    def _constants(self) -> dict[str, Any]:
+        return {"latent_avg": self.latent_avg, "image_size": self.crops.images.shape[-1]}
 
     @property
     def schedule(self) -> Schedule:
-        """How long the run is and what it writes."""
+        """Length of the run and the intervals of its outputs."""
         return self.spec.schedule
 
-    def run(self, report: Callable[[str], None] = print) -> None:
-        """Train to the end of the schedule, from the last checkpoint if there is one."""
-        also = []
-        if (validator := self.validator) is not None:
-            also.append(Periodic(validator.every, partial(self.validate, validator)))
-        train(self, report, also)
+    def _periodic(self) -> list[Periodic]:
+        validator = self.validator
+        return [] if validator is None else [Periodic(validator.every, self._validate)]
 
     def train_step(self) -> dict[str, Tensor]:
         """Refine one batch, step by step, and update the encoder once."""
         spec, batch = self.spec, self.spec.schedule.batch
-        # Everything random in a step follows from its number, so a resumed run is the same run.
-        torch.manual_seed(spec.schedule.seed * 1_000_003 + self.step)
+        self._seed_step()
         images, targets, true_latents = self._batch()
         steps = int(torch.randint(spec.min_steps, spec.steps + 1, ())) if spec.iterative else 1
         objective = ReconstructionLoss(spec.losses, targets, self.networks, self.dtype)
@@ -164,14 +153,15 @@ class EncoderTrainer:
                 losses |= {f"{key}_{name}": value.detach() for key, value in of_step.items()}
         if spec.optimizer.update == "batch":
             self._update(seen)
-        if self.judge is not None:
-            latents = self._whole(latents, len(true_latents))
-            losses |= self.judge.update(self._own_w(latents), self._judged(latents), self.step)
+        if self.adversary is not None:
+            latents = self._gathered(latents, len(true_latents))
+            real, fake = self._sampled_w(latents), self._predicted_styles(latents)
+            losses |= self.adversary.update(real, fake, self.step)
         update_average(self.average, self.encoder, batch, spec.optimizer.ema_half_life, seen)
         return self.processes.mean(losses)
 
-    def _whole(self, latents: Tensor, made: int) -> Tensor:
-        """The latents of all processes in the order of one: generated images first."""
+    def _gathered(self, latents: Tensor, made: int) -> Tensor:
+        """Latents of all processes, ordered as in a single process: generated images first."""
         parts = (latents[:made], latents[made:])
         return torch.cat([self.processes.gather(part) for part in parts])
 
@@ -191,23 +181,23 @@ class EncoderTrainer:
             losses["w_norm"] = weights.w_norm * distance
         if editable is not None:
             losses["delta_norm"] = editable.delta_norm * delta_norm(latents)
-        if editable is not None and self.judge is not None:
-            judged = self.judge.encoder_loss(self._judged(latents))
-            losses["adversarial"] = editable.adversarial * judged
+        if editable is not None and self.adversary is not None:
+            loss = self.adversary.encoder_loss(self._predicted_styles(latents))
+            losses["adversarial"] = editable.adversarial * loss
         return losses
 
-    def _judged(self, latents: Tensor) -> Tensor:
-        """The styles that have a difference of their own by now; the others only repeat w0."""
+    def _predicted_styles(self, latents: Tensor) -> Tensor:
+        """Styles that the progressive stage predicts; the remaining ones equal w0."""
         return latents if self.stage is None else latents[:, : self.stage + 1]
 
     @torch.no_grad()
-    def _own_w(self, latents: Tensor) -> Tensor:
-        """As many w of the generator's own as there are styles to compare them with."""
-        count = self._judged(latents).flatten(0, 1).shape[0]
+    def _sampled_w(self, latents: Tensor) -> Tensor:
+        """Sample from the mapping network as many w as styles are predicted."""
+        count = self._predicted_styles(latents).flatten(0, 1).shape[0]
         return self.generator.mapping(torch.randn(count, self.generator.config.z_dim))
 
     def _update(self, seen: int) -> None:
-        """Move the encoder along the gradients that have gathered, and clear them."""
+        """Update the encoder from the accumulated gradients and clear them."""
         spec = self.spec
         rate = cosine_decay(seen / spec.schedule.images, spec.optimizer.decay_from)
         rate *= min(1.0, (seen + spec.schedule.batch) / max(1, spec.optimizer.warmup))
@@ -231,10 +221,9 @@ class EncoderTrainer:
         return images if images.shape[-1] == side else F.adaptive_avg_pool2d(images, side)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Images [B, 3, h, w], what they are to become, and the latents of the first of them.
+        """Images [B, 3, h, w], their targets, and the latents [K, n, style_dim] of the first K.
 
-        Generated images come first; their latents are [K, n, style_dim]. Of several processes each
-        gets its share of both kinds.
+        The first K images are generated. Each process gets its share of both kinds.
         """
         spec, batch = self.spec, self.spec.schedule.batch
         made = round(batch * spec.synthetic)
@@ -259,17 +248,19 @@ class EncoderTrainer:
         rows = [images, *self._reconstructions(images, seen)]
         self.journal.write_grid(torch.cat(rows), count, seen)
 
-    def validate(self, validator: Validator, seen: int) -> None:
-        """Judge the averaged weights on the held-out images, and keep the best."""
-        losses = validator.judge(
+    def _validate(self, seen: int) -> None:
+        """Evaluate the averaged weights on the validation images and keep the best."""
+        if self.validator is None:
+            return
+        losses = self.validator.evaluate(
             lambda images: self._reconstructions(images, seen)[-1], self.networks, self.dtype
         )
         best = {"average": self.average.state_dict(), "latent_avg": self.latent_avg}
-        validator.record(seen, losses, best)
+        self.validator.record(seen, losses, best)
 
     @torch.no_grad()
     def _reconstructions(self, images: Tensor, seen: int) -> list[Tensor]:
-        """What the averaged encoder makes of images [B, 3, h, w], after each step."""
+        """Reconstructions of images [B, 3, h, w] by the averaged encoder after each step."""
         self._set_stage(seen)
         latents = self.latent_avg.expand(len(images), -1, -1)
         rows, current = [], self.average_image.expand(len(images), -1, -1, -1)
@@ -281,7 +272,7 @@ class EncoderTrainer:
 
 
 def delta_norm(latents: Tensor) -> Tensor:
-    """How far style vectors are from the first (2102.02766, section 4.2), a scalar.
+    """Distance of style vectors to the first one (2102.02766, section 4.2), a scalar.
 
     Args:
         latents: [B, n_styles, style_dim].

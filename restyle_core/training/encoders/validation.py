@@ -1,4 +1,4 @@
-"""Losses on images that training does not see, and the best weights by them."""
+"""Losses on validation images, and the choice of the best weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from restyle.core.training.run_files import replacing
 
 
 class Validator:
-    """Judges an encoder by the weighted losses of its last refinement step.
+    """Evaluates an encoder by the weighted losses of its last refinement step.
 
-    ``validation.jsonl`` gets a line each time, ``best.pt`` the averaged weights with the least
-    total so far. Its state is part of the run's checkpoint, so that a resumed run
-    knows what was best.
+    Each evaluation appends a line to ``validation.jsonl``. ``best.pt`` holds the averaged weights
+    with the least total. The least total is part of the run's checkpoint.
 
     Args:
-        wanted: the images, and how often.
+        settings: the images and the interval.
         spec: of the run.
         side: of the crops in pixels.
         journal: the run's folder.
@@ -35,42 +34,44 @@ class Validator:
         SpecError: the crops cannot be used.
     """
 
-    def __init__(self, wanted: Validation, spec: EncoderSpec, side: int, journal: Journal) -> None:
-        held = CropSet.load(wanted.crops, side)
+    def __init__(
+        self, settings: Validation, spec: EncoderSpec, side: int, journal: Journal
+    ) -> None:
+        held = CropSet.load(settings.crops, side)
         if held.images.shape[-1] != side:
             raise SpecError(
                 f"validation.crops are {held.images.shape[-1]} pixels wide, the crops {side}"
             )
-        indices = torch.arange(min(wanted.images, len(held)))
+        indices = torch.arange(min(settings.images, len(held)))
         self.images, self.targets = held.batch(indices), held.target_batch(indices)
-        self.every = wanted.every
+        self.every = settings.every
         self.batch = spec.schedule.batch
-        # Every image pays for identity here, so its weight is not raised.
+        # The identity loss is computed for every image here, so its weight is not raised.
         self.weights = spec.losses.model_copy(update={"identity_share": 1.0})
         self.journal = journal
         self.least = math.inf
         self._log_length = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """State for a checkpoint."""
         return {"least": self.least, "log_length": self._log_length}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint; lines that were written after it are taken back."""
+        """Restore the state of a checkpoint; later lines of the log are overwritten."""
         self.least, self._log_length = state["least"], state["log_length"]
 
     @torch.no_grad()
-    def judge(
+    def evaluate(
         self,
         reconstruct: Callable[[Tensor], Tensor],
         networks: LossNetworks,
         dtype: torch.dtype,
     ) -> dict[str, float]:
-        """Mean losses over the held-out images, by name, and their ``total``.
+        """Mean losses over the validation images, by name, and their ``total``.
 
         Args:
-            reconstruct: images [B, 3, h, w] -> their last reconstructions.
-            networks: what the losses look through.
+            reconstruct: maps images [B, 3, h, w] to their last reconstructions.
+            networks: frozen networks of the losses.
             dtype: of the networks' activations.
         """
         sums: dict[str, float] = {}
@@ -83,12 +84,12 @@ class Validator:
         return losses | {"total": sum(losses.values())}
 
     def record(self, seen: int, losses: dict[str, float], best: dict[str, Any]) -> None:
-        """Log a line, and keep the weights if they are the best so far.
+        """Append a line to the log and write ``best.pt`` if the total is the least so far.
 
         Args:
             seen: images of the run so far.
-            losses: from :meth:`judge`.
-            best: what ``best.pt`` holds if so.
+            losses: from :meth:`evaluate`.
+            best: content of ``best.pt``.
         """
         path = self.journal.folder / "validation.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []

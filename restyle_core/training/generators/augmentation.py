@@ -1,8 +1,8 @@
-"""Adaptive augmentation of what a discriminator sees (Karras et al., 2006.06676).
+"""Adaptive augmentation of a discriminator's input (Karras et al., 2006.06676).
 
-Real and made images pass the same random transformations, each with probability p. While p stays
-below about 0.8 the generator learns the untransformed distribution, and the discriminator cannot
-learn a small set of images by heart. The probability follows how sure it is of the real ones.
+Real and generated images pass the same random transformations, each with probability p. The
+discriminator then overfits less, and for p below about 0.8 the generator still learns the
+untransformed distribution. p follows the mean sign of the discriminator's logits on real images.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ class AdaptiveAugmentation(nn.Module):
     """Flips, quarter turns, shifts, scaling, rotation and changes of colour.
 
     Args:
-        target: mean sign of the logits on real images that p steers to; 0 leaves p at 0.
-        images: images in which p could go from 0 to 1.
-        mirror: whether a mirrored image is as good as an image; flips left to right are then
-            no augmentation and always made.
-        processes: those that share a batch; each transforms its images as one would that had all.
+        target: mean sign of the logits on real images to which p is adjusted; 0 leaves p at 0.
+        images: images over which p can rise from 0 to 1.
+        mirror: whether mirrored images belong to the distribution; half of all images are then
+            flipped left to right at any p.
+        processes: the processes that share each batch; random numbers are drawn for all of it.
     """
 
     probability: Tensor
+    # Running mean of the signs (r_t of the paper); the name is that of earlier checkpoints.
     sureness: Tensor
 
     def __init__(
@@ -47,11 +48,11 @@ class AdaptiveAugmentation(nn.Module):
         self.register_buffer("sureness", torch.zeros(()))
 
     def adapt(self, real_logits: Tensor) -> None:
-        """Move p after a discriminator's step on real images, by their logits [B]."""
+        """Update p by the discriminator's logits [B] on real images."""
         if self.target == 0:
             return
         real_logits = self._processes.gather(real_logits.detach())
-        # The mean over about four batches (section 3.1).
+        # A mean over about four batches (section 3.1).
         self.sureness.lerp_(real_logits.sign().mean(), 0.25)
         change = len(real_logits) / self.images
         direction = torch.sign(self.sureness - self.target)
@@ -68,7 +69,7 @@ class AdaptiveAugmentation(nn.Module):
         return self._recolour(self._move(images, probability), probability)
 
     def _whole(self, images: Tensor) -> int:
-        """Images in the whole batch, for all of which numbers are drawn."""
+        """Number of images in the batch of all processes."""
         return len(images) * self._processes.count
 
     def _move(self, images: Tensor, probability: float) -> Tensor:

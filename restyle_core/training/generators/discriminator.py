@@ -17,7 +17,7 @@ _SLOPE = 0.2
 
 
 class EqualizedConv(nn.Module):
-    """Convolution with equalized learning rate, optionally halving the size behind a blur."""
+    """Convolution with equalized learning rate; ``down`` blurs and halves the size."""
 
     kernel: Tensor
 
@@ -41,7 +41,7 @@ class EqualizedConv(nn.Module):
             channels = x.shape[1]
             blur = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)
             if size == 1:
-                # Only every second blurred pixel is looked at, so only those are computed.
+                # A 1x1 convolution of stride 2 reads only every second blurred pixel.
                 x = F.conv2d(x, blur, stride=2, padding=1, groups=channels)
             else:
                 x = F.conv2d(x, blur, padding=2, groups=channels)
@@ -50,7 +50,7 @@ class EqualizedConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a projection; halves the size."""
+    """Two convolutions and a projection of the input; halves the size."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -66,10 +66,10 @@ class ResidualBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells real images from made ones.
+    """Classifies images as real or generated.
 
     Args:
-        widths: channels of each resolution from 4x4 up, as the generator's.
+        widths: channels of each resolution from 4x4 up, as in the generator.
     """
 
     def __init__(self, widths: tuple[int, ...]) -> None:
@@ -96,11 +96,12 @@ class Discriminator(nn.Module):
 
 
 def with_deviation(x: Tensor) -> Tensor:
-    """Append the minibatch's standard deviation, so that lack of variety shows (1710.10196, 3).
+    """Append the minibatch standard deviation as a channel (1710.10196, section 3).
+
+    Groups have consecutive images, so that processes that share a batch have whole groups.
 
     Args:
-        x: [B, C, H, W]. Groups of at most four consecutive images, as many as divide the batch;
-            consecutive, so that processes that share a batch have whole groups.
+        x: [B, C, H, W].
 
     Returns:
         [B, C + 1, H, W].
@@ -114,7 +115,7 @@ def with_deviation(x: Tensor) -> Tensor:
 
 
 def group_size(batch: int) -> int:
-    """How many of a batch's images are compared with each other in :func:`with_deviation`."""
+    """Images per group of :func:`with_deviation`: at most four, and a divisor of the batch."""
     return next(size for size in range(min(_GROUP, batch), 0, -1) if batch % size == 0)
 
 

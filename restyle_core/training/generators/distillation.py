@@ -1,13 +1,11 @@
-"""Distil a StyleGAN2 generator from crops that know the z they came from.
+"""Distil a StyleGAN2 generator from pairs of latents and images.
 
-Paired losses teach the student what each z looks like, which takes minutes where a GAN alone
-takes days; adversarial heads on frozen features then sharpen what an L1 loss leaves blurred, and
-reach the z that have no target.
+Paired losses fit the student to the teacher's image of each z. Adversarial heads on frozen features
+then restore the detail that an L1 loss blurs, and also train on z without a target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from restyle.core.training.crops import batch_indices
 from restyle.core.training.generators.heads import FeatureHeads
 from restyle.core.training.generators.spec import GeneratorSpec
 from restyle.core.training.journal import Journal
-from restyle.core.training.loop import begin, resume, train
+from restyle.core.training.loop import Trainer
 from restyle.core.training.processes import Processes
 from restyle.core.training.schedule import cosine_decay, update_average
 from restyle.core.training.spec import Schedule
@@ -36,7 +34,7 @@ _GRID = 64
 
 
 class FrozenFeatures:
-    """Feature maps of the two trained networks that judge an image: LPIPS and face recognition."""
+    """Feature maps of two frozen networks: LPIPS and, optionally, face recognition."""
 
     def __init__(self, framing: Framing, dtype: torch.dtype, *, identity: bool = True) -> None:
         self.perceptual = load_lpips().requires_grad_(False)
@@ -45,7 +43,7 @@ class FrozenFeatures:
         self.dtype = dtype
 
     def __call__(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Images [B, 3, S, S] -> (LPIPS maps, recognition maps or none of them)."""
+        """Images [B, 3, S, S] -> (LPIPS maps, recognition maps; empty without recognition)."""
         with self.precision():
             perceptual = self.perceptual.features(images)
             if self.recognition is None:
@@ -54,15 +52,15 @@ class FrozenFeatures:
         return perceptual, recognition
 
     def precision(self) -> torch.autocast:
-        """The context in which networks that look at features compute, too."""
+        """Autocast context of the feature networks and of the heads on their features."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
 
-class GeneratorTrainer:
+class GeneratorTrainer(Trainer):
     """One run of ``restyle train generator``.
 
     Args:
-        spec: what to train.
+        spec: of the run.
         folder: the run's folder; a checkpoint in it is continued.
     """
 
@@ -71,22 +69,19 @@ class GeneratorTrainer:
         self.processes = Processes.join()
         free = self._free(spec.schedule.images)
         self.processes.check({"free": free, "paired": spec.schedule.batch - free})
-        start = begin(spec, folder, generator_config(spec).size)
-        self.journal, self.crops = start.journal, start.crops
+        self._begin(spec, folder, generator_config(spec).size)
         self.generator, self.average = new_generator(spec), new_generator(spec)
-        self.generator.dtype = start.dtype
+        self.generator.dtype = self.dtype
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
         self._check_crops()
         framing = Framing(spec.framing_scale, spec.framing_shift)
-        self.features = FrozenFeatures(
-            framing, start.dtype, identity=spec.distillation.identity > 0
-        )
+        self.features = FrozenFeatures(framing, self.dtype, identity=spec.distillation.identity > 0)
         with torch.no_grad():
             perceptual, recognition = self.features(
                 self.crops.batch(torch.arange(min(64, len(self.crops))))
             )
-        # The frozen networks draw numbers when they are made first in a process, and none later.
+        # Creating the frozen networks draws random numbers, but only the first time in a process.
         torch.manual_seed(spec.schedule.seed)
         self.heads = FeatureHeads([*perceptual, *recognition])
         optimizer = spec.optimizer
@@ -105,7 +100,7 @@ class GeneratorTrainer:
         self.heads_optimizer = torch.optim.Adam(
             self.heads.parameters(), spec.adversarial.lr, (0.0, 0.99), fused=True
         )
-        self.step = resume(self.journal, self._parts())
+        self._resume()
 
     def _check_crops(self) -> None:
         config, crops = self.generator.config, self.crops
@@ -138,25 +133,15 @@ class GeneratorTrainer:
             "heads_optimizer": self.heads_optimizer,
         }
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        states = {name: part.state_dict() for name, part in self._parts().items()}
-        self.journal.save({"step": self.step, **states})
-
     @property
     def schedule(self) -> Schedule:
-        """How long the run is and what it writes."""
+        """Length of the run and the intervals of its outputs."""
         return self.spec.schedule
 
-    def run(self, report: Callable[[str], None] = print) -> None:
-        """Train to the end of the schedule, from the last checkpoint if there is one."""
-        train(self, report)
-
     def train_step(self) -> dict[str, Tensor]:
-        """One update of the generator and, once they count, of the heads."""
+        """One update of the generator and, from ``adversarial.from_image`` on, of the heads."""
         spec, batch = self.spec, self.spec.schedule.batch
-        # Everything random in a step follows from its number, so a resumed run is the same run.
-        torch.manual_seed(spec.schedule.seed * 1_000_003 + self.step)
+        self._seed_step()
         seen = self.step * batch
         rate = cosine_decay(seen / spec.schedule.images, spec.optimizer.decay_from)
         whole = batch - self._free(seen)
@@ -198,7 +183,7 @@ class GeneratorTrainer:
         return self.spec.adversarial.weight > 0 and seen >= self.spec.adversarial.from_image
 
     def _free(self, seen: int) -> int:
-        """How many z of a batch have no target."""
+        """Number of z without a target in a batch."""
         share = self.spec.adversarial.free if self._adversarial(seen) else 0.0
         return round(self.schedule.batch * share)
 
@@ -225,7 +210,7 @@ class GeneratorTrainer:
         return losses
 
     def _size(self, features: Tensor) -> Tensor:
-        """Mean absolute value of feature maps [B, C, h, w] of the whole batch, a scalar."""
+        """Mean absolute value of feature maps [B, C, h, w] over the batch of all processes."""
         return self.processes.mean({"size": features.float().abs().mean()})["size"]
 
     def _update_heads(self, real: list[Tensor], fake: list[Tensor], rate: float) -> Tensor:
@@ -241,17 +226,17 @@ class GeneratorTrainer:
 
     @torch.no_grad()
     def write_samples(self, seen: int) -> None:
-        """A grid: rows of targets above rows of the averaged generator's images of the same z."""
+        """Write a grid: targets, the average's images of the same latents, and of other z."""
         half = _GRID // 2
-        known = self.average.synthesis(self._latents(torch.arange(half)))
+        paired = self.average.synthesis(self._latents(torch.arange(half)))
         source = torch.Generator().manual_seed(1)
         free = self.average(torch.randn(half, self.generator.config.z_dim, generator=source))
         targets = self.crops.batch(torch.arange(half))
-        self.journal.write_grid(torch.cat([targets, known, free]), 16, seen)
+        self.journal.write_grid(torch.cat([targets, paired, free]), 16, seen)
 
 
 def new_generator(spec: GeneratorSpec) -> Generator:
-    """The generator that a training starts with: the parent, or a fresh one of the shape given."""
+    """The generator at the start of training: the parent, or a new one of the given shape."""
     if spec.parent is not None:
         return load_trained_generator(spec.parent)[0].requires_grad_(True).train()
     return Generator(generator_config(spec))

@@ -1,7 +1,7 @@
 """Discriminator heads on frozen features (Sauer et al., "Projected GANs", 2111.01007).
 
-A discriminator that reads a trained network's feature maps learns in minutes what one that reads
-pixels learns in days: which textures and shapes do not occur in real images.
+Discriminators on feature maps of a trained network converge far sooner than discriminators on
+pixels.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class FeatureHeads(nn.Module):
-    """One small spectrally normalised network per feature map; each judges every position.
+    """One small spectrally normalised network per feature map, with a logit for each position.
 
     Args:
-        examples: feature maps [B, C, h, w] of real images, in order: their sizes, and their
-            scale, since a spectrally normalised head can only tell apart what is not tiny.
-        width: of the heads.
+        examples: feature maps [B, C, h, w] of real images. They define the number of channels and
+            the scale of each input, since a spectrally normalised head needs inputs of unit scale.
+        width: channels of the heads.
     """
 
     scales: Tensor
@@ -57,7 +57,7 @@ class FeatureHeads(nn.Module):
         return torch.stack([loss.float() for loss in losses]).mean()
 
     def generator_loss(self, fake: Sequence[Tensor]) -> Tensor:
-        """Hinge loss of the generator; gradients reach ``fake`` only, never the heads."""
+        """Hinge loss of the generator; gradients reach only ``fake``, not the heads."""
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         logits = self(fake)

@@ -33,8 +33,8 @@ class Distillation(Section):
     Attributes:
         pixels: L1 at full, half and quarter size.
         lpips: LPIPS (1801.03924) with AlexNet.
-        identity: relative L1 of the face recognition network's feature maps; 0 leaves that
-            network out, of the adversarial heads too.
+        identity: relative L1 of the face recognition network's feature maps; 0 also removes the
+            adversarial heads on them.
     """
 
     pixels: Weight = 1.0
@@ -47,8 +47,8 @@ class Adversarial(Section):
 
     Attributes:
         weight: of the generator's adversarial loss.
-        from_image: images seen before the heads begin to train and count.
-        free: share of each batch whose z is drawn freshly and has no target.
+        from_image: images seen before the heads are trained and used.
+        free: share of each batch with a random z that has no target.
         lr: learning rate of the heads.
     """
 
@@ -59,15 +59,15 @@ class Adversarial(Section):
 
 
 class GeneratorOptimizer(Section):
-    """Adam with a learning rate that falls to zero over the end of the run.
+    """Adam with a learning rate that falls to zero at the end of the run.
 
     Attributes:
-        lr: learning rate; equalized layers want a large one.
+        lr: learning rate; equalized layers need a large one.
         mapping_factor: factor on the mapping network's rate. Its equalized scale of 0.01 suits
-            runs of millions of images; in a short one it would hardly move.
+            runs of millions of images; in a short run the network would hardly change.
         betas: of Adam.
         decay_from: share of the run after which the rate falls along a cosine.
-        ema_half_life: images after which an old weight counts half in the average.
+        ema_half_life: half-life of the weight average in images.
     """
 
     lr: Positive = 8e-3
@@ -82,16 +82,16 @@ class GanLosses(Section):
 
     Attributes:
         r1: weight of the gradient penalty on real images.
-        r1_every: steps between two penalties, which are paid for the steps between.
+        r1_every: steps between two penalties; each is weighted for all of them.
         path_length: weight of path length regularisation; 0 for none.
         path_every: steps between two of its penalties.
-        mixing: share of made images whose styles come from two w.
+        mixing: share of generated images whose styles come from two w.
         widths: channels of the discriminator from 4x4 up; the generator's when None.
         lr: Adam's rate for the discriminator; the generator's when None.
-        augment: mean sign of the discriminator's judgement of real images that the strength of
-            augmentation steers to; 0 for no augmentation.
-        augment_images: images in which its probability could go from 0 to 1.
-        mirror: whether an image's mirror image belongs to the domain, too.
+        augment: mean sign of the discriminator's logits on real images to which the probability
+            of augmentation is adjusted; 0 for no augmentation.
+        augment_images: images over which that probability can rise from 0 to 1.
+        mirror: whether mirrored images belong to the domain.
     """
 
     r1: Weight = 1.0
@@ -110,15 +110,15 @@ class GeneratorSpec(TrainingSpec):
     """``restyle train generator``: by distillation, or with ``[gan]`` on images alone.
 
     Attributes:
-        parent: a generator to start from: an embedded model's name, a model directory, the folder
-            of a training run or a generator file; fresh weights when None.
-        keep_mapping: whether the parent's mapping network stays as it is, so that a latent means
-            the same to both.
-        generator: the shape; the parent's where there is one.
+        parent: initial generator: an embedded model's name, a model directory, the folder of a
+            training run or a generator file; random weights when None.
+        keep_mapping: whether the parent's mapping network is frozen, so that both generators share
+            one latent space.
+        generator: the shape; the parent's when None.
         distillation: weights of the losses against the images that belong to a z or a latent.
-        adversarial: the heads that sharpen what distillation leaves blurred.
+        adversarial: settings of the adversarial heads.
         gan: train on images alone instead; crops then need neither z nor latents.
-        optimizer: how the generator moves.
+        optimizer: settings of the optimizer.
     """
 
     parent: str | None = None
@@ -146,7 +146,7 @@ class GeneratorSpec(TrainingSpec):
         return self
 
     def anchored(self, folder: Path) -> Self:
-        """The same with relative paths that start at a folder.
+        """The specification with relative paths resolved against a folder.
 
         Raises:
             SpecError: a file does not exist.

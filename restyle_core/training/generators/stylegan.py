@@ -1,14 +1,14 @@
 """Train a StyleGAN2 generator on images alone (Karras et al., 1912.04958).
 
 The losses are the non-saturating one with R1 on the discriminator and path length regularisation
-on the generator, both lazy (section 3.1); what the discriminator sees is augmented adaptively
-(2006.06676), so that a few thousand images are enough.
+on the generator, both lazy (section 3.1). Adaptive augmentation of the discriminator's input
+(2006.06676) allows training on a few thousand images.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from restyle.core.training.generators.augmentation import AdaptiveAugmentation
 from restyle.core.training.generators.discriminator import Discriminator, group_size
 from restyle.core.training.generators.distillation import generator_config, new_generator
 from restyle.core.training.generators.spec import GeneratorSpec
-from restyle.core.training.loop import begin, resume, train
+from restyle.core.training.loop import Trainer
 from restyle.core.training.processes import Processes
 from restyle.core.training.schedule import cosine_decay, update_average
 from restyle.core.training.spec import Schedule
@@ -32,12 +32,12 @@ _PATH_MEAN_DECAY = 0.01
 
 
 class PathLength(nn.Module):
-    """Path length regularisation: a step in W should change the image by an equal amount anywhere.
+    """Path length regularisation (1912.04958, section 3.2), with a running mean of the lengths.
 
-    Section 3.2 of 1912.04958; keeps the running mean of the lengths.
+    The penalty makes a step of fixed length in W change the image by a fixed amount.
 
     Args:
-        processes: those that share a batch.
+        processes: the processes that share each batch.
     """
 
     mean: Tensor
@@ -48,10 +48,10 @@ class PathLength(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
 
     def forward(self, images: Tensor, latents: Tensor) -> Tensor:
-        """The penalty; differentiable, because the graph of the gradient is kept.
+        """The penalty, a scalar; differentiable with respect to the generator's parameters.
 
         Args:
-            images: [B, 3, S, S], made from the latents.
+            images: [B, 3, S, S], rendered from the latents.
             latents: [B, n_styles, style_dim], part of the graph.
         """
         whole = torch.randn(len(images) * self._processes.count, *images.shape[1:])
@@ -73,11 +73,11 @@ def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
     return 0.5 * gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
-class StyleGanTrainer:
+class StyleGanTrainer(Trainer):
     """One run of ``restyle train generator`` with a ``[gan]`` section.
 
     Args:
-        spec: what to train.
+        spec: of the run.
         folder: the run's folder; a checkpoint in it is continued.
     """
 
@@ -87,8 +87,7 @@ class StyleGanTrainer:
         self.spec, self.gan = spec, spec.gan
         self.processes = Processes.join()
         self.config = generator_config(spec)
-        start = begin(spec, folder, self.config.size)
-        self.journal, self.crops, self.dtype = start.journal, start.crops, start.dtype
+        self._begin(spec, folder, self.config.size)
         self._check()
         self.generator, self.average = new_generator(spec), new_generator(spec)
         self.generator.dtype = self.dtype
@@ -105,7 +104,7 @@ class StyleGanTrainer:
         self.path_length = PathLength(self.processes)
         self.optimizer = _adam(self.generator.parameters(), self.gan.path_every)
         self.discriminator_optimizer = _adam(self.discriminator.parameters(), self.gan.r1_every)
-        self.step = resume(self.journal, self._parts())
+        self._resume()
 
     def _check(self) -> None:
         side, found = self.config.size, self.crops.images.shape[-1]
@@ -134,24 +133,14 @@ class StyleGanTrainer:
             "discriminator_optimizer": self.discriminator_optimizer,
         }
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        states = {name: part.state_dict() for name, part in self._parts().items()}
-        self.journal.save({"step": self.step, **states})
-
     @property
     def schedule(self) -> Schedule:
-        """How long the run is and what it writes."""
+        """Length of the run and the intervals of its outputs."""
         return self.spec.schedule
-
-    def run(self, report: Callable[[str], None] = print) -> None:
-        """Train to the end of the schedule, from the last checkpoint if there is one."""
-        train(self, report)
 
     def train_step(self) -> dict[str, Tensor]:
         """One update of the discriminator, then one of the generator."""
-        # Everything random in a step follows from its number, so a resumed run is the same run.
-        torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)
+        self._seed_step()
         seen = self.step * self.schedule.batch
         self._set_rates(cosine_decay(seen / self.schedule.images, self.spec.optimizer.decay_from))
         losses = self._train_discriminator() | self._train_generator()
@@ -180,37 +169,38 @@ class StyleGanTrainer:
         indices = batch_indices(len(self.crops), batch, self.step, self.schedule.seed)
         real = self.augmentation(self.crops.batch(self.processes.share(indices)))
         with torch.no_grad():
-            fake = self.augmentation(self._make(self._latents(batch)))
-        real_logits, fake_logits = self._judge(real), self._judge(fake)
+            fake = self.augmentation(self._render(self._latents(batch)))
+        real_logits, fake_logits = self._logits(real), self._logits(fake)
         loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
         losses = {"discriminator": loss.detach()}
         if self.step % self.gan.r1_every == 0:
-            # In float32: squares of gradients are small.
+            # In float32, because squares of gradients are small.
             seen = real.detach().requires_grad_(True)
             penalty = gradient_penalty(self.discriminator(seen), seen)
             loss = loss + self.gan.r1 * self.gan.r1_every * penalty
             losses["r1"] = penalty.detach()
-        self._move(self.discriminator_optimizer, loss)
+        self._update(self.discriminator_optimizer, loss)
         self.augmentation.adapt(real_logits)
         return losses
 
     def _train_generator(self) -> dict[str, Tensor]:
         batch = self.schedule.batch
         self.discriminator.requires_grad_(False)
-        loss = F.softplus(-self._judge(self.augmentation(self._make(self._latents(batch))))).mean()
+        fake = self.augmentation(self._render(self._latents(batch)))
+        loss = F.softplus(-self._logits(fake)).mean()
         losses = {"generator": loss.detach()}
         if self.gan.path_length and self.step % self.gan.path_every == 0:
             latents = self._latents(self._path_batch)
             if not latents.requires_grad:
                 latents.requires_grad_(True)
-            penalty = self.path_length(self._make(latents), latents)
+            penalty = self.path_length(self._render(latents), latents)
             loss = loss + self.gan.path_length * self.gan.path_every * penalty
             losses["path_length"] = penalty.detach()
-        self._move(self.optimizer, loss)
+        self._update(self.optimizer, loss)
         self.discriminator.requires_grad_(True)
         return losses
 
-    def _move(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for group in optimizer.param_groups:
@@ -218,10 +208,10 @@ class StyleGanTrainer:
         optimizer.step()
 
     def _latents(self, count: int) -> Tensor:
-        """Latents [B, n_styles, style_dim]; part of them change over to another w half-way.
+        """Latents [B, n_styles, style_dim], part of them mixed from two w.
 
         Args:
-            count: of all processes; each gets its share.
+            count: number for all processes; each gets its share.
         """
         styles, share = self.config.n_styles, self.processes.share
         z = torch.randn(2 * count, self.config.z_dim)
@@ -234,29 +224,29 @@ class StyleGanTrainer:
         from_first = torch.arange(styles)[None] < crossover[:, None]
         return torch.where(from_first[..., None], first, second)
 
-    def _make(self, latents: Tensor) -> Tensor:
+    def _render(self, latents: Tensor) -> Tensor:
         noise = self.generator.fresh_noise(len(latents) * self.processes.count)
         return self.generator.synthesis(latents, [self.processes.share(each) for each in noise])
 
-    def _judge(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor) -> Tensor:
         with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
             logits: Tensor = self.discriminator(images)
         return logits
 
     @torch.no_grad()
     def write_samples(self, seen: int) -> None:
-        """A grid of the averaged generator's images of the same z each time."""
+        """Write a grid of the averaged generator's images of fixed z."""
         source = torch.Generator().manual_seed(1)
         z = torch.randn(_GRID, self.config.z_dim, generator=source)
         self.journal.write_grid(self.average(z), 8, seen)
 
 
 def _lazy_share(every: int) -> float:
-    """What Adam's rate and the exponents of its betas shrink by when a regulariser comes late."""
+    """Factor on Adam's rate and betas' exponents for a lazy regulariser (1912.04958, app. B)."""
     return every / (every + 1)
 
 
 def _adam(parameters: Iterable[nn.Parameter], every: int) -> torch.optim.Adam:
-    """Adam with beta1 0 and beta2 0.99, adapted to a regulariser of every ``every`` steps."""
+    """Adam with beta1 0 and beta2 0.99, adapted to a regulariser computed every ``every`` steps."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return torch.optim.Adam(trained, 1e-3, (0.0, 0.99 ** _lazy_share(every)), eps=1e-8)

@@ -3,8 +3,8 @@
 import torch
 
 from restyle.core.training.encoders.latent_discriminator import (
+    LatentAdversary,
     LatentDiscriminator,
-    LatentJudge,
     LatentPool,
     gradient_penalty,
 )
@@ -49,21 +49,24 @@ def test_a_pool_of_none_returns_what_it_gets() -> None:
 
 def test_the_judge_learns_and_pulls_styles_towards_w() -> None:
     torch.manual_seed(0)
-    judge = LatentJudge(EditableLosses(discriminator_lr=1e-3, r1=0.1), 8)
+    adversary = LatentAdversary(EditableLosses(discriminator_lr=1e-3, r1=0.1), 8)
     for step in range(300):
-        judge.update(torch.randn(32, 8) + 2, torch.randn(8, 4, 8) - 2, step)
+        adversary.update(torch.randn(32, 8) + 2, torch.randn(8, 4, 8) - 2, step)
     with torch.no_grad():
-        assert judge.network(torch.full((1, 8), 2.0)) > judge.network(torch.full((1, 8), -2.0)) + 1
+        assert (
+            adversary.network(torch.full((1, 8), 2.0))
+            > adversary.network(torch.full((1, 8), -2.0)) + 1
+        )
     styles = torch.full((1, 3, 8), -1.0, requires_grad=True)
-    judge.encoder_loss(styles).backward()  # type: ignore[no-untyped-call]
+    adversary.encoder_loss(styles).backward()  # type: ignore[no-untyped-call]
     assert styles.grad is not None
     assert (styles.grad.sum(-1) < 0).all(), "gradient descent moves every style up, to the real w"
-    assert all(p.grad is None or p.requires_grad for p in judge.network.parameters())
+    assert all(p.grad is None or p.requires_grad for p in adversary.network.parameters())
 
 
 def test_the_penalty_is_paid_every_so_often() -> None:
-    judge = LatentJudge(EditableLosses(r1_every=4), 8)
+    adversary = LatentAdversary(EditableLosses(r1_every=4), 8)
     paid = [
-        "r1" in judge.update(torch.randn(4, 8), torch.randn(2, 2, 8), step) for step in range(9)
+        "r1" in adversary.update(torch.randn(4, 8), torch.randn(2, 2, 8), step) for step in range(9)
     ]
     assert paid == [True, False, False, False] * 2 + [True]

@@ -45,7 +45,7 @@ def validator_of(held: Path, journal: Journal, side: int = 32) -> Validator:
 def test_losses_are_means_over_images_whatever_the_batch(held: Path, tmp_path: Path) -> None:
     validator = validator_of(held, Journal(tmp_path / "run", {}))
     networks = LossNetworks(Framing(1.0, 0.0))
-    losses = validator.judge(lambda images: images * 0.5, networks, torch.float32)
+    losses = validator.evaluate(lambda images: images * 0.5, networks, torch.float32)
     images = torch.from_numpy(np.load(held)["images"]).permute(0, 3, 1, 2) / 127.5 - 1
     assert losses["l2"] == pytest.approx(3.0 * float((images * 0.5).square().mean()), rel=1e-5)
     with torch.no_grad():
