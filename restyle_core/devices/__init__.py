@@ -1,1 +1,1 @@
-"""Where and how to compute: hardware, memory, threads, CUDA graphs."""
+"""Devices: hardware, precision, memory, threads, CUDA graphs."""

@@ -1,30 +1,29 @@
-"""How this process gets memory from the system."""
+"""Settings of glibc's memory allocator."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-# Numbers from malloc.h.
+# Constants of malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGEST = 1 << 30
 
 
 def keep_freed_memory(largest: int = _LARGEST) -> None:
-    """Let glibc keep memory that is freed, for the next activation or picture of that size.
+    """Let glibc reuse freed memory instead of returning it to the system.
 
-    By default it gives large blocks back at once, and takes fresh ones, which the kernel
-    fills with zeros page by page: for the activations of a megapixel image that takes several
-    times as long as computing them, for a small photograph a third of the time of decoding it.
-    Threads other than the first would go on doing so, because theirs is another heap, of small
-    blocks; so there is to be one heap for all.
+    By default glibc unmaps large blocks at once and maps new ones, which the kernel clears page by
+    page. That takes several times as long as computing the activations of a megapixel image, and a
+    third of the time of decoding a small photograph. Other threads' heaps always do so, so all
+    threads share one heap.
 
-    It holds for the whole process and the threads that it starts from now on. With another
-    allocator, or another C library, nothing happens.
+    The setting applies to the whole process and its later threads. It has no effect with another
+    allocator or C library.
 
     Args:
-        largest: bytes; larger blocks are given back, and what lies free at the heap's end when it
-            is more than that.
+        largest: bytes; larger blocks are unmapped when freed, and so is free memory beyond this
+            size at the end of the heap.
     """
     if not sys.platform.startswith("linux"):
         return

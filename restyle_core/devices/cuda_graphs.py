@@ -1,11 +1,10 @@
-"""Steps of refinement as CUDA graphs: launched in one piece instead of several hundred.
+"""Refinement steps as CUDA graphs: one launch instead of several hundred.
 
-A graph is a recording of what a function asked a GPU to do. It knows memory, not tensors: inputs
-are copied to where they were when it was recorded, and outputs are copied from where they were
-then, so that nobody outside sees any of that. It holds for one shape. A smaller batch, such as the
-last of a job or one from which images have gone (``tolerance``), is filled up to the size of a
-recording, at most twofold as a rule: a shape of its own would cost a search for algorithms and a
-recording.
+A graph repeats the recorded kernels on fixed memory: inputs are copied to the recorded input
+tensors, outputs are copied from the recorded output tensors. A graph is valid for one shape. A
+smaller batch, such as the last one of a job or one whose images have stopped early (``tolerance``),
+is padded to a recorded size, usually less than twice its own, because a new shape costs a search
+for algorithms and a recording.
 """
 
 from __future__ import annotations
@@ -21,43 +20,43 @@ from torch import Tensor
 from restyle.core.errors import SpecError
 
 VARIABLE = "RESTYLE_CUDA_GRAPHS"
-"""``on``, which is the default, or ``off``."""
+"""Environment variable: ``on`` (default) or ``off``."""
 
 MOST = 4
-"""Sizes that are recorded: that of the largest batch, a half, a quarter and an eighth of it."""
+"""Number of recorded batch sizes: the largest one, a half, a quarter and an eighth of it."""
 
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
-"""Tensors to tensors, on one device, the same work for the same shapes, and never waiting."""
+"""Maps tensors to tensors on one device, with the same work for the same shapes, without waiting."""
 
 
 Key = tuple[tuple[int, ...], ...]
-"""Shapes of the inputs."""
+"""Shapes of the inputs of a recording."""
 
 
 class GraphWarning(UserWarning):
-    """Steps are computed without graphs, although these were wished for."""
+    """Steps run without CUDA graphs, although graphs are switched on."""
 
 
 def wanted(device: torch.device) -> bool:
-    """Whether steps on this device are to be recorded.
+    """Whether steps on this device use CUDA graphs.
 
     Raises:
-        SpecError: the environment says neither ``on`` nor ``off``.
+        SpecError: the environment variable is neither ``on`` nor ``off``.
     """
-    said = os.environ.get(VARIABLE, "on")
-    if said not in ("on", "off"):
-        raise SpecError(f"{VARIABLE} is {said!r}; use on or off")
-    return device.type == "cuda" and said == "on"
+    value = os.environ.get(VARIABLE, "on")
+    if value not in ("on", "off"):
+        raise SpecError(f"{VARIABLE} is {value!r}; use on or off")
+    return device.type == "cuda" and value == "on"
 
 
 class Recording:
-    """Something that can be done again with other inputs.
+    """A recorded function that can be replayed with other inputs.
 
     Args:
-        inputs: where they are read from.
-        outputs: where they are written to.
-        replay: does it.
+        inputs: tensors that the recording reads.
+        outputs: tensors that the recording writes.
+        replay: runs the recording.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Recording:
         self._replay = replay
 
     def __call__(self, *inputs: Tensor) -> Tensors:
-        """The same with these; what it gives is the caller's."""
+        """Replay with these inputs and return copies of the outputs."""
         for place, value in zip(self._inputs, inputs, strict=True):
             place.copy_(value)
         self._replay()
@@ -76,10 +75,10 @@ class Recording:
 
 
 class CudaRecorder:
-    """Records on one GPU.
+    """Records functions on one GPU.
 
-    Recordings share their memory: they are replayed one after another, and nothing but outputs,
-    which are kept apart, outlives a replay.
+    Recordings share one memory pool, because they are replayed one after another and only the
+    copied outputs outlive a replay.
 
     Args:
         device: the GPU.
@@ -96,7 +95,7 @@ class CudaRecorder:
         """Record a function.
 
         Raises:
-            RuntimeError: it does what cannot be recorded, or memory is short.
+            RuntimeError: the function cannot be recorded, or memory is short.
         """
         with torch.cuda.device(self._device):
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -104,19 +103,18 @@ class CudaRecorder:
             places = [value.clone() for value in inputs]
             stream.wait_stream(current)
             with torch.cuda.stream(stream):
-                # Libraries prepare themselves for a stream when they first use it, which cannot be
-                # recorded.
+                # Libraries initialise themselves on a stream's first use, which cannot be recorded.
                 function(*places)
             current.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             try:
-                # Other threads may go on using the GPU meanwhile.
+                # thread_local, because other threads may use the GPU meanwhile.
                 with torch.cuda.graph(
                     graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
                 ):
                     outputs = function(*places)
             finally:
-                # Torch leaves this thread in the other stream when a recording fails.
+                # When a recording fails, torch does not restore the current stream.
                 torch.cuda.set_stream(current)
 
         def replay() -> None:
@@ -127,14 +125,14 @@ class CudaRecorder:
 
 
 class StepGraphs:
-    """Records a function for a size of batch once that has come twice.
+    """Records a function for a batch size when that size occurs the second time.
 
     Args:
-        record: makes a recording.
-        most: sizes that are recorded.
+        record: creates a recording.
+        most: maximum number of recorded sizes.
 
     Attributes:
-        problem: why nothing is recorded any more; empty while all is well.
+        problem: why recording has been given up; empty otherwise.
     """
 
     def __init__(
@@ -144,17 +142,17 @@ class StepGraphs:
         self._most = most
         self._largest = 0
         self._seen: set[Key] = set()
-        # The one that was used last is at the end.
+        # In order of use, the latest last.
         self._recordings: dict[Key, Recording] = {}
         self.problem = ""
 
     def __call__(self, function: Function, *inputs: Tensor) -> Tensors:
-        """What the function, always the same one, makes of these, row by row of a batch."""
+        """Apply the function, which must be the same in every call, to a batch."""
         if self.problem:
             return function(*inputs)
         count = len(inputs[0])
         size = self._size(count, inputs)
-        inputs = tuple(_filled(value, size) for value in inputs)
+        inputs = tuple(_padded(value, size) for value in inputs)
         key = _key(size, inputs)
         if key in self._seen and key not in self._recordings:
             self._try_to_record(key, function, inputs)
@@ -168,7 +166,7 @@ class StepGraphs:
         return made if size == count else tuple(value[:count] for value in made)
 
     def _size(self, count: int, inputs: Sequence[Tensor]) -> int:
-        """Of the batch that so many images are computed in."""
+        """The padded batch size for ``count`` images."""
         self._largest = max(self._largest, count)
         size = self._largest
         for halvings in range(1, self._most):
@@ -176,7 +174,7 @@ class StepGraphs:
             if half < count:
                 break
             size = half
-        # One of an earlier, smaller largest may fit more closely.
+        # A recording from when the largest batch was smaller may fit more closely.
         recorded = [n for n in range(count, size) if _key(n, inputs) in self._recordings]
         return recorded[0] if recorded else size
 
@@ -198,8 +196,8 @@ def _key(size: int, inputs: Sequence[Tensor]) -> Key:
     return tuple((size, *value.shape[1:]) for value in inputs)
 
 
-def _filled(value: Tensor, size: int) -> Tensor:
-    """With the last row again until there are so many."""
+def _padded(value: Tensor, size: int) -> Tensor:
+    """Repeat the last row until there are ``size`` rows."""
     missing = size - len(value)
     return (
         value if not missing else torch.cat([value, value[-1:].expand(missing, *value.shape[1:])])

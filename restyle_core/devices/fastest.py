@@ -1,4 +1,4 @@
-"""Of several ways to compute the same, the one that is fastest on this GPU for a shape."""
+"""Choice of the fastest of several implementations on a GPU, by input shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REPEATS = 3
 
 
 def gpu_seconds(call: Callable[[], object]) -> float:
-    """Seconds that the current GPU takes for a call, after one that does not count."""
+    """Mean seconds of a call on the current GPU, after one warm-up call."""
     call()
     started, ended = (
         torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -29,11 +29,11 @@ def gpu_seconds(call: Callable[[], object]) -> float:
 
 
 class Fastest:
-    """Tries all ways when a shape first comes, and remembers which was fastest.
+    """Times all implementations for each new shape and uses the fastest.
 
     Args:
-        ways: the first one is taken where nothing can be measured: not on a GPU, or while a
-            recording is made.
+        ways: equivalent implementations; the first one is used when nothing can be measured: on a
+            CPU, or while a CUDA graph is recorded.
         seconds: measures a call.
     """
 
@@ -45,7 +45,7 @@ class Fastest:
         self._chosen: dict[torch.Size, Way] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """What each of the ways gives."""
+        """Call the fastest implementation."""
         way = self._chosen.get(x.shape)
         if way is None:
             way = self._ways[0]

@@ -1,4 +1,4 @@
-"""Choosing where and in which precision to compute, with the reason."""
+"""Choice of device and precision, with the reason."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ DTYPES: dict[Precision, torch.dtype] = {
     "tf32": torch.float32,
     "bf16": torch.bfloat16,
 }
-"""The precisions that can be asked for, besides ``auto``."""
+"""Dtype of activations by precision."""
 
-# Least compute capability of GPUs that multiply bfloat16 and TF32: NVIDIA's Ampere. Older ones have
-# float16, whose range is too small for what these generators' activations grow to.
+# First compute capability with bfloat16 and TF32 (NVIDIA Ampere). The float16 of older GPUs has too
+# small a range for these generators' activations.
 _CUDA_BF16 = (8, 0)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and in which precision a model computes.
+    """Device and precision of a model.
 
     Attributes:
-        device: where.
+        device: of parameters and activations.
         dtype: of activations.
-        dtype_reason: the dtype and why, such as ``bf16: avx512_bf16``.
-        tf32: convolutions of float32 may round what they multiply.
+        dtype_reason: the dtype with a reason, such as ``bf16: avx512_bf16``.
+        tf32: whether float32 convolutions may use TF32.
     """
 
     device: torch.device
@@ -42,24 +42,24 @@ class Placement:
 
 
 def choose(dtype: str = "auto", device: str = "auto") -> Placement:
-    """Resolve what a user asked for.
+    """Resolve the options for dtype and device.
 
     Args:
-        dtype: one of :data:`DTYPES`, or ``auto`` for bf16 where the processor has it in hardware.
+        dtype: one of :data:`DTYPES`, or ``auto`` for bf16 if the processor supports it in hardware.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        SpecError: an unknown name, or a device that is not there.
+        SpecError: a name is unknown, or the device does not exist.
     """
     where = choose_device(device)
     return Placement(where, *choose_dtype(dtype, where), tf32=dtype == "tf32")
 
 
 def choose_device(device: str) -> torch.device:
-    """``auto`` is a CUDA device where there is one and the CPU elsewhere.
+    """Resolve a device; ``auto`` is a CUDA device if there is one, else the CPU.
 
     Raises:
-        SpecError: torch knows no such device, or this machine has none.
+        SpecError: the name is unknown, or this machine has no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,13 +81,13 @@ def _cuda_devices() -> str:
 
 
 def choose_dtype(dtype: str, device: torch.device) -> tuple[torch.dtype, str]:
-    """``auto`` is bfloat16 where the processor multiplies it in hardware and float32 elsewhere.
+    """Resolve a precision; ``auto`` is bfloat16 if the processor supports it, else float32.
 
     Returns:
         The dtype of activations, and a line such as ``bf16: avx512_bf16``.
 
     Raises:
-        SpecError: an unknown name, or what the processor does not multiply.
+        SpecError: the name is unknown, or the processor does not support the precision.
     """
     precision, reason = choose_precision(
         dtype,
@@ -106,22 +106,22 @@ def _bf16_support(device: torch.device) -> str | None:
 
 
 def gpu_name(device: torch.device) -> str:
-    """As the driver calls it."""
+    """Name of a GPU, as reported by the driver."""
     return torch.cuda.get_device_name(device)
 
 
 WORKSPACE_VARIABLE = "CUDNN_CONV_WSCAP_DBG"
-"""Megabytes of memory that cuDNN may use for a convolution's intermediate results."""
+"""Environment variable: cuDNN's limit for the work space of a convolution, in megabytes."""
 
-# With more of it no layer of the published models was faster; without a bound cuDNN took 35 GB.
+# More memory makes no layer of the published models faster; without a limit cuDNN took 35 GB.
 _WORKSPACE = "1024"
 
 
 def set_up_gpu(device: torch.device) -> None:
-    """Let float32 on a GPU be float32, and bound cuDNN's memory. Holds for the process.
+    """Disable TF32 and limit cuDNN's memory, for the whole process.
 
-    By default cuDNN rounds what convolutions multiply to TF32's ten bits, which is further from
-    float32 than what the metrics and the comparisons of runs promise.
+    By default cuDNN rounds the factors of float32 convolutions to TF32's ten bits, which exceeds
+    the tolerance of metrics and of comparisons between runs.
     """
     if device.type == "cuda":
         os.environ.setdefault(WORKSPACE_VARIABLE, _WORKSPACE)
@@ -131,12 +131,11 @@ def set_up_gpu(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def convolving(*, tf32: bool, benchmark: bool | None = None) -> Iterator[None]:
-    """How cuDNN convolves meanwhile.
+    """Set cuDNN's options for the duration of the context.
 
     Args:
-        tf32: float32 is rounded to TF32.
-        benchmark: try algorithms when a shape first comes and remember the fastest; None leaves
-            that as it is.
+        tf32: round float32 to TF32.
+        benchmark: time algorithms for each new shape and use the fastest; None changes nothing.
     """
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, cudnn.benchmark

@@ -1,4 +1,4 @@
-"""Which precision a request comes to; imports no torch, for processes that do without it."""
+"""Resolution of the precision option. Imports no torch, for processes without it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal, get_args
 from restyle.core.errors import SpecError
 
 Precision = Literal["fp32", "tf32", "bf16"]
-"""Of activations. ``tf32`` is float32 whose convolutions round what they multiply to ten bits."""
+"""Precision of activations. ``tf32`` is float32 with convolutions in ten bits of mantissa."""
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-# Instruction sets that multiply bfloat16, as torch and Linux name them on x86 and Arm.
+# Instruction sets with bfloat16 products, in torch's and Linux's names for x86 and Arm.
 _CPU_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
 
 
@@ -23,19 +23,20 @@ def choose_precision(
     *,
     is_gpu: bool = False,
 ) -> tuple[Precision, str]:
-    """Resolve ``auto``, which is bf16 where the processor multiplies it in hardware.
+    """Resolve a precision; ``auto`` is bf16 if the processor supports it in hardware.
 
     Args:
         dtype: ``auto`` or one of :data:`PRECISIONS`.
-        support: says what multiplies bfloat16, or None when nothing does. GPUs that do have TF32.
-        where: what the processor is called.
-        is_gpu: of the processor. On a CPU bf16 without support is slow, and there is no tf32.
+        support: returns the processor's support for bfloat16, which on GPUs implies TF32; or None.
+        where: returns the processor's name.
+        is_gpu: whether the processor is a GPU. On a CPU bf16 without support is allowed but slow,
+            and there is no tf32.
 
     Returns:
         The precision, and a line with the reason, such as ``bf16: avx512_bf16``.
 
     Raises:
-        SpecError: an unknown name, or what the processor does not multiply.
+        SpecError: the name is unknown, or the processor does not support the precision.
     """
     if dtype == "auto":
         found = support()
@@ -50,7 +51,7 @@ def choose_precision(
 
 
 def named(dtype: str) -> Precision:
-    """A precision by its name.
+    """Find a precision by name.
 
     Raises:
         SpecError: there is none of this name.
@@ -62,5 +63,5 @@ def named(dtype: str) -> Precision:
 
 
 def cpu_support(instructions: Container[str]) -> str | None:
-    """The first of a processor's instruction sets that multiplies bfloat16."""
+    """The first instruction set with bfloat16 products among those given; None without one."""
     return next((name for name in _CPU_BF16 if name in instructions), None)

@@ -1,8 +1,7 @@
-"""Parts of a batch side by side on a CPU, each computed by threads of its own.
+"""Parallel computation of parts of a batch on a CPU.
 
-Threads that share an operator wait for the slowest of them at its end, hundreds of times in a step
-of refinement: on cores that have other work in between, now the one and now the other is held up.
-Where each has images of its own they meet once.
+Threads that share an operator synchronise at its end, hundreds of times in a refinement step, and
+each time wait for the slowest of them. Threads with separate images synchronise once.
 """
 
 from __future__ import annotations
@@ -16,38 +15,37 @@ import torch
 
 T = TypeVar("T")
 
-# Side of generated images in pixels. Operators on smaller ones take less time than it takes two
-# threads of Python to begin one each.
+# Smallest side of generated images in pixels. Operators on smaller images take less time than
+# launching them from two Python threads.
 _LARGE = 256
 
 
-def lanes(count: int, side: int) -> int:
-    """How many parts a batch on a CPU is computed in.
+def parallel_parts(count: int, side: int) -> int:
+    """Number of equal parts in which a batch on a CPU is computed.
 
     Args:
-        count: images, one or more.
+        count: number of images, at least 1.
         side: of the generated images in pixels.
 
     Returns:
-        As many as both the images and the threads can be shared equally by: with unequal parts the
-        threads of the small ones would have nothing to do in the end.
+        The greatest common divisor of images and threads, so that all threads finish together.
     """
     return math.gcd(count, torch.get_num_threads()) if side >= _LARGE else 1
 
 
-def side_by_side(work: Callable[[slice], T], count: int, parts: int) -> list[T]:
-    """Do something for all images, in parts at the same time.
+def in_parallel(work: Callable[[slice], T], count: int, parts: int) -> list[T]:
+    """Process the images of a batch in parallel parts.
 
     Args:
-        work: is given a part's rows; different threads call it.
-        count: images, a multiple of ``parts``.
-        parts: how many, not more than there are threads to compute with.
+        work: called with the rows of a part, in different threads.
+        count: number of images, a multiple of ``parts``.
+        parts: number of parts, at most the number of torch's threads.
 
     Returns:
-        What it made of each part, in the order of the images.
+        The results of the parts, in the order of the images.
 
     Raises:
-        Exception: the first that ``work`` raised, once no part is being computed any more.
+        Exception: the first exception of ``work``, after all parts have ended.
     """
     if parts == 1:
         return [work(slice(0, count))]
@@ -56,11 +54,11 @@ def side_by_side(work: Callable[[slice], T], count: int, parts: int) -> list[T]:
     try:
         with ThreadPoolExecutor(
             parts,
-            thread_name_prefix="lane",
+            thread_name_prefix="part",
             initializer=torch.set_num_threads,
             initargs=(threads // parts,),
         ) as pool:
             return list(pool.map(work, rows))
     finally:
-        # Threads that are yet to compute begin with what was set last, by whichever thread.
+        # Threads that have not computed yet take the value that any thread set last.
         torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
-"""Bringing batches to a GPU, and results from it, while it computes.
+"""Copies between CPU and GPU that overlap with computation.
 
-Copies between page-locked memory and a GPU go on beside its computations when they have a stream
-of their own. Where there is no GPU everything is where it belongs already.
+Copies between page-locked memory and a GPU overlap with computation if they use a separate stream.
+Without a GPU nothing is copied.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 Arrival = Callable[[], Tensor]
-"""Gives a tensor once it is there."""
+"""Waits for a copy and returns the tensor."""
 
 
-class Staging:
+class DeviceTransfer:
     """Copies to and from one device.
 
     Args:
@@ -31,41 +31,40 @@ class Staging:
         return torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
     def upload(self, tensor: Tensor) -> Arrival:
-        """Begin to bring a tensor to the device.
+        """Start to copy a tensor to the device.
 
         Args:
-            tensor: best on the CPU, and not changed by anybody before it has arrived.
+            tensor: preferably on the CPU; must not change until the copy has arrived.
 
         Returns:
-            Gives it there; what is asked of the GPU's current stream from then on comes after the
-            copy, and the caller waits for nothing.
+            A function that makes the GPU's current stream wait for the copy and returns it; the
+            caller does not wait.
         """
         if self._device.type != "cuda" or tensor.device.type != "cpu":
             there = tensor.to(self._device)
             return lambda: there
         with torch.cuda.stream(self._copies):
-            # Torch keeps the page-locked copy until this one of it is made.
+            # Torch keeps the page-locked copy until the transfer is done.
             there = tensor.pin_memory().to(self._device, non_blocking=True)
             made = self._copies.record_event()
 
         def arrived() -> Tensor:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(made)
-            # It was allocated for the copies' stream, which must not reuse it before this one is
-            # done with it either.
+            # The memory belongs to the copy stream, which must not reuse it before this stream.
             there.record_stream(current)
             return there
 
         return arrived
 
     def download(self, tensor: Tensor) -> Arrival:
-        """Begin to bring a result to the CPU.
+        """Start to copy a result to the CPU.
 
         Args:
-            tensor: made in the GPU's current stream, and not changed after this call.
+            tensor: computed in the GPU's current stream; must not change after this call.
 
         Returns:
-            Waits until it is there.
+            A function that waits for the copy and returns it.
         """
         if tensor.device.type != "cuda":
             return lambda: tensor
@@ -75,7 +74,7 @@ class Staging:
             here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             here.copy_(tensor, non_blocking=True)
             made = self._copies.record_event()
-        # The caller may let go of it at once; its memory is free when the copy is made.
+        # The caller may release the tensor at once; its memory is reused after the copy.
         tensor.record_stream(self._copies)
 
         def arrived() -> Tensor:

@@ -1,1 +1,1 @@
-"""A model ready to run, and the refinement loop."""
+"""Loaded models and the refinement loop."""

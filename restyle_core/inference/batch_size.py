@@ -1,4 +1,4 @@
-"""Default batch size: what fits into free memory, and no more than gains speed."""
+"""Default batch sizes from free memory, limited to the size beyond which speed does not rise."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import torch
 
 from restyle.core.networks.generator import GeneratorConfig
 
-# On a CPU a batch saves little: about what fits beside the model in memory.
+# On a CPU larger batches save little time; these limits bound the memory.
 _CPU_PIXELS = 4 << 20
 _CPU_MOST = 32
-# Values of the largest activation; a megapixel image of the published models has 33 million.
+# Limit for the largest activation; one megapixel image of the published models has 33 million
+# values.
 _CPU_VALUES = 48_000_000
 
-# A GPU is busy with so many pixels, and gains nothing from more.
+# This many pixels saturate a GPU.
 _GPU_PIXELS = 32 << 20
 _GPU_MOST = 128
-# Of the memory that is free: a recorded step has memory of its own, beside that of a batch which
-# is not recorded; what fragments, and the convolutions' work space, takes the rest.
+# Share of free memory for one batch: a CUDA graph has its own memory besides that of an eager
+# batch; fragmentation and the convolutions' work space take the rest.
 _GPU_SHARE = 0.4
 
-# cuDNN counts values of a tensor in 31 bits; larger ones it splits, or computes more slowly.
+# cuDNN indexes tensors with 31 bits; it splits larger ones or computes them more slowly.
 _GPU_VALUES = 2**31 - 1
 
-# float32 images of the generator's size that are alive beside activations: that of the recording,
-# the step's, and two that are on their way to the CPU.
+# Live float32 images of the generator's size: the CUDA graph's, the step's, and two in transfer.
 _IMAGES = 4
-# Channels of the published encoders' first maps, and how many such maps are alive together.
+# Channels of the published encoders' first feature maps, and the number of live ones.
 _ENCODER_WIDTH, _ENCODER_MAPS = 64, 5
-# What plain operators hold of their largest activation, in float32.
+# Live float32 copies of the largest activation with reference operators.
 _PLAIN_COPIES = 5
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one image takes while a step is computed.
+    """Peak memory of one image during a step.
 
     Attributes:
-        generator: its shape.
+        generator: shape of the generator.
         image_size: height and width of the encoder's input.
         dtype: of activations.
-        plain: the generator runs on plain operators.
+        plain: whether the generator runs on reference operators.
     """
 
     generator: GeneratorConfig
@@ -51,7 +51,7 @@ class Footprint:
 
     @property
     def bytes(self) -> int:
-        """At most."""
+        """Upper bound in bytes."""
         pixels = self.image_size[0] * self.image_size[1]
         encoder = _ENCODER_MAPS * _ENCODER_WIDTH * pixels * self.dtype.itemsize
         image = 3 * self.generator.size**2 * torch.float32.itemsize
@@ -63,7 +63,7 @@ class Footprint:
         for level, wide in enumerate(widths):
             side = 4 << level
             before = widths[level - 1] * (side // 2 + 2) * (side // 2) if level else 0
-            # What a transposed convolution makes, then three activations with their border.
+            # The output of a transposed convolution, then three activations with their border.
             larger = wide * (side + 5) * (side + 5)
             values = before + (_PLAIN_COPIES if self.plain else 3) * larger
             most = max(most, values)
@@ -71,25 +71,25 @@ class Footprint:
 
 
 def cpu_batch(side: int) -> int:
-    """Images of so many pixels a side that a CPU has in work at once."""
+    """Batch size on a CPU for images of ``side`` pixels."""
     return max(1, min(_CPU_MOST, _CPU_PIXELS // side**2))
 
 
 def plain_cpu_batch(generator: GeneratorConfig) -> int:
-    """Images that plain operators are given at once on a CPU, where several save no time."""
+    """Batch size of reference operators on a CPU."""
     largest = max(wide * (4 << level) ** 2 for level, wide in enumerate(generator.widths))
     return max(1, _CPU_VALUES // largest)
 
 
 def gpu_batch(generator: GeneratorConfig, footprint: int, free: int) -> int:
-    """Images that a GPU has in work at once.
+    """Batch size on a GPU.
 
     Args:
-        generator: its shape.
-        footprint: bytes that each takes.
-        free: bytes that are free.
+        generator: shape of the generator.
+        footprint: bytes per image.
+        free: bytes of free memory.
     """
-    # What a transposed convolution makes is the largest.
+    # The output of a transposed convolution is the largest activation.
     largest = max(wide * ((4 << level) + 5) ** 2 for level, wide in enumerate(generator.widths))
     most = min(_GPU_MOST, _GPU_PIXELS // generator.size**2, _GPU_VALUES // largest)
     useful = max(1, most)
@@ -97,7 +97,7 @@ def gpu_batch(generator: GeneratorConfig, footprint: int, free: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU that this process can have: free ones, and those that torch keeps unused."""
+    """Bytes available to this process on a GPU: free ones, and unused ones in torch's cache."""
     free, _ = torch.cuda.mem_get_info(device)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return free + kept

@@ -1,9 +1,8 @@
-"""Encoder bootstrapping (2104.02699, section 5): one model's first guess, refined by another.
+"""Encoder bootstrapping (2104.02699, section 5): one model's first step, refined by another model.
 
-A photograph lies far from what a cartoon model can make. The photo model's encoder takes the first
-step from its own average; the cartoon model goes on from that latent and that image, and its own
-average is not used. Both must read styles in the same way: a generator that was fine-tuned from
-the other's does.
+A photograph is far from the images of a cartoon model. The photo model takes the first step from
+its average; the cartoon model continues from that latent and image. Both generators must share a
+latent space, as a generator and its fine-tuned copy do.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ from restyle.core.inference.model import Model
 
 
 def check_compatible(first: Model, model: Model) -> None:
-    """Find out whether a model can go on from where another came to.
+    """Check that ``model`` can continue from a step of ``first``.
 
     Raises:
-        SpecError: their latents or their images are of different shapes, or the second one does
-            not refine.
+        SpecError: their latents or inputs have different shapes, or ``model`` is single-pass.
     """
     for what, one, other in (
         ("latents", (first.n_styles, first.style_dim), (model.n_styles, model.style_dim)),
@@ -46,26 +44,26 @@ def check_compatible(first: Model, model: Model) -> None:
 def invert_bootstrapped(
     first: Model, model: Model, images: Images, steps: int = 6, **options: Any
 ) -> Inversion:
-    """Invert images into one model's latents from another model's first step.
+    """Invert images, with the first step by another model.
 
     Args:
-        first: takes the first step; of photographs, where ``model`` is of cartoons.
-        model: takes the others.
+        first: model of the first step, for example of photographs.
+        model: model of the remaining steps, for example of cartoons.
         images: as for :func:`restyle.invert`.
-        steps: in all, the first one included; two at least.
+        steps: total number of steps, at least 2.
         options: as for :func:`restyle.invert`, without ``start``.
 
     Returns:
-        What was asked for, of all steps: the first one's image is ``first``'s.
+        The result of all steps; the image of the first step is rendered by ``first``.
 
     Raises:
-        SpecError: the models do not go together, or options contradict.
+        SpecError: the models are incompatible, or options contradict each other.
     """
     check_compatible(first, model)
     if steps < 2:
         raise SpecError(f"steps is {steps}; the first is {first.config.name}'s, one more is needed")
     kept = options.get("reconstructions", "last")
-    # The image is what the other model goes on from, so it is kept in any case.
+    # The second model starts from the image, so it is kept in any case.
     began = invert(first, images, 1, **(options | {"reconstructions": "last", "eight_bit": False}))
     ended = invert(model, images, steps - 1, start=began, **options)
     before = began.reconstructions

@@ -1,14 +1,13 @@
-"""The published encoders as they are run: batch norms folded, heads side by side.
+"""Fused form of the published encoders for inference: folded batch norms, grouped heads.
 
-A batch norm that only repeats its statistics is a factor and a shift for each channel. Behind a
-convolution both go into its weights. In front of one (IR-SE50's units begin with a norm) so does
-the factor; the shift becomes a bias, except near the border, where the convolution sees padding
-that the norm has not shifted: there, what the missing taps would have added is taken off again.
+A batch norm after a convolution is folded into its weight and bias. Of a norm before a convolution
+(as in IR-SE50's units) the factor is folded into the weight and the shift becomes a bias, except at
+the border: padding is not shifted by the norm, so the shares of padded taps are subtracted there.
 
-The heads of one map become one convolution from that map, one grouped convolution for each size
-below, and one batched product. Their weights, 340 MB in bfloat16, are most of what a step reads,
-so on the CPU all weights are brought into oneDNN's layout once instead of at every call. GPUs have
-forms of their own (:mod:`restyle.core.inference.gpu_encoder`).
+The heads of one feature map become one convolution, one grouped convolution for each smaller size,
+and one batched product. Their weights, 340 MB in bfloat16, dominate the memory traffic of a step,
+so on the CPU all weights are converted to oneDNN's layout once. GPUs use
+:mod:`restyle.core.inference.gpu_encoder`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from restyle.core.networks.encoders import (
 from restyle.core.networks.progressive import styles_from_deltas
 from restyle.core.networks.small_encoder import SmallBackboneEncoder
 
-# What the layers of a sequence are, which torch's types do not say.
+# Types of the layers in sequences, for casts.
 _ConvNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
 _Stem = tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU]
 _Residual = tuple[nn.BatchNorm2d, nn.Conv2d, nn.PReLU, nn.Conv2d, nn.BatchNorm2d, SqueezeExcite]
@@ -58,20 +57,20 @@ def _norm_conv(norm: nn.BatchNorm2d, conv: nn.Conv2d, prelu: nn.PReLU, target: T
     bias = taps.sum(dim=(1, 2))
     filters = target.filters(weight)
     if filters is not None and bool(factor.all()):
-        # Padding that the norm makes zero.
+        # This padding value becomes zero in the norm.
         return minimal(filters, bias, prelu.weight, -shift / factor)
     return _NormConv(weight, bias, taps, target.put(prelu.weight), target)
 
 
 class _NormConv:
-    """The same where padding is always zero, for what is behind the norm.
+    """A batch norm, a zero-padded 3x3 convolution and a PReLU, with corrected borders.
 
     Args:
-        weight: [out, in, 3, 3], scaled.
+        weight: [out, in, 3, 3], scaled by the norm.
         bias: [out], the sum of the taps.
-        taps: [out, 3, 3] what each adds.
+        taps: [out, 3, 3], the bias of each tap.
         slopes: [out] of the PReLU.
-        target: where it runs.
+        target: device and dtype.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class _NormConv:
         rows, columns = taps.sum(dim=2), taps.sum(dim=1)
         self._rows = [(at, target.put(rows[:, at, None])) for at in (0, -1)]
         self._columns = [(at, target.put(columns[:, at, None])) for at in (0, -1)]
-        # Taken off twice, with its row and with its column.
+        # Row and column both subtract the corner, so it is added once.
         self._corners = [
             (row, column, target.put(taps[:, row, column])) for row in (0, -1) for column in (0, -1)
         ]
@@ -99,7 +98,7 @@ class _NormConv:
 
 
 class _Excite:
-    """Squeeze-and-excitation's factors."""
+    """Channel factors of squeeze-and-excitation."""
 
     def __init__(self, block: SqueezeExcite, target: Target) -> None:
         self._down = target.put(block.fc1.weight.flatten(1))
@@ -147,7 +146,7 @@ class _ResNetBlock:
 
 
 class _Heads:
-    """Heads that read the same map, side by side."""
+    """Heads on one feature map as grouped convolutions and a batched product."""
 
     def __init__(self, heads: Sequence[StyleHead], target: Target) -> None:
         count = len(heads)
@@ -155,12 +154,12 @@ class _Heads:
         convs = [layer for layer in layers if isinstance(layer[0], nn.Conv2d)]
         self._convs = []
         for index, layer in enumerate(convs):
-            # In the target's dtype before they are put together, which halves what that takes.
+            # Converted before concatenation, which halves the peak memory.
             weight = torch.cat([target.put(conv.weight) for conv in layer])
             bias = torch.cat([target.put(conv.bias) for conv in layer])
             geometry = Geometry(stride=2, groups=1 if index == 0 else count)
             self._convs.append(Convolution(weight, bias, geometry, target, HEAD_SLOPE))
-        # Small, so it may be float32: the latent's last rounding is none at all.
+        # The last layer is small and runs in float32, so that latents are not rounded.
         exact = Target(target.device, torch.float32)
         linears = [head.linear for head in heads]
         self._weight = torch.stack([exact.put(each.weight.t() * each.scale) for each in linears])
@@ -191,31 +190,31 @@ def _unit(unit: nn.Module, target: Target) -> Layer:
     return GpuResNetBlock(block, target) if target.fuses else _ResNetBlock(block, target)
 
 
-def prepare_encoder(encoder: Encoder, target: Target) -> FoldedEncoder | SmallBackboneEncoder:
-    """Make an encoder ready for inference.
+def prepare_encoder(encoder: Encoder, target: Target) -> FusedEncoder | SmallBackboneEncoder:
+    """Prepare an encoder for inference.
 
     Args:
-        encoder: the weights; one without batch norms is moved, a published one may be let go.
-        target: where and in which dtype it is to run.
+        encoder: the weights; a published encoder is copied, one without batch norms is moved.
+        target: device and dtype.
     """
     if isinstance(encoder, StyleEncoder):
-        return FoldedEncoder(encoder, target)
+        return FusedEncoder(encoder, target)
     exact = target.dtype == torch.float32
     layout = torch.preserve_format if exact else torch.channels_last
     encoder.to(target.device, target.dtype, memory_format=layout)  # type: ignore[call-overload]
     return encoder
 
 
-class FoldedEncoder:
+class FusedEncoder:
     """A published encoder for inference.
 
     Args:
-        encoder: the weights; they are copied, and may be let go.
-        target: where and in which dtype it runs.
+        encoder: the weights; they are copied.
+        target: device and dtype.
 
     Attributes:
         in_channels: 6 for refinement (image and reconstruction), 3 for a single pass.
-        n_styles: style vectors it predicts.
+        n_styles: number of predicted style vectors.
         style_dim: length of a style vector.
     """
 
@@ -245,10 +244,10 @@ class FoldedEncoder:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """Predict styles, as :meth:`restyle.core.networks.encoders.StyleEncoder.forward` does.
+        """Predict styles, as :meth:`restyle.core.networks.encoders.StyleEncoder.forward`.
 
         Args:
-            x: [B, in_channels, H, W] in [-1, 1], best in channels_last.
+            x: [B, in_channels, H, W] in [-1, 1], preferably channels_last.
 
         Returns:
             [B, n_styles, style_dim] float32.

@@ -1,12 +1,12 @@
-"""The units and the heads of the published encoders on a GPU, in few passes and products.
+"""Fused units and heads of the published encoders on a GPU.
 
-Convolutions are bare; what stands between them is one pass each, by
-:mod:`restyle.kernels.encoder_layers`. The bias that comes from a batch norm in front of a
-convolution differs along the border, and is a table.
+Each group of pointwise operations between two convolutions is one kernel of
+:mod:`restyle.kernels.encoder_layers`. The bias from a batch norm before a convolution differs at
+the border and is stored as a table.
 
-The heads of one map are one convolution from that map, and for each size below one batched product,
-of the maps' windows with all heads' weights. The last product sees 2x2 pixels of its 3x3 window, so
-that its weights for the others are not kept.
+The heads of one feature map become one convolution, and one batched product of image windows and
+weights for each smaller size. The last product has inputs of 2x2 pixels, so only those taps of its
+3x3 weights are kept.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from restyle.core.networks.convolution import Convolution, Geometry, Target
 from restyle.core.networks.encoders import HEAD_SLOPE, StyleHead
 from restyle.kernels.encoder_layers import activate_, add_shortcut_, edge_table, excitation
 
-# What the layers of a sequence are, which torch's types do not say.
+# Types of the layers in sequences, for casts.
 _ConvNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
 _Residual = tuple[nn.BatchNorm2d, nn.Conv2d, nn.PReLU, nn.Conv2d, nn.BatchNorm2d, SqueezeExcite]
 
 
-class _Bare:
-    """A convolution and its batch norm, whose bias is added later."""
+class _ConvolutionWithoutBias:
+    """A convolution with a folded batch norm, whose bias a later kernel adds."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, target: Target) -> None:
         weight, bias = norm_behind(conv, norm)
@@ -53,13 +53,14 @@ class GpuIRSEUnit:
         self._conv1 = Convolution(weight, None, Geometry(), target)
         self._edges = target.put_vector(edge_table(taps))
         self._slope = target.put_vector(prelu.weight)
-        self._conv2 = _Bare(conv2, norm2, target)
+        self._conv2 = _ConvolutionWithoutBias(conv2, norm2, target)
         self._down = target.put_vector(excite.fc1.weight.flatten(1))
         self._up = target.put_vector(excite.fc2.weight.flatten(1).t())
         self._stride = conv2.stride[0]
-        self._shortcut: _Bare | None = None
+        self._shortcut: _ConvolutionWithoutBias | None = None
         if isinstance(unit.shortcut_layer, nn.Sequential):
-            self._shortcut = _Bare(*cast(_ConvNorm, tuple(unit.shortcut_layer)), target)
+            conv, norm = cast(_ConvNorm, tuple(unit.shortcut_layer))
+            self._shortcut = _ConvolutionWithoutBias(conv, norm, target)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H / stride, W / stride]."""
@@ -83,16 +84,18 @@ class GpuResNetBlock:
     """
 
     def __init__(self, block: ResNetBlock, target: Target) -> None:
-        self._conv1 = _Bare(block.conv1, block.bn1, target)
-        self._cuts = torch.zeros_like(self._conv1.bias)
-        self._conv2 = _Bare(block.conv2, block.bn2, target)
-        self._shortcut: _Bare | None = None
+        self._conv1 = _ConvolutionWithoutBias(block.conv1, block.bn1, target)
+        self._relu_slope = torch.zeros_like(self._conv1.bias)
+        self._conv2 = _ConvolutionWithoutBias(block.conv2, block.bn2, target)
+        self._shortcut: _ConvolutionWithoutBias | None = None
         if block.downsample is not None:
-            self._shortcut = _Bare(*cast(_ConvNorm, tuple(block.downsample)), target)
+            conv, norm = cast(_ConvNorm, tuple(block.downsample))
+            self._shortcut = _ConvolutionWithoutBias(conv, norm, target)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H / stride, W / stride]."""
-        y = self._conv2.convolve(activate_(self._conv1.convolve(x), self._conv1.bias, self._cuts))
+        y = activate_(self._conv1.convolve(x), self._conv1.bias, self._relu_slope)
+        y = self._conv2.convolve(y)
         shortcut, bias = x, None
         if self._shortcut is not None:
             shortcut, bias = self._shortcut.convolve(x), self._shortcut.bias
@@ -100,7 +103,7 @@ class GpuResNetBlock:
 
 
 class BatchedHeads:
-    """Heads that read the same map.
+    """Heads on one feature map.
 
     Args:
         heads: the weights, all of one shape.
@@ -118,7 +121,7 @@ class BatchedHeads:
             _Product(cast(Sequence[nn.Conv2d], layer), target, last=layer is others[-1])
             for layer in others
         ]
-        # Small, so it may be float32: the latent's last rounding is none at all.
+        # The last layer is small and runs in float32, so that latents are not rounded.
         linears = [head.linear for head in heads]
         self._weight = torch.stack(
             [target.put_vector(each.weight.t() * each.scale) for each in linears]
@@ -138,12 +141,12 @@ class BatchedHeads:
 
 
 class _Product:
-    """A 3x3 convolution with stride 2 and padding 1 of each head, and its leaky ReLU.
+    """A 3x3 convolution with stride 2 and padding 1 for each head, and a leaky ReLU.
 
     Args:
-        convs: of the heads.
+        convs: one convolution for each head.
         target: a GPU.
-        last: maps have at most 2x2 pixels.
+        last: inputs have at most 2x2 pixels.
     """
 
     def __init__(self, convs: Sequence[nn.Conv2d], target: Target, *, last: bool) -> None:
@@ -151,7 +154,7 @@ class _Product:
         weights = torch.stack([target.put(conv.weight).permute(2, 3, 1, 0) for conv in convs])
         self._last = last
         if last:
-            # The window's first row and column lie outside.
+            # The first row and column of the window are padding.
             weights = weights[:, 1:, 1:]
         self._weights = weights.flatten(1, 3).contiguous()
         biases = [target.put(cast(Tensor, conv.bias)) for conv in convs]
@@ -173,7 +176,7 @@ class _Product:
 
 
 def _windows(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """[heads, B, H, W, C] -> [heads, B, *size, 3, 3, C], what each output sees."""
+    """Windows of the outputs: [heads, B, H, W, C] -> [heads, B, *size, 3, 3, C]."""
     padded = F.pad(maps, (0, 0, 1, 1, 1, 1)).contiguous()
     head, image, row, column, channel = padded.stride()
     shape = (*maps.shape[:2], *size, 3, 3, maps.shape[4])

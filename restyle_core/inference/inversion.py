@@ -1,4 +1,4 @@
-"""Images to latents: refinement in batches, and what is kept of it."""
+"""Inversion of images: refinement in batches, and the collection of results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from restyle.core.devices.threads import lanes, side_by_side
-from restyle.core.devices.transfer import Arrival, Staging
+from restyle.core.devices.threads import in_parallel, parallel_parts
+from restyle.core.devices.transfer import Arrival, DeviceTransfer
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import (
     Images,
@@ -27,18 +27,18 @@ Reconstructions = Literal["none", "last", "all"]
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """Result of :func:`invert`; what was not asked for is None or empty.
+    """Result of :func:`invert`; values that were not requested are None or empty.
 
-    An image that stopped early (``tolerance``) keeps its last values in all steps that it did not
-    take, and its change there is zero.
+    An image that stopped early (``tolerance``) repeats its last values in the remaining steps, with
+    a change of zero.
 
     Attributes:
         latents: [B, steps, n_styles, style_dim] float32, or [B, 1, ...] for the last step only.
         reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or uint8.
         metrics: [B, steps] float32 for each metric's name, at the encoder's size.
-        deltas: [B, steps] float32, mean absolute change against the image before.
+        deltas: [B, steps] float32, mean absolute change from the previous image.
         heatmaps: [B, steps, h, w] float32, the change of each pixel at the encoder's size.
-        steps: [B] int64, how many each image took; empty where nobody counted.
+        steps: [B] int64, number of steps of each image; may be empty.
     """
 
     latents: Tensor
@@ -50,7 +50,7 @@ class Inversion:
 
     @property
     def image(self) -> Tensor:
-        """[B, 3, H, W]: the last reconstructions.
+        """The last reconstructions, [B, 3, H, W].
 
         Raises:
             SpecError: they were not kept.
@@ -84,29 +84,29 @@ def invert(
     batch_size: int | None = None,
     eight_bit: bool = False,
 ) -> Inversion:
-    """Invert images: find the latents whose images they are.
+    """Invert images: find latents whose images reconstruct them.
 
     Args:
         model: from :func:`restyle.load_model`.
         images: uint8 [B, H, W, 3], float [B, 3, H, W] in [-1, 1], or RGB pictures.
-        steps: of refinement; exactly one for a single-pass encoder.
-        reconstructions: which steps' images to keep.
-        latents: which steps' latents to keep.
+        steps: refinement steps; exactly one for a single-pass encoder.
+        reconstructions: the steps whose images are kept.
+        latents: the steps whose latents are kept.
         metrics: names to compute at every step, see :data:`restyle.core.metrics.registry.METRICS`.
-        deltas: compute how much each step changed the image.
-        heatmaps: keep where each step changed the image.
-        start: go on from these instead of the model's average: a :class:`Step`, or an
-            :class:`Inversion`, whose last step counts.
-        tolerance: stop refining an image once a step changes its pixels by less than this on
-            average; images are in [-1, 1], and 0 never stops.
-        batch_size: images in work at once; what suits the model and its device when None.
-        eight_bit: keep reconstructions in uint8, as they are saved.
+        deltas: compute the mean change of the image in each step.
+        heatmaps: keep the change of each pixel in each step.
+        start: start from these values instead of the model's average: a :class:`Step`, or the last
+            step of an :class:`Inversion`.
+        tolerance: stop refining an image when a step's mean absolute change of its pixels, which
+            are in [-1, 1], is below this; 0 never stops.
+        batch_size: images per batch; :attr:`Model.batch_size` when None.
+        eight_bit: convert reconstructions to uint8.
 
     Returns:
         An :class:`Inversion` on the CPU.
 
     Raises:
-        SpecError: options that contradict the model or the images.
+        SpecError: options contradict the model or the images.
         FatalError: a latent or a reconstruction is not finite.
     """
     if reconstructions not in ("none", "last", "all") or latents not in ("last", "all"):
@@ -130,27 +130,27 @@ def invert(
         part = None if origin is None else origin.part(rows)
         before = begun
         begun = _begin(model, images[rows], steps, keep, tolerance, part)
-        # A GPU has this batch to do while the results of the one before are waited for.
+        # The GPU computes this batch while the results of the previous one are awaited.
         done += [kept.complete(steps) for kept in before]
     done += [kept.complete(steps) for kept in begun]
-    # Stacked outside of inference mode, so that results may take part in anything later.
+    # Concatenated outside of inference mode, so that the results support autograd.
     return keep.joined(done)
 
 
 def begin_batch(
     model: Model, images: Images, steps: int, keep: Keep, tolerance: float = 0.0
 ) -> Callable[[], Inversion]:
-    """Invert images in one batch, as :func:`invert`, without waiting for a GPU to be done with it.
+    """Start to invert one batch, as :func:`invert`, without waiting for the GPU.
 
     Args:
         model: from :func:`restyle.load_model`.
         images: as for :func:`invert`.
-        steps: of refinement.
-        keep: what of them.
-        tolerance: as for :func:`invert`; with one, a GPU is waited for after every step.
+        steps: refinement steps.
+        keep: the values to keep.
+        tolerance: as for :func:`invert`; above 0 the GPU is synchronised after every step.
 
     Returns:
-        Waits for the result. On a CPU it is there.
+        A function that waits for the result and returns it.
     """
     begun = _begin(model, images, steps, keep, tolerance)
     return lambda: keep.joined([kept.complete(steps) for kept in begun])
@@ -164,29 +164,29 @@ def _begin(
     tolerance: float,
     start: _Batch | None = None,
 ) -> list[_Kept]:
-    """Refine a batch; what is kept of its images, one part after another."""
-    # What all parts need is made once, before there are several that would make it.
+    """Refine a batch in one or several parts and return their results."""
+    # Cached values are computed here, before several threads would compute them.
     model.metrics(keep.metrics)
     if start is None:
         _ = model.average_image
 
     def refined(rows: slice) -> _Kept:
-        x = _brought(model, images[rows])
+        x = _encoder_input(model, images[rows])
         part = None if start is None else start.part(rows)
         return keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x)
 
     on_cpu = model.device.type == "cpu"
-    parts = lanes(len(images), model.generator.config.size) if on_cpu else 1
-    return side_by_side(refined, len(images), parts)
+    parts = parallel_parts(len(images), model.generator.config.size) if on_cpu else 1
+    return in_parallel(refined, len(images), parts)
 
 
-def _brought(model: Model, images: Images) -> Tensor:
-    """The encoder's input, on the model's device."""
+def _encoder_input(model: Model, images: Images) -> Tensor:
+    """The encoder's input [B, 3, h, w] on the model's device."""
     pixels = None if model.device.type == "cpu" else eight_bit(images, model.config.image_size)
     if pixels is None:
-        return model.staging.upload(preprocess(images, model.config.image_size))()
-    # A quarter of the bytes, and scaling is the GPU's work.
-    return from_eight_bit(model.staging.upload(pixels)())
+        return model.transfer.upload(preprocess(images, model.config.image_size))()
+    # Bytes are a quarter of the traffic; the GPU scales them.
+    return from_eight_bit(model.transfer.upload(pixels)())
 
 
 def _start(start: Start | Inversion, count: int) -> _Batch:
@@ -202,7 +202,7 @@ def _start(start: Start | Inversion, count: int) -> _Batch:
 
 @dataclass(frozen=True)
 class Keep:
-    """Which parts of each step an inversion keeps; fields as the arguments of :func:`invert`."""
+    """The values of each step to keep; fields as the arguments of :func:`invert`."""
 
     reconstructions: Reconstructions = "last"
     latents: Literal["last", "all"] = "all"
@@ -212,14 +212,14 @@ class Keep:
     eight_bit: bool = False
 
     def collect(self, made: Iterator[Step], model: Model, x: Tensor) -> _Kept:
-        """Everything to keep of a batch, on its way to the CPU.
+        """Compute the values to keep of a batch and start their transfer to the CPU.
 
         Args:
-            made: its steps.
-            model: for the metrics.
+            made: steps of the batch.
+            model: provides the metrics.
             x: [B, 3, h, w], the images.
         """
-        kept = _Kept(len(x), model.staging)
+        kept = _Kept(len(x), model.transfer)
         measure = self._measure(model, x)
         for step in made:
             if len(step.rows) < len(kept.rows):
@@ -244,7 +244,7 @@ class Keep:
                     kept.finish("latents", step.latents, step.final)
                 if self.reconstructions == "last":
                     kept.finish("reconstructions", self._image(step.image), step.final)
-            # Nothing holds on to this step while the next one is made.
+            # Release the step's memory before the next step is computed.
             del step
         return kept
 
@@ -257,7 +257,7 @@ class Keep:
         return model.metrics(self.metrics).against_there(x)
 
     def joined(self, parts: Sequence[dict[str, Tensor]]) -> Inversion:
-        """Put batches together, each a tensor [B, steps or 1, ...] for every name.
+        """Concatenate batches, each with tensors [B, steps or 1, ...] by name.
 
         Raises:
             FatalError: a latent or a reconstruction is not finite.
@@ -265,7 +265,7 @@ class Keep:
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         finite = joined["finite"]
         if not finite.all():
-            # Eight bits would show such a picture as a black one.
+            # Converted to eight bits, such an image would be black.
             raise FatalError(
                 f"{int((~finite).sum())} of {len(finite)} images came out as values that are not "
                 "finite: the model's weights or its precision are at fault; try dtype fp32 or "
@@ -282,25 +282,25 @@ class Keep:
 
 
 def _finite(step: Step) -> Tensor:
-    """[n] bool: whether an image's latent and reconstruction are numbers all over."""
+    """Whether all values of each latent and reconstruction are finite, [n] bool."""
     latents, images = (part.isfinite().flatten(1).all(1) for part in (step.latents, step.pooled))
     return latents & images
 
 
 class _Kept:
-    """What is kept of a batch: values of all images or of some, on their way to the CPU.
+    """Values of a batch in transfer to the CPU.
 
     Args:
         count: images in the batch.
-        staging: brings them.
+        transfer: performs the copies.
 
     Attributes:
-        rows: which images the values to come belong to.
+        rows: indices of the images that the next values belong to.
     """
 
-    def __init__(self, count: int, staging: Staging) -> None:
+    def __init__(self, count: int, transfer: DeviceTransfer) -> None:
         self._count = count
-        self._staging = staging
+        self._transfer = transfer
         self._series: dict[str, list[tuple[Tensor, Arrival]]] = {}
         self._last: dict[str, list[tuple[Tensor, Arrival]]] = {}
         self._still: dict[str, float | None] = {}
@@ -312,28 +312,28 @@ class _Kept:
         Args:
             name: of the series.
             value: [n, ...], of :attr:`rows`.
-            still: of images that have stopped; None for what they had before.
+            still: value of images that have stopped; None repeats their last one.
         """
         self._still[name] = still
-        self._series.setdefault(name, []).append((self.rows, self._staging.download(value)))
+        self._series.setdefault(name, []).append((self.rows, self._transfer.download(value)))
 
     def finish(self, name: str, value: Tensor, final: Tensor) -> None:
-        """Set the only values of images for which no step follows.
+        """Set a value of the images whose last step this is.
 
         Args:
-            name: of the series.
+            name: of the value.
             value: [n, ...], of :attr:`rows`.
-            final: [n] bool, for which of them.
+            final: [n] bool, selects those images.
         """
         chosen = value if final.all() else value[final.to(value.device)]
-        coming = self._staging.download(chosen)
+        coming = self._transfer.download(chosen)
         self._last.setdefault(name, []).append((self.rows[final], coming))
 
     def complete(self, steps: int) -> dict[str, Tensor]:
-        """[B, steps or 1, ...] for each name, on the CPU.
+        """Wait for all values: [B, steps or 1, ...] on the CPU, by name.
 
         Args:
-            steps: to which series grow, also when every image has stopped before.
+            steps: length of the series, also when every image stopped earlier.
         """
         return {
             **{name: torch.stack(self._grown(name, steps), dim=1) for name in self._series},
@@ -345,7 +345,7 @@ class _Kept:
         for rows, arrival in self._series[name]:
             value = arrival()
             if len(rows) < self._count:
-                # All images take the first step.
+                # There is a previous step, because all images take the first one.
                 whole = self._unchanged(name, made[-1])
                 whole[rows] = value
                 value = whole

@@ -1,4 +1,4 @@
-"""A model ready to run: a generator, one encoder, and where its refinement starts."""
+"""Loaded models: a generator, one encoder and the average latent, on a device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from restyle.core.checkpoints.weights import (
 from restyle.core.devices import hardware
 from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.devices.cuda_graphs import CudaRecorder, StepGraphs, Tensors, wanted
-from restyle.core.devices.transfer import Staging
+from restyle.core.devices.transfer import DeviceTransfer
 from restyle.core.errors import CheckpointError, FatalError
 from restyle.core.faces.alignment import Framing
 from restyle.core.imaging.preprocessing import Images, preprocess
@@ -72,21 +72,21 @@ def load_model(
     """Load a model.
 
     Args:
-        spec: the name of an embedded model (``faces64``) or a model directory, either with
-            ``:ENCODER`` behind it, or a published ``.pt`` checkpoint, with ``:DOMAIN`` behind it
-            where it is not to be told from the file.
-        dtype: of activations: ``fp32``, ``bf16``, ``tf32`` on a GPU, or ``auto`` for bf16 where
-            the processor has it in hardware.
+        spec: the name of an embedded model (``faces64``) or a model directory, either with an
+            optional ``:ENCODER`` suffix, or a published ``.pt`` checkpoint, with a ``:DOMAIN``
+            suffix where the domain cannot be derived from the file.
+        dtype: of activations: ``fp32``, ``bf16``, ``tf32`` on a GPU, or ``auto`` for bf16 if the
+            processor supports it in hardware.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         impl: of the generator's operators: ``native`` for compiled ones, ``reference`` for plain
-            PyTorch, ``auto`` for compiled ones where there is a compiler.
+            PyTorch, ``auto`` for compiled ones if there is a compiler.
 
     Raises:
         SpecError: an unknown model, encoder, domain, dtype or device.
         CheckpointError: files are missing, damaged, unsafe or do not fit together.
         FatalError: ``native`` operators cannot be built.
     """
-    # First, because a wrong option should not cost the reading of a gigabyte.
+    # Options are checked before gigabytes are read.
     placement = hardware.choose(dtype, device)
     keep_freed_memory()
     hardware.set_up_gpu(placement.device)
@@ -139,7 +139,7 @@ def _assemble(weights: ModelWeights, path: Path) -> tuple[Generator, Encoder, Te
 
 
 def _check_sizes(parts: _Parts) -> None:
-    """Compare the sizes that a model names with its networks, before anything is computed."""
+    """Check the sizes in the config against the networks."""
     config, size = parts.config, parts.generator.config.size
     if not parts.encoder.accepts(config.image_size):
         height, width = config.image_size
@@ -163,24 +163,24 @@ def _prepare(generator: Generator, target: Target) -> tuple[str, PreparedSynthes
 
 
 class Model:
-    """A domain's generator and one encoder, on a device; made by :func:`load_model`.
+    """A domain's generator and one encoder, on a device; created by :func:`load_model`.
 
     Attributes:
-        config: what ``model.json`` says.
-        encoder_name: which of the config's encoders this is.
-        domain_reason: why a published checkpoint is taken to be for the config's domain; empty for
-            a model directory, which says so itself.
-        generator: float32 parameters, activations in :attr:`dtype`. Renderings are made with
-            copies of them: a changed generator needs another Model.
-        encoder: made ready for inference in :attr:`dtype`.
+        config: content of ``model.json``.
+        encoder_name: name of the encoder in the config.
+        domain_reason: how the domain of a published checkpoint was derived; empty for a model
+            directory.
+        generator: float32 parameters, activations in :attr:`dtype`. Rendering uses copies of the
+            parameters, so a changed generator needs a new Model.
+        encoder: prepared for inference in :attr:`dtype`.
         latent_avg: [n_styles, style_dim] float32.
-        device: where it computes.
+        device: the device of all computations.
         dtype: of activations.
-        dtype_reason: the dtype and why, such as ``bf16: avx512_bf16``.
-        kernels: the generator's operators and why, such as ``native: g++ 12.2.0``.
-        staging: brings batches to the device and results from it.
-        fingerprint: SHA-256 in hex of the weights and of every setting that changes a latent;
-            the same wherever the files lie and whatever they are called.
+        dtype_reason: the dtype with a reason, such as ``bf16: avx512_bf16``.
+        kernels: the generator's operators with a reason, such as ``native: g++ 12.2.0``.
+        transfer: copies batches to the device and results to the CPU.
+        fingerprint: SHA-256 in hex of the weights and of every setting that changes a latent; does
+            not depend on the files' names and locations.
     """
 
     def __init__(self, parts: _Parts, placement: hardware.Placement, impl: Impl = "auto") -> None:
@@ -199,7 +199,7 @@ class Model:
         self.encoder = prepare_encoder(parts.encoder, target)
         self.latent_avg = parts.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
-        self.staging = Staging(self.device)
+        self.transfer = DeviceTransfer(self.device)
         self._metric_sets: dict[tuple[str, ...], MetricSet] = {}
 
     @property
@@ -214,80 +214,77 @@ class Model:
 
     @property
     def gpu_name(self) -> str:
-        """Of the GPU that this computes on; empty for a CPU."""
+        """Name of the GPU; empty on a CPU."""
         return hardware.gpu_name(self.device) if self.device.type == "cuda" else ""
 
     @property
     def graph_problem(self) -> str:
-        """Why steps on a GPU are not replayed from recordings; empty where they are."""
+        """Why steps on a GPU do not use CUDA graphs; empty if they do, and on a CPU."""
         if self.device.type != "cuda":
             return ""
         return self._graphs.problem if self._graphs else "switched off"
 
     @property
     def iterative(self) -> bool:
-        """Whether the encoder refines, as opposed to working in a single pass."""
+        """Whether the encoder refines iteratively; otherwise it is single-pass."""
         return self.encoder.in_channels == 6
 
     @property
     def framing(self) -> Framing:
-        """How photographs of this domain are cropped when they are aligned."""
+        """Scale and shift of the aligned crop for this domain."""
         return Framing(self.config.framing_scale, self.config.framing_shift)
 
     @functools.cached_property
     def average_image(self) -> Tensor:
-        """[1, 3, h, w] float32: y_0 = G(latent_avg), pooled to the encoder's input size."""
-        # Kept beyond the call, so it must not be a tensor that only inference mode may use.
+        """y_0 = G(latent_avg) [1, 3, h, w] float32, pooled to the encoder's input size."""
+        # Cached, so it must not be an inference tensor.
         with torch.inference_mode(False), torch.no_grad():
             return self.pool(self.synthesize(self.latent_avg[None]))
 
     def preprocess(self, images: Images) -> Tensor:
-        """Bring images to the encoder's input.
+        """Convert images to the encoder's input [B, 3, h, w] float32 in [-1, 1] on the device.
 
         See :func:`restyle.core.imaging.preprocessing.preprocess`.
-
-        Returns:
-            [B, 3, h, w] float32 in [-1, 1] on the model's device.
         """
         return preprocess(images, self.config.image_size).to(self.device)
 
-    def encode(self, x: Tensor, current: Tensor) -> Tensor:
-        """Predict the residual to the current latent.
+    def encode(self, x: Tensor, previous: Tensor) -> Tensor:
+        """Predict the residual to the previous latent.
 
         Args:
             x: [B, 3, h, w] in [-1, 1], the images.
-            current: [B, 3, h, w], their reconstructions so far; single-pass encoders ignore them.
+            previous: [B, 3, h, w], their last reconstructions; single-pass encoders ignore them.
 
         Returns:
             [B, n_styles, style_dim] float32.
         """
-        inputs = torch.cat([x, current], dim=1) if self.iterative else x
+        inputs = torch.cat([x, previous], dim=1) if self.iterative else x
         inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
         with self._convolving():
             residual: Tensor = self.encoder(inputs)
         return residual
 
-    def step(self, x: Tensor, current: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, x: Tensor, previous: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step of refinement (2104.02699, section 3).
 
-        On a GPU it is replayed from a recording where that may be, see
-        :mod:`restyle.core.devices.cuda_graphs`, and in any case nothing of it waits for the GPU.
+        On a GPU the step runs as a CUDA graph where possible, see
+        :mod:`restyle.core.devices.cuda_graphs`, and does not wait for the GPU.
 
         Args:
             x: [B, 3, h, w] in [-1, 1], the images.
-            current: [B, 3, h, w] float32, their reconstructions so far.
-            latents: [B, n_styles, style_dim] float32, those of ``current``.
+            previous: [B, 3, h, w] float32, their last reconstructions.
+            latents: [B, n_styles, style_dim] float32, the latents of ``previous``.
 
         Returns:
             The new latents, their image [B, 3, H, W] float32, and that image pooled.
         """
         graphs = self._graphs
         if graphs is None:
-            made = self._step(x, current, latents)
+            made = self._step(x, previous, latents)
         else:
-            # There are few sizes of batches then, so that a search for algorithms pays.
+            # With few batch sizes a search for convolution algorithms pays off.
             with self._convolving(benchmark=True):
-                made = graphs(self._step, x, current, latents)
+                made = graphs(self._step, x, previous, latents)
         latents, image, pooled = made
         return latents, image, pooled
 
@@ -300,8 +297,8 @@ class Model:
     def _graphs(self) -> StepGraphs | None:
         return StepGraphs(CudaRecorder(self.device)) if wanted(self.device) else None
 
-    def _step(self, x: Tensor, current: Tensor, latents: Tensor) -> Tensors:
-        latents = self.encode(x, current) + latents
+    def _step(self, x: Tensor, previous: Tensor, latents: Tensor) -> Tensors:
+        latents = self.encode(x, previous) + latents
         image = self.synthesize(latents)
         return latents, image, self.pool(image)
 
@@ -312,7 +309,7 @@ class Model:
             latents: [B, n_styles, style_dim].
 
         Returns:
-            [B, 3, H, W] float32, about [-1, 1] but not clipped; cars keep 384 of 512 rows.
+            [B, 3, H, W] float32, about [-1, 1], not clipped; only ``output_rows`` of the config.
         """
         latents = latents.to(self.device, torch.float32)
         render = self._prepared or self.generator.synthesis
@@ -322,7 +319,7 @@ class Model:
 
     @functools.cached_property
     def batch_size(self) -> int:
-        """Images at once that suit the model and its device; on a GPU, the memory free just now."""
+        """Default batch size for the model and device; on a GPU, from the memory free at first."""
         side = self.generator.config.size
         if self.device.type != "cuda":
             return cpu_batch(side)
@@ -330,7 +327,7 @@ class Model:
 
     @property
     def footprint(self) -> Footprint:
-        """What one image takes while a step is computed."""
+        """Memory that one image needs during a step."""
         return Footprint(
             self.generator.config,
             self.config.image_size,
@@ -342,7 +339,7 @@ class Model:
     def _chunk(self) -> int:
         if self.device.type == "cuda":
             return self.batch_size
-        # Made ready for a CPU, it splits large activations itself.
+        # The prepared synthesis splits large activations itself on a CPU.
         return plain_cpu_batch(self.generator.config) if self._prepared is None else _LARGEST_CHUNK
 
     def _rows(self, images: Tensor) -> Tensor:
@@ -356,17 +353,13 @@ class Model:
         height, width = self.config.image_size
         if images.shape[2] % height or images.shape[3] % width:
             return F.adaptive_avg_pool2d(images, (height, width))
-        # Whole rows first: three times as fast as torch's pooling on a CPU.
+        # Rows before columns: three times as fast as torch's pooling on a CPU.
         count, channels, _, across = images.shape
         rows = images.reshape(count, channels, height, -1, across).mean(dim=3)
         return rows.reshape(count, channels, height, width, -1).mean(dim=4)
 
     def metrics(self, names: Iterable[str]) -> MetricSet:
-        """Metrics for this domain; what they need is loaded once.
-
-        Args:
-            names: any of :data:`restyle.core.metrics.registry.METRICS`.
-        """
+        """Metrics for this domain, loaded once; names as in ``registry.METRICS``."""
         key = tuple(names)
         if key not in self._metric_sets:
             framing = self.framing if self.config.align else None

@@ -1,7 +1,7 @@
 """ReStyle's refinement loop (Alaluf et al., 2104.02699, section 3).
 
-Starting from the average latent w_0 and its image y_0, every step feeds the encoder the target
-image x beside the current reconstruction and adds what it predicts::
+Starting from the average latent w_0 and its image y_0, every step passes the target image x and the
+last reconstruction to the encoder and adds the predicted residual::
 
     w_t = E(x, y_{t-1}) + w_{t-1}
     y_t = G(w_t)
@@ -22,20 +22,20 @@ from restyle.core.inference.model import Model
 
 
 class Start(Protocol):
-    """Where a refinement goes on from: a :class:`Step`, or anything with these."""
+    """Start of a refinement: a :class:`Step`, or any object with these properties."""
 
     @property
     def latents(self) -> Tensor:
-        """[B, n_styles, style_dim]."""
+        """Latents [B, n_styles, style_dim]."""
 
     @property
     def image(self) -> Tensor:
-        """[B, 3, H, W], the latents' images at any size."""
+        """The latents' images [B, 3, H, W], at any size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What one step of refinement produced.
+    """Result of one refinement step.
 
     Attributes:
         index: 1 for the first step.
@@ -43,8 +43,8 @@ class Step:
         image: [n, 3, H, W] float32 at the generator's size, y_t.
         pooled: [n, 3, h, w] float32, y_t at the encoder's size.
         previous: [n, 3, h, w] float32, y_{t-1} at the encoder's size.
-        rows: [n] int64 on the CPU: which images of the batch these are; all unless some stopped.
-        final: [n] bool on the CPU: whether no step follows.
+        rows: [n] int64 on the CPU: indices in the batch; all unless some images stopped.
+        final: [n] bool on the CPU: whether this is the image's last step.
     """
 
     index: int
@@ -56,7 +56,7 @@ class Step:
     final: Tensor
 
     def change(self) -> Tensor:
-        """[n, h, w] float32: mean absolute change of a pixel against the image before."""
+        """Mean absolute change of each pixel from the previous image, [n, h, w] float32."""
         return _change(self.pooled, self.previous)
 
 
@@ -73,17 +73,17 @@ def refine(
     Args:
         model: a generator and its encoder.
         x: [B, 3, h, w] in [-1, 1], from ``model.preprocess``.
-        steps: how many at most; exactly one for a single-pass encoder.
-        start: go on from these latents and images instead of the model's average; with another
+        steps: maximum number of steps; exactly one for a single-pass encoder.
+        start: latents and images to start from instead of the model's average; with another
             model's first step this is the paper's encoder bootstrapping (section 5).
-        tolerance: an image whose mean absolute change in a step is below this takes no further
-            one, and later steps hold only the others.
+        tolerance: an image stops when its mean absolute change in a step is below this; later
+            steps contain only the others.
 
     Yields:
-        One :class:`Step` after another. Nothing of a step is kept here once the next is done.
+        Each :class:`Step`; this function keeps no reference to it.
 
     Raises:
-        SpecError: a number of steps, a start or a tolerance that this encoder cannot work with.
+        SpecError: the number of steps, the start or the tolerance does not suit the encoder.
     """
     _check(model, steps, start, tolerance)
     if start is None:
@@ -100,7 +100,7 @@ def refine(
         if tolerance > 0 and t < steps:
             final = _change(y, previous).mean(dim=(1, 2)).cpu() < tolerance
         yield Step(t, w, image, y, previous, rows, final)
-        # Megapixel images of this step, while the next one is made, would be the largest thing.
+        # Release the step's megapixel images before the next step is computed.
         del image, previous
         if final.all():
             return

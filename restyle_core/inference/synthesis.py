@@ -1,13 +1,12 @@
-"""Rendering latents as fast as the machine does it: the generator made ready for inference.
+"""Synthesis prepared for inference.
 
-Weights are scaled, rounded and brought into the convolutions' layout once. Styles scale activations
-instead of weights, so that images share one dense convolution, and what stands between two
-convolutions is one pass over the activations (see :mod:`restyle.kernels.layers`). On a CPU, large
-layers
-are computed some rows at a time: a convolution's output is then still in cache when it is read.
+Weights are scaled, rounded and converted to the convolutions' layout once. Styles scale activations
+instead of weights, so that images share one dense convolution. The operations between two
+convolutions are one pass over the activations (see :mod:`restyle.kernels.layers`). On a CPU, large
+layers are computed in strips of rows, so that a convolution's output is in cache when it is read.
 
-Every activation has a row of zeros above and below, so that any rows of it together with their
-neighbours can be given to a convolution as they lie there.
+Every activation has a row of zeros above and below, so that any strip with its neighbouring rows is
+an input of a convolution without a copy.
 """
 
 from __future__ import annotations
@@ -27,33 +26,32 @@ from restyle.kernels.layers import Colour, Epilogue, blur_layer, colour_convolut
 from restyle.kernels.reference import DEMODULATION_EPSILON
 from restyle.kernels.winograd import Filters
 
-# Bytes of a convolution's output that are made before they are read again. The transposed one
-# computes the rows around its strips twice, so they are longer.
+# Bytes of a strip of a convolution's output. Strips of a transposed convolution are larger, because
+# it computes the rows at their borders twice.
 _STRIP = 4 << 20
 _TALL_STRIP = 8 << 20
-# Bytes of a convolution's output up to which images go through together.
+# Largest output of a convolution in bytes for which images are computed as a batch.
 _TOGETHER = 16 << 20
-# Side of layers whose convolution and what follows it are one operator. In smaller ones the weights
-# are larger than the activations, and threads share those only in a convolution on its own.
+# Smallest side of layers whose convolution and epilogue are one operator. In smaller layers the
+# weights are larger than the activations, and only a separate convolution divides them by threads.
 _WHOLE = 32
 
 
 def prepare_synthesis(generator: Generator, target: Target) -> PreparedSynthesis | None:
-    """Make a generator ready for inference.
+    """Prepare a generator for inference.
 
     Args:
-        generator: its parameters are copied, so later changes do not show.
-        target: where it runs, and the dtype of activations.
+        generator: its parameters are copied, so later changes have no effect.
+        target: device, and dtype of activations.
 
     Returns:
-        None where only the generator itself can do it: without compiled operators, or with a
-        smoothing filter that is not the product of two.
+        None if there are no compiled operators, or if a smoothing filter is not separable.
 
     Raises:
-        KernelError: the generator's ``impl`` is ``native``, and there are none.
+        KernelError: the generator's ``impl`` is ``native``, but there are no compiled operators.
     """
     library = native.library(target.device.type, generator.impl)
-    # Filters alone have a kernel as a buffer; all are 4x4 in the published layout.
+    # Only filters have a buffer called kernel; all are 4x4 in the published layout.
     filters = [buffer for name, buffer in generator.named_buffers() if name.endswith(".kernel")]
     if library is None or any(_separated(kernel) is None for kernel in filters):
         return None
@@ -61,11 +59,11 @@ def prepare_synthesis(generator: Generator, target: Target) -> PreparedSynthesis
 
 
 class PreparedSynthesis:
-    """What :meth:`restyle.core.networks.generator.Generator.synthesis` does with the stored noise.
+    """Fast form of :meth:`restyle.core.networks.generator.Generator.synthesis` with stored noise.
 
     Args:
-        generator: with filters that are products of two.
-        target: where it runs, and the dtype of activations.
+        generator: a generator with separable filters.
+        target: device, and dtype of activations.
     """
 
     def __init__(self, generator: Generator, target: Target) -> None:
@@ -74,7 +72,7 @@ class PreparedSynthesis:
         noises = generator.stored_noise()
         self._first = _Styled(generator.conv1, noises[0], target)
         self._first_rgb = _ToColour(generator.to_rgb1, target)
-        # What the lists are of, which torch's types do not say.
+        # ModuleLists do not have element types.
         convs = cast(Sequence[StyledConv], generator.convs)
         to_rgbs = cast(Sequence[ToRGB], generator.to_rgbs)
         self._blocks = [
@@ -103,11 +101,11 @@ class PreparedSynthesis:
         return self._finish(y, image, latents, 0)
 
     def _finish(self, x: Tensor, image: Tensor, latents: Tensor, first: int) -> Tensor:
-        """From the activations and the image of block ``first - 1`` to the whole image."""
+        """Compute the image from the activations and the image of block ``first - 1``."""
         for index in range(first, len(self._blocks)):
             block = self._blocks[index]
             if len(x) > 1 and not block.in_one_piece(len(x), 2 * x.shape[3]):
-                # One image after another needs the memory of one.
+                # Single images bound the memory.
                 parts = [slice(at, at + 1) for at in range(len(x))]
                 return torch.cat([self._finish(x[i], image[i], latents[i], index) for i in parts])
             after = self._blocks[index + 1].up if index + 1 < len(self._blocks) else None
@@ -117,11 +115,11 @@ class PreparedSynthesis:
 
 
 class _Styled:
-    """A styled convolution's parameters.
+    """Parameters of a styled convolution.
 
     Attributes:
         out_channels: of the convolution.
-        taps: of the filter behind it; zeros if there is none.
+        taps: of the filter after an upsampling convolution; otherwise zeros.
     """
 
     def __init__(self, layer: StyledConv, noise: Tensor, target: Target) -> None:
@@ -146,17 +144,17 @@ class _Styled:
         return self._convolution.filters
 
     def convolve(self, rows: Tensor) -> Tensor:
-        """Rows with their neighbours, already scaled by the style."""
+        """Convolve rows with their neighbours, scaled by the style."""
         return self._convolution(rows)
 
     def epilogue(self, style: Tensor, following: Tensor | None) -> Epilogue:
-        """What follows the convolution, given this layer's style and the next one's."""
+        """Parameters of the operations after the convolution, for this and the next layer's style."""
         demodulation = torch.rsqrt(style.square() @ self._energy + DEMODULATION_EPSILON)
         return Epilogue(demodulation, self._noise, self._strength, self._bias, following)
 
 
 class _ToColour:
-    """A projection to colour."""
+    """Parameters of a projection to RGB."""
 
     def __init__(self, layer: ToRGB, target: Target) -> None:
         self._weight = _put(layer.conv.scaled_weight[:, :, 0, 0], target)
@@ -165,16 +163,16 @@ class _ToColour:
         self._taps = _taps(None if layer.upsample is None else layer.upsample.kernel, target)
 
     def colour(self, latent: Tensor, skip: Tensor | None) -> Colour:
-        """[B, style_dim], and the image below, if any."""
+        """Parameters of the projection for a latent [B, style_dim] and the lower image, if any."""
         style = _affine(self._modulation, latent)
         return Colour(self._weight * style[:, None, :], self._bias, *self._taps, skip)
 
 
 class _Convolution:
-    """A 3x3 convolution of rows that have their neighbours with them, or its transpose.
+    """A 3x3 convolution, or its transpose, of rows with their neighbours.
 
     Attributes:
-        filters: of the weight, where fewer multiplications pay.
+        filters: Winograd filters of the weight, or None where they are not faster.
     """
 
     def __init__(self, weight: Tensor, target: Target, *, transposed: bool) -> None:
@@ -216,13 +214,13 @@ class _Convolution:
 
 
 def _between_rows(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve rows that have their neighbours with them."""
+    """Convolve rows with their neighbours."""
     return F.conv2d(x, weight, padding=(0, 1))
 
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """The two convolutions and the colour of one resolution."""
+    """The two convolutions and the RGB projection of one resolution."""
 
     up: _Styled
     flat: _Styled
@@ -230,7 +228,7 @@ class _Block:
     target: Target
 
     def in_one_piece(self, images: int, side: int) -> bool:
-        """Whether so many images of so many rows go through together."""
+        """Whether a batch of ``images`` with ``side`` rows is computed at once."""
         return self._rows(side, _TOGETHER // images) >= side
 
     def __call__(
@@ -239,13 +237,14 @@ class _Block:
         """Double the resolution.
 
         Args:
-            x: [B, in, H + 2, W], scaled for the first convolution.
+            x: [B, in, H + 2, W], scaled by the style of the first convolution.
             image: [B, 3, H, W].
-            latents: [B, 3, style_dim], of the two convolutions and of the colour.
-            after: the next block's first convolution, whose latent is also that of the colour.
+            latents: [B, 3, style_dim], of the two convolutions and of the projection to RGB.
+            after: the next block's first convolution, which shares the projection's latent.
 
         Returns:
-            The same of twice the resolution; activations of no rows without ``after``.
+            Activations and image of twice the resolution; without ``after`` the activations are
+            undefined.
         """
         batch, side = len(x), 2 * x.shape[3]
         style, flat_style = self.up.style(latents[:, 0]), self.flat.style(latents[:, 1])
@@ -254,7 +253,7 @@ class _Block:
         for first, end in self._strips(batch, side, _TALL_STRIP):
             tall = self.up.convolve(x[:, :, first // 2 : end // 2 + 2])
             blur_layer(tall, middle[:, :, first + 1 : end + 1], first, epilogue, self.up.taps)
-            # On a GPU it is a whole layer, which need not wait for the end of the block.
+            # Release the memory, which on a GPU is that of a whole layer.
             del tall
         following = None if after is None else after.style(latents[:, 2])
         epilogue = self.flat.epilogue(flat_style, following)
@@ -273,14 +272,14 @@ class _Block:
         return x if y is None else y, larger
 
     def _strips(self, batch: int, side: int, limit: int) -> Iterator[tuple[int, int]]:
-        """First and last row of what is computed at once."""
-        # Strips of several images do not lie in one piece, as convolutions want them.
+        """First and one-past-last row of each strip."""
+        # Strips of several images are not contiguous, which convolutions need.
         rows = side if batch > 1 else self._rows(side, limit)
         for first in range(0, side, rows):
             yield first, min(first + rows, side)
 
     def _rows(self, side: int, limit: int) -> int:
-        """How many rows of one image come to so many bytes; an even number."""
+        """Even number of rows of one image that need at most ``limit`` bytes."""
         if self.target.device.type != "cpu":
             return side
         row = side * self.flat.out_channels * self.target.dtype.itemsize
@@ -288,18 +287,18 @@ class _Block:
 
 
 def _buffer(batch: int, channels: int, side: int, target: Target) -> Tensor:
-    """Activations [B, C, side + 2, side], channels last; the first and the last row are zero."""
+    """Empty activations [B, C, side + 2, side], channels last, with zeros in the border rows."""
     shape, dtype = (batch, channels, side + 2, side), target.dtype
     buffer = torch.empty(
         shape, dtype=dtype, device=target.device, memory_format=torch.channels_last
     )
-    # Both by one launch.
+    # One kernel launch for both rows.
     buffer[:, :, :: side + 1] = 0
     return buffer
 
 
 def _put(tensor: Tensor, target: Target) -> Tensor:
-    """A float32 copy there, whatever the dtype of activations is."""
+    """A contiguous float32 copy on the target's device."""
     tensor = tensor.detach().to(target.device, torch.float32, copy=True)
     return tensor.contiguous()
 
@@ -315,14 +314,14 @@ def _affine(linear: tuple[Tensor, Tensor], latent: Tensor) -> Tensor:
 
 
 def _taps(kernel: Tensor | None, target: Target) -> tuple[Tensor, Tensor]:
-    """A filter that is known to be a product as its two factors."""
+    """Vertical and horizontal taps of a separable filter; zeros for None."""
     separated = None if kernel is None else _separated(kernel)
     vertical, horizontal = separated or (torch.zeros(4), torch.zeros(4))
     return vertical.to(target.device), horizontal.to(target.device)
 
 
 def _separated(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Two times [4] taps whose product the filter is, if it is one."""
+    """Vertical and horizontal taps [4] of a filter; None if it is not separable."""
     kernel = kernel.detach().cpu().float()
     if tuple(kernel.shape) != (4, 4):
         return None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restyle.core import load_model
-from restyle.core.devices.threads import lanes, side_by_side
+from restyle.core.devices.threads import in_parallel, parallel_parts
 from restyle.core.errors import SpecError
 from restyle.core.inference import inversion
 
@@ -26,8 +26,8 @@ def threads_as_before() -> Iterator[None]:
 @given(count=st.integers(1, 40), threads=st.integers(1, 8))
 def test_every_image_is_in_one_part_and_every_thread_at_work(count: int, threads: int) -> None:
     torch.set_num_threads(threads)
-    parts = side_by_side(
-        lambda rows: (rows, torch.get_num_threads()), count, lanes(count, side=1024)
+    parts = in_parallel(
+        lambda rows: (rows, torch.get_num_threads()), count, parallel_parts(count, side=1024)
     )
     images = list(range(count))
     assert [image for rows, _ in parts for image in images[rows]] == images
@@ -39,17 +39,17 @@ def test_every_image_is_in_one_part_and_every_thread_at_work(count: int, threads
 def test_parts_are_computed_at_the_same_time() -> None:
     torch.set_num_threads(4)
     met = threading.Barrier(4, timeout=30)
-    assert len(side_by_side(lambda _: met.wait(), 8, 4)) == 4
+    assert len(in_parallel(lambda _: met.wait(), 8, 4)) == 4
 
 
 def test_small_images_stay_together() -> None:
     torch.set_num_threads(4)
-    assert (lanes(8, 64), lanes(8, 256)) == (1, 4)
+    assert (parallel_parts(8, 64), parallel_parts(8, 256)) == (1, 4)
 
 
 def test_threads_are_as_many_as_before_also_for_new_ones() -> None:
     torch.set_num_threads(4)
-    side_by_side(lambda rows: rows, 4, 4)
+    in_parallel(lambda rows: rows, 4, 4)
     with ThreadPoolExecutor(1) as pool:
         assert (torch.get_num_threads(), pool.submit(torch.get_num_threads).result()) == (4, 4)
 
@@ -68,7 +68,7 @@ def test_an_error_ends_it_once_no_part_is_being_computed() -> None:
         done.append(rows)
 
     with pytest.raises(SpecError, match="the first part"):
-        side_by_side(work, 2, 2)
+        in_parallel(work, 2, 2)
     assert (done, torch.get_num_threads()) == ([slice(1, 2)], 2)
 
 
@@ -83,7 +83,7 @@ def test_images_are_inverted_as_in_one_piece(
     x = model.average_image.clamp(-1, 1) * (1 - steps) + steps * torch.rand(8, 3, 64, 64)
 
     def inverted(parts: int, start: inversion.Inversion | None = None) -> inversion.Inversion:
-        monkeypatch.setattr(inversion, "lanes", lambda *_: parts)
+        monkeypatch.setattr(inversion, "parallel_parts", lambda *_: parts)
         keep = {"reconstructions": "all", "metrics": ("l2",), "deltas": True}
         return inversion.invert(model, x, 4, start=start, tolerance=tolerance, **keep)
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from restyle.core.devices import transfer as staging
-from restyle.core.devices.transfer import Staging
+from restyle.core.devices import transfer
+from restyle.core.devices.transfer import DeviceTransfer
 
 GPU = torch.device("cuda:1")
 
 
 def test_on_the_cpu_tensors_are_where_they_belong() -> None:
-    here = Staging(torch.device("cpu"))
+    here = DeviceTransfer(torch.device("cpu"))
     x = torch.randn(3)
     assert here.upload(x)() is x
     assert here.download(x)() is x
@@ -97,12 +97,12 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     cuda = SimpleNamespace(
         Stream=Stream, stream=within, current_stream=lambda device: Stream(device, log.stream)
     )
-    monkeypatch.setattr(staging, "torch", SimpleNamespace(cuda=cuda, empty=empty))
+    monkeypatch.setattr(transfer, "torch", SimpleNamespace(cuda=cuda, empty=empty))
     return log
 
 
 def test_an_upload_is_waited_for_by_the_gpu_alone(log: Log) -> None:
-    begin: Callable[..., Any] = Staging(GPU).upload
+    begin: Callable[..., Any] = DeviceTransfer(GPU).upload
     arrived = begin(Tensor(log, "x", torch.device("cpu")))
     assert log == ["copies: copy x to cuda:1", "copies: event of copies"]
     del log[:]
@@ -116,7 +116,7 @@ def test_an_upload_is_waited_for_by_the_gpu_alone(log: Log) -> None:
 def test_a_download_comes_after_what_made_it_and_the_caller_waits_only_at_the_end(
     log: Log,
 ) -> None:
-    begin: Callable[..., Any] = Staging(GPU).download
+    begin: Callable[..., Any] = DeviceTransfer(GPU).download
     arrived = begin(Tensor(log, "y", GPU))
     assert log == [
         "current: copies waits for current",
@@ -131,7 +131,7 @@ def test_a_download_comes_after_what_made_it_and_the_caller_waits_only_at_the_en
 
 def test_what_is_there_already_stays(log: Log) -> None:
     there = torch.empty(2, device="meta")
-    assert Staging(torch.device("meta")).upload(there)() is there
+    assert DeviceTransfer(torch.device("meta")).upload(there)() is there
     x = torch.randn(2)
-    assert Staging(GPU).download(x)() is x
+    assert DeviceTransfer(GPU).download(x)() is x
     assert log == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from restyle.core.checkpoints.weights import fit
-from restyle.core.inference.fused_encoder import FoldedEncoder, prepare_encoder
+from restyle.core.inference.fused_encoder import FusedEncoder, prepare_encoder
 from restyle.core.networks.config import EncoderKind
 from restyle.core.networks.convolution import Target
 from restyle.core.networks.encoders import StyleEncoder, build_encoder, encoder_from_state
@@ -26,9 +26,9 @@ def tiny(kind: EncoderKind, n_styles: int = 9) -> tuple[StyleEncoder, plain.Stat
     return encoder, state
 
 
-def folded(encoder: StyleEncoder, dtype: torch.dtype = torch.float32) -> FoldedEncoder:
+def folded(encoder: StyleEncoder, dtype: torch.dtype = torch.float32) -> FusedEncoder:
     ready = prepare_encoder(encoder, Target(CPU, dtype))
-    assert isinstance(ready, FoldedEncoder)
+    assert isinstance(ready, FusedEncoder)
     return ready
 
 

@@ -370,8 +370,8 @@ def test_bytes_go_to_a_gpu_as_they_are_and_become_the_same_there() -> None:
 
     def model(device: str) -> Any:
         config = SimpleNamespace(image_size=(16, 32))
-        staging = SimpleNamespace(upload=upload)
-        return SimpleNamespace(device=torch.device(device), config=config, staging=staging)
+        transfer = SimpleNamespace(upload=upload)
+        return SimpleNamespace(device=torch.device(device), config=config, transfer=transfer)
 
     for device, images, dtype in (
         ("cuda", pixels, torch.uint8),

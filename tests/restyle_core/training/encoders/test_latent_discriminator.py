@@ -47,16 +47,14 @@ def test_a_pool_of_none_returns_what_it_gets() -> None:
     assert torch.equal(LatentPool(0, 3).exchange(w), w)
 
 
-def test_the_judge_learns_and_pulls_styles_towards_w() -> None:
+def test_the_discriminator_learns_and_pulls_styles_towards_w() -> None:
     torch.manual_seed(0)
     adversary = LatentAdversary(EditableLosses(discriminator_lr=1e-3, r1=0.1), 8)
     for step in range(300):
         adversary.update(torch.randn(32, 8) + 2, torch.randn(8, 4, 8) - 2, step)
     with torch.no_grad():
-        assert (
-            adversary.network(torch.full((1, 8), 2.0))
-            > adversary.network(torch.full((1, 8), -2.0)) + 1
-        )
+        real, fake = (adversary.network(torch.full((1, 8), value)) for value in (2.0, -2.0))
+    assert real > fake + 1
     styles = torch.full((1, 3, 8), -1.0, requires_grad=True)
     adversary.encoder_loss(styles).backward()  # type: ignore[no-untyped-call]
     assert styles.grad is not None
@@ -64,7 +62,7 @@ def test_the_judge_learns_and_pulls_styles_towards_w() -> None:
     assert all(p.grad is None or p.requires_grad for p in adversary.network.parameters())
 
 
-def test_the_penalty_is_paid_every_so_often() -> None:
+def test_the_penalty_is_computed_every_few_steps() -> None:
     adversary = LatentAdversary(EditableLosses(r1_every=4), 8)
     paid = [
         "r1" in adversary.update(torch.randn(4, 8), torch.randn(2, 2, 8), step) for step in range(9)
