@@ -1,1 +1,1 @@
-"""How fast inversion is, against a plain implementation and against bare convolutions."""
+"""Benchmarks of inversion against a plain implementation and against single convolutions."""

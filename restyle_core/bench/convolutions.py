@@ -1,9 +1,8 @@
-"""Convolutions on their own: what a model's layers are, and how fast this machine does them.
+"""Lower bounds for the time of a network from its convolutions alone.
 
-Two bounds follow for a network. The looser one divides its arithmetic by the highest rate that is
-reached here, and on a GPU, layer by layer, takes what reading and writing takes where that is more.
-The tighter one adds up what each of its layers takes alone, in the best of several formulations,
-with nothing between them.
+The looser bound divides operations by the highest measured rate, and on a GPU takes for each layer
+the time of its memory traffic if that is larger. The tighter bound adds up the measured times of
+the single layers, each in the fastest of several formulations.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from restyle.core.networks.convolution import Convolution, Geometry, Target
 from restyle.core.networks.encoders import encoder_from_state
 from restyle.core.networks.generator import GeneratorConfig
 
-# Channels and side of layers that keep the processor busy.
+# Channels and side of layers that saturate a processor.
 _BUSY = ((128, 64), (256, 32), (256, 64), (512, 32))
 
 
@@ -34,9 +33,9 @@ class Layer:
         into: input channels.
         out: output channels.
         kernel: side of its kernel.
-        stride: 2 halves the size.
+        stride: of the convolution.
         size: height and width of the input.
-        doubles: a transposed convolution that doubles the size instead.
+        doubles: whether it is a transposed convolution that doubles the size.
     """
 
     into: int
@@ -48,12 +47,12 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """Operations for one image, two for each multiplication with its addition."""
+        """Floating-point operations for one image, two for each multiply-add."""
         height, width = (-(-side // self.stride) for side in self.size)
         return 2 * self.into * self.out * self.kernel**2 * height * width
 
     def bytes(self, itemsize: int, batch: int) -> float:
-        """Read and written for one image of a batch, which shares the weights."""
+        """Memory traffic in bytes for one image of a batch, which shares the weights."""
         inside = self.into * self.size[0] * self.size[1]
         height, width = (
             2 * side + 1 if self.doubles else -(-side // self.stride) for side in self.size
@@ -64,18 +63,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine does at most.
+    """Peak rates of a machine.
 
     Attributes:
-        flops: operations a second.
-        bytes: read and written a second; None where a floor does not count them.
+        flops: operations per second.
+        bytes: memory traffic per second; None to ignore it.
     """
 
     flops: float
     bytes: float | None = None
 
     def floor(self, layers: Iterable[Layer], itemsize: int, batch: int) -> float:
-        """Seconds that layers take for one image at least."""
+        """Lower bound for the seconds of layers for one image."""
         return sum(
             max(
                 layer.flops / self.flops,
@@ -104,9 +103,9 @@ def encoder_layers(
     """The convolutions of an encoder.
 
     Args:
-        kind: its architecture.
-        state: its weights, of which the shapes are read.
-        size: height and width of its input.
+        kind: the architecture.
+        state: the weights, whose shapes are read.
+        size: height and width of the input.
     """
     encoder = encoder_from_state(kind, state)
     layers: list[Layer] = []
@@ -133,7 +132,7 @@ def encoder_layers(
 def bare_seconds(
     layers: list[Layer], target: Target, batch: int, repeats: int, clock: Clock
 ) -> float:
-    """Seconds that the layers take one by one, each in its best formulation, for one image."""
+    """Seconds per image of the single layers, each in its fastest formulation."""
     ways = {layer: list(_formulations(layer, target, batch)) for layer in set(layers)}
     if target.device.type == "cuda":
         return on_gpu.bare_seconds([ways[layer] for layer in layers], repeats, clock) / batch
@@ -145,7 +144,7 @@ def bare_seconds(
 
 
 def peak_rates(target: Target, repeats: int, clock: Clock) -> Rates:
-    """What a large product and a copy reach on a GPU, the best convolution on a CPU."""
+    """Peak rates: of a large matrix product and a copy on a GPU, of convolutions on a CPU."""
     if target.device.type == "cuda":
         return Rates(
             on_gpu.product_rate(target.device, target.dtype, repeats, clock),
@@ -175,7 +174,7 @@ def _formulations(layer: Layer, target: Target, batch: int) -> Iterator[Callable
 
 
 def _doubling(layer: Layer, x: Tensor, target: Target) -> Iterator[Callable[[], object]]:
-    """As one transposed convolution, as one for all four phases, and as one for each."""
+    """One transposed convolution; one convolution for all four phases; one for each phase."""
 
     def conv(out: int, height: int, width: int) -> Convolution:
         weight = torch.randn(out, layer.into, height, width)

@@ -1,9 +1,8 @@
-"""The yardstick: refinement as it is usually written in plain PyTorch, in float32.
+"""The baseline of benchmarks: refinement in plain PyTorch and float32.
 
-Every sample of a batch has modulated weights of its own, and a grouped convolution applies them
-(Karras et al., 1912.04958, section 2.2, as the published implementations do); the encoder is the
-network in its layers, one head after the other. It reads weights by their published keys and
-shares nothing with the fast path.
+As in published implementations, weights are modulated for every sample and applied by a grouped
+convolution (Karras et al., 1912.04958, section 2.2), and the encoder's heads run one by one. The
+module reads weights by their published keys and shares no code with the fast path.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from restyle.core.networks.config import ModelConfig
 
 
 class GroupedReference:
-    """Generator and encoder of a model, with the interface of its fast path.
+    """Generator and encoder of a model, with the interface of the fast path.
 
     Args:
-        config: what the model says about itself.
+        config: of the model.
         generator: weights in the published layout, float32.
         encoder: in evaluation mode, float32.
     """
@@ -34,10 +33,10 @@ class GroupedReference:
         self._state = generator
         self._encoder = encoder
 
-    def encode(self, x: Tensor, current: Tensor) -> Tensor:
-        """[B, 3, h, w] twice -> [B, n_styles, style_dim]."""
+    def encode(self, x: Tensor, previous: Tensor) -> Tensor:
+        """Images and reconstructions, both [B, 3, h, w] -> [B, n_styles, style_dim]."""
         iterative = next(self._encoder.parameters()).shape[1] == 6
-        styles: Tensor = self._encoder(torch.cat([x, current], dim=1) if iterative else x)
+        styles: Tensor = self._encoder(torch.cat([x, previous], dim=1) if iterative else x)
         return styles
 
     def pool(self, images: Tensor) -> Tensor:
@@ -94,7 +93,7 @@ class GroupedReference:
         batch, channels, height, width = image.shape
         spread = image.new_zeros(batch, channels, 2 * height, 2 * width)
         spread[:, :, ::2, ::2] = image
-        # Two zeros before and one behind, of which inserting the zeros has made one.
+        # Padding of two before and one after; the inserted zeros already add one at the end.
         return _blur(F.pad(spread, (2, 1, 2, 1)), fir, 0)
 
 

@@ -1,4 +1,4 @@
-"""Measure a model: its stages and the whole loop, beside the plain implementation."""
+"""Measurement of a model's stages and whole loop, and of the plain implementation."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """Settings of a benchmark.
 
     Attributes:
         dtypes: of the fast path; the plain implementation is measured in fp32.
-        batches: images at once.
-        steps: of refinement.
-        repeats: measurements of everything.
-        reference: measure the plain implementation too.
+        batches: batch sizes.
+        steps: refinement steps.
+        repeats: number of measurements.
+        reference: whether to measure the plain implementation too.
         device: ``auto``, ``cpu``, ``cuda``.
-        cpu_time: count the processor's time, see :class:`~restyle.core.bench.timing.Clock`.
+        cpu_time: measure CPU time, see :class:`~restyle.core.bench.timing.Clock`.
     """
 
     dtypes: Sequence[str] = ("fp32", "bf16")
@@ -60,16 +60,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """A stage in one setting; seconds are for one image.
+    """Times of a stage in one setting, in seconds per image.
 
     Attributes:
-        stage: one of :data:`STAGES`; the encoder and the synthesis are those of one step.
+        stage: one of :data:`STAGES`; encoder and synthesis are for one step.
         path: :data:`FAST` or :data:`PLAIN`.
         dtype: one of :data:`restyle.core.devices.hardware.DTYPES`.
-        batch: images at once.
+        batch: batch size.
         timing: of the stage.
-        floor: what its convolutions take at the highest measured rates.
-        bare: what its convolutions take one by one, alone; None for the reference.
+        floor: time of its convolutions at the peak rates.
+        bare: sum of the times of its single convolutions; None for the reference.
     """
 
     stage: str
@@ -83,11 +83,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for one path, dtype and batch size.
+    """Result for one path, dtype and batch size.
 
     Attributes:
         rows: one for each stage.
-        latents: [B, n_styles, style_dim] after the last step, for images that are always the same.
+        latents: [B, n_styles, style_dim] after the last step, for fixed images.
     """
 
     rows: list[Row]
@@ -99,12 +99,12 @@ class Bench:
 
     Args:
         directory: of the model.
-        encoder: which one; the model's default when None.
-        plan: what to measure.
+        encoder: name of the encoder; the model's default when None.
+        plan: settings.
 
     Attributes:
-        steps: of refinement; one for a single-pass encoder.
-        peaks: what this machine does at most, by dtype.
+        steps: refinement steps; one for a single-pass encoder.
+        peaks: peak rates of this machine by dtype.
     """
 
     def __init__(self, directory: Path, encoder: str | None, plan: Plan) -> None:
@@ -124,10 +124,10 @@ class Bench:
         self._clock = Clock(choose_device(plan.device), cpu=plan.cpu_time)
 
     def findings(self) -> Iterator[Finding]:
-        """Measure one setting after the other: the reference, then the fast path in each dtype.
+        """Measure the reference, then the fast path in each dtype.
 
-        In this order because loading a model changes how memory is given out, for the whole
-        process: the reference has what a plain program has.
+        The reference is measured first, because loading a model changes the memory allocator of the
+        whole process.
         """
         if self._plan.reference:
             target = Target(choose_device(self._plan.device), torch.float32)
@@ -176,7 +176,7 @@ class Bench:
         return Finding(self._rows(FAST, dtype, batch, timings, bare), kept[0])
 
     def _timed(self, call: Callable[[], object]) -> Timing:
-        """Time a stage; on a GPU replayed, as it is in a step."""
+        """Time a stage; on a GPU as a CUDA graph, as in a step."""
         if choose_device(self._plan.device).type == "cuda":
             call = replayed(call)
         return timed(call, self._plan.repeats, self._clock)
@@ -187,7 +187,7 @@ class Bench:
         average = self._weights.encoders[self._weights.default_encoder].latent_avg.to(device)
         first = average.expand(batch, -1, -1)
         start = networks.pool(networks.synthesize(first))
-        # The synthesis has been warmed up, and now the encoder.
+        # The synthesis is warm; this warms up the encoder.
         networks.encode(x, start)
         times: dict[str, list[float]] = {"encoder": [], "synthesis": [], "loop": []}
         w, y = first, start
@@ -198,7 +198,7 @@ class Bench:
             pooled, y = clock.seconds(lambda: networks.pool(image))  # noqa: B023
             times["encoder"].append(encoded)
             times["synthesis"].append(rendered)
-            # All steps are the same work, and a whole loop would take minutes, five times over.
+            # Steps take equal time; measuring whole loops repeatedly would take minutes.
             times["loop"].append(self.steps * (encoded + rendered + pooled))
             if index + 1 == self.steps:
                 latents = w.cpu()
@@ -244,7 +244,7 @@ class Bench:
 
 
 def _convolving(device: torch.device, dtype: str) -> AbstractContextManager[None]:
-    """As a model's steps do in this precision."""
+    """Options of cuDNN as in a model's steps with this precision."""
     if device.type != "cuda":
         return nullcontext()
     return convolving(tf32=dtype == "tf32", benchmark=True)

@@ -1,6 +1,4 @@
-"""Measuring on a GPU, where everything is replayed from a recording, as a model's steps are: a
-launch may take longer than what it launches.
-"""
+"""Measurements on a GPU with CUDA graphs, because a launch may take longer than its kernel."""
 
 from __future__ import annotations
 
@@ -11,27 +9,27 @@ from torch import Tensor
 
 from restyle.core.bench.timing import Clock, timed
 
-# Side of the square matrices whose product keeps a GPU busy, and bytes of the copy.
+# Side of the square matrices of the product, and bytes of the copy.
 _SIDE = 8192
 _COPIED = 1 << 30
-# A short call is measured as often as this in one replay.
+# Repetitions of a short call in one graph.
 _TIMES = 10
 
 
 def replayed(call: Callable[[], object], times: int = 1) -> Callable[[], object]:
-    """Record a call for the current GPU.
+    """Record a call as a CUDA graph on the current GPU.
 
     Args:
-        call: asks the GPU for the same work each time and waits for nothing.
-        times: how often it is in the recording.
+        call: launches the same work each time without synchronising.
+        times: repetitions in the graph.
 
     Returns:
-        Does it again.
+        A function that replays the graph.
     """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        # Libraries prepare themselves, and cuDNN searches.
+        # Libraries initialise themselves and cuDNN searches for algorithms.
         call()
         call()
     torch.cuda.current_stream().wait_stream(stream)
@@ -45,11 +43,11 @@ def replayed(call: Callable[[], object], times: int = 1) -> Callable[[], object]
 def bare_seconds(
     layers: Sequence[Sequence[Callable[[], object]]], repeats: int, clock: Clock
 ) -> float:
-    """Seconds that convolutions take one after another, with nothing between them.
+    """Seconds of convolutions in sequence, each in its fastest formulation.
 
     Args:
-        layers: of each, all formulations.
-        repeats: measurements.
+        layers: all formulations of each layer.
+        repeats: number of measurements.
         clock: of the GPU.
     """
     fastest = [
@@ -67,14 +65,14 @@ def bare_seconds(
 
 
 def product_rate(device: torch.device, dtype: torch.dtype, repeats: int, clock: Clock) -> float:
-    """Operations a second of a large matrix product."""
+    """Operations per second of a large matrix product."""
     a, b = (torch.randn(_SIDE, _SIDE, device=device, dtype=dtype) for _ in range(2))
     seconds = timed(replayed(lambda: a @ b), repeats, clock).median
     return 2 * _SIDE**3 / seconds
 
 
 def copy_rate(device: torch.device, repeats: int, clock: Clock) -> float:
-    """Bytes a second, read and written, of a large copy."""
+    """Bytes read and written per second by a large copy."""
     source, copy = (torch.empty(_COPIED, dtype=torch.uint8, device=device) for _ in range(2))
     copied: Callable[[], Tensor] = lambda: copy.copy_(source)  # noqa: E731
     seconds = timed(replayed(copied), repeats, clock).median

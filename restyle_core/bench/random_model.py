@@ -1,4 +1,4 @@
-"""Published shapes with random weights: as slow as the real models, which are not at hand."""
+"""Models of published shapes with random weights, for benchmarks without the published weights."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Shape:
     """A published pair of networks.
 
     Attributes:
-        domain: what it is for.
+        domain: of the model.
         size: side of the generated images in pixels.
-        kind: of the encoder, which takes 256x256.
+        kind: of the encoder, with inputs of 256x256.
     """
 
     domain: str
@@ -71,7 +71,7 @@ def write_random_model(name: str, directory: Path, seed: int = 0) -> Path:
 
 
 def _scale_residuals(encoder: torch.nn.Module) -> None:
-    """Bring residuals to the size that trained ones have: else comparing latents says nothing."""
+    """Scale residuals to the size of trained ones, so that latents can be compared."""
     if not isinstance(encoder, StyleEncoder):
         return
     encoder.eval()

@@ -1,4 +1,4 @@
-"""What a bench comes to, in sentences."""
+"""Summary of a benchmark in sentences."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from restyle.core.bench.measure import FAST, PLAIN, Finding, Row
 
 
 def summary(findings: Sequence[Finding]) -> list[str]:
-    """Compare whole loops, each at its best batch size, and latents.
-
-    Args:
-        findings: of one bench.
-    """
+    """Compare the loops at their best batch sizes, and the latents, of one benchmark."""
     lines = []
     plain = [finding for finding in findings if finding.rows[0].path == PLAIN]
     fast = [finding for finding in findings if finding.rows[0].path == FAST]

@@ -1,4 +1,4 @@
-"""How long something takes that is done several times."""
+"""Repeated timing of calls."""
 
 from __future__ import annotations
 
@@ -18,35 +18,34 @@ class Timing:
     """Repeated measurements.
 
     Attributes:
-        seconds: one for each time.
+        seconds: of each measurement.
     """
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """Half of them took longer."""
+        """Median of the measurements."""
         return statistics.median(self.seconds)
 
     def scaled(self, factor: float) -> Timing:
-        """All times a factor."""
+        """The measurements multiplied by a factor."""
         return Timing(tuple(each * factor for each in self.seconds))
 
 
 def timed(call: Callable[[], object], repeats: int, clock: Clock) -> Timing:
-    """Time a call, after one that does not count."""
+    """Time a call after one warm-up call."""
     call()
     return Timing(tuple(clock.seconds(call)[0] for _ in range(repeats)))
 
 
 class Clock:
-    """Times calls; on a GPU, until it is done with what they asked for.
+    """Times calls, including the work that they launch on a GPU.
 
     Args:
-        device: where they compute.
-        cpu: count this process's time on the processor instead of the time that passes. On a
-            machine that others use as well that is what a call costs, as long as it is one
-            thread's: several wait for each other busily, which counts.
+        device: of the computation.
+        cpu: measure CPU time of this process instead of wall time. On a shared machine this is
+            more stable, but only for a single thread: threads that wait for each other are busy.
     """
 
     def __init__(self, device: torch.device, *, cpu: bool = False) -> None:
@@ -54,7 +53,7 @@ class Clock:
         self._now = time.process_time if cpu else time.perf_counter
 
     def seconds(self, call: Callable[[], T]) -> tuple[float, T]:
-        """Seconds that a call takes, and what it returns."""
+        """Seconds of a call, and its result."""
         self._wait()
         started = self._now()
         result = call()

@@ -27,7 +27,7 @@ MOST = 4
 
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
-"""Maps tensors to tensors on one device, with the same work for the same shapes, without waiting."""
+"""Maps tensors to tensors on one device; equal shapes mean equal work; never synchronises."""
 
 
 Key = tuple[tuple[int, ...], ...]

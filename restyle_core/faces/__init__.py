@@ -1,1 +1,1 @@
-"""Finding, cropping and recognising faces with dlib's networks."""
+"""Detection, alignment and recognition of faces with dlib's networks."""

@@ -1,7 +1,7 @@
 """Face alignment: the FFHQ crop that the published face models were trained on.
 
-dlib finds faces and 68 landmarks; eyes and mouth define an oriented square (the *quad*) that is
-cut out of the photo. The quad is kept, so that an edited face can be pasted back.
+dlib detects faces and 68 landmarks; eyes and mouth define an oriented square (the *quad*) that is
+cropped from the photo. The quad is stored, so that an edited face can be pasted back.
 Source: Karras et al., "A Style-Based Generator Architecture for GANs" (1812.04948), appendix C.
 """
 
@@ -38,7 +38,7 @@ FacePolicy = Literal["largest", "all"]
 
 @dataclass(frozen=True)
 class Framing:
-    """How much of the FFHQ quad a domain keeps.
+    """A domain's crop relative to the FFHQ quad.
 
     Attributes:
         scale: side of the crop relative to the FFHQ quad; 1.0 for the published face models.
@@ -62,7 +62,7 @@ class Face:
             upper left, lower left, lower right, upper right.
         landmarks: [68, 2] float64, dlib's points in pixels of the upright photo.
         box: left, top, right, bottom of the detection, in pixels of the upright photo.
-        score: the detector's confidence, without a scale; larger is surer.
+        score: the detector's confidence, without a fixed scale.
     """
 
     image: Image.Image
@@ -78,15 +78,14 @@ def align_faces(
     faces: FacePolicy = "largest",
     framing: Framing = FFHQ,
 ) -> list[Face]:
-    """Find faces in a photo and cut each out the way FFHQ does.
+    """Detect faces in a photo and crop each as in FFHQ.
 
     Args:
-        image: a photo; one that :func:`restyle.core.imaging.decoding.decode_image` returned is
-            taken as it
-            is, any other Pillow image is first turned upright and converted to RGB.
+        image: a photo from :func:`restyle.core.imaging.decoding.decode_image`, or any other Pillow
+            image, which is turned upright and converted to RGB.
         size: side of the crops in pixels.
-        faces: ``largest`` keeps the face with the largest box, ``all`` keeps every one, from
-            the largest to the smallest.
+        faces: ``largest`` keeps the face with the largest box, ``all`` keeps all faces, largest
+            first.
         framing: the domain's crop, :data:`FFHQ` for the published face models.
 
     Returns:
@@ -95,7 +94,7 @@ def align_faces(
     Raises:
         RejectError: ``no_face`` when the detector finds none, ``unsupported_mode`` for pixels
             that cannot become RGB.
-        SpecError: an unknown policy or a size below 1.
+        SpecError: the policy is unknown or the size is below 1.
     """
     if faces not in get_args(FacePolicy):
         raise SpecError(f"there is no face policy {faces!r}; choose among largest, all")
@@ -115,7 +114,7 @@ def align_faces(
 
 
 def face_quad(landmarks: FloatArray, framing: Framing = FFHQ) -> FloatArray:
-    """The oriented crop rectangle of a face (1812.04948, appendix C).
+    """The oriented crop square of a face (1812.04948, appendix C).
 
     Args:
         landmarks: [68, 2] points in pixels, in dlib's order.
@@ -140,17 +139,17 @@ def face_quad(landmarks: FloatArray, framing: Framing = FFHQ) -> FloatArray:
 
 
 def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
-    """Cut a quad out of a photo, reflecting and blurring what lies outside of it.
+    """Crop a quad from a photo, with reflected and blurred pixels outside of the photo.
 
     Args:
         image: RGB photo.
-        quad: [4, 2] corners in its pixels, as :func:`face_quad` gives them.
+        quad: [4, 2] corners in its pixels, from :func:`face_quad`.
         size: side of the result in pixels.
 
     Returns:
         RGB image of ``size`` x ``size`` pixels.
     """
-    # Reduced when the face is far larger than the crop, so that bilinear does not alias.
+    # A face far larger than the crop is reduced first, so that bilinear sampling does not alias.
     shrink = max(int(np.floor(_side(quad) / size * 0.5)), 1)
     width, height = round(image.width / shrink), round(image.height / shrink)
     quad = quad / shrink
@@ -183,14 +182,13 @@ def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
 
 
 def quad_to_crop(quad: FloatArray, size: int) -> FloatArray:
-    """The affine map that takes photo pixels into crop pixels.
+    """The affine map from photo pixels to crop pixels; its inverse pastes an edited face back.
 
-    The quad is a square, so the crop is a similarity; its inverse pastes an edited face back.
-    Both coordinate systems begin at the outer corner of the first pixel, whose centre is
-    (0.5, 0.5), as in Pillow's transforms; landmarks and quads count from that centre instead.
+    The origin of both coordinate systems is the outer corner of the first pixel, as in Pillow's
+    transforms; the origin of landmarks and quads is the centre of that pixel.
 
     Args:
-        quad: [4, 2] corners, as :func:`face_quad` gives them.
+        quad: [4, 2] corners, from :func:`face_quad`.
         size: side of the crop in pixels.
 
     Returns:
@@ -203,12 +201,12 @@ def quad_to_crop(quad: FloatArray, size: int) -> FloatArray:
 
 
 def outside_fraction(quad: FloatArray, image_size: tuple[int, int], samples: int = 64) -> float:
-    """Share of a quad's area that lies outside the photo and had to be reflected.
+    """Share of a quad's area outside of the photo.
 
     Args:
         quad: [4, 2] corners in pixels.
         image_size: width and height of the photo.
-        samples: points per side of the grid that measures the area.
+        samples: points per side of the sampling grid.
     """
     steps = (np.arange(samples) + 0.5) / samples
     across, down = quad[3] - quad[0], quad[1] - quad[0]
@@ -224,19 +222,19 @@ def _side(quad: FloatArray) -> float:
 def _reduced(
     image: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int]
 ) -> Image.Image:
-    """A part of the photo resized to ``size``; the rest of it is not computed."""
+    """A part of the photo resized to ``size``, without computing the rest."""
     if size == image.size:
         return image.crop(part)
     left, top, right, bottom = part
     across, down = image.width / size[0], image.height / size[1]
     box = (left * across, top * down, right * across, bottom * down)
-    # Beyond the box the filter sees the photo's own pixels, so that the seams are the same.
+    # The filter also reads pixels outside of the box, so the result equals a crop of the whole.
     return image.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=box)
 
 
 def _reflect(image: Image.Image, margins: npt.NDArray[np.int_], blur: float) -> Image.Image:
-    """Pad by reflection; blur and then fade to the median colour towards the outer edge."""
-    # Here, because most photographs need no padding and the import costs a quarter of a second.
+    """Pad by reflection, with blur and a fade to the median colour towards the outer edge."""
+    # Imported late, because it takes a quarter of a second and most photographs need no padding.
     from scipy.ndimage import gaussian_filter
 
     left, top, right, bottom = (int(margin) for margin in margins)

@@ -1,4 +1,4 @@
-"""Finding faces and their 68 landmarks with dlib."""
+"""Detection of faces and their 68 landmarks with dlib."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from restyle.core.errors import FatalError
 FloatArray = npt.NDArray[np.float64]
 
 PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
-"""Environment variable that names another 68-point predictor file for dlib."""
+"""Environment variable: path of another 68-point predictor file for dlib."""
 
 # The detector's time and memory grow with the pixels of a doubled image. Images of more pixels than
 # a square of this side are first searched in a reduced copy, in one piece; landmarks are always
 # fitted at full resolution.
 _MAX_DETECTION_SIDE = 2048
 
-# Faces that are too small in that copy are searched for piece by piece, in as many pixels as these:
-# at a third of a second for a megapixel, in a quarter of the time that an image may take.
-_MOST_SEARCHED = 48_000_000
+# Most pixels of the second search, piece by piece, for faces that are too small in that copy. At a
+# third of a second per megapixel it takes a quarter of the time that an image may take.
+_MAX_SEARCHED_PIXELS = 48_000_000
 
-# Faces below this side in pixels may escape the detector, with a margin: its window has 80, and 40
-# in the image that it doubles.
-_ESCAPING = 80
+# Side in pixels below which the detector may miss a face, with a margin: its window is 80 pixels
+# wide, which is 40 in the image that it doubles.
+_MIN_FACE_SIDE = 80
 
-# Share of the smaller box by which two detections overlap that are one face.
+# Detections that overlap by this share of the smaller box are one face.
 _SAME_FACE = 0.5
 
 _POINTS = 68
@@ -42,7 +42,8 @@ _POINTS = 68
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 
-# Where dlib's detector sees the face in a crop of recipes/faces64, in shares of its side.
+# Box of dlib's detector in a crop of recipes/faces64: left, top, right, bottom relative to its
+# side.
 _FACE_IN_CROP = (0.15, 0.25, 0.85, 0.95)
 
 
@@ -60,7 +61,7 @@ def find_landmarks(
 
     Returns:
         ``(landmarks [68, 2], box (left, top, right, bottom), score)`` in pixels, largest box
-        first; equal boxes are ordered by position, so that the order is the same in every run.
+        first; boxes of equal size are ordered by position.
     """
     import dlib
 
@@ -109,19 +110,19 @@ def _detect(image: Image.Image, reduction: float, part: Box) -> list[tuple[Box, 
 
 
 def _pieces(size: tuple[int, int], coarse: float) -> Iterator[tuple[Box, float]]:
-    """Parts that together hold every face too small for a copy, and how each is to be reduced."""
+    """Yield parts that together hold every face too small for the copy, with their reductions."""
     width, height = size
-    fine = max(1.0, math.sqrt(width * height / _MOST_SEARCHED))
+    fine = max(1.0, math.sqrt(width * height / _MAX_SEARCHED_PIXELS))
     side = round(_MAX_DETECTION_SIDE * fine)
-    # A face that escaped from the copy lies in one piece as a whole.
-    step = max(side // 2, side - math.ceil(_ESCAPING * coarse))
+    # Pieces overlap, so that every face missed in the copy lies wholly in one of them.
+    step = max(side // 2, side - math.ceil(_MIN_FACE_SIDE * coarse))
     for top in _starts(height, side, step):
         for left in _starts(width, side, step):
             yield (left, top, min(left + side, width), min(top + side, height)), fine
 
 
 def _starts(length: int, side: int, step: int) -> list[int]:
-    """Where pieces begin, the last of which ends at the end."""
+    """Offsets of the pieces along one axis; the last piece ends at ``length``."""
     return [*range(0, max(length - side, 0), step), max(length - side, 0)]
 
 
@@ -134,13 +135,13 @@ def _is_same(one: Box, other: Box) -> bool:
 
 
 def fit_landmarks(pixels: npt.NDArray[np.uint8]) -> FloatArray:
-    """Fit 68 landmarks to an aligned crop, whose face lies where alignment put it.
+    """Fit 68 landmarks to an aligned crop without detection.
 
     Args:
         pixels: [S, S, 3] RGB, one face, upright and in the middle.
 
     Returns:
-        [68, 2] in pixels, whether there is a face or not: nothing is detected.
+        [68, 2] in pixels, also if there is no face.
     """
     import dlib
 
@@ -157,7 +158,7 @@ def model_files() -> Path:
     Raises:
         FatalError: the package is not installed.
     """
-    # Importing the package would need pkg_resources, which recent setuptools no longer has.
+    # Importing the package needs pkg_resources, which recent setuptools do not include.
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
         raise FatalError(

@@ -1,8 +1,8 @@
 """dlib's face recognition network in PyTorch: an embedding of a face's identity.
 
-A ResNet with 29 convolutions, trained by Davis King on about 3 million faces; two faces of one
-person lie closer than 0.6 in its 128-dimensional output. The weights are in the public
-domain (CC0); ``recipes/weights/import_dlib.py`` made the file of them.
+A ResNet with 29 convolutions, trained by Davis King on about 3 million faces; embeddings of one
+person have a distance below 0.6. The weights are in the public domain (CC0);
+``recipes/weights/import_dlib.py`` created the file.
 Source: dlib's examples/dnn_face_recognition_ex.cpp.
 """
 
@@ -26,10 +26,10 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "dlib_recognition.safetensors"
 CHIP_SIZE = 150
 """Side in pixels of the face chips that the network was trained on."""
 
-# Measured on 3,000 teacher samples of recipes/faces64 by letting dlib cut chips out of two colour
-# ramps and fitting the affine map: medians of the chip in the frame of the FFHQ quad are centre
-# (0.501, 0.607), side 0.700, turned by 0.3 degrees; 5th to 95th percentiles 0.479-0.523,
-# 0.592-0.620, 0.645-0.739, -2.8-3.5.
+# Measured on 3,000 teacher samples of recipes/faces64: dlib cropped chips from two colour ramps,
+# and the affine map was fitted. Medians in the frame of the FFHQ quad: centre (0.501, 0.607), side
+# 0.700, rotation 0.3 degrees; 5th to 95th percentiles 0.479-0.523, 0.592-0.620, 0.645-0.739,
+# -2.8-3.5.
 CHIP_BOX = ((0.15, 0.257), 0.70)
 """``((left, top), side)`` of dlib's chip (padding 0.25) in units of the FFHQ quad's side."""
 
@@ -89,7 +89,7 @@ class FaceEmbedder(nn.Module):
             Tensors of 32, 64, 128, 256, 256 channels with sides 35, 17, 8, 4, 2, in the
             network's dtype.
         """
-        # In float32 first: bfloat16 would round pixels and means to steps of a grey level.
+        # In float32, because bfloat16 would round pixels and means to whole grey levels.
         pixels = (chips.float() + 1) * 127.5
         x = ((pixels - _mean(chips.device)) / 256).to(self.stem.weight.dtype)
         x = F.max_pool2d(F.relu(self.stem(x)), 3, 2)
@@ -100,7 +100,7 @@ class FaceEmbedder(nn.Module):
         return maps
 
     def embed(self, features: list[Tensor]) -> Tensor:
-        """The embedding [B, 128] float32 that belongs to a result of :meth:`features`."""
+        """The embedding [B, 128] float32 for a result of :meth:`features`."""
         with torch.autocast(features[-1].device.type, enabled=False):
             pooled = features[-1].float().mean(dim=(2, 3))
             return F.linear(pooled, self.head.weight.float())
@@ -109,7 +109,7 @@ class FaceEmbedder(nn.Module):
         """Embed face chips.
 
         Args:
-            chips: [B, 3, 150, 150] RGB in [-1, 1], framed as dlib's ``get_face_chip`` does with
+            chips: [B, 3, 150, 150] RGB in [-1, 1], framed as by dlib's ``get_face_chip`` with
                 padding 0.25 (:func:`chips_from_crops` approximates it).
 
         Returns:
@@ -119,9 +119,7 @@ class FaceEmbedder(nn.Module):
 
 
 def load_face_embedder(path: str | Path | None = None) -> FaceEmbedder:
-    """Read the network's weights; the result is shared between callers, do not convert it.
-
-    Use ``copy.deepcopy(load_face_embedder())`` for a version on another device or dtype.
+    """Load the network; the result is cached and shared, so copy it before you convert it.
 
     Args:
         path: safetensors with the keys of :class:`FaceEmbedder`; the embedded file by default.
@@ -132,7 +130,7 @@ def load_face_embedder(path: str | Path | None = None) -> FaceEmbedder:
     Raises:
         CheckpointError: the file is missing, damaged, or holds another network.
     """
-    # Parameters born in inference mode could never take part in training afterwards.
+    # Parameters created in inference mode do not support autograd.
     with torch.inference_mode(False):
         return _load(Path(path) if path is not None else WEIGHTS)
 
@@ -151,7 +149,7 @@ def _load(path: Path) -> FaceEmbedder:
 
 
 def _add(a: Tensor, b: Tensor) -> Tensor:
-    """Add as dlib's ``add_prev``: the smaller tensor counts as zero where it ends."""
+    """Add as dlib's ``add_prev``: smaller tensors are padded with zeros."""
     channels, height, width = (max(a.shape[i], b.shape[i]) for i in (1, 2, 3))
 
     def grown(x: Tensor) -> Tensor:
@@ -164,22 +162,21 @@ def _add(a: Tensor, b: Tensor) -> Tensor:
 
 
 def chips_from_crops(images: Tensor, framing: Framing = FFHQ) -> Tensor:
-    """Cut the chip that dlib would cut out of an aligned crop, without landmarks.
+    """Approximate dlib's face chip of aligned crops by one fixed box (:data:`CHIP_BOX`).
 
-    dlib fits its chip to the landmarks; in an aligned crop they hardly move, so one box serves
-    all faces (:data:`CHIP_BOX`). Both images of a comparison get the same box, and gradients
-    reach the images. Where the box leaves the crop, the crop is mirrored at its edge.
+    dlib fits its chip to the landmarks, which hardly vary in aligned crops. The operation is
+    differentiable. Outside of the crop, pixels are mirrored at its edge.
 
     Args:
         images: [B, 3, h, w] in [-1, 1], aligned with ``framing``.
-        framing: the domain's part of the FFHQ quad.
+        framing: the domain's crop.
 
     Returns:
         [B, 3, 150, 150] in [-1, 1], float32.
     """
     height, width = images.shape[-2:]
     (left, top), side = CHIP_BOX
-    # The crop's upper left corner in units of the FFHQ quad, then the box in units of the crop.
+    # Convert the box from units of the FFHQ quad to units of the crop.
     edge = 0.5 - framing.scale / 2
     left = (left - edge) / framing.scale
     top = (top - edge - framing.shift) / framing.scale
@@ -193,7 +190,7 @@ def chips_from_crops(images: Tensor, framing: Framing = FFHQ) -> Tensor:
 
 @functools.cache
 def _mean(device: torch.device) -> Tensor:
-    """[3, 1, 1], brought to a device once."""
+    """Channel means [3, 1, 1], cached by device."""
     with torch.inference_mode(False):
         return torch.tensor(_MEAN)[:, None, None].to(device)
 
@@ -202,7 +199,7 @@ def _mean(device: torch.device) -> Tensor:
 def _resampling(pixels: int, start: float, length: float, device: torch.device) -> Tensor:
     """A matrix [150, pixels] that resamples the interval [start, start + length) of a row.
 
-    The filter is a triangle: bilinear when it enlarges, antialiased when it reduces.
+    The filter is a triangle: bilinear for enlargement, antialiased for reduction.
     """
     step = length / CHIP_SIZE
     centres = start + (np.arange(CHIP_SIZE) + 0.5) * step

@@ -1,1 +1,1 @@
-"""Pictures in and out: decoding, preprocessing, animation, video."""
+"""Image decoding, preprocessing and encoding."""

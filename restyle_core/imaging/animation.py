@@ -1,4 +1,4 @@
-"""Frames as a moving picture: animated WebP or GIF by Pillow alone, MP4 by PyAV."""
+"""Encoding of frames as animated WebP or GIF (Pillow) or MP4 (PyAV)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from PIL import Image
 from restyle.core.imaging.video import encode_mp4
 
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".mp4": "MP4"}
-"""By the end of a file's name."""
+"""Formats by file name suffix."""
 
 LEAST_SIDE = 256
-"""Smaller frames are enlarged to this side, since viewers show them as they are."""
+"""Smaller frames are enlarged to this side, because viewers do not enlarge them."""
 
 
 def encode_animation(frames: Sequence[Image.Image], durations: Sequence[float], kind: str) -> bytes:
-    """Encode frames that repeat for ever, where the format can say so.
+    """Encode frames as an endless loop, where the format supports it.
 
     Args:
         frames: RGB pictures of one size, at least one.
-        durations: seconds that each is shown.
+        durations: seconds of each frame.
         kind: one of the values of :data:`FORMATS`.
 
     Returns:
-        The file.
+        The encoded file.
     """
     first, *rest = [enlarged(frame) for frame in frames]
     milliseconds = [max(20, round(1000 * each)) for each in durations]
@@ -40,7 +40,7 @@ def encode_animation(frames: Sequence[Image.Image], durations: Sequence[float], 
 
 
 def enlarged(frame: Image.Image, least: int = LEAST_SIDE) -> Image.Image:
-    """A frame whose shorter side has so many pixels at least."""
+    """Enlarge a frame by a whole factor so that its shorter side has at least ``least`` pixels."""
     factor = -(-least // min(frame.size))
     if factor <= 1:
         return frame

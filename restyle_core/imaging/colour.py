@@ -1,7 +1,7 @@
-"""Colour: pixels become sRGB by the profile that their file carries, and back.
+"""Colour management: conversion of pixels to sRGB by their ICC profile, and back.
 
-Every model here was trained on sRGB. A photograph in Display P3 or Adobe RGB that is taken for
-sRGB comes out pale, one in CMYK in other hues.
+All models were trained on sRGB. Display P3 or Adobe RGB interpreted as sRGB looks pale; CMYK gets
+wrong hues.
 Source: ICC.1:2010; PNG third edition, 11.3.2 (gAMA).
 """
 
@@ -15,40 +15,39 @@ import numpy as np
 from PIL import Image, ImageCms
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-"""Pillow's mode by the colour space of a profile, of those that photographs come in."""
+"""Pillow's mode by the colour space of a profile."""
 
 _CLASSES = frozenset({"scnr", "mntr", "prtr", "spac"})
-"""Classes of profiles that describe the colours of pixels; links and named colours do not."""
+"""Classes of profiles that describe pixels, unlike device links and named colours."""
 
-# What browsers and editors of photographs do: colours that both spaces have stay what they are,
-# and black stays black.
+# As in browsers and photo editors: colours within both gamuts are kept, and black stays black.
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
-# For grey, little CMS samples the way too coarsely where it is dark, unless told not to.
+# Little CMS's optimised tables are too coarse for dark greys.
 _FLAGS_OF_GREY = _FLAGS | ImageCms.Flags.NOOPTIMIZE
 
 _SAME = 2
-"""Grey levels by which a profile may move a colour and still be sRGB: the many profiles of that
-name round differently, and pixels that are sRGB are best left alone."""
+"""Profiles that change colours by at most this many grey levels count as sRGB, whose many versions
+round differently; their pixels are not converted."""
 
 _LATTICE = 17
 
 _SRGB_GAMMA = 1 / 2.2
 _GAMMA_TOLERANCE = 0.05
-"""As libpng: encodings closer than this to a screen's are not corrected."""
+"""As in libpng: encodings closer than this to a screen's are not corrected."""
 
 UNREADABLE = "its colour profile cannot be used ({}); its pixels are taken as sRGB"
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """What the profile of a file does to its pixels.
+    """A file's ICC profile.
 
     Attributes:
-        mode: Pillow's mode of the pixels that it describes; empty when it describes none.
-        to_srgb: into mode ``RGB``; None where pixels stay as they are.
-        problem: why it cannot be used; empty when it can.
+        mode: Pillow's mode of the pixels it applies to; empty if it cannot be used.
+        to_srgb: transform to mode ``RGB``; None if pixels need no conversion.
+        problem: why it cannot be used; empty if it can.
     """
 
     mode: str = ""
@@ -58,7 +57,7 @@ class Profile:
 
 @functools.lru_cache(maxsize=8)
 def read_profile(data: bytes) -> Profile:
-    """Read an ICC profile; what is wrong with it is said, not raised."""
+    """Read an ICC profile; faults are reported in :attr:`Profile.problem`, not raised."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         space, kind = profile.profile.xcolor_space.strip(), profile.profile.device_class
@@ -76,9 +75,9 @@ def read_profile(data: bytes) -> Profile:
 
 @functools.lru_cache(maxsize=8)
 def from_srgb(data: bytes) -> ImageCms.ImageCmsTransform | None:
-    """The way from sRGB into the RGB space of a profile; None where it has none.
+    """The transform from sRGB to a profile's RGB space; None if the profile is one-way.
 
-    Profiles of scanners and cameras may know only the way out of their space.
+    Profiles of scanners and cameras may only convert from their own space.
     """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
@@ -90,23 +89,23 @@ def from_srgb(data: bytes) -> ImageCms.ImageCmsTransform | None:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, gamma: float | None) -> Image.Image:
-    """Convert an opaque image of eight bits to sRGB.
+    """Convert an opaque 8-bit image to sRGB.
 
     Args:
         image: of any mode without transparency.
         profile: ICC profile of its file.
-        gamma: of a PNG file that names its encoding by nothing else.
+        gamma: of a PNG file without another description of its encoding.
 
     Returns:
-        An image of mode ``RGB``; a new one unless nothing had to be done.
-        :func:`problem` tells whether the profile was of use.
+        An image of mode ``RGB``; a new one if pixels had to be converted.
+        :func:`problem` reports whether the profile could be used.
     """
     if profile:
-        known = read_profile(profile)
-        if _describes(known, image):
-            if known.to_srgb is None:
+        parsed = read_profile(profile)
+        if _describes(parsed, image):
+            if parsed.to_srgb is None:
                 return image.convert("RGB")
-            converted = ImageCms.applyTransform(image.convert(known.mode), known.to_srgb)
+            converted = ImageCms.applyTransform(image.convert(parsed.mode), parsed.to_srgb)
             assert converted is not None  # noqa: S101 (only in place would it be None)
             return converted
     elif gamma and abs(gamma / _SRGB_GAMMA - 1) > _GAMMA_TOLERANCE:
@@ -115,14 +114,14 @@ def to_srgb(image: Image.Image, profile: bytes | None, gamma: float | None) -> I
 
 
 def problem(image: Image.Image, profile: bytes | None) -> str:
-    """Why the profile of an image is of no use to it, as a note; empty when all is well."""
+    """A note why an image's profile cannot be used; empty if it can."""
     if not profile:
         return ""
-    known = read_profile(profile)
-    if known.problem:
-        return UNREADABLE.format(known.problem)
-    if not _describes(known, image):
-        return UNREADABLE.format(f"it describes {known.mode} pixels, the image has {image.mode}")
+    parsed = read_profile(profile)
+    if parsed.problem:
+        return UNREADABLE.format(parsed.problem)
+    if not _describes(parsed, image):
+        return UNREADABLE.format(f"it describes {parsed.mode} pixels, the image has {image.mode}")
     return ""
 
 
@@ -130,7 +129,7 @@ def _describes(profile: Profile, image: Image.Image) -> bool:
     if profile.problem:
         return False
     if profile.mode == "RGB":
-        # A grey photograph with a screen's profile is grey on that screen.
+        # An RGB profile also applies to grey pixels.
         return image.mode not in ("CMYK", "LAB")
     return image.mode == profile.mode or (profile.mode == "L" and image.mode == "1")
 
@@ -154,7 +153,7 @@ def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def _gamma_table(gamma: float) -> list[int]:
-    """SRGB values of the samples 0 to 255 that a file with this gAMA holds."""
+    """Table from the samples 0 to 255 of a file with this gAMA to sRGB."""
     light = (np.arange(256) / 255) ** (1 / gamma)
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return [round(255 * float(value)) for value in encoded]

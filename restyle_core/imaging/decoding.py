@@ -1,4 +1,4 @@
-"""Decoding: bytes from anywhere become an upright sRGB image, or a reason why not."""
+"""Decoding of untrusted bytes into an upright sRGB image, or a reject reason."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ MAX_PIXELS = 120_000_000
 """Images above this many pixels are rejected before any pixel is decoded (decompression bombs)."""
 
 MIN_SIDE = 32
-"""Images with a shorter side below this many pixels carry too little to invert."""
+"""Images with a shorter side below this many pixels are rejected."""
 
-# A JPEG that is to become smaller is decoded at 1/2, 1/4 or 1/8 of its scale when its sides are
-# still this many times the wanted ones then. Over photographs of 0.4 to 6 megapixels, qualities 75
-# to 95 and results of 64 and 256 pixels a side the result differs by 0.1 to 0.6 grey levels on
-# average; at 1.0 instead of 2.0 it would be up to 1.2.
+# A JPEG is decoded at 1/2, 1/4 or 1/8 scale if its sides are then still at least this many times
+# the requested ones. For photographs of 0.4 to 6 megapixels, qualities 75 to 95 and results of 64
+# and 256 pixels the mean difference is 0.1 to 0.6 grey levels; a factor of 1.0 gives up to 1.2.
 _REDUCED_MARGIN = 2.0
 _REDUCTIONS = (8, 4, 2)
 _REDUCIBLE_FORMATS = frozenset({"JPEG", "MPO"})
 
 _ORIENTATION_TAG = 0x0112
 
-# EXIF orientation -> what makes the stored picture upright.
+# Transposition that makes the stored picture upright, by EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,8 +52,8 @@ _SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 _SIXTEEN_BITS = 65535
 
-# Bits that a decoder of a JPEG takes for coefficients if it still expects some. No byte is 0xff,
-# which would begin a marker.
+# Bits that a JPEG decoder reads as coefficients if some are missing. No byte is 0xff, the first
+# byte of a marker.
 _MORE_BITS = bytes(range(1, 255)) * 8
 _JPEG_END = b"\xff\xd9"
 
@@ -63,12 +62,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A file's photograph.
+    """A decoded photograph.
 
     Attributes:
         image: upright, of mode ``RGB``, in sRGB, without metadata.
         size: width and height of the upright photograph, which may be larger than ``image``.
-        notes: what a person should know of how it was read, a sentence each.
+        notes: warnings for the user, a sentence each.
     """
 
     image: Image.Image
@@ -80,20 +79,19 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an encoded image into upright 8-bit sRGB.
 
     EXIF orientation and colour profiles are applied. Grey, palette, CMYK and 16-bit images are
-    converted; transparency is composed over white. What :class:`Decoded` has notes of is logged.
+    converted; transparency is composed over white. Notes of :class:`Decoded` are logged.
 
     Args:
         data: the bytes of one image file, in one of :data:`restyle.core.imaging.formats.READ`.
-        max_pixels: the largest width times height that will be decoded.
+        max_pixels: limit for width times height.
 
     Returns:
-        An image of mode ``RGB`` that keeps nothing of the file's metadata.
+        An image of mode ``RGB`` without metadata.
 
     Raises:
         RejectError: ``empty``, ``not_an_image``, ``unsupported_format``, ``truncated``,
-            ``too_large``, ``too_small``, ``animated`` or ``unsupported_mode``; nothing else,
-            whatever the bytes are.
-        MemoryError: the process may have no more.
+            ``too_large``, ``too_small``, ``animated`` or ``unsupported_mode``.
+        MemoryError: the process's memory limit is reached.
     """
     decoded = decode(data, max_pixels=max_pixels)
     for note in decoded.notes:
@@ -104,7 +102,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def decode_resized(
     data: bytes, size: tuple[int, int], *, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The image and the size of :func:`decode`, which says the rest."""
+    """Image and size of :func:`decode`."""
     decoded = decode(data, size, max_pixels=max_pixels)
     return decoded.image, decoded.size
 
@@ -112,16 +110,16 @@ def decode_resized(
 def decode(
     data: bytes, size: tuple[int, int] | None = None, *, max_pixels: int = MAX_PIXELS
 ) -> Decoded:
-    """Decode an image as :func:`decode_image` does, with notes, and squash it to a size if asked.
+    """Decode an image as :func:`decode_image`, with notes, and optionally resize it.
 
-    A JPEG that is much larger is decoded at a reduced scale, which takes a fraction of the time
-    and changes a photograph's result by less than one grey level on average.
+    A much larger JPEG is decoded at a reduced scale, which takes a fraction of the time and changes
+    a photograph's result by less than one grey level on average.
 
     Args:
         data: as for :func:`decode_image`.
-        size: width and height of the result in pixels, whatever the aspect; bilinear and
-            antialiased. The photograph's own when None.
-        max_pixels: as for :func:`decode_image`; of the image as it is stored.
+        size: width and height of the result in pixels, without keeping the aspect ratio; bilinear
+            and antialiased. The photograph's size when None.
+        max_pixels: as for :func:`decode_image`; for the stored image.
 
     Raises:
         RejectError, MemoryError: as :func:`decode_image`.
@@ -135,14 +133,14 @@ def decode(
         reduction = 1 if wanted is None else _reduction(image, wanted)
         image = _loaded(image, data, reduction)
         if reduction == 1:
-            # Some formats tell of orientation only once they are read to the end.
+            # Some formats have their orientation at the end of the file.
             turn = _UPRIGHT.get(_orientation(image))
         notes = tuple(filter(None, [colour.problem(_colours(image), _profile(image))]))
         rgb = _convert(image)
         if reduction > 1:
             assert wanted is not None  # noqa: S101 (it is what was reduced for)
-            # The reduced picture is rounded up to whole pixels; what the last ones have too much
-            # lies at an end that turning would move.
+            # The size of the reduced picture is rounded up. The extent excludes the surplus, which
+            # is at the right and bottom only before turning.
             extent = (stored[0] / reduction, stored[1] / reduction)
             rgb = _resized(rgb, wanted, extent)
             return Decoded(rgb if turn is None else rgb.transpose(turn), upright, notes)
@@ -151,7 +149,7 @@ def decode(
 
 
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Open a file and go to its photograph; no pixel is decoded.
+    """Open a file and seek to its photograph, without decoding pixels.
 
     Raises:
         RejectError: as :func:`decode_image`.
@@ -162,7 +160,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def load_whole(image: Image.Image, data: bytes) -> Image.Image:
-    """The pixels of an image that :func:`open_image` opened, at full size.
+    """Load the pixels of an image from :func:`open_image`, at full size.
 
     Raises:
         RejectError: ``truncated``.
@@ -172,10 +170,10 @@ def load_whole(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def turned_upright(image: Image.Image, picture: Image.Image) -> Image.Image:
-    """A picture turned the way the EXIF orientation of an image asks.
+    """Turn a picture by the EXIF orientation of an image.
 
     Args:
-        image: loaded, with its metadata.
+        image: loaded image with metadata.
         picture: its pixels in any mode.
     """
     turn = _UPRIGHT.get(_orientation(image))
@@ -183,7 +181,7 @@ def turned_upright(image: Image.Image, picture: Image.Image) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Turn a Pillow image the way its EXIF orientation asks and convert it to 8-bit sRGB.
+    """Turn a Pillow image by its EXIF orientation and convert it to 8-bit sRGB.
 
     Args:
         image: of any mode; its colour profile is applied, transparency is composed over white.
@@ -204,8 +202,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        # Pillow warns of damaged metadata, which is ignored here, and of many pixels, for which
-        # there is a limit of our own.
+        # Pillow warns of damaged metadata, which is ignored, and of many pixels, which have a
+        # limit.
         warnings.simplefilter("ignore")
         yield
 
@@ -243,7 +241,7 @@ def _check_shape(image: Image.Image, max_pixels: int) -> None:
     except MemoryError:
         raise
     except Exception as error:
-        # Counting walks through the whole file in some formats.
+        # In some formats counting reads the whole file.
         raise _truncated("the frames cannot be counted", error) from error
     if frames > 1:
         raise RejectError(
@@ -268,7 +266,7 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
 
 
 def _loaded(image: Image.Image, data: bytes, reduction: int) -> Image.Image:
-    """The image with its pixels, at 1/``reduction`` of its scale."""
+    """Load the pixels of an image at scale 1/``reduction``."""
     try:
         _load(image, reduction)
     except RejectError:
@@ -280,10 +278,10 @@ def _loaded(image: Image.Image, data: bytes, reduction: int) -> Image.Image:
 
 
 def _ended(data: bytes, reduction: int) -> Image.Image | None:
-    """A JPEG that lacks nothing but the marker at its end; None where pixels are missing too.
+    """Decode a JPEG that lacks only its end marker; None if pixels are missing too.
 
-    A decoder makes up what is missing. So it gets an end, and once more with other bits before it:
-    where the pixels depend on these, some were still to come.
+    Decoders invent missing pixels. The file is decoded with an end marker, and again with random
+    bits before the marker: if the pixels depend on those bits, some were missing.
     """
     made = []
     for more in (b"", _MORE_BITS):
@@ -303,16 +301,16 @@ def _load(image: Image.Image, reduction: int = 1) -> None:
             image.draft(None, (image.width // reduction, image.height // reduction))
         image.load()
     except MemoryError:
-        # Says nothing of the file; whoever limits memory knows what it means.
+        # Not a fault of the file; handled where memory is limited.
         raise
     except Exception as error:
         # Pillow's plugins raise nearly anything on damaged data (struct.error, zlib.error,
-        # IndexError, ...); whatever it was, this file's pixels cannot be had.
+        # IndexError, ...).
         raise _truncated("the pixels cannot be read", error) from error
 
 
 def _reduction(image: Image.Image, wanted: tuple[int, int]) -> int:
-    """By how much an image may be reduced while it is decoded, 1 for not at all."""
+    """Factor by which an image is reduced while it is decoded, at least 1."""
     if image.format not in _REDUCIBLE_FORMATS:
         return 1
     ratio = min(image.width / wanted[0], image.height / wanted[1])
@@ -329,13 +327,12 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
-        # Damaged metadata says nothing about orientation, and the pixels are whole: like every
-        # viewer, take the picture as it is stored.
+        # With damaged metadata the picture is taken as it is stored, as in every viewer.
         return 1
 
 
 def _convert(image: Image.Image) -> Image.Image:
-    """A new image of mode RGB without metadata."""
+    """Convert to a new image of mode RGB without metadata."""
     try:
         rgb = _to_rgb(image)
     except (ValueError, KeyError) as error:
@@ -343,13 +340,13 @@ def _convert(image: Image.Image) -> Image.Image:
             RejectReason.UNSUPPORTED_MODE,
             f"pixels of mode {image.mode} cannot become RGB ({_say(error)}); convert the image",
         ) from error
-    # Metadata that stayed would be applied again by whoever receives the image.
+    # Otherwise a receiver could apply the metadata a second time.
     rgb.info.clear()
     return rgb
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """A new image of mode RGB."""
+    """Convert to a new image of mode RGB."""
     if image.mode == "F":
         raise RejectError(
             RejectReason.UNSUPPORTED_MODE,
@@ -364,7 +361,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _colours(image: Image.Image) -> Image.Image:
-    """The pixels without transparency, in a mode of eight bits that profiles describe."""
+    """The pixels without transparency in an 8-bit mode that profiles apply to."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_sixteen_bits(image)
     if image.mode in ("LA", "La"):
@@ -380,13 +377,13 @@ def _profile(image: Image.Image) -> bytes | None:
 
 
 def _gamma(image: Image.Image) -> float | None:
-    """Of a PNG that names its encoding by nothing better."""
+    """Gamma of a PNG without a profile or sRGB chunk."""
     gamma = image.info.get("gamma")
     return gamma if isinstance(gamma, float) and "srgb" not in image.info else None
 
 
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey, scaled: Pillow's own conversion clips at 255 instead."""
+    """Scale 16-bit grey to 8 bits; Pillow's conversion would clip at 255."""
     grey = np.asarray(image).astype(np.int32, copy=False)
     if grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
         raise RejectError(
@@ -394,7 +391,7 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
             "32-bit pixels above the 16-bit range have no defined white; "
             "convert the image to 8 bits",
         )
-    # In whole numbers, which take half the memory: 257 is odd, so that no value lies half-way.
+    # Integer arithmetic takes half the memory, and 257 is odd, so there are no ties.
     return Image.fromarray(((grey + 128) // 257).astype(np.uint8))
 
 
@@ -405,5 +402,5 @@ def _truncated(what: str, error: Exception) -> RejectError:
 
 
 def _say(error: Exception) -> str:
-    """The error in one line; some of Pillow's say nothing but their type."""
+    """The error in one line, or its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

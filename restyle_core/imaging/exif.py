@@ -1,7 +1,7 @@
-"""EXIF of a photograph for a picture that was made from it: upright, and with its own thumbnail.
+"""Transfer of EXIF from a photograph to an edited picture.
 
-A picture that is stored upright must not be turned again, and the thumbnail of the old one would
-show a face that was edited away.
+The picture is stored upright, so its orientation becomes 1. The thumbnail is replaced, because the
+old one shows the original face.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WIDTH, _HEIGHT = 0xA002, 0xA003
 _THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _THUMBNAIL_SIDE = 160
 
-# Of a TIFF file, whose own first directory also says how its pixels are stored.
+# Tags taken from a TIFF file, whose first directory also describes the storage of its pixels.
 _DESCRIPTIVE = (
     *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model),
     *(ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist),
@@ -28,12 +28,12 @@ _DESCRIPTIVE = (
 
 
 def exif_of(image: Image.Image) -> bytes:
-    """The EXIF block of a loaded image, beginning with its TIFF header; empty without one."""
+    """The EXIF block of a loaded image from its TIFF header on; empty without one."""
     block = image.info.get("exif", b"")
     if isinstance(block, bytes) and block:
         return block.removeprefix(_HEADER)
     with contextlib.suppress(Exception):
-        # Damaged metadata raises nearly anything, and is no reason to lose the picture.
+        # Damaged metadata raises nearly anything; the picture is still usable.
         found = image.getexif()
         if image.format == "TIFF":
             kept = Image.Exif()
@@ -46,16 +46,16 @@ def exif_of(image: Image.Image) -> bytes:
 
 
 def for_picture(block: bytes, picture: Image.Image, *, is_new: bool) -> bytes:
-    """Fit an EXIF block to a picture that stands upright.
+    """Adapt an EXIF block to an upright picture.
 
     Args:
-        block: as :func:`exif_of` gives it.
+        block: from :func:`exif_of`.
         picture: RGB.
-        is_new: it shows something else than the photograph, so that the thumbnail does too.
+        is_new: whether the picture differs from the photograph, so that the thumbnail is replaced.
 
     Returns:
-        The block with orientation 1, the picture's size and a thumbnail of it if there was one;
-        empty where the block is damaged.
+        The block with orientation 1, the picture's size and its thumbnail if there was one; empty
+        if the block is damaged.
     """
     changed = bytearray(block)
     try:
@@ -97,7 +97,7 @@ def _renew_thumbnail(
     small.thumbnail((side, side))
     new = io.BytesIO()
     small.save(new, "JPEG", quality=85)
-    # What it showed is gone, wherever the new one is.
+    # The old thumbnail is erased in any case.
     block[at : at + length] = bytes(len(old))
     if new.tell() > len(old):
         at = len(block)

@@ -1,4 +1,4 @@
-"""Formats: which are read, and what a file is that is none of them."""
+"""Supported image formats, and recognition of other files."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ READ = (
     "TIFF",
     "WEBP",
 )
-"""Pillow's formats that are read. The others are no photographs, start other programs (EPS runs
-Ghostscript), or have no signature, so that any bytes could pass for one (TGA, PCX)."""
+"""Supported formats of Pillow. The others are not photographs, start other programs (EPS runs
+Ghostscript), or have no signature, so that any bytes could be taken for one (TGA, PCX)."""
 
 NAMES = "JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP, JPEG 2000, PNM, PSD, QOI"
-"""The same, for a person."""
+"""Supported formats in messages."""
 
 _JXL_PLUGIN = "pillow_jxl"
 
-# Whoever begins like this is a damaged image and not some other file.
+# A file with one of these signatures that cannot be read is a damaged image.
 _SIGNATURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|II\*\x00|MM\x00\*|8BPS"
     rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cxms]|mif[12]|msf1)"
@@ -46,11 +46,11 @@ _SIGNATURE = re.compile(
 
 @dataclass(frozen=True)
 class OtherKind:
-    """What a file is that cannot be read.
+    """A kind of file that cannot be read.
 
     Attributes:
-        name: and what to do.
-        reason: ``unsupported_format`` where it does hold a picture.
+        name: description with a remedy.
+        reason: ``unsupported_format`` if the file holds a picture.
     """
 
     name: str
@@ -95,15 +95,15 @@ _OTHERS: tuple[tuple[bytes, OtherKind], ...] = (
 _KINDS = tuple((re.compile(b"(?:" + begin + b")", re.DOTALL | re.IGNORECASE), what)
                for begin, what in _OTHERS)  # fmt: skip
 
-# TIFF 6.0, TIFF/EP and DNG 1.7: fields by which a raw file is known.
+# Fields that identify a raw file (TIFF 6.0, TIFF/EP and DNG 1.7).
 _SUBFILE, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 262, 330, 50706
 _SENSOR = (32803, 34892)
-"""Photometric interpretations of a sensor's own values: colour filter array, linear raw."""
+"""Photometric interpretations of sensor values: colour filter array, linear raw."""
 
 
 @functools.cache
 def readable() -> tuple[str, ...]:
-    """Register the plugins; every format that can be read then, in Pillow's names."""
+    """Register the plugins and return all readable formats in Pillow's names."""
     import pillow_heif
 
     pillow_heif.register_heif_opener(thumbnails=False)
@@ -116,20 +116,20 @@ def readable() -> tuple[str, ...]:
 
 
 def begins_like_an_image(data: bytes) -> bool:
-    """Whether a file that cannot be read has the signature of a format that is read."""
+    """Whether a file has the signature of a supported format."""
     return _SIGNATURE.match(data) is not None
 
 
 def other_kind(data: bytes) -> OtherKind | None:
-    """What a file is that is no image of a format that is read, and what to do; None if unknown."""
+    """The kind of a file that is not a supported image; None if unknown."""
     head = data[:HEAD]
     return next((kind for begin, kind in _KINDS if begin.match(head)), None)
 
 
 def raw_preview(data: bytes) -> OtherKind | None:
-    """A camera's raw file that is laid out as TIFF, as :func:`other_kind`; None for any other.
+    """Recognise a camera's raw file in TIFF layout; None for any other file.
 
-    Such a file holds a small preview in its first place, which must not pass for the photograph.
+    Such a file starts with a small preview, which must not be taken for the photograph.
     """
     if not data.startswith((b"II*\x00", b"MM\x00*")):
         return None

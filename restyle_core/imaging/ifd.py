@@ -1,7 +1,6 @@
-"""Directories of fields as TIFF and EXIF have them, read and changed in place.
+"""Directories of fields in TIFF and EXIF, read and changed in place.
 
-In place, because the notes of a camera's maker point to other places of the block by their
-distance from its beginning: whoever writes the block anew breaks them.
+Maker notes of cameras refer to data by offsets in the block, so a rewritten block would break them.
 Source: TIFF 6.0, section 2; Exif 3.0, sections 4.5 and 4.6.
 """
 
@@ -22,11 +21,11 @@ class Field:
     """One entry of a directory.
 
     Attributes:
-        tag: its number.
-        kind: type of its values.
-        count: of its values.
-        place: offset of the four bytes that hold the value, or where it is.
-        value: the first value where it is a whole number, else the offset of the values.
+        tag: number of the field.
+        kind: type of the values.
+        count: number of values.
+        place: offset of the four bytes with the value or with its offset.
+        value: a single integer value, else the offset of the values.
     """
 
     tag: int
@@ -37,13 +36,13 @@ class Field:
 
 
 class Directories:
-    """The directories of a block that begins with a TIFF header.
+    """The directories of a block with a TIFF header.
 
     Args:
-        block: is changed in place.
+        block: changed in place.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the block has no TIFF header.
     """
 
     def __init__(self, block: bytearray | bytes) -> None:
@@ -68,10 +67,10 @@ class Directories:
         return found, self._read("I", end) if end + 4 <= len(self.block) else 0
 
     def change(self, field: Field, value: int) -> None:
-        """Write a single whole number.
+        """Overwrite a field with a single integer.
 
         Raises:
-            ValueError: the field holds no such thing.
+            ValueError: the field is not a single integer.
         """
         if field.count != 1 or field.kind not in _FORMATS or not isinstance(self.block, bytearray):
             raise ValueError(f"field {field.tag} is no single number")
@@ -96,7 +95,7 @@ class Directories:
 
 
 def read_ifd(data: bytes) -> dict[int, int]:
-    """The first directory of a TIFF file, single numbers by tag; empty if there is none."""
+    """Single integers of a TIFF file's first directory by tag; empty if there is none."""
     try:
         directories = Directories(data)
         fields, _ = directories.fields(directories.first)

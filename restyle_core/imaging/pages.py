@@ -1,4 +1,4 @@
-"""Files of several pictures: which one is the photograph."""
+"""Choice of the photograph in a file of several pictures."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ _FIRST_FRAME = frozenset({"HEIF", "MPO", "PSD"})
 """Formats that hold several pictures of one scene; the first is the photograph itself."""
 
 _MOST_PAGES = 32
-"""Pages of a TIFF that are looked at; a book of more holds more than one picture."""
+"""TIFF files with more pages than this are taken to hold several photographs."""
 
 _NEW_SUBFILE, _SUBFILE = 254, 255
 _REDUCED, _MASK = 1, 4
 _OLD_REDUCED = 2
 
-# Pages that show the same have the same aspect, up to the rounding of the smaller one.
+# Tolerance in pixels for the aspect ratio of reduced copies.
 _ROUNDING = 1.0
 
 
 def choose_frame(image: Image.Image) -> int:
-    """Go to the one picture of a file that is its photograph.
+    """Seek to the photograph of a file.
 
-    Of a TIFF the pages that are marked as reduced or as masks do not count, nor do smaller pages
-    of the same aspect: thumbnails, and the steps of a pyramid.
+    In a TIFF, pages marked as reduced or as masks are ignored, and so are smaller pages of the same
+    aspect ratio: thumbnails and pyramid levels.
 
     Args:
-        image: just opened; it stands at that picture afterwards.
+        image: a newly opened image, whose position changes.
 
     Returns:
-        1; or how many pictures there are of which none is *the* photograph.
+        1, or the number of pictures if there is no single photograph.
     """
     frames = int(getattr(image, "n_frames", 1))
     if frames == 1 or image.format in _FIRST_FRAME:
@@ -40,7 +40,7 @@ def choose_frame(image: Image.Image) -> int:
         image.seek(page)
         if not _is_marked(image):
             sizes[page] = image.size
-    # A thumbnail alone is better than nothing.
+    # If all pages are marked, the first one is taken.
     largest = max(sizes, key=lambda page: sizes[page][0] * sizes[page][1], default=0)
     full = [page for page in sizes if not _is_copy(sizes[page], sizes[largest])]
     image.seek(largest)
@@ -54,7 +54,7 @@ def _is_marked(image: Image.Image) -> bool:
 
 
 def _is_copy(size: tuple[int, int], full: tuple[int, int]) -> bool:
-    """Whether a page is as large as a reduced copy of another would be."""
+    """Whether a page has the size of a reduced copy of another page."""
     if 2 * size[0] * size[1] > full[0] * full[1]:
         return False
     expected = size[0] * full[1] / full[0]

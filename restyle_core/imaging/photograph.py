@@ -1,4 +1,4 @@
-"""A photograph with what belongs to it, so that a picture made from it can be given back as one."""
+"""Photographs with colour profile and metadata, for edited pictures that keep both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Photograph:
     Attributes:
         pixels: upright, of mode ``RGB``, in the space of ``profile``.
         profile: its ICC profile; empty for sRGB.
-        exif: as :func:`restyle.core.imaging.exif.exif_of` gives it.
+        exif: from :func:`restyle.core.imaging.exif.exif_of`.
         xmp: an XMP packet, or empty.
     """
 
@@ -49,9 +49,9 @@ class Photograph:
         return converted
 
     def encoded(self, picture: Image.Image) -> bytes:
-        """A picture that was made of :attr:`pixels` as PNG, with the photograph's profile and data.
+        """Encode an edited picture as PNG with the photograph's profile and metadata.
 
-        Orientation is 1, since the picture is upright; a thumbnail shows the picture itself.
+        The orientation is 1, because the picture is upright; a thumbnail is replaced.
 
         Args:
             picture: of mode ``RGB``, in the photograph's space.
@@ -66,13 +66,12 @@ class Photograph:
 def read_photograph(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photograph:
     """Decode a photograph without converting its colours.
 
-    What has no RGB profile of its own that is known in both directions (grey, CMYK, a scanner's)
-    becomes sRGB, as :func:`restyle.core.imaging.decoding.decode_image` makes it, and so does what
-    is transparent.
+    Transparent images, and images without a two-way RGB profile (grey, CMYK, scanners), are
+    converted to sRGB as by :func:`restyle.core.imaging.decoding.decode_image`.
 
     Args:
         data: the bytes of one image file.
-        max_pixels: the largest width times height that will be decoded.
+        max_pixels: limit for width times height.
 
     Raises:
         RejectError, MemoryError: as :func:`restyle.core.imaging.decoding.decode_image`.

@@ -1,8 +1,8 @@
-"""Pictures as PNG, an order of magnitude faster than Pillow writes them.
+"""PNG encoding, an order of magnitude faster than Pillow.
 
-Pillow tries every filter on every row and compresses by zlib: 70 to 170 ms for a megapixel face,
-6% of what its inversion takes. One filter and ISA-L's compressor take 5 to 8 ms, and the file is as
-large (up to 10% larger where there is noise).
+Pillow tries every filter on every row and compresses with zlib: 70 to 170 ms for a megapixel face,
+6% of the time of its inversion. One filter and ISA-L's compressor take 5 to 8 ms for a file of the
+same size (up to 10% larger for noise).
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from isal import isal_zlib
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EIGHT_BIT_RGB = (8, 2, 0, 0, 0)
-"""Bits, colour type, compression, filtering, no interlacing."""
+"""Bit depth, colour type, compression, filter method, interlacing."""
 _UP = 2
-"""Each byte as its difference to the one above."""
+"""Filter: difference of each byte to the one above."""
 _LEVEL = 1
 
 
 _XMP = b"XML:com.adobe.xmp\0\0\0\0\0"
-"""Keyword of an uncompressed text without language."""
+"""Keyword and flags of an uncompressed text without language."""
 
 
 def encode_png(
     pixels: npt.NDArray[np.uint8], *, profile: bytes = b"", exif: bytes = b"", xmp: bytes = b""
 ) -> bytes:
-    """A picture as a PNG file (https://www.w3.org/TR/png-3/).
+    """Encode a picture as PNG (https://www.w3.org/TR/png-3/).
 
     Args:
-        pixels: [h, w, 3] uint8 RGB, neither side 0.
+        pixels: [h, w, 3] uint8 RGB, not empty.
         profile: ICC profile of the pixels; sRGB without one.
-        exif: EXIF block that begins with its TIFF header.
+        exif: EXIF block from its TIFF header on.
         xmp: XMP packet.
     """
     height, width, channels = pixels.shape

@@ -1,4 +1,4 @@
-"""From pictures in memory to the encoder's input."""
+"""Conversion between pictures in memory and tensors of models."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from restyle.core.errors import FatalError, SpecError
 Images = Tensor | npt.NDArray[Any] | Sequence[Image.Image]
 """uint8 [B, H, W, 3], float [B, 3, H, W] in [-1, 1], or pictures of any sizes."""
 
-# Interpolation and rounding carry honest images a little beyond the range.
+# Tolerance, because interpolation and rounding exceed the range slightly.
 _RANGE = 1.05
 
 
 def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
     """Resize images to the encoder's input and scale them to [-1, 1].
 
-    The aspect ratio is not kept, which is what the published models for cars were trained with.
-    Eight-bit images are resized by Pillow (bilinear, antialiased), as the published code does.
+    The aspect ratio is not kept, as in the training of the published models for cars. Eight-bit
+    images are resized by Pillow (bilinear, antialiased), as in the published code.
 
     Args:
         images: uint8 [B, H, W, 3] (array or tensor), float [B, 3, H, W] in [-1, 1], or a sequence
@@ -36,7 +36,7 @@ def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
         [B, 3, height, width] float32 in [-1, 1]; channels_last where the images were bytes.
 
     Raises:
-        SpecError: another shape, dtype or range.
+        SpecError: the images have another shape, dtype or range.
     """
     if isinstance(images, Tensor | np.ndarray):
         batch = torch.as_tensor(images)
@@ -56,7 +56,7 @@ def preprocess(images: Images, size: tuple[int, int]) -> Tensor:
 
 
 def eight_bit(images: Images, size: tuple[int, int]) -> Tensor | None:
-    """Images that need no resizing, as bytes; None if they are others.
+    """The images as bytes if they need no resizing, else None.
 
     Args:
         images: as for :func:`preprocess`.
@@ -73,7 +73,7 @@ def eight_bit(images: Images, size: tuple[int, int]) -> Tensor | None:
 
 
 def from_eight_bit(pixels: Tensor) -> Tensor:
-    """Bytes as :func:`preprocess` scales them, on the device where they are.
+    """Scale bytes as :func:`preprocess` does, on their device.
 
     Args:
         pixels: [B, h, w, 3] uint8.
@@ -81,22 +81,22 @@ def from_eight_bit(pixels: Tensor) -> Tensor:
     Returns:
         [B, 3, h, w] float32 in [-1, 1], channels_last.
     """
-    # By a number, a GPU would multiply with its reciprocal, which rounds differently.
+    # A GPU divides by a Python number as a product with its reciprocal, which rounds differently.
     half = torch.full((), 127.5, device=pixels.device)
     return (pixels.float() / half - 1).permute(0, 3, 1, 2)
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Generated images as pictures, the way they are saved.
+    """Convert generated images to pictures.
 
     Args:
-        images: [B, 3, h, w], about [-1, 1]; what lies outside is clipped.
+        images: [B, 3, h, w], clipped to [-1, 1].
 
     Returns:
         B RGB pictures.
 
     Raises:
-        FatalError: there are values that are not finite, which eight bits would show as black.
+        FatalError: values are not finite; in eight bits they would be black.
     """
     finite = images.isfinite().flatten(1).all(1)
     if not finite.all():
@@ -109,13 +109,13 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Generated images in eight bits, the way they are saved.
+    """Convert generated images to eight bits.
 
     Args:
-        images: [..., 3, h, w], about [-1, 1]; what lies outside is clipped.
+        images: [..., 3, h, w], clipped to [-1, 1].
 
     Returns:
-        The same shape in uint8, on the same device.
+        uint8 of the same shape, on the same device.
     """
     return images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
 
@@ -125,21 +125,19 @@ def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def _from_bytes(batch: npt.NDArray[np.uint8]) -> Tensor:
-    """Image by image, each of which stays in the processor's cache from first to last, and in
-    this thread alone: others would wait for one another longer than this takes.
-    """
+    """Scale bytes to [-1, 1], image by image in one thread: each stays in the processor's cache."""
     scaled = np.empty(batch.shape, np.float32)
     for image, pixels in zip(scaled, batch, strict=True):
         image[:] = pixels
         image /= np.float32(127.5)
         image -= 1
-    # The channels stay innermost, where convolutions want them.
+    # channels_last, which is fastest for convolutions.
     return torch.from_numpy(scaled).permute(0, 3, 1, 2)
 
 
 def _from_pictures(pictures: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
     height, width = size
-    # A picture that has this size already is only copied.
+    # Pillow only copies a picture of the requested size.
     resized = [picture.resize((width, height), Image.Resampling.BILINEAR) for picture in pictures]
     return _from_bytes(np.stack([np.asarray(picture) for picture in resized]))
 

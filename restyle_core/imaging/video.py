@@ -1,4 +1,4 @@
-"""Frames as an MP4 file, by PyAV, which brings its own ffmpeg."""
+"""MP4 encoding by PyAV, which includes ffmpeg."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from PIL import Image
 
 from restyle.core.errors import SpecError
 
-# One tick of the file's clock, so that any duration in milliseconds is exact.
+# Time base of the file, so that durations in milliseconds are exact.
 _TICK = Fraction(1, 1000)
 
-# Constant rate factor of H.264: pictures that cannot be told from their originals by eye.
+# Constant rate factor of H.264, visually lossless.
 _QUALITY = 12
 
 
 def check_video(name: str) -> None:
-    """Find out that an MP4 file could be written, before anything is computed for it.
+    """Check that MP4 files can be written, for calls before any computation.
 
     Raises:
-        SpecError: the package is not installed.
+        SpecError: PyAV is not installed.
     """
     if importlib.util.find_spec("av") is None:
         raise SpecError(
@@ -32,15 +32,15 @@ def check_video(name: str) -> None:
 
 
 def encode_mp4(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
-    """Encode frames as H.264 in an MP4 file, in the form that every player and browser takes.
+    """Encode frames as H.264 in an MP4 file with 4:2:0 colour, which all players support.
 
     Args:
-        frames: RGB pictures of one size, at least one. An odd row or column at the end is repeated,
-            for H.264 halves the colours' resolution.
-        milliseconds: how long each is shown.
+        frames: RGB pictures of one size, at least one. The last row or column of an odd size is
+            repeated, because 4:2:0 halves the resolution of colours.
+        milliseconds: duration of each frame.
 
     Returns:
-        The file.
+        The encoded file.
     """
     import av
 
@@ -51,9 +51,9 @@ def encode_mp4(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> by
         stream.height, stream.width = pixels[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = _TICK
-        # Each frame before the next: no reordering, so that times are as they are given.
+        # No B-frames, so that frames keep their order and times.
         stream.options = {"crf": str(_QUALITY), "bf": "0"}
-        # Said in the file, and used: players guess the matrix by the picture's height otherwise.
+        # BT.709 is declared, because players otherwise guess the matrix from the picture's height.
         stream.codec_context.color_range = 1
         stream.codec_context.colorspace = 1
         starts = [sum(milliseconds[:index]) for index in range(len(pixels))]
@@ -66,7 +66,7 @@ def encode_mp4(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> by
             packets += stream.encode(frame)
         packets += stream.encode()
         for packet in packets:
-            # The last one's is guessed otherwise.
+            # Otherwise the duration of the last frame is guessed.
             packet.duration = shown[packet.pts or 0]
             container.mux(packet)
     return target.getvalue()

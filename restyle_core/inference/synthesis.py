@@ -148,7 +148,7 @@ class _Styled:
         return self._convolution(rows)
 
     def epilogue(self, style: Tensor, following: Tensor | None) -> Epilogue:
-        """Parameters of the operations after the convolution, for this and the next layer's style."""
+        """Parameters of the operations after the convolution, from this and the next style."""
         demodulation = torch.rsqrt(style.square() @ self._energy + DEMODULATION_EPSILON)
         return Epilogue(demodulation, self._noise, self._strength, self._bias, following)
 

@@ -1,1 +1,1 @@
-"""How close a reconstruction comes to its photograph."""
+"""Metrics of reconstructions against their photographs."""

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of feature vectors, each taken as a Gaussian.
+"""Fréchet distance between two sets of feature vectors, modelled as Gaussians.
 
 Heusel et al., "GANs Trained by a Two Time-Scale Update Rule ..." (1706.08500), equation 6.
 """
@@ -16,16 +16,16 @@ from restyle.core.errors import SpecError
 def frechet_distance(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` with sample means and covariances.
 
-    The trace of the matrix root is the sum of the singular values of ``C1^(1/2) C2^(1/2)``,
-    which is real and needs no product that is almost symmetric.
+    The trace of the matrix root is computed as the sum of the singular values of
+    ``C1^(1/2) C2^(1/2)``, which is real and numerically stable.
 
     Args:
         a: [N, d] features, one row per sample.
         b: [M, d] features.
 
     Returns:
-        The squared distance, 0 for sets of equal mean and covariance, computed in float64. It is
-        biased upwards by the samples' number: compare only sets of one size.
+        The squared distance, 0 for sets of equal mean and covariance, computed in float64. Its bias
+        depends on the number of samples: compare only sets of one size.
 
     Raises:
         SpecError: fewer than two rows, different widths, or values that are not finite.

@@ -1,7 +1,7 @@
-"""How coarse a change is: its energy by spatial frequency, in octaves.
+"""Energy of a change between images by spatial frequency, in octaves.
 
-ReStyle's first steps move the outline and the colours, later ones the detail (2104.02699,
-section 4.3 and figure 5); this measures it.
+Shows that ReStyle's first steps change outline and colours, and later ones the detail (2104.02699,
+section 4.3 and figure 5).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from restyle.core.errors import SpecError
 
 
 def band_edges(size: tuple[int, int]) -> list[float]:
-    """Upper ends of the bands, in cycles over the image's shorter side.
+    """Upper ends of the bands, in cycles per shorter side of the image.
 
-    The first band is everything below 2 cycles, the mean included; each of the others is an octave;
-    the last also takes the corners of the spectrum.
+    The first band contains all frequencies below 2 cycles, including the mean; the others are
+    octaves; the last one includes the corners of the spectrum.
 
     Args:
-        size: height and width; 8 at least.
+        size: height and width, at least 8.
 
     Raises:
-        SpecError: the images are smaller.
+        SpecError: the size is smaller.
     """
     if min(size) < 8:
         raise SpecError(f"images of {size[1]} x {size[0]} pixels have no bands to speak of")
@@ -39,12 +39,12 @@ def band_energies(change: Tensor) -> Tensor:
         change: [B, C, h, w], the difference of two images.
 
     Returns:
-        [B, bands] float32: mean square of what each band contributes, coarse to fine; the sum is
-        the mean square of the change (Parseval).
+        [B, bands] float32: mean square of each band from coarse to fine; the sum is the mean square
+        of the change (Parseval).
     """
     height, width = change.shape[-2:]
     edges = band_edges((height, width))
-    # Without a window: what it took from the margins would be missing from the sum.
+    # Without a window, which would change the sum.
     power = torch.fft.fft2(change.double(), norm="forward").abs().square().mean(dim=1)
     side = min(height, width)
     down = torch.fft.fftfreq(height, dtype=torch.float64) * side

@@ -1,4 +1,4 @@
-"""LPIPS v0.1 on AlexNet: a distance between images that follows human judgement.
+"""LPIPS v0.1 on AlexNet: a perceptual distance between images.
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
 (1801.03924), equation 1. Weights and their origin: ``restyle_core/weights/README.md``.
@@ -20,10 +20,10 @@ from restyle.core.errors import CheckpointError
 WEIGHTS = Path(__file__).parents[1] / "weights" / "lpips_alex.safetensors"
 
 MIN_SIDE = 31
-"""The least height and width in pixels that reach AlexNet's third stage."""
+"""Smallest height and width in pixels that AlexNet's third stage can process."""
 
 _WIDTHS = (64, 192, 384, 256, 256)
-# ImageNet's channel means and deviations, moved from [0, 1] to [-1, 1].
+# ImageNet's channel means and deviations, for images in [-1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
@@ -51,7 +51,7 @@ class LPIPS(nn.Module):
         self.eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The normalised feature maps of a batch, so that a fixed target is seen only once.
+        """The normalised feature maps of a batch; those of a fixed target can be reused.
 
         Args:
             images: [B, 3, h, w] in [-1, 1], RGB, at least :data:`MIN_SIDE` pixels a side.
@@ -78,11 +78,11 @@ class LPIPS(nn.Module):
         return maps
 
     def distance(self, features_a: list[Tensor], features_b: list[Tensor]) -> Tensor:
-        """Equation 1 on two results of :meth:`features`: the distances [B], float32."""
+        """Distances [B] float32 between two results of :meth:`features` (equation 1)."""
         total: Tensor | float = 0.0
         for a, b, weights in zip(features_a, features_b, self.channel_weights, strict=True):
-            # Averaged over space first: the sum over channels is then one small product.
-            # A product and a sum, not a matmul, which autocast would run in low precision.
+            # The spatial mean first makes the sum over channels small. Not a matmul, which autocast
+            # would compute in low precision.
             total = total + ((a - b).square().mean(dim=(2, 3)) * weights.float()).sum(dim=1)
         return torch.as_tensor(total)
 
@@ -125,8 +125,8 @@ def load_lpips(path: str | Path | None = None) -> LPIPS:
 
 @functools.cache
 def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
-    """ImageNet's means and deviations [3, 1, 1], brought to a device once."""
-    # No buffers: converting the module must not round them.
+    """ImageNet's means and deviations [3, 1, 1], cached by device."""
+    # Not buffers, because converting the module must not round them.
     with torch.inference_mode(False):
         shift, scale = torch.tensor([_SHIFT, _SCALE])[..., None, None].to(device)
     return shift, scale
@@ -135,6 +135,6 @@ def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
 def _unit(x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         x = x.float()
-        # vector_norm has gradient 0 at a vector of zeros, where a plain square root has NaN.
+        # The gradient of vector_norm at zero is 0; that of a square root is NaN.
         length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         return x / (length + _EPSILON)

@@ -1,4 +1,4 @@
-"""How close a reconstruction comes to its photograph, per image."""
+"""Computation of several metrics per image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Measure = Callable[[Tensor], dict[str, Tensor]]
 
 
 class MetricSet:
-    """A selection of metrics with the networks that they need.
+    """A selection of metrics with their networks.
 
     ``MetricSet(names)(reconstruction, target)`` measures one pair of batches;
     ``measure = MetricSet(names).against(target)`` prepares a target once for several
@@ -35,15 +35,15 @@ class MetricSet:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Load what the metrics need.
+        """Load the networks of the metrics.
 
         Args:
             names: any of :data:`METRICS`.
-            framing: how the images were aligned; None for domains without faces, where metrics
-                that need them are NaN.
-            device: where to compute.
-            dtype: of the networks' convolutions; float32 keeps lpips exact to 1e-5.
-                Everything else is computed in float32.
+            framing: framing of the aligned images; None for domains without faces, where metrics
+                that need faces are NaN.
+            device: of the computation.
+            dtype: of the networks' convolutions; float32 keeps lpips exact to 1e-5. Everything else
+                is computed in float32.
 
         Raises:
             SpecError: a name is unknown.
@@ -53,7 +53,7 @@ class MetricSet:
         self.names = check_metrics(names)
         self._device = torch.device(device)
         setting = Setting(self._device, dtype, framing)
-        # Parameters born in inference mode could never take part in training afterwards.
+        # Parameters created in inference mode do not support autograd.
         with torch.inference_mode(False):
             self._against = {name: _loaded(name, setting) for name in self.names}
 
@@ -65,7 +65,7 @@ class MetricSet:
             target: the same shape, in [-1, 1].
 
         Returns:
-            For each name a float32 tensor [B] on the CPU. ``psnr`` of equal images is infinite.
+            A float32 tensor [B] on the CPU for each name. ``psnr`` of equal images is infinite.
 
         Raises:
             ValueError: the shapes differ, or the images are too small for a metric.
@@ -73,7 +73,7 @@ class MetricSet:
         return self.against(target)(reconstruction)
 
     def against(self, target: Tensor) -> Measure:
-        """Compute what depends on the target alone.
+        """Prepare a target for several reconstructions.
 
         Args:
             target: [B, 3, h, w] RGB in [-1, 1].
@@ -86,7 +86,7 @@ class MetricSet:
 
     @torch.no_grad()
     def against_there(self, target: Tensor) -> Measure:
-        """As :meth:`against`, with metrics that stay on the device, so that nobody waits for it."""
+        """As :meth:`against`, with metrics on the device, without synchronising with it."""
         target = target.to(self._device, torch.float32)
         prepared = {name: against(target) for name, against in self._against.items()}
 
@@ -112,7 +112,7 @@ def _loaded(name: str, setting: Setting) -> Callable[[Tensor], Callable[[Tensor]
     except RestyleError:
         raise
     except Exception as error:
-        # Another package's code may raise anything; nothing can be measured without it.
+        # Another package's code may raise anything.
         reason = " ".join(str(error).split())
         raise FatalError(
             f"the metric {name} cannot be loaded: {type(error).__name__}: {reason}; mend its "

@@ -1,9 +1,8 @@
 """Multi-scale structural similarity, per image.
 
 Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment" (2003),
-equations 1 to 7; as there, only windows that lie inside the image count. Negative terms count as
-zero, and the terms of a scale are averaged over positions and channels before the scales are
-multiplied.
+equations 1 to 7, over windows inside the image. Negative terms are set to zero, and the terms of a
+scale are averaged over positions and channels before the scales are multiplied.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW = 11
-"""Side in pixels of the Gaussian window; the least side of an image."""
+"""Side in pixels of the Gaussian window, and the smallest side of an image."""
 
 _SIGMA = 1.5
 _BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -24,9 +23,10 @@ _C2 = 0.03**2
 def scale_weights(height: int, width: int) -> tuple[float, ...]:
     """The exponents for an image of this size.
 
-    Five scales need 176 pixels. Smaller images use the scales whose reduced image still holds a
-    window, with the paper's exponents divided by their sum, so that a constant similarity s at
-    every scale still gives s: 64 pixels have three scales, 0.0711, 0.4530 and 0.4760.
+    Five scales need 176 pixels. Smaller images use the scales whose reduced image contains a
+    window, with the paper's exponents divided by their sum, so that a similarity of s at every
+    scale gives
+    s: images of 64 pixels have three scales, 0.0711, 0.4530 and 0.4760.
 
     Raises:
         ValueError: the image is smaller than the window.
@@ -44,7 +44,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """Similarity of two batches.
 
     Args:
-        a: [B, C, h, w] float32 in [0, 1]; the definition's constants presume nonnegative values.
+        a: [B, C, h, w] float32 in [0, 1].
         b: the same shape.
 
     Returns:

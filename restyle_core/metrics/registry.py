@@ -1,8 +1,8 @@
-"""The quality metrics: what each is, and where it is computed. Imports no torch.
+"""The registry of quality metrics. Imports no torch.
 
 A metric is one file in ``restyle_core/metrics/registered`` with a :class:`Metric` called
-``METRIC``. Another package registers one of its own in the entry point group
-``restyle.metrics``. Names, help, settings, columns, report and page read :data:`METRICS`.
+``METRIC``. Other packages register theirs in the entry point group ``restyle.metrics``. Options,
+help, settings, columns, report and page read :data:`METRICS`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Better = Literal["lower", "higher"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-# The other columns of the datasets with metrics, and the word for an empty list.
+# Names of other columns in datasets with metrics, and the word for an empty list.
 RESERVED = frozenset(
     {
         *("image_id", "revision", "face", "source", "latent", "steps", "quad", "model"),
@@ -36,12 +36,12 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class Setting:
-    """What a metric is computed with.
+    """Settings of a metric's computation.
 
     Attributes:
-        device: where the images are.
-        dtype: of the convolutions of a network; everything else is float32.
-        framing: how the images were aligned; None for domains without faces.
+        device: of the images.
+        dtype: of a network's convolutions; everything else is float32.
+        framing: framing of the aligned images; None for domains without faces.
     """
 
     device: torch.device
@@ -51,29 +51,29 @@ class Setting:
 
 if TYPE_CHECKING:
     Measure = Callable[[Tensor], Tensor]
-    """From reconstructions [B, 3, h, w] to values [B]."""
+    """Maps reconstructions [B, 3, h, w] to values [B]."""
     Against = Callable[[Tensor], Measure]
-    """From targets [B, 3, h, w] to what measures reconstructions of them, several times."""
+    """Maps targets [B, 3, h, w] to a measure of their reconstructions."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of how close a reconstruction comes to its photograph, per image.
+    """A measure of a reconstruction against its photograph, per image.
 
     Attributes:
         name: of the option and the column: lower case letters, digits and underscores.
-        title: what a person calls it.
-        unit: what its values are, in a few words.
-        definition: one sentence, which stands in the column's metadata.
-        better: which values are those of a closer reconstruction.
-        bounds: least and greatest value; None where there is no bound. ``inf`` is a bound that
-            can be reached, as by the PSNR of equal images.
-        load: imports and reads what computes the metric, once; the result takes a batch of
-            targets and returns what measures reconstructions of them. Both are float32 RGB
-            [B, 3, h, w] in [-1, 1] on the device, without gradients; values are [B].
-            :func:`pairwise` makes this from a function of two batches.
-        needs_faces: values are NaN in domains without faces.
-        position: in lists and columns, among this project's own.
+        title: name in reports.
+        unit: short description of the values.
+        definition: one sentence for the column's metadata.
+        better: whether lower or higher values mean a closer reconstruction.
+        bounds: smallest and largest value; None without a bound. ``inf`` is a bound that is
+            reached, as by the PSNR of equal images.
+        load: imports and loads the metric once. The result maps a batch of targets to a measure of
+            their reconstructions; both are float32 RGB [B, 3, h, w] in [-1, 1] on the device,
+            without gradients, and values are [B]. :func:`pairwise` adapts a function of two
+            batches.
+        needs_faces: whether values are NaN in domains without faces.
+        position: sort key in lists and columns among this project's metrics.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Metric:
 
     @property
     def may_be_infinite(self) -> bool:
-        """Whether infinity is a value, rather than a failure."""
+        """Whether infinity is a valid value."""
         return any(bound is not None and math.isinf(bound) for bound in self.bounds)
 
 
@@ -105,14 +105,14 @@ METRICS: Registry[Metric] = Registry(
     lambda: constants_of("restyle.core.metrics.registered", "METRIC"),
     "restyle.metrics",
 )
-"""Every metric there is by name, in the order of columns."""
+"""All metrics by name, in the order of columns."""
 
 
 def pairwise(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Setting], Against]:
-    """The ``load`` of a metric that needs nothing but the two batches.
+    """Make ``load`` of a metric from a function of two batches.
 
     Args:
-        function: of reconstructions and targets, both [B, 3, h, w], to values [B].
+        function: maps reconstructions and targets, both [B, 3, h, w], to values [B].
     """
     return lambda _setting: lambda target: lambda images: function(images, target)
 
@@ -121,33 +121,30 @@ def check_metrics(names: Iterable[str]) -> tuple[str, ...]:
     """Validate a selection of metrics.
 
     Args:
-        names: any of :data:`METRICS`; repetitions count once.
+        names: any of :data:`METRICS`; duplicates are ignored.
 
     Returns:
         The names in the order of :data:`METRICS`.
 
     Raises:
-        SpecError: a name is unknown, or the package that brings it cannot be used.
+        SpecError: a name is unknown, or the metric's package cannot be used.
     """
-    asked = list(names)
-    for name in asked:
+    selected = list(names)
+    for name in selected:
         if name not in METRICS:
             raise SpecError(f"there is no metric {name!r}; choose among {', '.join(METRICS)}")
         _ = METRICS[name]
-    return tuple(name for name in METRICS if name in asked)
+    return tuple(name for name in METRICS if name in selected)
 
 
 def title_of(name: str) -> str:
-    """What a person calls a column of an output; its name where no such metric is installed."""
+    """Title of a metric's column; the name itself if the metric is not installed."""
     metric = find_metric(name)
     return name if metric is None else metric.title
 
 
 def find_metric(name: str) -> Metric | None:
-    """A metric by name; None where no package that can be used brings it.
-
-    For what reads outputs, which may hold metrics that are not installed here.
-    """
+    """A metric by name, or None if it is not installed, as can be the case for old outputs."""
     try:
         return METRICS.get(name)
     except SpecError:

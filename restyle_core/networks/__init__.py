@@ -1,1 +1,1 @@
-"""Generator and encoders, in the key layouts that checkpoints are published in."""
+"""Generator and encoders, in the key layouts of the published checkpoints."""

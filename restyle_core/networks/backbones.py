@@ -43,7 +43,7 @@ class BackboneShape:
 
 
 class Backbone(nn.Module):
-    """What both backbones share: a stem and a body of units with a map after each stage.
+    """Base class of both backbones: a stem, and a body of units with a feature map per stage.
 
     Attributes:
         PUBLISHED_DEPTHS: units per stage in the published checkpoints.
@@ -112,7 +112,7 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by what the whole map says about it (Hu et al., 1709.01507)."""
+    """Squeeze-and-excitation: scale channels by a function of their means (1709.01507)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class IRSEUnit(nn.Module):
         super().__init__()
         self.shortcut_layer: nn.Module
         if in_channels == channels:
-            # A window of one pixel: plain subsampling.
+            # A window of one pixel only subsamples.
             self.shortcut_layer = nn.MaxPool2d(1, stride)
         else:
             self.shortcut_layer = nn.Sequential(

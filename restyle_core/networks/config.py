@@ -1,7 +1,4 @@
-"""What a model directory says about itself: ``model.json``, typed.
-
-Importing this file imports no torch, so that commands which only look at a model answer at once.
-"""
+"""The typed content of ``model.json``. Imports no torch, for commands that only inspect models."""
 
 from __future__ import annotations
 
@@ -24,17 +21,17 @@ from pydantic import (
 from restyle.core.errors import CheckpointError, SpecError
 
 MODEL_FILE = "model.json"
-"""The file that makes a directory a model."""
+"""Name of the file that describes a model directory."""
 
 MOST_BYTES = 1 << 20
-"""That a model.json may have."""
+"""Maximum size of a model.json."""
 
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 _EMBEDDED = Path(__file__).parents[1] / "models"
 
 
 class EncoderKind(StrEnum):
-    """Encoder architectures, by the names that published checkpoints use in ``opts``."""
+    """Encoder architectures, named as in ``opts`` of published checkpoints."""
 
     BACKBONE = "BackboneEncoder"
     PROGRESSIVE_BACKBONE = "ProgressiveBackboneEncoder"
@@ -48,11 +45,7 @@ class EncoderKind(StrEnum):
 
 
 def _local_name(name: str) -> str:
-    """Accept a plain relative path inside the model's directory and nothing else.
-
-    A model directory may come from anywhere, so its ``model.json`` must not be able to name
-    files outside of it.
-    """
+    """Check that a path is relative and inside the model's directory, which may be untrusted."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
         raise ValueError(f"{name!r} is not a file inside the model's directory")
@@ -89,8 +82,8 @@ class EncoderFile(_Frozen):
         file: safetensors file, relative to the model's directory.
         sha256: its checksum in hex.
         kind: the architecture.
-        iterative: refines (6 input channels: image and reconstruction) or works in a single
-            pass (3 channels).
+        iterative: whether it refines (6 input channels: image and reconstruction) or is single-pass
+            (3 channels).
     """
 
     file: LocalName
@@ -100,17 +93,15 @@ class EncoderFile(_Frozen):
 
 
 class Domain(_Frozen):
-    """What a model is for, apart from its weights.
-
-    A model may come from anybody, so every number and name has bounds.
+    """Settings of a model apart from its weights. Values have bounds, because files are untrusted.
 
     Attributes:
-        name: what the user calls the model.
+        name: of the model.
         domain: ``faces``, ``cars``, ``church``, ...
-        image_size: height and width of the encoder's input in pixels, 8 to 1024; the encoder says
-            in ``accepts`` which of them it takes.
-        output_rows: first and one-past-last row of the generated image that are kept, when the
-            domain is not square (cars: 64 to 448 of 512); all rows when None.
+        image_size: height and width of the encoder's input in pixels, 8 to 1024; the encoder's
+            ``accepts`` may be stricter.
+        output_rows: first and one-past-last row kept of the generated image, for domains that are
+            not square (cars: 64 to 448 of 512); all rows when None.
         align: whether photographs of this domain are aligned by default.
         framing_scale: side of the aligned crop relative to the FFHQ quad.
         framing_shift: displacement of the crop towards the chin, in units of the quad's side.
@@ -142,10 +133,10 @@ class Domain(_Frozen):
 
 
 class ModelConfig(Domain):
-    """One domain with a generator and the encoders that were trained for it: ``model.json``.
+    """Content of ``model.json``: a domain, a generator and its encoders.
 
     Attributes:
-        format: version of this file.
+        format: version of the file format.
         generator: the generator's weights.
         encoders: encoders by name.
         default_encoder: the encoder used when none is named.
@@ -166,7 +157,7 @@ class ModelConfig(Domain):
         return self
 
     def encoder_named(self, name: str | None) -> str:
-        """The encoder that a user means; the default one when None.
+        """Check an encoder's name; None is the default encoder.
 
         Raises:
             SpecError: there is no such encoder.
@@ -174,19 +165,19 @@ class ModelConfig(Domain):
         if name is None:
             return self.default_encoder
         if name not in self.encoders:
-            known = ", ".join(sorted(self.encoders))
-            raise SpecError(f"{self.name} has no encoder {name!r}; it has {known}")
+            names = ", ".join(sorted(self.encoders))
+            raise SpecError(f"{self.name} has no encoder {name!r}; it has {names}")
         return name
 
     def fingerprint(self, encoder: str) -> str:
-        """Identify what determines a latent.
+        """Fingerprint of all that determines a latent.
 
         Args:
-            encoder: which of the encoders.
+            encoder: name of the encoder.
 
         Returns:
             SHA-256 in hex of the weights' checksums and of every setting that changes a latent;
-            the same wherever the files lie and whatever they are called.
+            does not depend on the files' names and locations.
         """
         entry = self.encoders[encoder]
         settings = self.model_dump(
@@ -201,7 +192,7 @@ def read_config(directory: Path) -> ModelConfig:
     """Read ``model.json``.
 
     Raises:
-        CheckpointError: the file is missing or is not a valid one.
+        CheckpointError: the file is missing or invalid.
     """
     path = directory / MODEL_FILE
     try:
@@ -232,10 +223,10 @@ def file_sha256(path: Path) -> str:
 
 
 def checked_file(directory: Path, entry: GeneratorFile | EncoderFile) -> Path:
-    """The path of a model's weights, once they are known to be the ones that are meant.
+    """Verify a weights file against its checksum and return its path.
 
     Raises:
-        CheckpointError: the file is missing, leads out of the directory, or was changed.
+        CheckpointError: the file is missing, outside of the directory, or has another checksum.
     """
     path = directory / entry.file
     if directory.resolve() not in path.resolve().parents:
@@ -252,20 +243,20 @@ def checked_file(directory: Path, entry: GeneratorFile | EncoderFile) -> Path:
 
 
 def find_model(spec: str) -> tuple[Path, str | None]:
-    """Find the files that a model's name means.
+    """Resolve a model's name to its files.
 
     Args:
-        spec: the name of an embedded model or a model directory, either with ``:ENCODER`` behind
-            it, or a published checkpoint, perhaps with ``:DOMAIN`` behind it. An embedded name wins
-            over a folder of that name.
+        spec: the name of an embedded model or a model directory, either with an optional
+            ``:ENCODER`` suffix, or a published checkpoint, with an optional ``:DOMAIN`` suffix. An
+            embedded name takes precedence over a folder of that name.
 
     Returns:
-        The model directory or the checkpoint file, and what was given behind it: the name of an
-        encoder or of a domain.
+        The model directory or the checkpoint file, and the suffix, if any: the name of an encoder
+        or of a domain.
 
     Raises:
         SpecError: no embedded model has this name; the message lists them.
-        CheckpointError: a path that does not exist or holds no model.
+        CheckpointError: the path does not exist or is not a model.
     """
     embedded = embedded_models()
     base, colon, suffix = spec.rpartition(":")
@@ -285,7 +276,7 @@ def find_model(spec: str) -> tuple[Path, str | None]:
 
 
 def absolute_spec(spec: str) -> str:
-    """A model as :func:`find_model` takes it, with the same meaning in every working directory.
+    """A spec for :func:`find_model` that does not depend on the working directory.
 
     Raises:
         SpecError, CheckpointError: as :func:`find_model`.
@@ -312,5 +303,5 @@ def with_domain(spec: str, domain: str) -> str:
 
 
 def embedded_models() -> dict[str, Path]:
-    """The models that ship with the package: their directories by name."""
+    """Directories of the models in the package, by name."""
     return {path.parent.name: path.parent for path in sorted(_EMBEDDED.glob(f"*/{MODEL_FILE}"))}

@@ -1,4 +1,4 @@
-"""Convolutions whose weights stay what they are, in the layout in which they are used."""
+"""Convolutions with fixed weights, prepared in the fastest layout."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from restyle.kernels.choice import Impl
 from restyle.kernels.encoder_layers import activate_
 
 Layer = Callable[[Tensor], Tensor]
-"""[B, in, H, W] -> [B, out, H', W']."""
+"""Maps [B, in, H, W] to [B, out, H', W']."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where, in which dtype and with which operators a network is to run."""
+    """Device, dtype of activations and choice of operators of a prepared network."""
 
     device: torch.device
     dtype: torch.dtype
@@ -29,27 +29,27 @@ class Target:
 
     @property
     def packs(self) -> bool:
-        """Whether weights can be kept in oneDNN's layout."""
+        """Whether weights can be stored in oneDNN's layout."""
         if self.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return False
-        # Where the processor cannot multiply bfloat16, oneDNN has no such layout.
+        # oneDNN has a bfloat16 layout only for processors with bfloat16 instructions.
         return self.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
     @property
     def fuses(self) -> bool:
-        """Whether what stands between convolutions is one pass: compiled operators of a GPU."""
+        """Whether compiled GPU operators fuse the operations between convolutions."""
         return self.device.type == "cuda" and native.library("cuda", self.impl) is not None
 
     def put(self, tensor: Tensor) -> Tensor:
-        """A copy there."""
+        """Copy to the device and dtype of activations."""
         return tensor.detach().to(self.device, self.dtype, copy=True)
 
     def put_vector(self, tensor: Tensor) -> Tensor:
-        """A copy there, in the type that is computed in."""
+        """Copy to the device as float32, the dtype of arithmetic."""
         return tensor.detach().to(self.device, torch.float32, copy=True).contiguous()
 
     def filters(self, weight: Tensor, *, doubles: bool = False) -> winograd.Filters | None:
-        """See :func:`restyle.kernels.winograd.transform`; None where that does not pay."""
+        """Winograd filters by :func:`restyle.kernels.winograd.transform`, or None if not faster."""
         if self.device.type != "cpu":
             return None
         return winograd.transform(weight, self.dtype, self.impl, doubles=doubles)
@@ -57,7 +57,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution moves over its input."""
+    """Stride, padding and groups of a convolution."""
 
     stride: int = 1
     padding: int = 1
@@ -65,14 +65,14 @@ class Geometry:
 
 
 class Convolution:
-    """A convolution, and a leaky ReLU behind it if a slope is given.
+    """A convolution, followed by a leaky ReLU if a slope is given.
 
     Args:
         weight: [out, in / groups, k, k].
         bias: [out].
         geometry: stride, padding, groups.
-        target: where it runs.
-        slope: of the leaky ReLU; [out] for one of each channel, which is a PReLU.
+        target: device, dtype and operators.
+        slope: of the leaky ReLU; [out] for one per channel (PReLU).
     """
 
     def __init__(
@@ -109,7 +109,7 @@ def minimal(
     slopes: Tensor | None = None,
     padding: Tensor | None = None,
 ) -> Layer:
-    """With fewer multiplications; see :func:`restyle.kernels.winograd.convolve`."""
+    """Winograd convolution; arguments as for :func:`restyle.kernels.winograd.convolve`."""
     exact = [
         None if vector is None else vector.detach().to(torch.float32, copy=True).contiguous()
         for vector in (bias, slopes, padding)
@@ -118,7 +118,7 @@ def minimal(
 
 
 class _Packed:
-    """With the weight in oneDNN's layout."""
+    """Convolution with the weight in oneDNN's layout."""
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, geometry: Geometry, slope: float | Tensor | None
@@ -131,7 +131,7 @@ class _Packed:
         self._packing = Lock()
 
     def __call__(self, x: Tensor) -> Tensor:
-        # Several threads compute with the same weights.
+        # Several threads share the weights.
         with self._packing:
             if not self._ready:
                 self._pack([1, *x.shape[1:]])
@@ -141,8 +141,8 @@ class _Packed:
         return F.prelu(y, self._slope) if isinstance(self._slope, Tensor) else y
 
     def _pack(self, size: list[int]) -> None:
-        # It depends on the size. In a layout that oneDNN did not want it is reordered in every
-        # call, which takes thirty times as long as some of the 1x1 convolutions.
+        # The best layout depends on the input size. In another layout oneDNN reorders the weight in
+        # every call, which takes up to thirty times as long as a 1x1 convolution.
         self._weight = torch.ops.mkldnn._reorder_convolution_weight(
             self._weight, *self._moves, size
         )
@@ -165,20 +165,20 @@ def _plain(
 
 
 def in_best_layout(weight: Tensor, convolve: Callable[[Tensor, Tensor], Tensor]) -> Layer:
-    """A convolution on a GPU, from channels last to channels last.
+    """A convolution on a GPU with channels_last input and output.
 
-    In 16 bits that is cuDNN's own layout. In float32 it is often faster planar, layouts changed
-    before and behind it; which is, is measured.
+    16-bit convolutions compute in that layout. In float32 a planar convolution with conversions is
+    often faster; the faster one is chosen by measurement.
 
     Args:
         weight: of the convolution.
-        convolve: of an input and a weight.
+        convolve: function of an input and a weight.
     """
     last, planar = torch.channels_last, torch.contiguous_format
     own = weight.contiguous(memory_format=last)
 
     def as_it_is(x: Tensor) -> Tensor:
-        # As cuDNN gives it; a GPU without cuDNN does not, and what comes next knows no strides.
+        # Without cuDNN the output has another layout, which later operators do not support.
         return convolve(x, own).contiguous(memory_format=last)
 
     if weight.dtype != torch.float32:
@@ -192,13 +192,13 @@ def in_best_layout(weight: Tensor, convolve: Callable[[Tensor, Tensor], Tensor])
 
 
 def doubling(weight: Tensor) -> Layer:
-    """A transposed 3x3 convolution with stride 2 on a GPU: the fastest of its forms.
+    """A transposed 3x3 convolution with stride 2 on a GPU, in the fastest of several forms.
 
     Args:
         weight: [in, out, 3, 3].
 
     Returns:
-        From [B, in, H, W] to [B, out, 2 H + 1, 2 W + 1], channels last.
+        A function from [B, in, H, W] to [B, out, 2 H + 1, 2 W + 1], channels_last.
     """
 
     def transposed(x: Tensor, weight: Tensor) -> Tensor:
@@ -208,9 +208,9 @@ def doubling(weight: Tensor) -> Layer:
 
 
 def _in_phases(weight: Tensor) -> Layer:
-    """As four convolutions: of the outputs in even and odd rows and columns."""
+    """Four convolutions, for the outputs in even and odd rows and columns."""
     flat = weight.transpose(0, 1)
-    # An even output sees the last tap of the input before it and the first of its own.
+    # An even output combines the last tap of the previous input and the first tap of its own input.
     taps = {0: ([2, 0], 1), 1: ([1], 0)}
     phases = []
     for down, (rows, above) in taps.items():
@@ -240,7 +240,7 @@ def _fused(
     slope: float | Tensor | None,
     target: Target,
 ) -> Layer:
-    """With bias and leaky ReLU in one pass, for which cuDNN and torch take two or three."""
+    """Convolution with bias and leaky ReLU in one pass instead of two or three."""
     moves = (geometry.stride, geometry.padding, 1, geometry.groups)
     bare = in_best_layout(weight, lambda x, weight: F.conv2d(x, weight, None, *moves))
     if bias is None and slope is None:

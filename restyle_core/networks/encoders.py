@@ -1,6 +1,6 @@
-"""The encoders of ReStyle, pSp and e4e, in the key layouts that checkpoints are published in.
+"""The encoders of ReStyle, pSp and e4e, in the key layouts of the published checkpoints.
 
-An encoder maps an image, or an image and its current reconstruction, to one vector per style.
+An encoder maps an image, or an image and its last reconstruction, to one vector per style.
 ReStyle's encoders (Alaluf et al., 2104.02699, section 3) read every style from the backbone's
 last map; those of pSp (Richardson et al., 2008.00951) and e4e (Tov et al., 2102.02766) from a
 feature pyramid.
@@ -31,7 +31,7 @@ from restyle.core.networks.small_encoder import (
 HEAD_SLOPE = 0.01
 PUBLISHED_WIDTHS: Four = (64, 128, 256, 512)
 PUBLISHED_SIDE = 256
-"""Pixels of the longer side of a published encoder's input; the heads take no more."""
+"""Largest side in pixels of a published encoder's input."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,12 @@ class EncoderShape:
 
 
 class StyleHead(nn.Module):
-    """Convolutions that shrink a map to one pixel, and a linear layer: one style vector.
+    """Head of one style: convolutions that reduce a map to one pixel, and a linear layer.
 
     Args:
         in_channels: channels of the map.
         style_dim: length of the style vector.
-        spatial: side of the map at the published input size; log2(spatial) convolutions. Smaller
-            maps and those of cars (12x16) reach one pixel as well.
+        spatial: side of the map at the published input size; there are log2(spatial) convolutions.
     """
 
     def __init__(self, in_channels: int, style_dim: int, spatial: int) -> None:
@@ -84,9 +83,9 @@ class StyleEncoder(Backbone):
 
     Attributes:
         KIND: the name in checkpoints.
-        PROGRESSIVE: the heads predict w0 and the differences to it (2102.02766, section 4.1).
-        progressive_stage: the last style that gets a difference of its own, while e4e's training
-            brings them in one by one; None for all.
+        PROGRESSIVE: whether the heads predict w0 and differences to it (2102.02766, section 4.1).
+        progressive_stage: the last style with a difference during e4e's progressive training; None
+            for all.
     """
 
     KIND: ClassVar[EncoderKind]
@@ -108,28 +107,28 @@ class StyleEncoder(Backbone):
 
     @staticmethod
     def accepts(image_size: tuple[int, int]) -> bool:
-        """Whether images of a height and width come down to one pixel in every head."""
+        """Whether every head reduces images of this height and width to one pixel."""
         return max(image_size) <= PUBLISHED_SIDE
 
     @staticmethod
     def spatial(style: int) -> int:
-        """Side of the map that a style is read from, at the published input size."""
+        """Side of a style's feature map at the published input size."""
         del style
         return 16
 
     def levels(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
-        """The backbone's maps -> those that styles are read from, by :meth:`spatial`."""
+        """Feature maps of the styles by :meth:`spatial`, from the backbone's maps."""
         return {16: features[-1]}
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict styles.
 
         Args:
-            x: [B, in_channels, H, W] in [-1, 1]; published models take 256x256 (cars 192x256),
-                smaller images work.
+            x: [B, in_channels, H, W] in [-1, 1]; 256x256 for published models (cars 192x256), or
+                smaller.
 
         Returns:
-            [B, n_styles, style_dim] float32: the residual to the current latent.
+            [B, n_styles, style_dim] float32: the residual to the last latent.
         """
         levels = self.levels(self.features(x))
         vectors = [head(levels[self.spatial(at)]) for at, head in enumerate(self.styles)]
@@ -137,7 +136,7 @@ class StyleEncoder(Backbone):
         return styles_from_deltas(styles, self.progressive_stage) if self.PROGRESSIVE else styles
 
     def clear_differences(self) -> None:
-        """Let the heads of all styles but the first predict zero."""
+        """Make the heads of all styles but the first predict zero."""
         for key, parameter in self.styles[1:].named_parameters():
             if ".linear." in key:
                 parameter.zero_()
@@ -154,13 +153,13 @@ class PyramidEncoder(StyleEncoder):
 
     @staticmethod
     def spatial(style: int) -> int:
-        """Side of the map that a style is read from, at the published input size."""
+        """Side of a style's feature map at the published input size."""
         if style < 3:
             return 16
         return 32 if style < 7 else 64
 
     def levels(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
-        """The backbone's maps -> those that styles are read from, by :meth:`spatial`."""
+        """Feature maps of the styles by :meth:`spatial`, from the backbone's maps."""
         return pyramid(features, self.latlayer1, self.latlayer2)
 
 
@@ -169,12 +168,12 @@ def pyramid(
     latlayer1: Callable[[Tensor], Tensor],
     latlayer2: Callable[[Tensor], Tensor],
 ) -> dict[int, Tensor]:
-    """Bring what coarse maps know into finer ones (2008.00951, section 3.1).
+    """Feature pyramid: add upsampled coarse maps to finer ones (2008.00951, section 3.1).
 
     Args:
         features: the backbone's maps.
-        latlayer1: brings the map at 1/8 to the channels of that at 1/16.
-        latlayer2: the same for the map at 1/4.
+        latlayer1: converts the map at 1/8 to the channels of that at 1/16.
+        latlayer2: converts the map at 1/4 likewise.
 
     Returns:
         Maps by their side at the published input size: 16, 32, 64.
@@ -256,7 +255,7 @@ _STYLE_ENCODERS: dict[EncoderKind, type[StyleEncoder]] = {
 
 
 def encoder_of_shape(kind: EncoderKind, shape: EncoderShape | SmallEncoderConfig) -> Encoder:
-    """Make an encoder of any size with fresh weights.
+    """Create an encoder of any size with random weights.
 
     Args:
         kind: the architecture.
@@ -274,7 +273,7 @@ def build_encoder(
     in_channels: int = 6,
     image_size: tuple[int, int] = (64, 64),
 ) -> Encoder:
-    """Make an encoder of its usual size with fresh weights.
+    """Create an encoder of its usual size with random weights.
 
     Args:
         kind: the architecture.
@@ -293,14 +292,14 @@ def build_encoder(
 
 
 def encoder_from_state(kind: EncoderKind, state: Mapping[str, Tensor]) -> Encoder:
-    """Make an encoder of the shape that weights have, on the meta device, without weights.
+    """Create an encoder on the meta device with the shape of given weights.
 
     Args:
         kind: the architecture.
-        state: the weights, whose shapes are read; loading them is the caller's.
+        state: the weights, whose shapes are read; they are not loaded.
 
     Raises:
-        CheckpointError: these are no weights of such an encoder.
+        CheckpointError: these are not weights of such an encoder.
     """
     with torch.device("meta"):
         if kind in _SMALL_ENCODERS:

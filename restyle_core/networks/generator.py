@@ -1,8 +1,7 @@
-"""The StyleGAN2 generator, in the key layout that ReStyle checkpoints are published in.
+"""The StyleGAN2 generator, in the key layout of the published ReStyle checkpoints.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (1912.04958). Depth and
-widths are read from the weights, so that files with two mapping layers or half the channels load
-like any other.
+widths are read from the weights.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class GeneratorConfig:
     """The shape of a generator.
 
     Attributes:
-        widths: channels of each resolution from 4x4 up; its length fixes the image size.
+        widths: channels of each resolution from 4x4 up; their number determines the image size.
         style_dim: length of a style vector.
         z_dim: length of the mapping network's input.
         mapping_layers: depth of the mapping network.
@@ -53,7 +52,7 @@ class GeneratorConfig:
 
     @classmethod
     def published(cls, size: int, channel_multiplier: int = 2) -> GeneratorConfig:
-        """The published family: 512 channels up to 64x64, then halved at each doubling.
+        """The published shapes: 512 channels up to 64x64, then halved at each doubling.
 
         Args:
             size: image side, a power of two from 32 to 1024.
@@ -110,7 +109,7 @@ class EqualizedLinear(nn.Module):
 
 
 class PixelNorm(nn.Module):
-    """Bring each row to unit mean square."""
+    """Normalise each row to a mean square of 1."""
 
     def forward(self, z: Tensor) -> Tensor:
         """[B, n] -> [B, n]."""
@@ -129,7 +128,7 @@ class MappingLayer(EqualizedLinear):
 
 
 class _Filter(nn.Module):
-    """Holds a FIR kernel under the key the checkpoints use."""
+    """Owner of a FIR kernel, for the key in checkpoints."""
 
     kernel: Tensor
 
@@ -171,7 +170,7 @@ class _Bias(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Modulated 3x3 convolution, noise, bias and activation; optionally doubling the size."""
+    """Modulated 3x3 convolution, noise, bias and activation; ``up`` doubles the size."""
 
     def __init__(
         self, in_channels: int, out_channels: int, style_dim: int, *, up: bool = False
@@ -200,7 +199,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated projection to colour, added to the upsampled image of the layers below."""
+    """Modulated projection to RGB, added to the upsampled image of the lower resolution."""
 
     def __init__(self, in_channels: int, style_dim: int, *, up: bool = True) -> None:
         super().__init__()
@@ -229,8 +228,8 @@ class _Constant(nn.Module):
 class Generator(nn.Module):
     """StyleGAN2: mapping network and synthesis network.
 
-    Parameters are float32. Activations are computed in :attr:`dtype`, styles always in float32;
-    :attr:`impl` says by which operators, see :data:`restyle.kernels.choice.Impl`.
+    Parameters are float32. Activations are computed in :attr:`dtype`, styles in float32.
+    :attr:`impl` selects the operators, see :data:`restyle.kernels.choice.Impl`.
 
     Args:
         config: the shape.
@@ -273,18 +272,18 @@ class Generator(nn.Module):
         return [self.noises.get_buffer(f"noise_{i}") for i in range(self.config.n_styles - 1)]
 
     def fresh_noise(self, batch: int) -> list[Tensor]:
-        """New noise maps, [B, 1, H, W] each, as training draws them."""
+        """Random noise maps, [B, 1, H, W] each, for training."""
         device = self.input.input.device
         return [torch.randn(batch, 1, side, side, device=device) for side in self._noise_sides()]
 
     def mapping(self, z: Tensor) -> Tensor:
-        """[B, z_dim] -> w [B, style_dim], float32."""
+        """Mapping network: z [B, z_dim] -> w [B, style_dim], float32."""
         w: Tensor = self.style(z)
         return w
 
     @torch.no_grad()
     def mean_latent(self, samples: int = 10_000, seed: int = 0) -> Tensor:
-        """[style_dim] mean of w over random z, the centre that truncation pulls towards."""
+        """Mean of w over random z [style_dim], the centre of truncation."""
         source = torch.Generator().manual_seed(seed)
         z = torch.randn(samples, self.config.z_dim, generator=source)
         return self.mapping(z.to(self.input.input.device)).mean(dim=0)
@@ -294,7 +293,7 @@ class Generator(nn.Module):
 
         Args:
             latents: [B, n_styles, style_dim] float32, w+ codes.
-            noise: one map per convolution; the stored ones when omitted, as inversion wants.
+            noise: one map per convolution; the stored ones when None.
 
         Returns:
             [B, 3, size, size] float32, about [-1, 1] but not clipped.
@@ -316,8 +315,8 @@ class Generator(nn.Module):
 
         Args:
             z: standard normal input.
-            psi: truncation; 1 leaves w as it is, 0 gives the average image.
-            mean: [style_dim] centre of truncation; computed when omitted.
+            psi: truncation; 1 does not change w, 0 gives the average image.
+            mean: [style_dim] centre of truncation; computed when None.
         """
         w = self.mapping(z)
         if psi != 1.0:

@@ -1,7 +1,6 @@
-"""e4e's heads: one style vector, and the differences of the others to it.
+"""e4e's progressive heads: one style vector, and differences of the others to it.
 
-Tov et al., "Designing an Encoder for StyleGAN Image Manipulation" (2102.02766), section 4.1: a
-latent whose rows differ little lies close to W, where edits behave.
+Tov et al., "Designing an Encoder for StyleGAN Image Manipulation" (2102.02766), section 4.1.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from torch import Tensor
 
 
 def styles_from_deltas(styles: Tensor, stage: int | None = None) -> Tensor:
-    """Turn what progressive heads predict into style vectors.
+    """Compute style vectors from the predictions of progressive heads.
 
     Args:
         styles: [B, n_styles, style_dim]; row 0 is w0, the others are differences to it.
-        stage: the last row that gets its difference, while training brings them in one by one;
-            None for all.
+        stage: the last row with a difference, during progressive training; None for all.
 
     Returns:
         [B, n_styles, style_dim]: row i is w0, or w0 plus its difference.

@@ -1,9 +1,9 @@
-"""A small encoder for small domains: the shape of the published ones at a tenth of their size.
+"""A small encoder for small images, a tenth of the size of the published ones.
 
-Units are those of IR-SE50 with two changes. Group norm stands in for batch norm, because the
-passes of one refinement see inputs of different statistics (the average image first, then
-reconstructions), which running averages would mix. And styles are read from maps of 1/8 and 1/4
-of the image's side, since a bottleneck of 4x4 has lost where things are.
+It has units of IR-SE50 with two changes. Group norm replaces batch norm, because refinement steps
+have inputs of different statistics (the average image, then reconstructions), which running
+averages would mix. Styles are read from feature maps of 1/8 and 1/4 of the image's side, because a
+map of 4x4 pixels has lost positions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SmallEncoderConfig:
         image_size: height and width of the input in pixels, multiples of 8.
         widths: channels of the four stages, multiples of 16.
         depths: units of the four stages.
-        fine_width: channels of the 1/4 map that fine styles are read from.
+        fine_width: channels of the 1/4 map for fine styles.
     """
 
     n_styles: int
@@ -85,7 +85,7 @@ def _conv(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1)
     conv = nn.Conv2d(
         in_channels, out_channels, kernel, stride, padding=(kernel - 1) // 2, bias=False
     )
-    # On the meta device there is nothing to fill, and it would take long; see start_values.
+    # Initialisation on the meta device is slow and has no effect; see start_values.
     if not conv.weight.is_meta:
         nn.init.kaiming_normal_(conv.weight, a=_SLOPE, nonlinearity="leaky_relu")
     return conv
@@ -114,10 +114,10 @@ class Unit(nn.Module):
 
 
 class StyleHead(nn.Module):
-    """Read several styles from one map: a learned spatial pooling per channel, then a linear.
+    """Head of several styles: a learned spatial pooling per channel, then a linear layer.
 
     Args:
-        n_styles: styles to read.
+        n_styles: number of styles.
         channels: channels of the map.
         size: height and width of the map.
         style_dim: length of a style vector.
@@ -126,10 +126,10 @@ class StyleHead(nn.Module):
     def __init__(self, n_styles: int, channels: int, size: tuple[int, int], style_dim: int) -> None:
         super().__init__()
         area = size[0] * size[1]
-        # The mean, plus noise that lets channels attend to different places from the start.
+        # The mean plus noise, so that channels differ from the start.
         pool = noise(n_styles, channels, *size, std=0.5 / math.sqrt(area), mean=1 / area)
         self.pool = nn.Parameter(pool)
-        # Small, so that refinement starts from residuals near zero.
+        # Small values, so that initial residuals are near zero.
         self.weight = nn.Parameter(
             noise(n_styles, channels, style_dim, std=0.02 / math.sqrt(channels))
         )
@@ -153,9 +153,9 @@ class SmallBackboneEncoder(nn.Module):
         config: the shape.
 
     Attributes:
-        PROGRESSIVE: the heads predict w0 and the differences to it (2102.02766, section 4.1).
-        progressive_stage: the last style that gets a difference of its own, while e4e's training
-            brings them in one by one; None for all.
+        PROGRESSIVE: whether the heads predict w0 and differences to it (2102.02766, section 4.1).
+        progressive_stage: the last style with a difference during e4e's progressive training; None
+            for all.
     """
 
     PROGRESSIVE: ClassVar[bool] = False
@@ -171,7 +171,7 @@ class SmallBackboneEncoder(nn.Module):
         if height % 8 or width % 8:
             raise ValueError(f"image_size {config.image_size} is not a multiple of 8")
         first, _, _, last = config.widths
-        # Four taps with stride 2: full-resolution maps would cost more time than all else.
+        # Stride 2, because maps of full resolution would dominate the time.
         self.stem = nn.Conv2d(config.in_channels, first, 4, 2, padding=1, bias=False)
         self.stages = nn.ModuleList()
         channels = first
@@ -194,7 +194,7 @@ class SmallBackboneEncoder(nn.Module):
         )
 
     def accepts(self, image_size: tuple[int, int]) -> bool:
-        """Whether the pooling weights are for images of a height and width."""
+        """Whether the pooling weights are for images of this height and width."""
         return image_size == self.config.image_size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ class SmallBackboneEncoder(nn.Module):
             x: [B, in_channels, H, W] in [-1, 1], at ``config.image_size``.
 
         Returns:
-            [B, n_styles, style_dim] float32: the residual to the current latent.
+            [B, n_styles, style_dim] float32: the residual to the last latent.
         """
         x = self.stages[0](self.stem(x))
         quarter = self.stages[1](x)
@@ -217,7 +217,7 @@ class SmallBackboneEncoder(nn.Module):
         return styles_from_deltas(styles, self.progressive_stage) if self.PROGRESSIVE else styles
 
     def clear_differences(self) -> None:
-        """Let the heads of all styles but the first predict zero."""
+        """Make the heads of all styles but the first predict zero."""
         for parameter in (
             self.coarse.weight[1:],
             self.coarse.bias[1:],
@@ -228,6 +228,6 @@ class SmallBackboneEncoder(nn.Module):
 
 
 class SmallProgressiveBackboneEncoder(SmallBackboneEncoder):
-    """The same with e4e's heads: w0 from the 1/8 map, and differences to it."""
+    """Small encoder with e4e's heads: w0 from the 1/8 map, and differences to it."""
 
     PROGRESSIVE = True

@@ -1,4 +1,4 @@
-"""What parameters hold before they are trained or loaded."""
+"""Initial values of parameters."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def noise(*shape: int, std: float = 1.0, mean: float = 0.0) -> Tensor:
-    """Normally distributed values; only their shape on the meta device.
+    """Normally distributed values; on the meta device only an empty tensor.
 
-    There, arithmetic would make PyTorch import its compiler, which takes longer than all else that
-    loading a model does.
+    Arithmetic on the meta device makes PyTorch import its compiler, which dominates the time to
+    load a model.
     """
     values = torch.empty(shape)
     return values if values.is_meta else values.normal_().mul_(std).add_(mean)

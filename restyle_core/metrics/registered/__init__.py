@@ -1,1 +1,1 @@
-"""One file for each metric: what it is, and a function that imports what computes it."""
+"""One module for each metric: a description, and a function that loads the computation."""

@@ -1,4 +1,4 @@
-"""Whether two pictures show the same person, see :mod:`restyle.core.faces.recognition`."""
+"""Similarity of face embeddings, see :mod:`restyle.core.faces.recognition`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def mean_squared_error(images: Tensor, target: Tensor) -> Tensor:
-    """[B], over the three other dimensions of two batches."""
+    """Mean squared error [B] of two batches [B, C, h, w]."""
     return (images - target).square().mean(dim=(1, 2, 3))
 
 

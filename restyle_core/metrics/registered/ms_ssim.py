@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from restyle.core.metrics.registry import Metric, Setting
+from restyle.core.metrics.registry import Metric, pairwise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from restyle.core.metrics.registry import Against, Measure
 
-
-def _load(_setting: Setting) -> Against:
+def _similarity(images: Tensor, target: Tensor) -> Tensor:
     from restyle.core.metrics.ms_ssim import ms_ssim
 
-    def against(target: Tensor) -> Measure:
-        unit_target = (target + 1) / 2
-        return lambda images: ms_ssim((images + 1) / 2, unit_target)
-
-    return against
+    return ms_ssim((images + 1) / 2, (target + 1) / 2)
 
 
 METRIC = Metric(
@@ -29,6 +23,6 @@ METRIC = Metric(
     definition="multi-scale SSIM, window 11, as many of the five scales as fit",
     better="higher",
     bounds=(0, 1),
-    load=_load,
+    load=pairwise(_similarity),
     position=3,
 )
