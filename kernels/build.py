@@ -1,13 +1,13 @@
-"""The cache of built libraries: every process that needs one finds it, or one of them builds it.
+"""The cache of compiled libraries. Of several processes that need a library, one builds it.
 
 ::
 
-    CACHE/KEY/library.so      complete, or not there: it is renamed into place, checksum included
-    CACHE/KEY/build.lock      held while building; the system frees it when its holder dies
-    CACHE/KEY/attempt-XXXX/   of a build at work, or of one that was killed
+    CACHE/KEY/library.so      complete with its checksum: renamed into place
+    CACHE/KEY/build.lock      locked during a build; the system releases it when its holder dies
+    CACHE/KEY/attempt-XXXX/   folder of a running build, or of one that was killed
 
-Builds are never wrong, only wasted, when two happen at once: each has a folder of its own. So a
-lock that cannot be had costs time and nothing else, and nobody waits for one without end.
+Simultaneous builds are correct but redundant, because each has its own folder. So a lock that is
+not acquired only costs time, and waiting for it is limited.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _LONGEST_BUILD = 1200.0
 
 
 def cache_folder() -> Path:
-    """``$RESTYLE_CACHE``, or ``restyle`` in the user's cache folder; then ``kernels``.
+    """``kernels`` in ``$RESTYLE_CACHE``, or in ``restyle`` of the user's cache folder.
 
     Raises:
-        KernelError: this user has no home.
+        KernelError: the user has no home directory.
     """
-    asked = os.environ.get("RESTYLE_CACHE")
-    if asked:
-        return Path(asked).absolute() / "kernels"
+    chosen = os.environ.get("RESTYLE_CACHE")
+    if chosen:
+        return Path(chosen).absolute() / "kernels"
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError as error:
@@ -56,19 +56,19 @@ def cache_folder() -> Path:
 
 
 def library_path(toolchain: Toolchain) -> Path:
-    """Where the library lies once it is built."""
+    """Path of the compiled library."""
     return cache_folder() / toolchain.key / _LIBRARY
 
 
 def ensure_built(toolchain: Toolchain, *, patience: float = PATIENCE) -> Path:
-    """Build the library unless it is there; of several processes at once, one builds.
+    """Build the library unless it exists.
 
     Args:
-        toolchain: how.
+        toolchain: compiler, flags and sources.
         patience: seconds to wait for another process's build before building as well.
 
     Returns:
-        The library.
+        Path of the library.
 
     Raises:
         KernelError: the cache cannot be used, or the compiler fails.
@@ -95,7 +95,7 @@ def ensure_built(toolchain: Toolchain, *, patience: float = PATIENCE) -> Path:
 
 
 def _own(folder: Path) -> None:
-    """Make the folder; code is loaded from it, so that nobody else may be able to write there."""
+    """Create the folder and check that only this user can write code to it."""
     for place in (folder.parents[1], folder.parent, folder):
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
     for place in (folder, folder.parent):
@@ -104,7 +104,7 @@ def _own(folder: Path) -> None:
                 f"the kernel cache {place} can be written by others; set RESTYLE_CACHE to a "
                 "folder of your own, or make it yours alone with chmod go-w"
             )
-    # Whoever may rename the cache's folder puts another one in its place.
+    # Write access to the parent would allow replacing the folder.
     above = folder.parents[1].stat()
     if not is_ours(above) and not above.st_mode & stat.S_ISVTX:
         raise KernelError(
@@ -115,9 +115,9 @@ def _own(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path, patience: float) -> Iterator[bool]:
-    """Wait for the lock; yields whether it was had."""
+    """Wait for the lock; yields whether it was acquired."""
     deadline = time.monotonic() + patience
-    # Python's descriptors are not inherited: a compiler that outlives its parent holds no lock.
+    # Python's descriptors are not inherited, so a compiler that outlives its parent holds no lock.
     with path.open("a") as file:
         while True:
             try:
@@ -128,7 +128,7 @@ def _lock(path: Path, patience: float) -> Iterator[bool]:
                     return
                 time.sleep(_POLL)
             except OSError:
-                # A file system without locks.
+                # The file system has no locks.
                 yield False
                 return
             else:

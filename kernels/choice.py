@@ -1,4 +1,4 @@
-"""Which operators are meant; imports no torch."""
+"""Choice between compiled and plain operators. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from restyle.kernels.errors import KernelError
 from restyle.kernels.toolchain import find
 
 Impl = Literal["auto", "native", "reference"]
-"""``native``: compiled, or an error; ``reference``: plain PyTorch; ``auto``: whichever works."""
+"""``native``: compiled or error; ``reference``: plain PyTorch; ``auto``: compiled if possible."""
 
 IMPLS: tuple[Impl, ...] = ("auto", "native", "reference")
 
 VARIABLE = "RESTYLE_KERNELS"
-"""What ``auto`` means in this environment: ``auto``, ``native`` or ``reference``."""
+"""Environment variable: replaces ``auto`` by ``auto``, ``native`` or ``reference``."""
 
 
 def resolved(impl: str) -> Impl:
-    """``auto`` as the environment wants it.
+    """Replace ``auto`` by the value of the environment variable, if it is set.
 
     Raises:
-        KernelError: an unknown name.
+        KernelError: the name is unknown.
     """
     wanted = os.environ.get(VARIABLE, "auto") if impl == "auto" else impl
-    for known in IMPLS:
-        if wanted == known:
-            return known
+    for each in IMPLS:
+        if wanted == each:
+            return each
     raise KernelError(f"{wanted!r} are no kernels; use {', '.join(IMPLS)}")
 
 
 def built_ahead(target: str, impl: Impl = "auto") -> str:
-    """Build the operators that will be used on this machine, before workers wait for each other.
+    """Build the operators for this machine ahead of time, so that workers need not wait.
 
     Args:
-        target: kind of device.
+        target: device type.
         impl: see :data:`Impl`.
 
     Returns:
         A line such as ``native: g++ (GCC) 12.2`` or ``reference: no C++ compiler ...``.
 
     Raises:
-        KernelError: ``native``, and they cannot be built.
+        KernelError: ``impl`` is ``native`` and the build fails.
     """
     impl = resolved(impl)
     if impl == "reference":

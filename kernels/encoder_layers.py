@@ -1,8 +1,8 @@
-"""What stands between the encoder's convolutions on a GPU: a pass each over the activations.
+"""Fused operators between the encoder's convolutions on a GPU, each one pass over activations.
 
-Inference only, in place, channels last. On a CPU the convolutions do most of it themselves (see
-:mod:`restyle.core.networks.convolution`), so there are no compiled forms; what runs without them is
-the plain definition, here as well.
+They work in place on channels-last tensors, without gradients. CPUs use the plain definitions in
+this module, because there the convolutions include most of these operations (see
+:mod:`restyle.core.networks.convolution`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def activate_(x: Tensor, bias: Tensor, slope: Tensor | None = None) -> Tensor:
     """Add a bias and apply a leaky ReLU, ``x = leaky(x + bias)``.
 
     Args:
-        x: [B, C, H, W] channels last and contiguous, written.
-        bias: [C], or [4, 4, C] of the pixels whose row, and column, lies inside, is the first, the
-            last, and both; float32 (float64 if ``x`` is).
-        slope: [C] of negative values; None for none.
+        x: [B, C, H, W] channels last and contiguous, updated in place.
+        bias: [C], or [4, 4, C] indexed by the position of a pixel's row and column (inside, first,
+            last, both first and last); float32 (float64 if ``x`` is).
+        slope: [C] of negative values; None for no activation.
 
     Returns:
         ``x``.
@@ -32,13 +32,15 @@ def activate_(x: Tensor, bias: Tensor, slope: Tensor | None = None) -> Tensor:
 
 
 def excitation(x: Tensor, bias: Tensor, down: Tensor, up: Tensor) -> Tensor:
-    """Squeeze-and-excitation's factors of ``x + bias`` (Hu et al., 1709.01507, section 3).
+    """Squeeze-and-excitation factors of ``x + bias`` (Hu et al., 1709.01507, section 3).
+
+    All vectors are float32 (float64 if ``x`` is).
 
     Args:
         x: [B, C, H, W] channels last and contiguous.
-        bias: [C] float32 (float64 if ``x`` is), and so are the others.
-        down: [hidden, C] of the first product.
-        up: [hidden, C], the second product's weight transposed.
+        bias: [C].
+        down: [hidden, C] weight of the first layer.
+        up: [hidden, C] transposed weight of the second layer.
 
     Returns:
         [B, C] ``sigmoid(relu(mean down^T) up)``.
@@ -56,16 +58,17 @@ def add_shortcut_(
     *,
     cuts: bool = False,
 ) -> Tensor:
-    """End a residual unit, ``x = (x + bias) * factors + shortcut + shortcut_bias``.
+    """End of a residual unit: ``x = (x + bias) * factors + shortcut + shortcut_bias``.
+
+    All vectors are float32 (float64 if ``x`` is).
 
     Args:
-        x: [B, C, H, W] channels last and contiguous, written.
-        shortcut: [B, C, H, W] of the same dtype, whose channels lie side by side; rows and columns
-            may be some of a larger map.
-        bias: [C] float32 (float64 if ``x`` is), and so are the others.
+        x: [B, C, H, W] channels last and contiguous, updated in place.
+        shortcut: [B, C, H, W] of the same dtype with contiguous channels; may be a strided view.
+        bias: [C].
         shortcut_bias: [C]; None for none.
         factors: [B, C] of squeeze-and-excitation; None for none.
-        cuts: negative values become zero.
+        cuts: apply a ReLU.
 
     Returns:
         ``x``.
@@ -75,13 +78,13 @@ def add_shortcut_(
 
 
 def edge_table(taps: Tensor) -> Tensor:
-    """The bias that the taps of a 3x3 convolution with padding 1 come to, for :func:`activate_`.
+    """Table of biases by pixel position for :func:`activate_`, from biases of single taps.
 
     Args:
-        taps: [C, 3, 3], what each adds where it meets a pixel.
+        taps: [C, 3, 3], bias of each tap of a 3x3 convolution with padding 1.
 
     Returns:
-        [4, 4, C]: the sum of those taps that meet one.
+        [4, 4, C]: sum over the taps outside of the padding.
     """
     met = [slice(0, 3), slice(1, 3), slice(0, 2), slice(1, 2)]
     rows = [[taps[:, down, across].sum(dim=(1, 2)) for across in met] for down in met]
@@ -89,7 +92,7 @@ def edge_table(taps: Tensor) -> Tensor:
 
 
 def reference_activate(x: Tensor, bias: Tensor, slope: Tensor | None) -> Tensor:
-    """What :func:`activate_` makes of ``x``."""
+    """Plain definition of :func:`activate_`."""
     wide = x.to(bias.dtype)
     if bias.ndim == 3:
         rows, columns = (_edges(size, x.device) for size in x.shape[2:])
@@ -102,7 +105,7 @@ def reference_activate(x: Tensor, bias: Tensor, slope: Tensor | None) -> Tensor:
 
 
 def reference_excitation(x: Tensor, bias: Tensor, down: Tensor, up: Tensor) -> Tensor:
-    """See :func:`excitation`."""
+    """Plain definition of :func:`excitation`."""
     mean = x.to(bias.dtype).mean(dim=(2, 3)) + bias
     return torch.sigmoid(torch.relu(mean @ down.t()) @ up)
 
@@ -115,7 +118,7 @@ def reference_add_shortcut(
     factors: Tensor | None,
     cuts: bool,
 ) -> Tensor:
-    """What :func:`add_shortcut_` makes of ``x``."""
+    """Plain definition of :func:`add_shortcut_`."""
     wide = x.to(bias.dtype) + bias[:, None, None]
     if factors is not None:
         wide = wide * factors[:, :, None, None]
@@ -126,7 +129,7 @@ def reference_add_shortcut(
 
 
 def _edges(size: int, device: torch.device) -> Tensor:
-    """[size] 0 inside, 1 first, 2 last, 3 both."""
+    """Position code of each index, [size]: 0 inside, 1 first, 2 last, 3 both."""
     edges = torch.zeros(size, dtype=torch.int64, device=device)
     edges[0] += 1
     edges[-1] += 2
@@ -242,7 +245,7 @@ for _name in ("activate_", "add_shortcut_"):
 
 
 def _library_for(x: Tensor) -> native.Library | None:
-    """Compiled forms are GPUs' alone."""
+    """The compiled library if ``x`` is on a GPU, else None."""
     library = native.library_for(x, "auto")
     return library if library is None or library.on_device else None
 

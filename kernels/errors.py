@@ -1,11 +1,11 @@
-"""What can go wrong with the compiled operators."""
+"""Errors and warnings of the compiled operators."""
 
 from __future__ import annotations
 
 
 class KernelError(RuntimeError):
-    """Compiled operators are not to be had; the message is one line that says why."""
+    """Compiled operators are unavailable; the message is one line with the reason."""
 
 
 class KernelWarning(UserWarning):
-    """The plain operators are used although compiled ones were wished for."""
+    """Plain operators are used although compiled ones are preferred."""

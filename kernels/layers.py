@@ -1,9 +1,8 @@
-"""What follows the generator's convolutions in inference, each in one pass over the activations.
+"""Fused operators after the generator's convolutions, each one pass over activations.
 
-These operators write into buffers of their callers, a few rows at a time, and have no gradients;
-:mod:`restyle.core.inference.synthesis` is built of them. Their plain definitions are here, too:
-they are
-compositions of :mod:`restyle.kernels.reference`, and what runs where there is no compiler.
+They write rows into buffers of their caller and have no gradients; they are the parts of
+:mod:`restyle.core.inference.synthesis`. Plain definitions in this module are composed of
+:mod:`restyle.kernels.reference` and run where there is no compiler.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ CHANNELS_LAST = torch.channels_last
 
 @dataclass(frozen=True, eq=False)
 class Epilogue:
-    """What becomes of a convolution's output; float32, contiguous (float64 if that is).
+    """Parameters of the operations after a convolution; contiguous, float32 or float64.
 
     Attributes:
         demodulation: [B, C] factors.
         noise: [1, 1, H, W] of the whole layer.
         strength: [1] of the noise.
         bias: [C].
-        style: [B, C] of the convolution that comes next, None for none.
+        style: [B, C] of the next convolution; None for none.
     """
 
     demodulation: Tensor
@@ -39,15 +38,15 @@ class Epilogue:
 
 
 @dataclass(frozen=True, eq=False)
-class Colour:
-    """The projection to colour, and the image that it is added to.
+class RGBProjection:
+    """Parameters of the projection to RGB, which is added to an upsampled image.
 
     Attributes:
         weight: [B, 3, C] modulated.
         bias: [3].
-        vertical: [4] taps for enlarging ``skip``, gain 2 included.
-        horizontal: [4] of the other axis.
-        skip: [B, 3, H / 2, W / 2], None at the lowest resolution.
+        vertical: [4] taps for upsampling ``skip``, gain 2 included.
+        horizontal: [4] taps of the other axis.
+        skip: [B, 3, H / 2, W / 2]; None at the lowest resolution.
     """
 
     weight: Tensor
@@ -60,13 +59,13 @@ class Colour:
 def blur_layer(
     x: Tensor, y: Tensor, first: int, epilogue: Epilogue, taps: tuple[Tensor, Tensor]
 ) -> None:
-    """Smooth some rows of a transposed convolution and do what follows it.
+    """Smooth rows of a transposed convolution's output and apply the epilogue.
 
     Args:
-        x: [B, C, rows + 5, W + 1] channels last and contiguous; row r of the output sees its rows
-            r + 1 to r + 4.
-        y: [B, C, rows, W], written; rows of a channels-last tensor.
-        first: where in the layer its rows begin.
+        x: [B, C, rows + 5, W + 1] channels last and contiguous; output row r depends on rows r + 1
+            to r + 4.
+        y: [B, C, rows, W], output; rows of a channels-last tensor.
+        first: index of the first row in the layer.
         epilogue: of the layer.
         taps: [4] vertically and [4] horizontally; their product has the gain 4.
     """
@@ -76,66 +75,77 @@ def blur_layer(
     )
 
 
-def colour_layer(
-    x: Tensor, y: Tensor | None, image: Tensor, first: int, epilogue: Epilogue, colour: Colour
+def to_rgb_layer(
+    x: Tensor,
+    y: Tensor | None,
+    image: Tensor,
+    first: int,
+    epilogue: Epilogue,
+    projection: RGBProjection,
 ) -> None:
-    """Do what follows a convolution for some rows, and add their colour to the image.
+    """Apply the epilogue to rows of a convolution's output and write their RGB projection.
 
     Args:
         x: [B, C, rows, W] channels last and contiguous.
-        y: the same shape, written; rows of a channels-last tensor. None where it is not needed.
-        image: [B, 3, H, W] contiguous float32, its rows from ``first`` on are written.
-        first: where in the layer the rows begin.
+        y: output of the same shape, rows of a channels-last tensor; None if it is not needed.
+        image: [B, 3, H, W] contiguous float32, whose rows from ``first`` on are written.
+        first: index of the first row in the layer.
         epilogue: of the layer.
-        colour: what goes into the image.
+        projection: of the layer.
     """
-    e, c = epilogue, colour
+    e, p = epilogue, projection
     vectors = (e.demodulation, e.noise, e.strength, e.bias, e.style)
-    torch.ops.restyle.colour_layer(
-        x, y, image, *vectors, c.weight, c.bias, c.vertical, c.horizontal, c.skip, first
+    torch.ops.restyle.to_rgb_layer(
+        x, y, image, *vectors, p.weight, p.bias, p.vertical, p.horizontal, p.skip, first
     )
 
 
-def colour_convolution(
-    x: Tensor, filters: Filters, y: Tensor | None, image: Tensor, epilogue: Epilogue, colour: Colour
+def to_rgb_convolution(
+    x: Tensor,
+    filters: Filters,
+    y: Tensor | None,
+    image: Tensor,
+    epilogue: Epilogue,
+    projection: RGBProjection,
 ) -> None:
-    """A whole layer: convolve and do what :func:`colour_layer` does, without storing the former.
+    """A whole layer: a convolution and :func:`to_rgb_layer`, without storing the former's output.
 
     Args:
         x: [B, in, H + 2, W] channels last; the first and the last row are zero.
-        filters: of the convolution, which does not double.
-        y: [B, C, H, W], written; rows of a channels-last tensor. None where it is not needed.
-        image: [B, 3, H, W] contiguous float32, written.
+        filters: of a convolution that does not double.
+        y: [B, C, H, W], output, rows of a channels-last tensor; None if it is not needed.
+        image: [B, 3, H, W] contiguous float32, output.
         epilogue: of the layer.
-        colour: what goes into the image.
+        projection: of the layer.
     """
-    e, c = epilogue, colour
+    e, p = epilogue, projection
     vectors = (e.demodulation, e.noise, e.strength, e.bias, e.style)
-    torch.ops.restyle.colour_convolution(
-        x, filters.packed, y, image, *vectors, c.weight, c.bias, c.vertical, c.horizontal, c.skip
+    torch.ops.restyle.to_rgb_convolution(
+        x, filters.packed, y, image, *vectors, p.weight, p.bias, p.vertical, p.horizontal, p.skip
     )
 
 
 def reference_blur_layer(
     x: Tensor, first: int, epilogue: Epilogue, taps: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """The rows that :func:`blur_layer` writes."""
+    """Plain definition of :func:`blur_layer`; returns the rows."""
     wide = x.to(epilogue.bias.dtype)
-    # Its first row belongs to none of these; beyond the last column are zeros.
+    # The first and last rows are not used; columns beyond the last one are zero.
     smooth = reference.upfirdn2d(wide[:, :, 1:-1], torch.outer(*taps), padding=(1, 1, 0, 0))
     return _styled(smooth, first, epilogue).to(x.dtype)
 
 
-def reference_colour_layer(
-    x: Tensor, first: int, epilogue: Epilogue, colour: Colour
+def reference_to_rgb_layer(
+    x: Tensor, first: int, epilogue: Epilogue, projection: RGBProjection
 ) -> tuple[Tensor, Tensor]:
-    """The rows of ``y`` and of the image that :func:`colour_layer` writes."""
+    """Plain definition of :func:`to_rgb_layer`; returns the rows of ``y`` and of the image."""
     wide, rows = x.to(epilogue.bias.dtype), slice(first, first + x.shape[2])
     plain = _styled(wide, first, replace(epilogue, style=None))
-    image = torch.einsum("bchw,bkc->bkhw", plain, colour.weight) + colour.bias[:, None, None]
-    if colour.skip is not None:
-        fir = torch.outer(colour.vertical, colour.horizontal)
-        image = image + reference.upsample2d(colour.skip, fir)[:, :, rows]
+    image = torch.einsum("bchw,bkc->bkhw", plain, projection.weight)
+    image = image + projection.bias[:, None, None]
+    if projection.skip is not None:
+        fir = torch.outer(projection.vertical, projection.horizontal)
+        image = image + reference.upsample2d(projection.skip, fir)[:, :, rows]
     return _styled(wide, first, epilogue).to(x.dtype), image
 
 
@@ -150,17 +160,17 @@ def _styled(x: Tensor, first: int, epilogue: Epilogue) -> Tensor:
 _VECTORS = "Tensor demodulation, Tensor noise, Tensor strength, Tensor bias, Tensor? style"
 _TAPS = "Tensor vertical, Tensor horizontal"
 
-# Not by torch's decorator: it costs several times what the calls themselves do.
+# torch's decorator has several times the overhead of the calls themselves.
 torch.library.define(
     "restyle::blur_layer", f"(Tensor x, Tensor(a!) y, {_VECTORS}, {_TAPS}, int first) -> ()"
 )
-_IMAGE = f"Tensor weight, Tensor colour_bias, {_TAPS}, Tensor? skip"
+_IMAGE = f"Tensor weight, Tensor rgb_bias, {_TAPS}, Tensor? skip"
 torch.library.define(
-    "restyle::colour_layer",
+    "restyle::to_rgb_layer",
     f"(Tensor x, Tensor(a!)? y, Tensor(b!) image, {_VECTORS}, {_IMAGE}, int first) -> ()",
 )
 torch.library.define(
-    "restyle::colour_convolution",
+    "restyle::to_rgb_convolution",
     f"(Tensor x, Tensor packed, Tensor(a!)? y, Tensor(b!) image, {_VECTORS}, {_IMAGE}) -> ()",
 )
 
@@ -192,8 +202,8 @@ def _blur_layer(
     library.call("restyle_blur_layer", arguments, x.device)
 
 
-@torch.library.impl("restyle::colour_layer", ("CPU", "CUDA"))
-def _colour_layer(
+@torch.library.impl("restyle::to_rgb_layer", ("CPU", "CUDA"))
+def _to_rgb_layer(
     x: Tensor,
     y: Tensor | None,
     image: Tensor,
@@ -203,27 +213,27 @@ def _colour_layer(
     bias: Tensor,
     style: Tensor | None,
     weight: Tensor,
-    colour_bias: Tensor,
+    rgb_bias: Tensor,
     vertical: Tensor,
     horizontal: Tensor,
     skip: Tensor | None,
     first: int,
 ) -> None:
     epilogue = Epilogue(demodulation, noise, strength, bias, style)
-    colour = Colour(weight, colour_bias, vertical, horizontal, skip)
+    projection = RGBProjection(weight, rgb_bias, vertical, horizontal, skip)
     library = native.library_for(x, "auto")
     if library is None:
-        rows, colours = reference_colour_layer(x, first, epilogue, colour)
-        image[:, :, first : first + x.shape[2]] = colours
+        rows, rgb = reference_to_rgb_layer(x, first, epilogue, projection)
+        image[:, :, first : first + x.shape[2]] = rgb
         if y is not None:
             y.copy_(rows)
         return
-    arguments = _colour_arguments(_arguments(x, y, first, epilogue, x.shape[3]), image, colour)
-    library.call("restyle_colour_layer", arguments, x.device)
+    arguments = _to_rgb_arguments(_arguments(x, y, first, epilogue, x.shape[3]), image, projection)
+    library.call("restyle_to_rgb_layer", arguments, x.device)
 
 
-@torch.library.impl("restyle::colour_convolution", "CPU")
-def _colour_convolution(
+@torch.library.impl("restyle::to_rgb_convolution", "CPU")
+def _to_rgb_convolution(
     x: Tensor,
     packed: Tensor,
     y: Tensor | None,
@@ -234,28 +244,28 @@ def _colour_convolution(
     bias: Tensor,
     style: Tensor | None,
     weight: Tensor,
-    colour_bias: Tensor,
+    rgb_bias: Tensor,
     vertical: Tensor,
     horizontal: Tensor,
     skip: Tensor | None,
 ) -> None:
     epilogue = Epilogue(demodulation, noise, strength, bias, style)
-    colour = Colour(weight, colour_bias, vertical, horizontal, skip)
+    projection = RGBProjection(weight, rgb_bias, vertical, horizontal, skip)
     channels, (height, columns) = demodulation.shape[1], image.shape[2:]
     layer = _arguments(x, y, 0, epilogue, columns)
     layer.channels, layer.rows = channels, height
     convolution = winograd.arguments(x, packed, channels, (height, columns), above=0)
-    arguments = native.ColourConvolution(
-        convolution=convolution, colour=_colour_arguments(layer, image, colour)
+    arguments = native.ToRGBConvolution(
+        convolution=convolution, to_rgb=_to_rgb_arguments(layer, image, projection)
     )
-    winograd.compiled().call("restyle_colour_convolution", arguments, x.device)
+    winograd.compiled().call("restyle_to_rgb_convolution", arguments, x.device)
 
 
 def _writes_only(*arguments: object) -> None:
     """The shape function of operators that return nothing."""
 
 
-for _name in ("blur_layer", "colour_layer", "colour_convolution"):
+for _name in ("blur_layer", "to_rgb_layer", "to_rgb_convolution"):
     torch.library.register_fake(f"restyle::{_name}", _writes_only)
 
 
@@ -281,14 +291,16 @@ def _arguments(
     )
 
 
-def _colour_arguments(layer: native.Layer, image: Tensor, colour: Colour) -> native.ColourLayer:
-    return native.ColourLayer(
+def _to_rgb_arguments(
+    layer: native.Layer, image: Tensor, projection: RGBProjection
+) -> native.ToRGBLayer:
+    return native.ToRGBLayer(
         layer=layer,
-        weight=colour.weight.data_ptr(),
-        colour_bias=colour.bias.data_ptr(),
-        skip=None if colour.skip is None else colour.skip.data_ptr(),
-        vertical=colour.vertical.data_ptr(),
-        horizontal=colour.horizontal.data_ptr(),
+        weight=projection.weight.data_ptr(),
+        rgb_bias=projection.bias.data_ptr(),
+        skip=None if projection.skip is None else projection.skip.data_ptr(),
+        vertical=projection.vertical.data_ptr(),
+        horizontal=projection.horizontal.data_ptr(),
         image=image.data_ptr(),
         height=image.shape[2],
     )

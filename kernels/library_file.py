@@ -1,6 +1,6 @@
-"""A built library on disk, with its checksum behind it, where the loader does not look.
+"""Compiled libraries with an appended checksum, which the loader ignores.
 
-One file, so that one rename puts both into place.
+Library and checksum are one file, so that one rename puts both into place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def seal(library: Path) -> None:
-    """Append the checksum of what was linked, and let nobody else write the file."""
+    """Append a library's checksum and remove write access of other users."""
     with library.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     library.chmod(0o700)
@@ -26,10 +26,10 @@ def seal(library: Path) -> None:
 
 
 def is_intact(library: Path) -> bool:
-    """Whether a file is there, is a sealed library, whole, and written by this user or root alone.
+    """Whether a file exists, has a valid checksum, and is writable only by this user or root.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     try:
         descriptor = os.open(library, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -49,5 +49,5 @@ def is_intact(library: Path) -> bool:
 
 
 def is_ours(found: os.stat_result) -> bool:
-    """Owned by this user or root, and nobody else may write there, a group neither."""
+    """Whether a path is owned by this user or root, and not writable by a group or others."""
     return found.st_uid in (os.getuid(), 0) and not found.st_mode & _OTHERS_WRITE

@@ -1,4 +1,4 @@
-"""The built libraries: loading them, and their C structures (see csrc/interface.h)."""
+"""Loading of compiled libraries, and their C structures (see csrc/interface.h)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2, torch.float16: 
 _DTYPES = {"cpu": {torch.float32, torch.bfloat16, torch.float64}, "cuda": set(_CODES)}
 
 PARTS = 32
-"""``kParts``, by which the scratch of a gradient is sized."""
+"""``kParts`` of the libraries, which determines the size of scratch buffers."""
 
 _i64, _i32, _pointer = ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p
 
@@ -62,7 +62,7 @@ class EpilogueGradient(ctypes.Structure):
 
 
 class Layer(ctypes.Structure):
-    """What the two structures below share."""
+    """Common part of the two structures below."""
 
     _fields_ = [
         ("dtype", _i32),
@@ -78,12 +78,12 @@ class BlurLayer(ctypes.Structure):
     _fields_ = [("layer", Layer), ("vertical", _pointer), ("horizontal", _pointer)]
 
 
-class ColourLayer(ctypes.Structure):
-    """Arguments of ``restyle_colour_layer``."""
+class ToRGBLayer(ctypes.Structure):
+    """Arguments of ``restyle_to_rgb_layer``."""
 
     _fields_ = [
         ("layer", Layer),
-        *((name, _pointer) for name in ("weight", "colour_bias", "skip")),
+        *((name, _pointer) for name in ("weight", "rgb_bias", "skip")),
         *((name, _pointer) for name in ("vertical", "horizontal", "image")),
         ("height", _i64),
     ]
@@ -132,10 +132,10 @@ class Winograd(ctypes.Structure):
     ]
 
 
-class ColourConvolution(ctypes.Structure):
-    """Arguments of ``restyle_colour_convolution``."""
+class ToRGBConvolution(ctypes.Structure):
+    """Arguments of ``restyle_to_rgb_convolution``."""
 
-    _fields_ = [("convolution", Winograd), ("colour", ColourLayer)]
+    _fields_ = [("convolution", Winograd), ("to_rgb", ToRGBLayer)]
 
 
 class Library:
@@ -145,8 +145,8 @@ class Library:
         target: ``cpu`` or ``cuda``.
 
     Attributes:
-        toolchain: that it was built with.
-        on_device: it computes on a GPU.
+        toolchain: compiler and flags of the library.
+        on_device: whether it computes on a GPU.
 
     Raises:
         KernelError: it cannot be built or loaded.
@@ -162,7 +162,7 @@ class Library:
         self.on_device = target == "cuda"
 
     def call(self, name: str, arguments: ctypes.Structure, device: torch.device) -> None:
-        """Run one of the library's functions; on CUDA, put it into the current stream.
+        """Run one of the library's functions; on CUDA, in the current stream.
 
         Raises:
             KernelError: the function reports a failure.
@@ -185,18 +185,17 @@ _loaded: dict[str, Library | KernelError] = {}
 
 
 def library(target: str, impl: Impl = "auto") -> Library | None:
-    """The library for a kind of device, built and loaded when first asked for.
+    """The library for a device type, built and loaded on first use.
 
     Args:
-        target: ``cpu``, ``cuda``, or another one, for which there is none.
+        target: ``cpu``, ``cuda``, or another type without a library.
         impl: see :data:`Impl`.
 
     Returns:
-        None where the reference is to be used. With ``auto``, the first such answer is told in a
-        warning.
+        None if the reference is to be used. With ``auto``, the first such result gives a warning.
 
     Raises:
-        KernelError: ``native``, and there is no library.
+        KernelError: ``impl`` is ``native`` and there is no library.
     """
     impl = resolved(impl)
     if impl == "reference" or (impl == "auto" and target not in _DTYPES):
@@ -225,10 +224,10 @@ def _load(target: str) -> Library | KernelError:
 
 
 def library_for(x: Tensor, impl: Impl) -> Library | None:
-    """The library that computes with ``x``; None where the reference does.
+    """The library for the device and dtype of ``x``; None if the reference is to be used.
 
     Raises:
-        KernelError: ``native``, and there is no library or it has not the dtype.
+        KernelError: ``impl`` is ``native`` and there is no library for them.
     """
     target = x.device.type
     if target in _DTYPES and x.dtype not in _DTYPES[target]:
@@ -239,7 +238,7 @@ def library_for(x: Tensor, impl: Impl) -> Library | None:
 
 
 def describe(target: str, impl: Impl = "auto") -> str:
-    """A line such as ``native: g++ (GCC) 12.2`` or ``reference: no C++ compiler ...``.
+    """Describe the operators: ``native: g++ (GCC) 12.2`` or ``reference: no C++ compiler ...``.
 
     Raises:
         KernelError: as :func:`library`.
@@ -253,5 +252,5 @@ def describe(target: str, impl: Impl = "auto") -> str:
 
 
 def code_of(dtype: torch.dtype) -> int:
-    """The number of a dtype in the libraries."""
+    """Code of a dtype in the libraries."""
     return _CODES[dtype]

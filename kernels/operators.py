@@ -1,9 +1,8 @@
-"""The generator's operators as torch custom operators: compiled where that works.
+"""The generator's operators as torch custom operators, compiled where possible.
 
-They have shape functions, so that ``torch.compile`` and ``torch.export`` see through them, and
-gradients of every order. Which implementation runs is decided when they run: an exported graph
-works on a machine without a compiler, too. What they compute is defined in
-:mod:`restyle.kernels.reference`.
+They have shape functions for ``torch.compile`` and ``torch.export``, and gradients of every order.
+The implementation is chosen at run time, so that an exported graph also works on machines without a
+compiler. :mod:`restyle.kernels.reference` defines the operators.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ def modulated_upconv2d(
 ) -> Tensor:
     """See :func:`restyle.kernels.reference.modulated_upconv2d`; differentiable in all but ``fir``.
 
-    A transposed convolution and the filter one after the other, which takes a quarter of the
-    multiplications of both folded into one, and is faster where the filter is compiled.
+    With a compiled filter, a transposed convolution and the filter run separately, which takes a
+    quarter of the multiplications of the fused convolution.
     """
     if native.library_for(x, impl) is None:
         return reference.modulated_upconv2d(x, weight, style, fir)
@@ -125,7 +124,7 @@ def _save_upfirdn2d(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _upfirdn2d_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """The transposed operator: the filter turned round, up and down exchanged."""
+    """The transposed operator: flipped filter, ``up`` and ``down`` exchanged."""
     (fir,) = ctx.saved_tensors
     padding = []
     # First left and right, then top and bottom.
@@ -230,7 +229,7 @@ def _save_noise_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> N
 
 
 def _noise_bias_act_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    # With gradients of gradients wanted, the formulas have to be seen.
+    # Gradients of gradients need differentiable formulas.
     backward = _reference_gradients if torch.is_grad_enabled() else _noise_bias_act_backward
     more = () if torch.is_grad_enabled() else (ctx.impl,)
     x, demodulation, noise_weight, bias = backward(gradient, *ctx.saved_tensors, *more)
@@ -261,11 +260,11 @@ def _reference_gradients(
     )
 
 
-# --- what they share ---------------------------------------------------------------------------
+# --- shared helpers ----------------------------------------------------------------------------
 
 
 def _epilogue(x: Tensor, factors: Sequence[Tensor], layout: torch.memory_format) -> Any:
-    """Arguments without an output; the caller keeps the tensors alive."""
+    """Arguments without the output; the caller must keep the tensors alive."""
     batch, channels, height, width = x.shape
     demodulation, noise, strength, bias = factors
     return native.Epilogue(
@@ -284,7 +283,7 @@ def _epilogue(x: Tensor, factors: Sequence[Tensor], layout: torch.memory_format)
 
 
 def _factors(vector: Tensor, x: Tensor) -> Tensor:
-    """A vector or filter as the libraries want it: in the type that ``x`` is computed in."""
+    """A contiguous vector or filter in the arithmetic dtype for ``x``."""
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     return vector.detach().to(wide).contiguous()
 

@@ -1,8 +1,7 @@
-"""Temporary folders that prove whose they are, so that those of killed processes can be removed.
+"""Temporary folders with a marker, so that those of killed processes can be removed.
 
-A name proves nothing, because a user may choose the same one. A folder is removed only if it holds
-a marker that this project wrote, as this user and for this very folder, and that no living process
-holds locked.
+A user's folder may have the same name. A folder is removed only if its marker was written by this
+project and user for this folder, and if no living process has locked the marker.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ _LONGEST_MARKER = 4096
 
 
 class PrivateFolder:
-    """A temporary folder that only this user may enter, marked and locked while it is used.
+    """A temporary folder with access for this user only, marked and locked while in use.
 
     Args:
-        parent: where to make it.
+        parent: its parent folder.
         prefix: of its name.
 
     Attributes:
         path: of the folder.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
 
     def __init__(self, parent: str | os.PathLike[str], prefix: str) -> None:
@@ -47,16 +46,16 @@ class PrivateFolder:
             raise
 
     def remove(self) -> None:
-        """Remove the folder with all that it holds."""
+        """Remove the folder and its content."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._marker)
 
 
 def remove_abandoned(parent: str | os.PathLike[str], prefix: str) -> None:
-    """Remove the private folders that killed processes of this user left.
+    """Remove private folders of this user's killed processes.
 
     Args:
-        parent: where to look; not below it.
+        parent: their parent folder; subfolders are not searched.
         prefix: of their names.
     """
     for folder in Path(parent).glob(f"{prefix}*"):
@@ -66,12 +65,12 @@ def remove_abandoned(parent: str | os.PathLike[str], prefix: str) -> None:
 
 
 def _mark(folder: Path) -> int:
-    """Write the marker and lock it; the descriptor that holds the lock."""
-    # Under another name first, so that a marker is never seen before it is whole and locked.
+    """Write and lock the marker; returns the descriptor that holds the lock."""
+    # Written under another name first, so that a visible marker is complete and locked.
     unlocked = folder / f"{MARKER}.new"
     marker = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        # A file system without locks: nobody will get this one either, so the folder stays.
+        # Without locks in the file system the folder is never removed as abandoned.
         with contextlib.suppress(OSError):
             fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(marker, _content(folder))
@@ -83,20 +82,20 @@ def _mark(folder: Path) -> int:
 
 
 def _content(folder: Path) -> bytes:
-    """What a folder's marker says: a copy or a renamed folder is the user's."""
+    """Content of a folder's marker; it does not match a copied or renamed folder."""
     about = {"made_by": "restyle-pipeline", "name": folder.name, "inode": folder.lstat().st_ino}
     return json.dumps(about).encode()
 
 
 @contextlib.contextmanager
 def _abandoned(folder: Path) -> Iterator[bool]:
-    """Whether a folder is one of this user's, marked, and used by no process; locked meanwhile."""
+    """Whether a folder is marked, this user's and unused; locked during the context."""
     try:
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or not _is_ours(found):
             yield False
             return
-        # Not waiting for a writer, should it be a pipe.
+        # O_NONBLOCK, so that opening a pipe does not block.
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
         marker = os.open(folder / MARKER, flags)
     except OSError:
@@ -119,7 +118,7 @@ def _is_marker(marker: int, folder: Path) -> bool:
 
 
 def _is_ours(found: os.stat_result) -> bool:
-    """Owned by this user, and nobody else may write there."""
+    """Whether a path is owned by this user and not writable by others."""
     return found.st_uid == os.getuid() and not found.st_mode & _OTHERS_WRITE
 
 

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GAIN = math.sqrt(2.0)
-"""Gain after the leaky ReLU, which keeps the variance of activations at one."""
+"""Gain after the leaky ReLU, which preserves the variance of activations."""
 
 NEGATIVE_SLOPE = 0.2
 DEMODULATION_EPSILON = 1e-8
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:
-    """Factors that bring each output map of a modulated convolution back to unit variance.
+    """Factors that restore unit variance in each output map of a modulated convolution.
 
     Args:
         weight: [out, in, k, k] scaled convolution weight.
@@ -54,8 +54,8 @@ def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
 def modulated_upconv2d(x: Tensor, weight: Tensor, style: Tensor, fir: Tensor) -> Tensor:
     """Upsample by two with a modulated transposed convolution and smooth with a FIR filter.
 
-    Both filters are folded into one: each of the four output phases is a 3x3 convolution of the
-    input, so the whole operator is one convolution at low resolution and a pixel shuffle.
+    Both filters are fused: each of the four output phases is a 3x3 convolution of the input, so the
+    operator is one convolution at low resolution and a pixel shuffle.
 
     Args:
         x: [B, in, H, W] activations.
@@ -82,12 +82,12 @@ def fold_upsampling(weight: Tensor, fir: Tensor) -> Tensor:
         fir: [4, 4].
 
     Returns:
-        [4 * out, in, 3, 3], output channels ordered as ``pixel_shuffle`` wants them.
+        [4 * out, in, 3, 3], output channels in the order of ``pixel_shuffle``.
     """
     out_channels, in_channels = weight.shape[:2]
-    # The folding is linear in the nine taps: fold the nine unit filters, then combine them.
+    # The fusion is linear in the nine taps: the nine unit filters are fused, then combined.
     units = torch.eye(9, dtype=weight.dtype, device=weight.device).view(9, 1, 3, 3)
-    # conv2d correlates: flipping the FIR makes it a convolution.
+    # conv2d computes a correlation; flipping the FIR makes it a convolution.
     full = F.conv2d(units, fir.to(weight.dtype).flip(0, 1)[None, None], padding=3)[:, 0]
     phases = [full[:, row::2, column::2].flip(1, 2) for row in (0, 1) for column in (0, 1)]
     folded = weight.reshape(-1, 9) @ torch.stack(phases, dim=1).view(9, 36)
@@ -112,7 +112,7 @@ def noise_bias_act(
     Returns:
         [B, C, H, W].
     """
-    # The gain is positive, so it may stand before the ReLU, where it costs nothing.
+    # The gain is positive, so it can be applied before the ReLU, where it costs nothing.
     scale = (demodulation * GAIN).to(x.dtype)[:, :, None, None]
     scaled_noise = (noise_weight * GAIN * noise).to(x.dtype)
     y = torch.addcmul(scaled_noise, x, scale) + (bias * GAIN).to(x.dtype)[:, None, None]
@@ -120,7 +120,7 @@ def noise_bias_act(
 
 
 def modulated_rgb(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor) -> Tensor:
-    """The 1x1 modulated convolution to colour, which is not demodulated.
+    """The 1x1 modulated convolution to RGB, without demodulation.
 
     Args:
         x: [B, in, H, W] activations.
@@ -132,7 +132,7 @@ def modulated_rgb(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor) -> Ten
         [B, 3, H, W].
     """
     batch, channels, height, width = x.shape
-    # The modulated weight is tiny; scaling it saves a pass over the activations.
+    # Modulating the small weight saves a pass over the activations.
     modulated = (weight[None] * style[:, None, :]).to(x.dtype)
     pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
     rgb = torch.baddbmm(bias.to(x.dtype), pixels, modulated.transpose(1, 2))
@@ -147,14 +147,14 @@ def upfirdn2d(
     down: int = 1,
     padding: Sequence[int] = (0, 0, 0, 0),
 ) -> Tensor:
-    """Put zeros between pixels, pad, filter, and keep every ``down``-th pixel.
+    """Insert zeros between pixels, pad, filter, and keep every ``down``-th pixel.
 
     Args:
         x: [B, C, H, W].
-        fir: [kh, kw] filter; a true convolution, so an impulse gives the filter itself.
-        up: 1 keeps the pixels together.
-        down: 1 keeps all.
-        padding: left, right, top, bottom; negative ones cut away.
+        fir: [kh, kw] filter, applied as a convolution: an impulse gives the filter itself.
+        up: factor of upsampling.
+        down: factor of downsampling.
+        padding: left, right, top, bottom; negative values crop.
 
     Returns:
         [B, C, (H * up + top + bottom - kh) // down + 1, and the same of the width].

@@ -1,4 +1,4 @@
-"""Which compiler builds the operators, with which flags, and the key that names the result."""
+"""Compilers and flags of the operators, and the cache key of the result."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _CPU_FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-fvisibility=hidden"),
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
 )
-# GCC halves the vectors of processors it does not know.
+# GCC uses vectors of half the size for processors it does not know.
 _WIDE = "-mprefer-vector-width=512"
 _CUDA_FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
 
 ARCHITECTURES = ("80", "90", "100")
-"""CUDA architectures with machine code of their own, as far as the compiler knows them; later ones
-take the newest of these as PTX."""
+"""CUDA architectures to compile machine code for, if the compiler supports them; later ones use the
+PTX of the newest."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """How one library is built.
+    """Compiler, flags and sources of one library.
 
     Attributes:
         target: ``cpu`` or ``cuda``.
-        compiler: its path.
-        version: what it says of itself.
+        compiler: path of the compiler.
+        version: output of ``--version``.
         flags: for compiling.
         link_flags: for linking.
         sources: file names in :data:`SOURCES`.
@@ -55,7 +55,7 @@ class Toolchain:
 
     @property
     def key(self) -> str:
-        """32 hex digits over everything that shapes the library."""
+        """Digest in 32 hex digits of everything that determines the library."""
         digest = hashlib.sha256()
         for part in (self.target, self.compiler, self.version, *self.flags, *self.link_flags):
             digest.update(part.encode() + b"\0")
@@ -88,8 +88,7 @@ def _cpu() -> Toolchain:
         compiler=compiler,
         version=_version(compiler),
         flags=(*_CPU_FLAGS, *wide),
-        # Not linked with OpenMP: the one that torch has loaded is found when this is, and its
-        # threads are shared. A second set would compete for the same cores.
+        # Not linked with OpenMP: symbols resolve to torch's OpenMP, so that threads are shared.
         link_flags=("-shared",),
         sources=tuple(sorted(file.name for file in SOURCES.glob("*.cpp"))),
     )
@@ -138,13 +137,13 @@ def _answer(compiler: str, question: str) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The processor's name and instruction sets, as far as the system tells."""
+    """The processor's name and instruction sets, as reported by the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     wanted = ("model name", "flags", "features", "cpu part")
-    # The first processor speaks for all.
+    # All processors are taken to be like the first one.
     found: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")

@@ -1,14 +1,14 @@
-"""3x3 convolutions with fewer multiplications, where the processor gains by that.
+"""Winograd convolutions: 3x3 convolutions with fewer multiplications, for inference.
 
-Winograd's minimal filtering, as Lavin and Gray apply it in "Fast Algorithms for Convolutional
-Neural Networks" (CVPR 2016, section 4): with tiles d of the input and filters g,
+Winograd's minimal filtering, as used by Lavin and Gray in "Fast Algorithms for Convolutional Neural
+Networks" (CVPR 2016, section 4): with tiles d of the input and filters g,
 
     ``Y = A^T [(G g G^T) * (B^T d B)] A``
 
-F(2x2, 3x3) gives 2x2 outputs by 16 multiplications instead of 36. The transposed convolution that
-doubles the size is four filters in one, of 2x2, 2x1, 1x2 and 1x1 taps; F(2x2, 2x2) and its like
-give 4x4 outputs by 25 multiplications instead of 36. The filters are transformed once, here; the
-rest is in ``csrc/winograd.h``. Inference only.
+F(2x2, 3x3) computes 2x2 outputs with 16 multiplications instead of 36. The transposed convolution
+that doubles the size consists of four filters of 2x2, 2x1, 1x2 and 1x1 taps; F(2x2, 2x2) and
+similar algorithms compute 4x4 outputs with 25 multiplications instead of 36. This module transforms
+the filters once; ``csrc/winograd.h`` has the rest.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from restyle.kernels.choice import Impl
 from restyle.kernels.errors import KernelError
 
 _PLAIN = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
-"""G, of the paper's equation 8."""
+"""G of the paper's equation 8."""
 
 _DOUBLING = ((0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 1.0, 0.0))
-"""G of four outputs in a row: the first and the third see the outer taps, the others the middle."""
+"""G of four outputs in a row: the first and third use the outer taps, the others the middle one."""
 
-# Channels in a vector register, and the outputs that are computed together, best first.
+# Channels per vector register, and numbers of outputs computed together, fastest first.
 _LANES = 16
 _PANELS = (64, 32)
 
@@ -39,9 +39,9 @@ class Filters:
     """A convolution's weight, transformed and rounded.
 
     Attributes:
-        packed: as csrc/interface.h describes it.
+        packed: in the layout of csrc/interface.h.
         out_channels: of the convolution.
-        doubles: it is the transposed convolution.
+        doubles: whether it is a transposed convolution.
     """
 
     packed: Tensor
@@ -52,7 +52,7 @@ class Filters:
 def transform(
     weight: Tensor, dtype: torch.dtype, impl: Impl = "auto", *, doubles: bool = False
 ) -> Filters | None:
-    """Make a weight ready.
+    """Transform a weight.
 
     Args:
         weight: [out, in, k, k].
@@ -61,13 +61,13 @@ def transform(
         doubles: for the transposed convolution with stride 2 and without padding.
 
     Returns:
-        None where :func:`convolve` does not fit, or is no faster than what torch has.
+        None if :func:`convolve` does not support the weight or is not faster than torch.
     """
     out, into = weight.shape[:2]
     panel = next((width for width in _PANELS if out % width == 0), None)
     if panel is None or into % _LANES or weight.shape[2:] != (3, 3) or not _pays(dtype, impl):
         return None
-    # Exact enough for what is rounded to ``dtype`` once.
+    # A wider type than ``dtype``, because products are rounded once.
     wide = torch.float32 if dtype == torch.bfloat16 else torch.float64
     matrix = torch.tensor(_DOUBLING if doubles else _PLAIN, dtype=wide)
     exact = weight.detach().to("cpu", wide)
@@ -86,20 +86,21 @@ def convolve(
     slope: Tensor | None = None,
     padding: Tensor | None = None,
 ) -> Tensor:
-    """A 3x3 convolution, and a leaky ReLU.
+    """A 3x3 convolution and a leaky ReLU.
 
     Args:
-        x: [B, in, H, W], best in channels_last, in the filters' dtype; images may lie apart.
-        filters: of :func:`transform`.
-        above: rows of padding above and below, 1 or 0; to the left and right there is one column.
-            Without a meaning where it doubles.
+        x: [B, in, H, W] in the filters' dtype, preferably channels_last; images need not be
+            contiguous.
+        filters: from :func:`transform`.
+        above: rows of padding above and below, 1 or 0; there is one column of padding to the left
+            and right. Ignored for a transposed convolution.
         bias: [out] float32.
-        slope: [out] float32 of the leaky ReLU, one for each channel; None for none.
+        slope: [out] float32 of the leaky ReLU; None for none.
         padding: [in] float32 values of the padding; None for zeros.
 
     Returns:
-        [B, out, H - 2 + 2 * above, W]; [B, out, 2 * H + 1, 2 * W + 1] where it doubles. Channels
-        last.
+        [B, out, H - 2 + 2 * above, W], or [B, out, 2 * H + 1, 2 * W + 1] for a transposed
+        convolution; channels last.
     """
     y: Tensor = torch.ops.restyle.winograd(
         x, filters.packed, bias, slope, padding, filters.out_channels, above, filters.doubles
@@ -108,8 +109,8 @@ def convolve(
 
 
 def _pays(dtype: torch.dtype, impl: Impl) -> bool:
-    """Whether there are compiled operators for it, and nothing faster."""
-    # Matrix units multiply so fast that the transforms would take longer than what they save.
+    """Whether compiled operators support the dtype and are faster than torch's."""
+    # With matrix units (AMX) the transforms take longer than the multiplications they save.
     if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
         return False
     library = native.library("cpu", impl) if dtype in (torch.float32, torch.bfloat16) else None
@@ -118,8 +119,8 @@ def _pays(dtype: torch.dtype, impl: Impl) -> bool:
 
 @functools.cache
 def _computes(library: native.Library, dtype: torch.dtype) -> bool:
-    """Whether the library was compiled for a processor that has the instructions."""
-    # No images at all.
+    """Whether the library was compiled for a processor with the needed instructions."""
+    # A call with zero images.
     nothing = native.Winograd(dtype=native.code_of(dtype), panel=_PANELS[0], in_=_LANES)
     try:
         library.call("restyle_winograd", nothing, torch.device("cpu"))
@@ -129,7 +130,7 @@ def _computes(library: native.Library, dtype: torch.dtype) -> bool:
 
 
 def compiled() -> native.Library:
-    """The library that made the filters."""
+    """The library of the CPU, which exists if there are filters."""
     library = native.library("cpu", "native")
     assert library is not None  # noqa: S101 - there are no filters without it
     return library
@@ -138,10 +139,10 @@ def compiled() -> native.Library:
 def arguments(
     x: Tensor, packed: Tensor, out: int, size: tuple[int, int], above: int
 ) -> native.Winograd:
-    """What a call needs, without the optional ones and where the result goes.
+    """Arguments of a call without the optional ones and the output.
 
     Args:
-        x: [B, in, H, W] channels last; images may lie apart.
+        x: [B, in, H, W] channels last; images need not be contiguous.
         packed: see :class:`Filters`.
         out: channels of the result.
         size: height and width of the result.

@@ -84,10 +84,10 @@ struct BlurLayer {
 // An Epilogue whose result is also projected to colour and added to the enlarged image of the
 // layers below. `y` may be null. `image` is [batch, 3, height, columns] of the compute type,
 // `skip`, which may be null, [batch, 3, height / 2, columns / 2].
-struct ColourLayer {
+struct ToRgbLayer {
   Layer layer;
   const void* weight;  // [batch, 3, channels], modulated
-  const void* colour_bias;
+  const void* rgb_bias;
   const void* skip;
   const void* vertical;
   const void* horizontal;
@@ -154,11 +154,11 @@ struct Winograd {
   std::int64_t doubles, batch, in, out, panel, rows, columns, y_rows, y_columns, above, x_stride;
 };
 
-// A convolution that is a ColourLayer's, for all of its rows, with `in`, `out`, `weight` and `x` of
+// A convolution that is a ToRgbLayer's, for all of its rows, with `in`, `out`, `weight` and `x` of
 // the first; of the second all but `x`, which is never stored.
-struct ColourConvolution {
+struct ToRgbConvolution {
   Winograd convolution;
-  ColourLayer colour;
+  ToRgbLayer to_rgb;
 };
 
 }  // namespace restyle

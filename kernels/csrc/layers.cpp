@@ -196,14 +196,14 @@ void enlarge_row(const A* skip, std::int64_t height, std::int64_t columns, const
 // One row of an image, before what its layer adds: bias and the enlarged image of the layers below.
 // Returns where it is, for three colours; `buffer` holds columns / 2 + 2 values.
 template <typename A>
-std::array<A*, 3> colours_below(const ColourLayer& q, std::int64_t image, std::int64_t row,
+std::array<A*, 3> rgb_below(const ToRgbLayer& q, std::int64_t image, std::int64_t row,
                                 A* buffer) {
   const std::int64_t columns = q.layer.columns, below = (q.height / 2) * (columns / 2);
   std::array<A*, 3> colours;
   for (std::int64_t k = 0; k < 3; ++k) {
     const std::int64_t plane = image * 3 + k;
     colours[k] = static_cast<A*>(q.image) + (plane * q.height + row) * columns;
-    std::fill(colours[k], colours[k] + columns, static_cast<const A*>(q.colour_bias)[k]);
+    std::fill(colours[k], colours[k] + columns, static_cast<const A*>(q.rgb_bias)[k]);
     if (q.skip != nullptr)
       enlarge_row(static_cast<const A*>(q.skip) + plane * below, q.height, columns,
                   static_cast<const A*>(q.vertical), static_cast<const A*>(q.horizontal), row,
@@ -218,7 +218,7 @@ constexpr std::int64_t kConverted = 2048;
 // Pixels [begin, end) of a row, the first of which is at `x`: activations, and their sums weighted
 // for three colours, added to those.
 template <std::int64_t kChannels, bool kKeep, typename A>
-void colour_pixels(const RowFactors<A>& f, std::int64_t begin, std::int64_t end,
+void rgb_pixels(const RowFactors<A>& f, std::int64_t begin, std::int64_t end,
                    const A* __restrict x, A* __restrict y, const A* __restrict weight,
                    A* __restrict red, A* __restrict green, A* __restrict blue) {
   const std::int64_t channels = kChannels ? kChannels : f.channels;
@@ -243,10 +243,10 @@ void colour_pixels(const RowFactors<A>& f, std::int64_t begin, std::int64_t end,
 }
 
 template <std::int64_t kChannels, bool kKeep, typename T, typename A>
-void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight,
+void rgb_row(const RowFactors<A>& f, const T* x, T* y, const A* weight,
                 const std::array<A*, 3>& colours) {
   if constexpr (std::is_same_v<T, A>) {
-    colour_pixels<kChannels, kKeep>(f, 0, f.columns, x, y, weight, colours[0], colours[1],
+    rgb_pixels<kChannels, kKeep>(f, 0, f.columns, x, y, weight, colours[0], colours[1],
                                     colours[2]);
   } else {
     const std::int64_t block = std::max<std::int64_t>(1, kConverted / f.channels);
@@ -255,7 +255,7 @@ void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight,
       const std::int64_t end = std::min(begin + block, f.columns);
       const std::int64_t start = begin * f.channels, count = (end - begin) * f.channels;
       load_run(x + start, before.data(), count);
-      colour_pixels<kChannels, kKeep>(f, begin, end, before.data(), after.data(), weight,
+      rgb_pixels<kChannels, kKeep>(f, begin, end, before.data(), after.data(), weight,
                                       colours[0], colours[1], colours[2]);
       if constexpr (kKeep) store_run(y + start, after.data(), count);
     }
@@ -263,11 +263,11 @@ void colour_row(const RowFactors<A>& f, const T* x, T* y, const A* weight,
 }
 
 template <bool kKeep, typename T, typename A>
-void colour_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight,
+void rgb_row_of(const RowFactors<A>& f, const T* x, T* y, const A* weight,
                    const std::array<A*, 3>& colours) {
-  const auto row = f.channels == 32   ? colour_row<32, kKeep, T, A>
-                   : f.channels == 64 ? colour_row<64, kKeep, T, A>
-                                      : colour_row<0, kKeep, T, A>;
+  const auto row = f.channels == 32   ? rgb_row<32, kKeep, T, A>
+                   : f.channels == 64 ? rgb_row<64, kKeep, T, A>
+                                      : rgb_row<0, kKeep, T, A>;
   row(f, x, y, weight, colours);
 }
 
@@ -292,12 +292,12 @@ void add_lanes(Lanes* v) {
 
 // The epilogue of a 2x2 tile, its storing, and its colours.
 template <typename T>
-class Coloured {
+class RgbTile {
  public:
   // Colours are sums over all channels.
   static constexpr bool kAnyPanel = false;
 
-  Coloured(const ColourLayer& q, const LayerFactors<float>& f) : q_(q), f_(f) {}
+  RgbTile(const ToRgbLayer& q, const LayerFactors<float>& f) : q_(q), f_(f) {}
 
   void tile(std::int64_t image, std::int64_t row, std::int64_t column, std::int64_t below,
             std::int64_t right) {
@@ -341,7 +341,7 @@ class Coloured {
   }
 
  private:
-  const ColourLayer& q_;
+  const ToRgbLayer& q_;
   const LayerFactors<float>& f_;
   std::int64_t image_ = 0, at_ = 0, below_ = 0, right_ = 0, c_ = 0;
   T* y_ = nullptr;
@@ -351,21 +351,21 @@ class Coloured {
 };
 
 template <typename T>
-std::int32_t colour_convolution(const ColourConvolution& q) {
-  const Layer& p = q.colour.layer;
+std::int32_t to_rgb_convolution(const ToRgbConvolution& q) {
+  const Layer& p = q.to_rgb.layer;
   const LayerFactors<float> f(p);
   const std::int64_t rows = p.batch * p.rows;
   in_parallel(rows, rows * p.columns, [&](std::int64_t from, std::int64_t to) {
     std::vector<float> buffer(p.columns / 2 + 2);
     for (std::int64_t at = from; at < to; ++at)
-      colours_below(q.colour, at / p.rows, at % p.rows, buffer.data());
+      rgb_below(q.to_rgb, at / p.rows, at % p.rows, buffer.data());
   });
-  return in_panels<T, Plain>(q.convolution, Coloured<T>(q.colour, f));
+  return in_panels<T, Plain>(q.convolution, RgbTile<T>(q.to_rgb, f));
 }
 #endif
 
 template <typename T>
-void colour_layer(const ColourLayer& q) {
+void to_rgb_layer(const ToRgbLayer& q) {
   using A = compute_t<T>;
   const Layer& p = q.layer;
   const LayerFactors<A> f(p);
@@ -379,11 +379,11 @@ void colour_layer(const ColourLayer& q) {
                             : static_cast<T*>(p.y) + image * p.y_stride + row * columns * channels;
       const RowFactors<A> row_factors = f.row(p, image, row);
       const A* weight = static_cast<const A*>(q.weight) + image * 3 * channels;
-      const std::array<A*, 3> colours = colours_below(q, image, place, buffer.data());
+      const std::array<A*, 3> colours = rgb_below(q, image, place, buffer.data());
       if (y == nullptr) {
-        colour_row_of<false>(row_factors, x, y, weight, colours);
+        rgb_row_of<false>(row_factors, x, y, weight, colours);
       } else {
-        colour_row_of<true>(row_factors, x, y, weight, colours);
+        rgb_row_of<true>(row_factors, x, y, weight, colours);
       }
     }
   });
@@ -395,18 +395,18 @@ RESTYLE_EXPORT std::int32_t restyle_blur_layer(const BlurLayer* q) {
   return with_dtype(q->layer.dtype, [&](auto type) { blur_layer<decltype(type)>(*q); });
 }
 
-RESTYLE_EXPORT std::int32_t restyle_colour_convolution(const ColourConvolution* q) {
+RESTYLE_EXPORT std::int32_t restyle_to_rgb_convolution(const ToRgbConvolution* q) {
 #ifdef __AVX512F__
-  if (q->convolution.dtype == kFloat32) return colour_convolution<float>(*q);
+  if (q->convolution.dtype == kFloat32) return to_rgb_convolution<float>(*q);
 #endif
 #ifdef __AVX512BF16__
-  if (q->convolution.dtype == kBFloat16) return colour_convolution<bf16>(*q);
+  if (q->convolution.dtype == kBFloat16) return to_rgb_convolution<bf16>(*q);
 #endif
   return kUnknownDType;
 }
 
-RESTYLE_EXPORT std::int32_t restyle_colour_layer(const ColourLayer* q) {
-  return with_dtype(q->layer.dtype, [&](auto type) { colour_layer<decltype(type)>(*q); });
+RESTYLE_EXPORT std::int32_t restyle_to_rgb_layer(const ToRgbLayer* q) {
+  return with_dtype(q->layer.dtype, [&](auto type) { to_rgb_layer<decltype(type)>(*q); });
 }
 
 }  // namespace restyle

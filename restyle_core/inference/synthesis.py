@@ -22,7 +22,13 @@ from torch import Tensor
 from restyle.core.networks.convolution import Target, doubling, in_best_layout
 from restyle.core.networks.generator import EqualizedLinear, Generator, StyledConv, ToRGB
 from restyle.kernels import native, winograd
-from restyle.kernels.layers import Colour, Epilogue, blur_layer, colour_convolution, colour_layer
+from restyle.kernels.layers import (
+    Epilogue,
+    RGBProjection,
+    blur_layer,
+    to_rgb_convolution,
+    to_rgb_layer,
+)
 from restyle.kernels.reference import DEMODULATION_EPSILON
 from restyle.kernels.winograd import Filters
 
@@ -71,7 +77,7 @@ class PreparedSynthesis:
         self._input = _put(generator.input.input, target)
         noises = generator.stored_noise()
         self._first = _Styled(generator.conv1, noises[0], target)
-        self._first_rgb = _ToColour(generator.to_rgb1, target)
+        self._first_rgb = _ToRGB(generator.to_rgb1, target)
         # ModuleLists do not have element types.
         convs = cast(Sequence[StyledConv], generator.convs)
         to_rgbs = cast(Sequence[ToRGB], generator.to_rgbs)
@@ -79,7 +85,7 @@ class PreparedSynthesis:
             _Block(
                 _Styled(convs[2 * i], noises[2 * i + 1], target),
                 _Styled(convs[2 * i + 1], noises[2 * i + 2], target),
-                _ToColour(to_rgb, target),
+                _ToRGB(to_rgb, target),
                 target,
             )
             for i, to_rgb in enumerate(to_rgbs)
@@ -94,10 +100,10 @@ class PreparedSynthesis:
         x[:, :, 1:-1] = (self._input * style[:, :, None, None]).to(x.dtype)
         following = self._blocks[0].up.style(latents[:, 1]) if self._blocks else None
         epilogue = self._first.epilogue(style, following)
-        colour = self._first_rgb.colour(latents[:, 1], None)
+        projection = self._first_rgb.projection(latents[:, 1], None)
         image = x.new_empty((batch, 3, 4, 4), dtype=torch.float32)
         y = _buffer(batch, self._first.out_channels, 4, self._target)
-        colour_layer(self._first.convolve(x), y[:, :, 1:-1], image, 0, epilogue, colour)
+        to_rgb_layer(self._first.convolve(x), y[:, :, 1:-1], image, 0, epilogue, projection)
         return self._finish(y, image, latents, 0)
 
     def _finish(self, x: Tensor, image: Tensor, latents: Tensor, first: int) -> Tensor:
@@ -153,7 +159,7 @@ class _Styled:
         return Epilogue(demodulation, self._noise, self._strength, self._bias, following)
 
 
-class _ToColour:
+class _ToRGB:
     """Parameters of a projection to RGB."""
 
     def __init__(self, layer: ToRGB, target: Target) -> None:
@@ -162,10 +168,10 @@ class _ToColour:
         self._modulation = _linear(layer.conv.modulation, target)
         self._taps = _taps(None if layer.upsample is None else layer.upsample.kernel, target)
 
-    def colour(self, latent: Tensor, skip: Tensor | None) -> Colour:
+    def projection(self, latent: Tensor, skip: Tensor | None) -> RGBProjection:
         """Parameters of the projection for a latent [B, style_dim] and the lower image, if any."""
         style = _affine(self._modulation, latent)
-        return Colour(self._weight * style[:, None, :], self._bias, *self._taps, skip)
+        return RGBProjection(self._weight * style[:, None, :], self._bias, *self._taps, skip)
 
 
 class _Convolution:
@@ -224,7 +230,7 @@ class _Block:
 
     up: _Styled
     flat: _Styled
-    to_colour: _ToColour
+    to_rgb: _ToRGB
     target: Target
 
     def in_one_piece(self, images: int, side: int) -> bool:
@@ -257,18 +263,18 @@ class _Block:
             del tall
         following = None if after is None else after.style(latents[:, 2])
         epilogue = self.flat.epilogue(flat_style, following)
-        colour = self.to_colour.colour(latents[:, 2], image)
+        projection = self.to_rgb.projection(latents[:, 2], image)
         larger = image.new_empty((batch, 3, side, side))
         y = None if after is None else _buffer(batch, self.flat.out_channels, side, self.target)
         filters = self.flat.filters
         if filters is not None and side >= _WHOLE:
             rows = None if y is None else y[:, :, 1:-1]
-            colour_convolution(middle, filters, rows, larger, epilogue, colour)
+            to_rgb_convolution(middle, filters, rows, larger, epilogue, projection)
             return x if y is None else y, larger
         for first, end in self._strips(batch, side, _STRIP):
             flat = self.flat.convolve(middle[:, :, first : end + 2])
             rows = None if y is None else y[:, :, first + 1 : end + 1]
-            colour_layer(flat, rows, larger, first, epilogue, colour)
+            to_rgb_layer(flat, rows, larger, first, epilogue, projection)
         return x if y is None else y, larger
 
     def _strips(self, batch: int, side: int, limit: int) -> Iterator[tuple[int, int]]:

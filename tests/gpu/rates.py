@@ -16,7 +16,7 @@ import torch
 from restyle.core.bench.on_gpu import copy_rate, replayed
 from restyle.core.bench.timing import Clock, timed
 from restyle.core.networks.generator import GeneratorConfig
-from restyle.kernels.layers import Colour, Epilogue, blur_layer, colour_layer
+from restyle.kernels.layers import Epilogue, RGBProjection, blur_layer, to_rgb_layer
 
 BATCH, REPEATS, TIMES = 16, 7, 10
 DEVICE = torch.device("cuda")
@@ -36,7 +36,7 @@ def layers() -> list[tuple[str, int, int, int, Callable[[], None]]]:
                 ("blur_layer", side, channels, tall + values + noise, _blur(side, channels))
             )
         total = values * (1 if last else 2) + image + (skip if level else 0) + noise
-        found.append(("colour_layer", side, channels, total, _colour(side, channels, level, last)))
+        found.append(("to_rgb_layer", side, channels, total, _colour(side, channels, level, last)))
     return found
 
 
@@ -69,8 +69,8 @@ def _colour(side: int, channels: int, level: int, last: bool) -> Callable[[], No
     image = torch.empty(BATCH, 3, side, side, device=DEVICE)
     skip = torch.rand(BATCH, 3, side // 2, side // 2, device=DEVICE) if level else None
     weight = torch.rand(BATCH, 3, channels, device=DEVICE)
-    colour = Colour(weight, torch.rand(3, device=DEVICE), taps, taps, skip)
-    return lambda: colour_layer(x, y, image, 0, after, colour)
+    colour = RGBProjection(weight, torch.rand(3, device=DEVICE), taps, taps, skip)
+    return lambda: to_rgb_layer(x, y, image, 0, after, colour)
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from restyle.kernels import encoder_layers, operators, reference
 from restyle.kernels.layers import (
-    Colour,
     Epilogue,
+    RGBProjection,
     blur_layer,
-    colour_layer,
     reference_blur_layer,
-    reference_colour_layer,
+    reference_to_rgb_layer,
+    to_rgb_layer,
 )
 
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3, torch.float64: 1e-10}
@@ -132,11 +132,11 @@ def test_layers_of_inference(
     close(y, exact, limit)
 
     skip = torch.randn(batch, 3, height // 2, columns // 2) if scaled else None
-    colour = Colour(torch.randn(batch, 3, channels), torch.randn(3), *taps, skip)
+    colour = RGBProjection(torch.randn(batch, 3, channels), torch.randn(3), *taps, skip)
     image = torch.zeros(batch, 3, height, columns, device="cuda")
     x = x[:, :, :rows, :columns].contiguous(memory_format=torch.channels_last)
-    colour_layer(there(x), y, image, first, there(after), there(colour))
-    exact, colours = reference_colour_layer(x.double(), first, double(after), double(colour))
+    to_rgb_layer(there(x), y, image, first, there(after), there(colour))
+    exact, colours = reference_to_rgb_layer(x.double(), first, double(after), double(colour))
     close(y, exact, limit)
     close(image[:, :, first : first + rows], colours, 1e-5)
     assert (larger[:, :, [0, -2, -1]] == 7).all()

@@ -310,7 +310,7 @@ def test_cuda_compiles_for_every_architecture(cache: Path) -> None:
     functions = ctypes.CDLL(str(library))
     python = "".join(path.read_text() for path in Path(native.__file__).parent.glob("*.py"))
     # Convolutions of GPUs are cuDNN's, which has minimal filtering of its own.
-    on_cpus = {"restyle_winograd", "restyle_colour_convolution"}
+    on_cpus = {"restyle_winograd", "restyle_to_rgb_convolution"}
     for name in set(re.findall(r'"(restyle_\w+)"', python)) - on_cpus:
         assert hasattr(functions, name), f"{name} has no CUDA version"
 

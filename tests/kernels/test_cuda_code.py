@@ -22,10 +22,10 @@ MOST_REGISTERS = {"upfirdn": 168}
 MOST_ELSEWHERE = 128
 
 # Kernels with 16-byte accesses of T, and how many loads and stores of activations they have at
-# least: blur_layer sees five packs for two, colour_layer four for four.
+# least: blur_layer sees five packs for two, to_rgb_layer four for four.
 PACKED = {
     "blur_layer": (5, 2),
-    "colour_layer": (4, 4),
+    "to_rgb_layer": (4, 4),
     "upfirdn_tiles": (12, 8),
     "upfirdn_any": (1, 1),
     "epilogue": (1, 1),

@@ -28,12 +28,12 @@ from restyle.kernels.encoder_layers import (
     reference_excitation,
 )
 from restyle.kernels.layers import (
-    Colour,
     Epilogue,
+    RGBProjection,
     blur_layer,
-    colour_layer,
     reference_blur_layer,
-    reference_colour_layer,
+    reference_to_rgb_layer,
+    to_rgb_layer,
 )
 from restyle.kernels.toolchain import SOURCES
 
@@ -143,17 +143,17 @@ def test_layers(library: OnCpu, dtype: torch.dtype, scaled: bool) -> None:
     close(y, reference_blur_layer(x.float(), first, after, taps).double(), limit)
 
     skip = torch.randn(2, 3, 4, 3) if scaled else None
-    colour = Colour(torch.randn(2, 3, 6), torch.randn(3), *taps, skip)
+    colour = RGBProjection(torch.randn(2, 3, 6), torch.randn(3), *taps, skip)
     image, x = torch.zeros(2, 3, 8, 6), y.contiguous(memory_format=torch.channels_last)
-    rows, colours = reference_colour_layer(x.float(), first, after, colour)
-    colour_layer(x, z, image, first, after, colour)
+    rows, colours = reference_to_rgb_layer(x.float(), first, after, colour)
+    to_rgb_layer(x, z, image, first, after, colour)
     close(z, rows.double(), limit)
     close(image[:, :, first : first + 4], colours.double(), 1e-5)
     image.zero_()
-    colour_layer(x, None, image, first, after, colour)
+    to_rgb_layer(x, None, image, first, after, colour)
     close(image[:, :, first : first + 4], colours.double(), 1e-5)
     assert not image[:, :, :first].any()
-    assert library.called == {"restyle_blur_layer", "restyle_colour_layer"}
+    assert library.called == {"restyle_blur_layer", "restyle_to_rgb_layer"}
 
 
 # Channel counts with a kernel of their own, others that are accessed 16 bytes at a time, and odd
@@ -203,7 +203,7 @@ def test_blur_layer_of_every_width(
 
 @pytest.mark.parametrize(("dtype", "channels"), EACH, ids=str)
 @pytest.mark.parametrize(("rows", "columns", "kept"), [(1, 2, True), (5, 34, True), (19, 6, False)])
-def test_colour_layer_of_every_width(
+def test_to_rgb_layer_of_every_width(
     library: OnCpu, dtype: torch.dtype, channels: int, rows: int, columns: int, kept: bool
 ) -> None:
     wide, first, height = wide_of(dtype), 1, (rows + 4) // 2 * 2
@@ -211,12 +211,12 @@ def test_colour_layer_of_every_width(
     after = epilogue(channels, (height, columns), wide, scaled=kept)
     skip = None if rows == 1 else torch.randn(2, 3, height // 2, columns // 2, dtype=wide)
     parts = (torch.randn(2, 3, channels), torch.randn(3), torch.rand(4), torch.rand(4))
-    colour = Colour(*(part.to(wide) for part in parts), skip)
+    colour = RGBProjection(*(part.to(wide) for part in parts), skip)
     larger = torch.full((2, channels, rows + 2, columns), 7.0, dtype=dtype)
     y = larger.contiguous(memory_format=torch.channels_last)
     image = torch.full((2, 3, height, columns), 9.0, dtype=wide)
-    colour_layer(x, y[:, :, 1:-1] if kept else None, image, first, after, colour)
-    exact, colours = reference_colour_layer(x.double(), first, doubled(after), doubled(colour))
+    to_rgb_layer(x, y[:, :, 1:-1] if kept else None, image, first, after, colour)
+    exact, colours = reference_to_rgb_layer(x.double(), first, doubled(after), doubled(colour))
     if kept:
         close(y[:, :, 1:-1], exact, LIMITS[dtype])
     assert (y[:, :, [0, -1]] == 7).all()

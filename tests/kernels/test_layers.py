@@ -13,12 +13,12 @@ from torch import Tensor
 
 from restyle.kernels import choice
 from restyle.kernels.layers import (
-    Colour,
     Epilogue,
+    RGBProjection,
     blur_layer,
-    colour_layer,
     reference_blur_layer,
-    reference_colour_layer,
+    reference_to_rgb_layer,
+    to_rgb_layer,
 )
 from tests.restyle_core import plain
 
@@ -105,7 +105,7 @@ def test_blur_layer_is_the_blur_of_the_generator() -> None:
     kept=st.booleans(),
     skipped=st.booleans(),
 )
-def test_colour_layer(
+def test_to_rgb_layer(
     shape: tuple[int, int, int, int],
     dtype: torch.dtype,
     first: int,
@@ -119,13 +119,13 @@ def test_colour_layer(
     x = x.contiguous(memory_format=torch.channels_last)
     after = epilogue(batch, channels, (height, columns), scaled)
     skip = torch.randn(batch, 3, height // 2, columns // 2) if skipped else None
-    colour = Colour(
+    colour = RGBProjection(
         torch.randn(batch, 3, channels), torch.randn(3), torch.randn(4), torch.randn(4), skip
     )
-    exact, colours = reference_colour_layer(x.double(), first, double(after), double(colour))
+    exact, colours = reference_to_rgb_layer(x.double(), first, double(after), double(colour))
     y = rows_of_a_larger((batch, channels, rows, columns), dtype) if kept else None
     image = torch.full((batch, 3, height, columns), 9.0)
-    colour_layer(x, y, image, first, after, colour)
+    to_rgb_layer(x, y, image, first, after, colour)
     if y is not None:
         close(y, exact, LIMITS[dtype])
     # Not of what was rounded for the next convolution.
@@ -138,14 +138,14 @@ def test_colour_layer(
 def test_without_a_compiler_they_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 4, 9, 7).contiguous(memory_format=torch.channels_last)
     after, taps = epilogue(2, 4, (4, 6), scaled=True), (torch.rand(4), torch.rand(4))
-    colour = Colour(torch.rand(2, 3, 4), torch.rand(3), *taps, torch.rand(2, 3, 2, 3))
+    colour = RGBProjection(torch.rand(2, 3, 4), torch.rand(3), *taps, torch.rand(2, 3, 2, 3))
     results = []
     for impl in ("native", "reference"):
         monkeypatch.setenv(choice.VARIABLE, impl)
         y = torch.empty(2, 4, 4, 6).contiguous(memory_format=torch.channels_last)
         z, image = torch.empty_like(y), torch.empty(2, 3, 4, 6)
         blur_layer(x, y, 0, after, taps)
-        colour_layer(y, z, image, 0, after, colour)
+        to_rgb_layer(y, z, image, 0, after, colour)
         results.append((y, z, image))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -162,4 +162,4 @@ def test_they_are_seen_by_the_compiler_s_tracing() -> None:
     )
     image = torch.zeros(1, 3, 4, 6)
     arguments = (y.clone(), y, image, *vectors, torch.rand(1, 3, 4), torch.rand(3), *taps, None, 0)
-    torch.library.opcheck(torch.ops.restyle.colour_layer.default, arguments, test_utils=tests)
+    torch.library.opcheck(torch.ops.restyle.to_rgb_layer.default, arguments, test_utils=tests)

@@ -88,7 +88,7 @@ def test_epilogue(shape: tuple[int, int, int, int, int], own_noise: bool) -> Non
 
 @settings(max_examples=25, deadline=None)
 @given(shape=shapes)
-def test_colour_is_modulated_and_not_demodulated(shape: tuple[int, int, int, int, int]) -> None:
+def test_to_rgb_is_modulated_and_not_demodulated(shape: tuple[int, int, int, int, int]) -> None:
     batch, into, _, height, width = shape
     x, style = torch.randn(batch, into, height, width), torch.randn(batch, into)
     weight, bias = torch.randn(3, into), torch.randn(3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from restyle.kernels import winograd
-from restyle.kernels.layers import Colour, colour_convolution, reference_colour_layer
+from restyle.kernels.layers import RGBProjection, reference_to_rgb_layer, to_rgb_convolution
 from restyle.kernels.winograd import Filters
 from tests.kernels.test_layers import LIMITS, close, epilogue
 
@@ -132,7 +132,7 @@ def test_any_number_of_threads_computes_the_same(
     kept=st.booleans(),
     skipped=st.booleans(),
 )
-def test_colour_convolution(
+def test_to_rgb_convolution(
     batch: int,
     size: tuple[int, int],
     channels: tuple[int, int],
@@ -151,16 +151,16 @@ def test_colour_convolution(
     after = epilogue(batch, out, (height, columns), scaled)
     skip = torch.randn(batch, 3, height // 2, columns // 2) if skipped else None
     taps = (torch.randn(4), torch.randn(4))
-    colour = Colour(torch.randn(batch, 3, out), torch.randn(3), *taps, skip)
+    colour = RGBProjection(torch.randn(batch, 3, out), torch.randn(3), *taps, skip)
 
     # The convolution in double precision, the rest as its own test has it.
     flat = F.conv2d(x.double(), weight.double(), padding=(0, 1))
-    exact, colours = reference_colour_layer(flat.float(), 0, after, colour)
+    exact, colours = reference_to_rgb_layer(flat.float(), 0, after, colour)
     larger = torch.full((batch, out, height + 2, columns), 7.0, dtype=dtype)
     larger = larger.contiguous(memory_format=CHANNELS_LAST)
     image = torch.full((batch, 3, height, columns), 9.0)
     y = larger[:, :, 1:-1] if kept else None
-    colour_convolution(x, filters(weight, dtype), y, image, after, colour)
+    to_rgb_convolution(x, filters(weight, dtype), y, image, after, colour)
     if y is not None:
         close(y, exact.double(), LIMITS[dtype])
     assert (larger[:, :, (0, -1)] == 7).all()

@@ -100,7 +100,7 @@ def _readable(func: Any, args: Sequence[Any]) -> bool:
                 return False
         vectors = all(each.is_contiguous() for each in rest if isinstance(each, Tensor))
         return bool(x.is_contiguous(memory_format=torch.channels_last)) and vectors
-    if str(func) not in ("restyle.blur_layer.default", "restyle.colour_layer.default"):
+    if str(func) not in ("restyle.blur_layer.default", "restyle.to_rgb_layer.default"):
         return True
     x, y, *rest = args
     rows = y is None or y.stride()[1:] == (1, y.shape[3] * y.shape[1], y.shape[1])

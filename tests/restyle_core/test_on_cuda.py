@@ -81,7 +81,7 @@ def test_a_step_never_leaves_the_gpu(
     assert watch.strange == []
     # What a batch is sized by is more than what was alive at once, and not much more.
     assert watch.peak / 3 < faked.footprint.bytes < 2 * watch.peak / 3
-    assert {"restyle.blur_layer.default", "restyle.colour_layer.default"} <= watch.called
+    assert {"restyle.blur_layer.default", "restyle.to_rgb_layer.default"} <= watch.called
     published = {"restyle.activate_.default", "restyle.add_shortcut_.default"}
     assert kind == EncoderKind.SMALL_BACKBONE or published <= watch.called
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from restyle.core import Inversion, Model, invert, load_model, refine
 from restyle.core.errors import SpecError
 from restyle.core.imaging.preprocessing import from_eight_bit, preprocess, to_bytes
-from restyle.core.inference.inversion import _brought
+from restyle.core.inference.inversion import _encoder_input
 from tests.restyle_core import plain
 from tests.restyle_core.fabricate import IR_SE50, TINY, checkpoint, save
 
@@ -379,8 +379,8 @@ def test_bytes_go_to_a_gpu_as_they_are_and_become_the_same_there() -> None:
         ("cpu", pixels, torch.float32),
         ("cuda", expected, torch.float32),
     ):
-        assert torch.equal(_brought(model(device), images), expected)
+        assert torch.equal(_encoder_input(model(device), images), expected)
         assert sent.pop().dtype == dtype
     # Of another size they are resized before.
-    assert _brought(model("cuda"), pixels[:, :8]).shape == (2, 3, 16, 32)
+    assert _encoder_input(model("cuda"), pixels[:, :8]).shape == (2, 3, 16, 32)
     assert sent.pop().dtype == torch.float32

@@ -1,4 +1,4 @@
-// colour_layer on GPUs. L threads share the channels of a pixel, a pack each, and hold what belongs
+// to_rgb_layer on GPUs. L threads share the channels of a pixel, a pack each, and hold what belongs
 // to these channels in registers; a warp takes four neighbouring pixels for each L of its threads,
 // row after row. The sums of three colours are added up so that four threads end with a pixel each.
 #include "cuda.cuh"
@@ -14,7 +14,7 @@ template <typename A, int V>
 struct Factors {
   A factor[V], bias[V], style[V], weight[3][V];
 
-  __device__ void of(const ColourLayer& q, std::int64_t image, std::int64_t c) {
+  __device__ void of(const ToRgbLayer& q, std::int64_t image, std::int64_t c) {
     const Layer& p = q.layer;
     vector_of<V>(p.demodulation, image * p.channels + c, A(kGain), A(1), factor);
     vector_of<V>(p.bias, c, A(kGain), A(0), bias);
@@ -26,7 +26,7 @@ struct Factors {
 };
 
 template <typename A>
-__device__ A enlarged_skip(const ColourLayer& q, std::int64_t plane, const Pair<A>& v,
+__device__ A enlarged_skip(const ToRgbLayer& q, std::int64_t plane, const Pair<A>& v,
                            const Pair<A>& h) {
   const std::int64_t height = q.height / 2, width = q.layer.columns / 2;
   const A* skip = static_cast<const A*>(q.skip) + (plane * height + v.index) * width + h.index;
@@ -68,7 +68,7 @@ __device__ void gather(A (&sums)[kPixels][3], int part, A (&mine)[3]) {
 
 // With kWhole, L packs are all channels, and factors are fetched once.
 template <typename T, int V, int L, bool kWhole>
-__global__ void __launch_bounds__(kThreads, 4) colour_layer(ColourLayer q, Strips strips) {
+__global__ void __launch_bounds__(kThreads, 4) to_rgb_layer(ToRgbLayer q, Strips strips) {
   using A = compute_t<T>;
   constexpr int kGroups = kWarp / L;
   const Layer& p = q.layer;
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kThreads, 4) colour_layer(ColourLayer q, Strip
 #pragma unroll
     for (int colour = 0; colour < 3; ++colour) {
       const std::int64_t plane = at.image * 3 + colour;
-      A value = mine[colour] + static_cast<const A*>(q.colour_bias)[colour];
+      A value = mine[colour] + static_cast<const A*>(q.rgb_bias)[colour];
       if (q.skip != nullptr) value += enlarged_skip<A>(q, plane, down, across);
       static_cast<A*>(q.image)[(plane * q.height + p.first + row) * columns + own] = value;
     }
@@ -134,16 +134,16 @@ __global__ void __launch_bounds__(kThreads, 4) colour_layer(ColourLayer q, Strip
 }
 
 template <typename T, int V, int L, bool kWhole>
-void launch_colour(const ColourLayer& q, cudaStream_t stream) {
+void launch_to_rgb(const ToRgbLayer& q, cudaStream_t stream) {
   const Layer& p = q.layer;
   const std::int64_t warps = ceil_div(p.columns, kWarp / L * kPixels);
   const Strips strips = Strips::of(warps * kWarp, p.rows, p.batch, 1, 16);
-  launch(colour_layer<T, V, L, kWhole>, strips.blocks(), stream, q, strips);
+  launch(to_rgb_layer<T, V, L, kWhole>, strips.blocks(), stream, q, strips);
 }
 
 }  // namespace
 
-RESTYLE_EXPORT std::int32_t restyle_colour_layer(const ColourLayer* q, cudaStream_t stream) {
+RESTYLE_EXPORT std::int32_t restyle_to_rgb_layer(const ToRgbLayer* q, cudaStream_t stream) {
   const Layer& p = q->layer;
   if (p.batch * p.rows * p.columns * p.channels == 0) return kDone;
   if (!Strips::fits(kWarp * p.columns, p.rows, p.batch)) return kTooLarge;
@@ -152,14 +152,14 @@ RESTYLE_EXPORT std::int32_t restyle_colour_layer(const ColourLayer* q, cudaStrea
     using T = decltype(type);
     constexpr int V = kPack<T>;
     const bool packed = p.channels % V == 0 && p.y_stride % V == 0 && aligned(p.x) && aligned(p.y);
-    if (!packed) return launch_colour<T, 1, 32, false>(*q, stream);
+    if (!packed) return launch_to_rgb<T, 1, 32, false>(*q, stream);
     if constexpr (std::is_same_v<T, bf16> || std::is_same_v<T, float>) {
-      if (p.channels == 4 * V) return launch_colour<T, V, 4, true>(*q, stream);
-      if (p.channels == 8 * V) return launch_colour<T, V, 8, true>(*q, stream);
-      if (p.channels == 16 * V) return launch_colour<T, V, 16, true>(*q, stream);
-      if (p.channels == 32 * V) return launch_colour<T, V, 32, true>(*q, stream);
+      if (p.channels == 4 * V) return launch_to_rgb<T, V, 4, true>(*q, stream);
+      if (p.channels == 8 * V) return launch_to_rgb<T, V, 8, true>(*q, stream);
+      if (p.channels == 16 * V) return launch_to_rgb<T, V, 16, true>(*q, stream);
+      if (p.channels == 32 * V) return launch_to_rgb<T, V, 32, true>(*q, stream);
     }
-    launch_colour<T, V, 32, false>(*q, stream);
+    launch_to_rgb<T, V, 32, false>(*q, stream);
   });
 }
 
