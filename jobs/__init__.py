@@ -1,4 +1,4 @@
-"""What a person or a scheduler runs: the ``restyle`` command."""
+"""The ``restyle`` command and job specifications."""
 
 from restyle.former_names import warn_of_former_name
 

@@ -1,4 +1,4 @@
-"""The ``restyle`` command: its commands, and what becomes of errors."""
+"""The ``restyle`` command: subcommands, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ app.add_typer(kernels, name="kernels")
 app.add_typer(directions, name="directions")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         say(importlib.metadata.version("restyle-pipeline"))
         raise typer.Exit
 
@@ -90,10 +90,11 @@ def _options(
 
 
 def main() -> NoReturn:
-    """Run the command line; the exit code says how it went.
+    """Run the command line and exit.
 
-    0 is success, also with rejects; 1 means that ``verify`` found problems; 2 is any failure,
-    told in one line on standard error; 130 is Ctrl-C. That nobody listens changes none of them.
+    Exit codes: 0 for success, also with rejects; 1 for problems found by ``verify``; 2 for any
+    failure, with one line on standard error; 130 for Ctrl-C. A closed output stream changes none
+    of them.
     """
     streams.settle()
     expand_variables()
@@ -104,7 +105,7 @@ def main() -> NoReturn:
     except RestyleError as error:
         _fail(str(error))
     except OSError as error:
-        # A full disk may also show where no storage of ours is involved, as in printing.
+        # A full disk can also occur outside of the storage code, for example while printing.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
         _fail(str(error))
@@ -123,12 +124,12 @@ def _exit(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # What was printed did not arrive, and the interpreter would try once more.
+        # Exits here, because the interpreter would flush again.
         say(f"error: standard output: {error.strerror}", error=True)
         os._exit(FATAL)
     if "ray" in sys.modules:
-        # Arrow's threads, which Ray starts, may give back Python's bytes while the interpreter
-        # ends, and would abort a process whose work is done and written.
+        # Arrow's threads, which Ray starts, may release Python objects during the interpreter's
+        # shutdown and abort the process.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

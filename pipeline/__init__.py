@@ -1,4 +1,4 @@
-"""The method at scale: sources, units of work, ledger, datasets, and reading them back.
+"""Inversion and editing of collections: sources, units of work, ledger, datasets, readers.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a run tells while it works: notes, progress, and that the user stopped it."""
+"""Notes and progress of a run, and its interruption by the user."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         done: inputs accounted for in this run.
-        total: inputs that were pending when it began.
+        total: inputs that were pending at its start.
         rejects: inputs rejected in this run.
-        seconds: since the workers were asked to start.
+        seconds: time since the start of the workers.
     """
 
     done: int
@@ -22,18 +22,18 @@ class Progress:
     seconds: float
 
 
-class Interrupted(Exception):  # noqa: N818 (no error: the user asked for it)
-    """Ctrl-C. ``str()`` says how far the run came and how to go on."""
+class Interrupted(Exception):  # noqa: N818 (not an error)
+    """Ctrl-C. The message has the progress of the run and how to continue it."""
 
 
 class Listener:
-    """Is told what happens; does nothing by itself."""
+    """Receiver of a run's events; this base class ignores them."""
 
     def noted(self, line: str) -> None:
-        """Something worth a line."""
+        """Receive a message for the user."""
 
     def listed(self, inputs: int) -> None:
-        """So many inputs have been found by now; called every few thousand."""
+        """Receive the number of inputs found so far, every few thousand inputs."""
 
     def advanced(self, progress: Progress) -> None:
-        """The workers are about to start, or a unit was committed."""
+        """Receive the progress, when workers start and after each committed unit."""

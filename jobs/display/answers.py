@@ -1,4 +1,4 @@
-"""Rows on standard output: a table for people, csv and JSON for programs."""
+"""Query results on standard output as a table, csv or JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEW = 3
 
 
 def print_table(answer: pa.RecordBatchReader) -> None:
-    """Print the first rows in columns, long values cut short, control characters as escapes."""
+    """Print the first rows as a table, with shortened values and escaped control characters."""
     names = [visible(name) for name in answer.schema.names]
     rows: list[list[str]] = []
     numeric = [True] * len(names)
@@ -49,7 +49,7 @@ def print_table(answer: pa.RecordBatchReader) -> None:
 
 
 def print_csv(answer: pa.RecordBatchReader) -> None:
-    """Print all rows as csv: lists as JSON, bytes in base64, nothing for null."""
+    """Print all rows as csv: lists as JSON, bytes in base64, null as an empty field."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     is_seen = sys.stdout.isatty()
     writer.writerow([_cell(name, is_seen=is_seen) for name in answer.schema.names])
@@ -58,7 +58,7 @@ def print_csv(answer: pa.RecordBatchReader) -> None:
 
 
 def print_json(answer: pa.RecordBatchReader) -> None:
-    """Print each row as a JSON object on a line: bytes in base64, null for what is no number."""
+    """Print each row as a JSON object on a line: bytes in base64, NaN and infinity as null."""
     names = answer.schema.names
     for row in _rows(answer):
         emit(json.dumps(dict(zip(names, map(_plain, row), strict=True)), allow_nan=False))
@@ -70,7 +70,7 @@ def _rows(answer: pa.RecordBatchReader) -> Iterator[list[Any]]:
             _values(name, column)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]
-        # By position, because a question may give two columns one name.
+        # By position, because two columns may have one name.
         for index in range(batch.num_rows):
             yield [column[index] for column in columns]
 
@@ -79,7 +79,7 @@ def _values(name: str, column: pa.Array) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except (ValueError, OverflowError, NotImplementedError, TypeError) as error:
-        # Dates beyond the year 9999, infinite ones, and kinds that only the database has.
+        # Infinite dates, dates beyond the year 9999, and types that only the database has.
         raise SpecError(
             f"column {name!r} holds what cannot be printed ({error}); "
             "ask for it as varchar: cast(... as varchar)"
@@ -88,7 +88,7 @@ def _values(name: str, column: pa.Array) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """Convert a value to JSON types."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, float):

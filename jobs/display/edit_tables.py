@@ -1,4 +1,4 @@
-"""Tables for the terminal: what edits came to."""
+"""Table of an edit run's results for the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_ROWS = 50
 
 
 def show_edits(console: Console, settings: EditSettings, summary: EditSummary) -> None:
-    """Print what each edit did to the faces of an output, on average."""
+    """Print the mean effect of each edit on the faces of an output."""
     if summary.without_photo:
         console.print(
             f"{summary.without_photo} faces could not be put back into their photographs; "

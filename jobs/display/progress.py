@@ -1,4 +1,4 @@
-"""What a person sees while a run works."""
+"""Progress of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from rich.text import Text
 
 from restyle.pipeline.listener import Listener, Progress
 
-# Seconds between lines when nobody watches a terminal.
+# Seconds between lines without a terminal.
 _LINE_EVERY = 10.0
 
 
 class _Count(MofNCompleteColumn):
-    """``120/5000``; nothing while the total is not known."""
+    """``120/5000``; empty while the total is unknown."""
 
     def render(self, task: Task) -> Text:
         return Text() if task.total is None else super().render(task)
 
 
 class ProgressDisplay(Listener):
-    """A bar on a terminal; elsewhere a line now and then. Used as a context.
+    """A progress bar on a terminal, or a line every few seconds. A context manager.
 
     Args:
-        console: where to draw, standard error.
-        doing: what is being done, in a word.
+        console: for standard error.
+        doing: the activity, in one word.
     """
 
     def __init__(self, console: Console, doing: str = "inverting") -> None:
@@ -74,7 +74,7 @@ class ProgressDisplay(Listener):
         self._console.print(line, soft_wrap=True)
 
     def listed(self, inputs: int) -> None:
-        """Show how many inputs were found."""
+        """Show the number of inputs found."""
         if self._bar is not None:
             if self._listing is None:
                 self._listing = self._bar.add_task("listing", total=None, figures="")
@@ -84,7 +84,7 @@ class ProgressDisplay(Listener):
             self.noted(f"{inputs:,} inputs found so far")
 
     def advanced(self, progress: Progress) -> None:
-        """Draw how far the run is."""
+        """Show the progress."""
         figures = describe(progress)
         if self._bar is not None:
             if self._listing is not None:
@@ -108,7 +108,7 @@ class ProgressDisplay(Listener):
 
 
 def describe(progress: Progress) -> str:
-    """``3.1 images/s, 0:42 left, 2 rejects``."""
+    """Describe progress, such as ``3.1 images/s, 0:42 left, 2 rejects``."""
     parts = []
     if progress.done and progress.seconds > 0:
         rate = progress.done / progress.seconds
@@ -120,7 +120,7 @@ def describe(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0:07``, ``12:30`` or ``3:05:00``."""
+    """Format seconds as ``0:07``, ``12:30`` or ``3:05:00``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,7 +1,7 @@
-"""Standard output and standard error, on which a command can rely to the end, listeners or not.
+"""Standard output and standard error that tolerate closed pipes and terminals.
 
-What a command does is worth more than that somebody hears of it: a closed or broken stream takes
-what is written and changes no exit code. A full disk under standard output is still an error.
+A closed or broken stream discards output and changes no exit code, so that a command completes its
+work. A full disk under standard output is still an error.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _ERROR = 2
 
 
 class _Output(io.FileIO):
-    """Bytes for whoever listens; nobody, once the reader or the terminal is gone."""
+    """Raw output that discards data once the reader or the terminal is gone."""
 
     def __init__(self, descriptor: int, *, must_arrive: bool, closefd: bool) -> None:
         super().__init__(descriptor, "wb", closefd=closefd)
         self._must_arrive = must_arrive
-        # One that is gone already does not call itself a terminal.
+        # Not isatty(), which is false for a terminal that is gone.
         self._is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -39,19 +39,19 @@ class _Output(io.FileIO):
 
 
 def open_error_stream(descriptor: int) -> TextIO:
-    """Text on a descriptor of standard error, which the stream closes; no write fails."""
+    """Open a text stream that owns a descriptor of standard error; writes never fail."""
     return _text(_Output(descriptor, must_arrive=False, closefd=True), "utf-8", "backslashreplace")
 
 
 def settle() -> None:
-    """Make the standard streams reliable, in the whole process.
+    """Replace the standard streams of the process by tolerant ones.
 
-    A closed descriptor is opened on the null device: the next file to be opened would have its
-    number otherwise, and get what native code prints.
+    A closed descriptor is opened on the null device. Otherwise the next opened file would get its
+    number, and receive output of native code.
     """
     for descriptor in (0, 1, 2):
         _keep_open(descriptor)
-    # Others, as tests have them, are their owner's.
+    # Streams that were replaced, as in tests, are left alone.
     if sys.stdout is sys.__stdout__:
         sys.stdout = _settled(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:

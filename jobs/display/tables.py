@@ -1,4 +1,4 @@
-"""Tables for the terminal: what an output holds."""
+"""Table of an output's summary for the terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MOST_STEPS = 8
 
 
 def show_summary(console: Console, summary: Summary, lines: Sequence[tuple[str, str]]) -> None:
-    """Print counts, one line per reason of rejects, and the metrics' means.
+    """Print counts, rejects by reason, and means of metrics.
 
     Args:
-        console: where to print.
+        console: to print on.
         summary: of the output.
-        lines: further names and values, below the counts.
+        lines: further names and values below the counts.
     """
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
@@ -50,7 +50,7 @@ def _metrics(means: dict[str, list[float | None]]) -> Table:
 
 
 def _shown_steps(count: int) -> list[int]:
-    """All steps, or evenly chosen ones with the first and the last among them."""
+    """All steps, or a uniform selection that includes the first and the last."""
     if count <= _MOST_STEPS:
         return list(range(1, count + 1))
     last = _MOST_STEPS - 1

@@ -1,8 +1,8 @@
-"""What is written to the terminal: the one way there, on which foreign text is made visible.
+"""All output to the terminal, with foreign text escaped.
 
-Nothing else of the command line prints; ``tests/jobs/display/test_terminal.py`` looks for what
-does. Names of files, columns and models, messages of servers and what an output says of itself
-may therefore be handed over as they are.
+No other module of the command line prints, which ``tests/jobs/display/test_terminal.py`` enforces.
+So callers may pass names of files, columns and models, messages of servers and content of outputs
+without escaping.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ if TYPE_CHECKING:
 
 
 def say(text: object, *, error: bool = False) -> None:
-    """Print one line for a person.
+    """Print one line for the user.
 
     Args:
-        text: what has control characters or line feeds gets them as escapes.
-        error: on standard error instead of standard output.
+        text: control characters and line feeds are escaped.
+        error: print on standard error.
     """
     typer.echo(visible(str(text)), err=error)
 
 
 def say_lines(text: str) -> None:
-    """Print text of several lines as it goes on, such as the log of a job."""
+    """Print text of several lines without a final line feed, such as the log of a job."""
     typer.echo(visible_lines(text), nl=False)
 
 
 def emit(text: str) -> None:
-    """Print a line for a program: unchanged into a pipe or a file, visible on a terminal."""
+    """Print a line for a program: unchanged to a pipe or a file, escaped on a terminal."""
     typer.echo(visible(text) if sys.stdout.isatty() else decodable(text))
 
 
 def console(file: TextIO | None = None, *, soft_wrap: bool = True) -> Console:
-    """A console for tables and bars, which shows every string as it is: no markup, no emoji.
+    """A console for tables and bars that prints strings literally, without markup and emoji.
 
     Args:
-        file: to write to in place of standard output.
-        soft_wrap: leave lines whole that are wider than the terminal.
+        file: output stream; standard output when None.
+        soft_wrap: do not break lines that are wider than the terminal.
     """
     from rich.console import Console
     from rich.text import Text
 
     class VisibleConsole(Console):
         def render_str(self, text: str, **style: Any) -> Text:
-            """Make a string a text; every string that is printed or stands in a table comes by."""
+            """Convert a string to text; called for all printed strings and cells."""
             return super().render_str(visible(text), **style)
 
     return VisibleConsole(
@@ -64,6 +64,6 @@ def console(file: TextIO | None = None, *, soft_wrap: bool = True) -> Console:
 
 @contextlib.contextmanager
 def error_console() -> Iterator[Console]:
-    """A console on a copy of standard error, which Ray closes for a moment while it starts."""
+    """A console on a copy of standard error, which is redirected while Ray starts."""
     with open_error_stream(os.dup(2)) as stream:
         yield console(stream, soft_wrap=False)

@@ -1,4 +1,4 @@
-"""SIGTERM, which schedulers and clusters send to end a job, taken as Ctrl-C."""
+"""Handling of SIGTERM, which schedulers and clusters send to end a job, like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from restyle.pipeline.listener import Progress
 
 
 class EndableDisplay(ProgressDisplay):
-    """Shows the progress of a run that SIGTERM ends as Ctrl-C does: recorded, and to be continued.
+    """A progress display that makes SIGTERM end the run like Ctrl-C, so that it can be continued.
 
-    Used in the main thread. Ray puts a handler of its own in place when it starts, which would end
-    the process on the spot; so ours is put back with every sign of progress, the first of which
-    comes before the workers do.
+    For use in the main thread. Ray installs its own handler at its start, which would end the
+    process at once. So the handler is installed again with every progress event, the first of which
+    comes before the workers start.
     """
 
     def __enter__(self) -> EndableDisplay:
@@ -22,7 +22,7 @@ class EndableDisplay(ProgressDisplay):
         return self
 
     def advanced(self, progress: Progress) -> None:
-        """Draw how far the run is."""
+        """Show the progress."""
         _listen()
         super().advanced(progress)
 

@@ -1,1 +1,1 @@
-"""Job specifications: every option of a run, typed."""
+"""Job specifications: the typed options of a run."""

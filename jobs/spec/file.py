@@ -1,4 +1,4 @@
-"""Specification files: TOML read into a ``JobSpec``, and one to start from."""
+"""Specification files: reading TOML into a ``JobSpec``, and writing an example."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from restyle.jobs.spec.job_spec import JobSpec
 from restyle.pipeline.storage.filesystem import absolute_path, local_path
 
 Given = Mapping[tuple[str, str], Any]
-"""Section and name of a field, to the value that the command line gives it."""
+"""Values from the command line by section and name of a field."""
 
 _WIDTH = 100
 _PATHS = (("input", "source"), ("output", "out"), ("model", "name"), ("model", "bootstrap"))
 
 
 def read_spec(path: Path | None, given: Given, names: Mapping[tuple[str, str], str]) -> JobSpec:
-    """A specification with the command line on top of it.
+    """Read a specification and apply the command line to it.
 
-    Relative paths in the file start at the file's own folder; those of the command line, where
-    the user stands.
+    Relative paths in the file are resolved against its folder, those of the command line against
+    the working directory.
 
     Args:
         path: the file; None for the command line alone.
-        given: what the command line says; wins over the file.
-        names: what the fields are called on the command line.
+        given: values of the command line, which override the file.
+        names: names of the fields on the command line.
 
     Raises:
-        SpecError: the file is missing or no TOML, or values are wrong; every fault is named.
+        SpecError: the file is missing or not TOML, or values are wrong; the message names all
+            faults.
     """
     values = {} if path is None else _anchored(_read(path), path)
     for (section, name), value in given.items():
         part = values.setdefault(section, {})
-        # What is no section is told below, among the other faults.
+        # Otherwise the validation below reports the fault.
         if isinstance(part, dict):
             part[name] = value
     try:
@@ -53,7 +54,7 @@ def read_spec(path: Path | None, given: Given, names: Mapping[tuple[str, str], s
 
 
 def example() -> str:
-    """A specification with every option: what it is, its default, and the required ones set."""
+    """A specification with description and default of every option, and required ones set."""
     parts = ["# A job for: restyle invert --spec FILE, or on a cluster: restyle submit FILE\n"]
     for section, kind in JobSpec.SECTIONS.items():
         parts.append(f"\n# {kind.__doc__}\n[{section}]\n")
@@ -63,7 +64,7 @@ def example() -> str:
 
 
 def _documented(name: str, field: FieldInfo) -> str:
-    """The comment and the line of one option; commented out where it may be left out."""
+    """Comment and line of one option; optional ones are commented out."""
     text = field.description or ""
     if choices := choices_of(field):
         text += f" One of: {', '.join(choices)}."
@@ -76,7 +77,7 @@ def _documented(name: str, field: FieldInfo) -> str:
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:
-    """The words that an option may be; empty when it is free."""
+    """The allowed words of an option; empty if it is not a choice."""
     return tuple(
         str(choice)
         for choice in getattr(field.annotation, "__args__", ())
@@ -103,7 +104,7 @@ def _anchored(values: dict[str, Any], path: Path) -> dict[str, Any]:
         value = part.get(name) if isinstance(part, dict) else None
         if not isinstance(value, str) or not value or local_path(value) != value:
             continue
-        # Without a slash a model is a name, such as faces64, unless it is a file.
+        # A model without a slash is a name such as faces64, unless it is a checkpoint file.
         if section == "model" and "/" not in value and not value.endswith(".pt"):
             continue
         # Not Path.expanduser, which raises for an unknown user.
@@ -115,22 +116,22 @@ def _anchored(values: dict[str, Any], path: Path) -> dict[str, Any]:
 def _faults(
     error: ValidationError, path: Path | None, given: Given, names: Mapping[tuple[str, str], str]
 ) -> str:
-    """Every fault in one line, in the user's words: options as options, fields by section."""
-    told: dict[str, None] = {}
+    """All faults in one line, with names of options or sections."""
+    faults: dict[str, None] = {}
     missing = []
     for fault in error.errors(include_url=False, include_input=False):
         field = tuple(str(part) for part in fault["loc"][:2])
         if path is None and fault["type"] == "missing":
             missing += [name for key, name in names.items() if key[: len(field)] == field]
         elif len(field) == 2 and field in given:
-            told[f"{names[field[0], field[1]]}: {_message(fault)}"] = None
+            faults[f"{names[field[0], field[1]]}: {_message(fault)}"] = None
         else:
-            told[f"{path}: {'.'.join(field)} {_message(fault)}"] = None
+            faults[f"{path}: {'.'.join(field)} {_message(fault)}"] = None
     missing = [name for name in missing if name in ("INPUT", "--out")]
     for name in missing:
         kind = "option" if name.startswith("-") else "argument"
-        told[f"Missing {kind} '{name}' (or give --spec)"] = None
-    return "; ".join(told)
+        faults[f"Missing {kind} '{name}' (or give --spec)"] = None
+    return "; ".join(faults)
 
 
 def _message(fault: ErrorDetails) -> str:
@@ -138,15 +139,15 @@ def _message(fault: ErrorDetails) -> str:
         return "is missing"
     if fault["type"] == "extra_forbidden":
         *sections, name = (str(part) for part in fault["loc"])
-        known = JobSpec.SECTIONS[sections[0]].model_fields if sections else JobSpec.SECTIONS
-        close = difflib.get_close_matches(name, known, 1) or _home(name)
+        valid = JobSpec.SECTIONS[sections[0]].model_fields if sections else JobSpec.SECTIONS
+        close = difflib.get_close_matches(name, valid, 1) or _other_sections(name)
         return "is no option" + (f"; did you mean {close[0]}?" if close else "")
     text = fault["msg"].removeprefix("Value error, ")
     return text[0].lower() + text[1:] if text.startswith(("Input ", "String ")) else text
 
 
-def _home(name: str) -> list[str]:
-    """Where an option belongs that stands in the wrong section."""
+def _other_sections(name: str) -> list[str]:
+    """Qualified names of an option that is in the wrong section."""
     return [
         f"{section}.{name}"
         for section, kind in JobSpec.SECTIONS.items()

@@ -1,8 +1,8 @@
-"""Job specifications: every option of ``restyle invert``, typed, as a TOML file.
+"""Job specifications: the typed options of ``restyle invert``, also as a TOML file.
 
-The fields below are the one place where an option is described. The command line takes its options
-with their names, types, help, defaults and limits from them (:mod:`restyle.jobs.spec.options`),
-``restyle spec init`` its comments. An option is added by a field here, and by whoever reads it.
+The fields below define all options. The command line takes names, types, help, defaults and limits
+from them (:mod:`restyle.jobs.spec.options`), and ``restyle spec init`` takes comments from them. To
+add an option, add a field here and read it where it is used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+)
 
 from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import METRICS, check_metrics
@@ -32,7 +39,7 @@ from restyle.pipeline.storage.url_secrets import secret_in
 
 
 def _pool(value: object) -> object:
-    """``2:8`` and ``4`` are pools too, as they are written on the command line."""
+    """Convert the command line's forms ``2:8`` and ``4`` to a pool."""
     if isinstance(value, str):
         fewest, colon, most = value.partition(":")
         if not fewest.strip().isdecimal() or not (most.strip().isdecimal() or not colon):
@@ -44,7 +51,7 @@ def _pool(value: object) -> object:
 
 
 def _names(value: object) -> object:
-    """``l2,lpips`` and ``none`` are lists too, as they are written on the command line."""
+    """Convert the command line's forms ``l2,lpips`` and ``none`` to a list."""
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
     names = tuple(name.strip() for name in value.split(",") if name.strip())
@@ -53,11 +60,11 @@ def _names(value: object) -> object:
 
 @dataclass(frozen=True)
 class Spelled:
-    """How a field is spelled on the command line, in its annotation.
+    """Annotation of a field with its form on the command line.
 
     Attributes:
-        name: in capitals for an argument; the field's own with dashes when empty.
-        metavar: what stands for a value in the help; that of its type when None.
+        name: of the option, or of an argument in capitals; from the field's name when empty.
+        metavar: placeholder of the value in the help; from the type when None.
     """
 
     name: str = ""
@@ -67,10 +74,23 @@ class Spelled:
 if TYPE_CHECKING:
     InputFormat = str
 else:
-    # The words that there are here: other packages may bring more.
+    # Depends on the installed packages.
     InputFormat = Literal["auto", "files", *FORMATS]
 Pool = Annotated[tuple[int, int] | None, BeforeValidator(_pool), Spelled(metavar="MIN:MAX")]
 MetricList = Annotated[tuple[str, ...] | None, BeforeValidator(_names), Spelled(metavar="LIST")]
+
+
+def _public(uri: str) -> str:
+    """Refuse a URI with a secret, because URIs are recorded; the message does not contain it."""
+    if secret_in(uri) is not None:
+        raise ValueError(
+            f"leave the password or signature out of {shown_uri(uri)}; give it through the "
+            "environment, it would be recorded otherwise"
+        )
+    return uri
+
+
+PublicUri = Annotated[str, AfterValidator(_public)]
 
 
 class _Section(BaseModel):
@@ -80,7 +100,7 @@ class _Section(BaseModel):
 class InputSection(_Section):
     """What is read."""
 
-    source: Annotated[str, Spelled("INPUT")] = Field(
+    source: Annotated[PublicUri, Spelled("INPUT")] = Field(
         min_length=1,
         description="A file, a folder (recursively), a glob, a shard or a list of URIs; a path or "
         "any fsspec URI.",
@@ -113,16 +133,11 @@ class InputSection(_Section):
         1.0, ge=0.0, le=1.0, description="Stop once a larger share of inputs is rejected."
     )
 
-    @field_validator("source")
-    @classmethod
-    def _without_secrets(cls, uri: str) -> str:
-        return _public(uri)
-
 
 class OutputSection(_Section):
     """What is kept, and where."""
 
-    out: str = Field(
+    out: PublicUri = Field(
         min_length=1,
         description="Where latents, metrics and the report go: a folder or a URI.",
         examples=["inverted"],
@@ -131,11 +146,6 @@ class OutputSection(_Section):
         "metrics", description="What to keep of each step in the dataset steps."
     )
     reconstructions: Reconstructions = Field("last", description="Which steps' images to keep.")
-
-    @field_validator("out")
-    @classmethod
-    def _without_secrets(cls, uri: str) -> str:
-        return _public(uri)
 
 
 class ModelSection(_Section):
@@ -273,8 +283,8 @@ class WorkersSection(_Section):
             raise ValueError("should be MIN:MAX with 1 <= MIN <= MAX")
         return pool
 
-    def asked(self) -> Workers:
-        """Where the work is done, as the pipeline is asked."""
+    def to_workers(self) -> Workers:
+        """The section in the pipeline's form."""
         return Workers(
             address=self.address,
             align_actors=self.align_actors,
@@ -302,7 +312,7 @@ class JobSpec(_Section):
     }
 
     def request(self) -> Request:
-        """What the pipeline is asked."""
+        """Return the job as a request to the pipeline."""
         workers, model = self.workers, self.model
         return Request(
             source=self.input.source,
@@ -324,24 +334,14 @@ class JobSpec(_Section):
                 column=self.input.column,
                 allow_private_urls=self.input.allow_private_urls,
             ),
-            workers=workers.asked(),
+            workers=workers.to_workers(),
         )
 
     def differing(self) -> dict[tuple[str, str], Any]:
-        """Section and name to value, for every field that is not at its default."""
+        """Values of all fields that differ from their default, by section and name."""
         return {
             (section, name): value
             for section, kind in self.SECTIONS.items()
             for name, field in kind.model_fields.items()
             if (value := getattr(getattr(self, section), name)) != field.default
         }
-
-
-def _public(uri: str) -> str:
-    """Refuse what would be recorded and must not be; the message holds none of it."""
-    if secret_in(uri) is not None:
-        raise ValueError(
-            f"leave the password or signature out of {shown_uri(uri)}; give it through the "
-            "environment, it would be recorded otherwise"
-        )
-    return uri

@@ -1,7 +1,7 @@
-"""The options of the command line, made from the fields of a specification.
+"""Command-line options generated from the fields of a specification.
 
-Each is optional here, so that one which is not given can be told from one at its default: what
-is given wins over a specification file, and the file over the defaults.
+All are optional here, because values of the command line override a specification file, and the
+file overrides defaults.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ NAMES: dict[Key, str] = {
     for section, kind in JobSpec.SECTIONS.items()
     for name in kind.model_fields
 }
-"""What each field of a specification is called on the command line."""
+"""Names of a specification's fields on the command line."""
 
-# The names of the functions' parameters: what typer makes of the options' names.
+# Parameter names as derived by typer from the options' names.
 _PARAMETERS = {
     name.removeprefix("--").replace("-", "_") if name.startswith("-") else key[1]: key
     for key, name in NAMES.items()
@@ -59,14 +59,14 @@ _PARAMETERS = {
 
 
 def takes(*wanted: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Give a command the options of a specification, to be read by :func:`spec_from`.
+    """Add options of a specification to a command, which reads them by :func:`spec_from`.
 
-    Required ones come first, then the command's own, then the others. A parameter of the command
-    takes the place of an option of the same name.
+    The order is: required ones, the command's own, the others. A parameter of the command replaces
+    an option of the same name.
 
     Args:
         wanted: sections, and single fields as ``section.name``.
-        without: fields that are left out, as ``section.name``.
+        without: fields to omit, as ``section.name``.
     """
 
     def decorate(command: Command) -> Command:
@@ -106,7 +106,7 @@ def _keys(wanted: Collection[str]) -> Iterator[Key]:
 
 def _parameter(name: str, key: Key) -> inspect.Parameter:
     kind: Any = _field(key).annotation
-    # Lists and pairs are written as text, which the specification takes apart.
+    # Lists and pairs are text on the command line, which the specification parses.
     is_plain = not any(typing.get_origin(each) is tuple for each in (kind, *typing.get_args(kind)))
     return inspect.Parameter(
         name,
@@ -139,29 +139,29 @@ def _option(key: Key) -> ArgumentInfo | OptionInfo:
 
 
 def spec_from(context: typer.Context, path: Path | None) -> JobSpec:
-    """The job that a command line asks for.
+    """The job of a command line.
 
     Args:
-        context: of a command that :func:`takes` options.
-        path: of the specification that the command line comes on top of.
+        context: of a command with options by :func:`takes`.
+        path: of the specification file, if any.
 
     Raises:
-        SpecError: something is missing or wrong; every fault is named.
+        SpecError: values are missing or wrong; the message names all faults.
     """
     return read_spec(path, _given(context), NAMES)
 
 
 def workers_from(context: typer.Context) -> WorkersSection:
-    """Where a command that is no inversion is to work.
+    """The workers section of a command other than an inversion.
 
     Args:
-        context: of a command that :func:`takes` options of workers.
+        context: of a command with options by :func:`takes`.
 
     Raises:
-        SpecError: something is wrong; every fault is named.
+        SpecError: values are wrong; the message names all faults.
     """
     given = {field: value for field, value in _given(context).items() if field[0] == "workers"}
-    # What a specification must have besides is not asked of such a command.
+    # Placeholders for required fields that such a command does not have.
     required = {("input", "source"): ".", ("output", "out"): "."}
     return read_spec(None, given | required, NAMES).workers
 
@@ -175,11 +175,11 @@ def _given(context: typer.Context) -> dict[tuple[str, str], Any]:
 
 
 def command_line(spec: JobSpec, **instead: str) -> str:
-    """The ``restyle invert`` that does what a specification says, quoted for a shell.
+    """The ``restyle invert`` command of a specification, quoted for a shell.
 
     Args:
         spec: the job.
-        instead: values of options that are to stand in place of the job's, by parameter.
+        instead: values that replace the job's, by parameter.
     """
     values: dict[tuple[str, str], Any] = spec.differing()
     values |= {_PARAMETERS[name]: value for name, value in instead.items()}
@@ -187,7 +187,7 @@ def command_line(spec: JobSpec, **instead: str) -> str:
     words = ["restyle", "invert"]
     for field, value in values.items():
         words += _words(NAMES[field], value)
-    # A name may begin with a dash.
+    # An input's name may start with a dash.
     words += ["--", source] if source.startswith("-") else [source]
     return shlex.join(words)
 
@@ -201,5 +201,5 @@ def _words(name: str, value: object) -> list[str]:
         else:
             value = ",".join(value) or "none"
     text = str(value)
-    # Joined, where a value of its own would be taken for an option.
+    # Joined, because a separate value with a dash would be parsed as an option.
     return [f"{name}={text}"] if text.startswith("-") else [name, text]

@@ -1,1 +1,1 @@
-"""Images become crops, in processes of their own that an image cannot take down with it."""
+"""Decoding of images into crops, in child processes."""

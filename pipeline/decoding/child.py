@@ -1,6 +1,6 @@
 """The child process of the sandbox: ``python -m restyle.pipeline.decoding.child FD FD``.
 
-A file of its own, so that what the child pickles does not belong to its ``__main__``.
+A separate module, so that pickled classes do not belong to the child's ``__main__``.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from PIL import Image
 from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.imaging.png import encode_png
-from restyle.pipeline.decoding.crops import CropSettings, CutOut, cut_out
+from restyle.pipeline.decoding.crops import Crop, CropSettings, read_crops
 from restyle.pipeline.decoding.sandbox import Answer, SharedArea
 from restyle.pipeline.isolation.child import Parent, limit_memory
 
 _BLANK = np.full((64, 64, 3), 128, np.uint8)
 
-# Bytes that stay with this process between two files.
+# Freed blocks up to this size are reused between files.
 _KEPT = 64 * 2**20
 
 
 def serve(parent: Parent, memory: int) -> None:
-    """Answer one parent until it is gone.
+    """Serve a parent until it closes the connection.
 
     Args:
-        parent: the connection to it.
-        memory: descriptor of the memory that is shared with it.
+        parent: the connection.
+        memory: descriptor of the shared memory.
     """
     settings: CropSettings = parent.receive()
     keep_freed_memory(_KEPT)
@@ -51,12 +51,12 @@ def serve(parent: Parent, memory: int) -> None:
 
 
 def _prepare(settings: CropSettings) -> Answer | FatalError:
-    """Load what is needed while the other processes start; nothing or what is wrong with it."""
+    """Load libraries and models in advance; returns an empty answer, or the error."""
     from restyle.core.faces.alignment import find_landmarks
     from restyle.core.imaging.decoding import MIN_SIDE
     from restyle.core.imaging.formats import readable
 
-    # Opening the first image would do it, and belongs to no image's time.
+    # Registering formats would otherwise count as time of the first image.
     readable()
     try:
         if settings.align:
@@ -67,9 +67,9 @@ def _prepare(settings: CropSettings) -> Answer | FatalError:
 
 
 def _tried(settings: CropSettings) -> FatalError | None:
-    """What is wrong here if not even a small blank picture can be read: no input is to blame."""
+    """Return the error if even a blank picture cannot be read, which no input causes."""
     try:
-        cut_out(encode_png(_BLANK), settings)
+        read_crops(encode_png(_BLANK), settings)
     except RejectError as error:
         if error.reason is not RejectReason.NO_FACE:
             return FatalError(
@@ -81,25 +81,25 @@ def _tried(settings: CropSettings) -> FatalError | None:
 
 
 def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> Answer:
-    """Cut out a group of files.
+    """Read the crops of a group of files.
 
     Args:
-        files: at most as many as the area has room for crops.
-        settings: what to make of them; a file that takes longer ends this process.
-        area: where to put the crops and the number of the file in work.
+        files: at most :data:`~restyle.pipeline.decoding.sandbox.GROUP` files.
+        settings: of the crops; a file that exceeds the time limit ends this process.
+        area: receives the crops and the index of the file in work.
 
     Raises:
-        FatalError: alignment cannot work at all.
+        FatalError: alignment is impossible for any file.
     """
     outcomes: list[int | RejectError] = []
-    crops: list[CutOut] = []
+    crops: list[Crop] = []
     for index, data in enumerate(files):
         area.current = index
         # The default action of SIGALRM ends the process even inside native code, and needs no
         # parent that is still alive.
         signal.alarm(settings.time_limit)
         try:
-            found = cut_out(data, settings)
+            found = read_crops(data, settings)
         except RejectError as error:
             outcomes.append(error)
             continue

@@ -1,4 +1,4 @@
-"""What one file becomes: decoded, and its faces cut out or the whole of it squashed to size."""
+"""Decoding of one file into crops: aligned faces, or the whole image resized."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from restyle.core.networks.config import Domain
 
 FACE_CROP = 256
-"""Side of aligned crops in pixels; models that work at less reduce them themselves."""
+"""Side of aligned crops in pixels; models with smaller inputs reduce them."""
 
 TIME_LIMIT = 120
-"""Seconds that one image may take."""
+"""Time limit of one image in seconds."""
 
 MEMORY_LIMIT = 4 * 2**30
-"""Bytes that one image may take: twice what the largest that is decoded needs."""
+"""Memory limit of one image in bytes: twice the need of the largest image that is decoded."""
 
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How an image becomes encoder input.
+    """Settings of the conversion from images to encoder inputs.
 
     Attributes:
-        align: find faces and cut them out, or take the image whole.
+        align: whether to detect and align faces; otherwise the whole image is resized.
         faces: which faces to keep.
-        size: height and width of the result in pixels; square when faces are aligned.
+        size: height and width of crops in pixels; square for aligned faces.
         framing_scale: side of the domain's crop relative to the FFHQ quad.
         framing_shift: its displacement towards the chin, in units of the quad's side.
-        time_limit: seconds one image may take.
-        memory_limit: bytes one image may take.
+        time_limit: seconds per image.
+        memory_limit: bytes per image.
     """
 
     align: bool
@@ -47,13 +47,7 @@ class CropSettings:
 
     @classmethod
     def of(cls, domain: Domain, align: bool, faces: Literal["largest", "all"]) -> CropSettings:
-        """What a model's domain asks for.
-
-        Args:
-            domain: of the model.
-            align: as the attribute.
-            faces: as the attribute.
-        """
+        """Settings for a model's domain; arguments as the attributes."""
         return cls(
             align=align,
             faces=faces,
@@ -64,13 +58,13 @@ class CropSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class CutOut:
+class Crop:
     """One encoder input.
 
     Attributes:
         pixels: [h, w, 3] uint8 RGB.
         quad: [4, 2] float64 corners in pixels of the upright photo.
-        note: what a person should know of how the file was read, at its first crop; mostly empty.
+        note: warning about the file, at its first crop; usually empty.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -78,19 +72,18 @@ class CutOut:
     note: str = ""
 
 
-def cut_out(data: bytes, settings: CropSettings) -> list[CutOut]:
-    """Decode one file and cut its faces out, or squash it to size.
+def read_crops(data: bytes, settings: CropSettings) -> list[Crop]:
+    """Decode one file and crop its faces, or resize the whole image.
 
     Args:
-        data: the file.
-        settings: what to make of it; its limits are enforced by
-            :mod:`restyle.pipeline.decoding.sandbox`.
+        data: content of the file.
+        settings: of the crops; :mod:`restyle.pipeline.decoding.sandbox` enforces the limits.
 
     Returns:
-        At least one.
+        At least one crop.
 
     Raises:
-        RejectError: the file gives none.
+        RejectError: the file has no crops.
     """
     try:
         return _aligned(data, settings) if settings.align else [_whole(data, settings.size)]
@@ -100,30 +93,30 @@ def cut_out(data: bytes, settings: CropSettings) -> list[CutOut]:
         ) from error
 
 
-def _aligned(data: bytes, settings: CropSettings) -> list[CutOut]:
-    # Here, because only the child has to pay for these.
+def _aligned(data: bytes, settings: CropSettings) -> list[Crop]:
+    # Imported late, because only the child process needs them.
     from restyle.core.faces.alignment import Framing, align_faces
     from restyle.core.imaging.decoding import decode
 
     framing = Framing(settings.framing_scale, settings.framing_shift)
-    # Never at a reduced scale: a pixel's difference moves dlib's landmarks, and with them the
-    # crop, by one to five pixels of 256, which changes the result by one to seven grey levels.
+    # Decoded at full scale: differences of one pixel move dlib's landmarks and the crop by one to
+    # five pixels of 256, which changes the result by one to seven grey levels.
     decoded = decode(data)
     found = align_faces(decoded.image, settings.size[0], settings.faces, framing)
     notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
     return [
-        CutOut(np.asarray(face.image), face.quad, note)
+        Crop(np.asarray(face.image), face.quad, note)
         for face, note in zip(found, notes, strict=True)
     ]
 
 
-def _whole(data: bytes, size: tuple[int, int]) -> CutOut:
+def _whole(data: bytes, size: tuple[int, int]) -> Crop:
     from restyle.core.imaging.decoding import decode
 
-    # The published loaders resize to the encoder's size whatever the aspect.
+    # As in the published data loaders, the aspect ratio is not kept.
     decoded = decode(data, size[::-1])
     width, height = decoded.size
-    # In the convention of aligned quads, whose corners lie half a pixel further out.
+    # As in aligned quads, pixel centres have integer coordinates.
     right, bottom = width - 0.5, height - 0.5
     quad = np.array([(-0.5, -0.5), (-0.5, bottom), (right, bottom), (right, -0.5)])
-    return CutOut(np.asarray(decoded.image), quad, "; ".join(decoded.notes))
+    return Crop(np.asarray(decoded.image), quad, "; ".join(decoded.notes))

@@ -1,12 +1,12 @@
-"""Decoding and alignment in a child process, so that no image can take its worker down.
+"""Decoding and alignment in a child process, so that no image can end its worker.
 
-Image libraries are native code: a crafted or unlucky file can crash them, keep them busy for
-ever, or make them take all memory. The child costs a second of start-up, beside which the other
-workers start too; what it saves is the whole unit.
+Image libraries are native code, which a crafted or damaged file can crash, hang or make allocate
+all memory. The child takes a second to start, in parallel with the other workers, and limits the
+loss to one image instead of a unit.
 
-Files go to the child in groups through a socket; pixels come back through memory that both
-share, since a socket would copy them twice and wake both sides for every few of them. The child
-notes there which file it is at, so that whoever ended it is known.
+Files are sent to the child in groups through a socket; pixels return through shared memory, because
+a socket would copy them twice and wake both processes often. The shared memory also has the index
+of the file in work, so that the file which ended the child is known.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ import numpy as np
 import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
-from restyle.pipeline.decoding.crops import TIME_LIMIT, CropSettings, CutOut, cut_out
+from restyle.pipeline.decoding.crops import TIME_LIMIT, Crop, CropSettings, read_crops
 from restyle.pipeline.isolation.process import GRACE, STARTS, ChildProcess, died
 
 __all__ = [
     "GROUP",
     "TIME_LIMIT",
     "Answer",
+    "Crop",
     "CropSettings",
-    "CutOut",
-    "IsolatedCutter",
+    "IsolatedCropper",
     "Outcome",
     "SharedArea",
-    "cut_out",
+    "read_crops",
 ]
 
 GROUP = 16
-"""Most files that go to a child at once."""
+"""Maximum number of files that are sent at once."""
 
 _CHILD = "restyle.pipeline.decoding.child"
 
-Outcome = list[CutOut] | RejectError
-"""The crops of a file, or why it gives none."""
+Outcome = list[Crop] | RejectError
+"""The crops of a file, or the reason why it has none."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a child says of a group of files.
+    """A child's answer for a group of files.
 
     Attributes:
-        outcomes: by file: the number of its crops, or why there are none.
+        outcomes: number of crops of each file, or the reason why it has none.
         quads: [crops, 4, 2] float64.
-        extra: crops [h, w, 3] uint8 for which the shared area had no room.
-        notes: by crop, see :class:`~restyle.pipeline.decoding.crops.CutOut`.
+        extra: crops [h, w, 3] uint8 that did not fit into the shared area.
+        notes: of each crop, see :class:`~restyle.pipeline.decoding.crops.Crop`.
     """
 
     outcomes: list[int | RejectError]
@@ -63,10 +63,10 @@ class Answer:
 
 
 class SharedArea:
-    """Memory that a cutter shares with its child: the file in work, and room for crops.
+    """Memory shared with the child: the index of the file in work, and crops.
 
     Args:
-        file: descriptor of a file in memory; its size is set here.
+        file: descriptor of a memory file, whose size is set here.
         shape: height and width of crops.
     """
 
@@ -81,7 +81,7 @@ class SharedArea:
 
     @property
     def current(self) -> int:
-        """Number of the file in work within its group."""
+        """Index of the file in work in its group."""
         return int(self._current[0])
 
     @current.setter
@@ -89,10 +89,10 @@ class SharedArea:
         self._current[0] = index
 
     def take(self, answer: Answer) -> list[Outcome]:
-        """Copies of the crops that an answer speaks of, before the next group overwrites them."""
-        # One copy for all: allocations of this size cost a system call and fresh pages each.
+        """Copy the crops of an answer, before the next group overwrites them."""
+        # One copy for all crops, because each allocation of this size costs a system call.
         stored = self.crops[: len(answer.quads) - len(answer.extra)].copy()
-        crops = list(map(CutOut, [*stored, *answer.extra], answer.quads, answer.notes))
+        crops = list(map(Crop, [*stored, *answer.extra], answer.quads, answer.notes))
         outcomes: list[Outcome] = []
         start = 0
         for outcome in answer.outcomes:
@@ -104,10 +104,10 @@ class SharedArea:
         return outcomes
 
 
-class IsolatedCutter:
-    """Runs :func:`cut_out` in a child process, which is replaced when it dies or hangs.
+class IsolatedCropper:
+    """Runs :func:`read_crops` in a child process, which is replaced when it dies or hangs.
 
-    Not thread-safe: each thread wants its own.
+    Not thread-safe.
     """
 
     def __init__(self, settings: CropSettings) -> None:
@@ -115,18 +115,18 @@ class IsolatedCutter:
         self._child: _Child | None = None
 
     def start(self) -> None:
-        """Start the child now rather than at the first image."""
+        """Start the child in advance."""
         self._child = self._child or _Child(self._settings)
 
     def __call__(self, files: Sequence[bytes]) -> list[Outcome]:
-        """:func:`cut_out` of each file, or why it gives nothing.
+        """Apply :func:`read_crops` to each file.
 
-        A file on which the child died is rejected as ``timed_out``, or, when a new child dies of
-        it too, as ``crashed``: the first may have been killed from outside. The others of its
-        group are not touched by that.
+        A file that ends the child is rejected as ``timed_out``, or as ``crashed`` if it ends a
+        second child too, since the first may have been killed from outside. Other files of the
+        group are processed normally.
 
         Raises:
-            FatalError: alignment cannot work at all.
+            FatalError: alignment is impossible for any file.
         """
         outcomes: list[Outcome] = []
         while len(outcomes) < len(files):
@@ -134,7 +134,7 @@ class IsolatedCutter:
             try:
                 outcomes += self._ask(group)
             except _Died as death:
-                # The files before it were done, but what became of them died with the child.
+                # The results of earlier files in the group were lost with the child.
                 outcomes += self(group[: death.index])
                 outcomes.append(self._again(group[death.index], death.error))
         return outcomes
@@ -159,24 +159,24 @@ class IsolatedCutter:
                     limit = self._settings.time_limit
                     reason = died(code, "decoding and alignment", limit)
                     raise _Died(child.current, reason) from error
-                # Killed before it was ready, it was killed from outside: no reason to give up.
+                # A child killed before it was ready was killed from outside: start another one.
                 if code != -signal.SIGKILL or start == STARTS:
                     raise child.process.not_started(code, "decodes and aligns") from error
         raise AssertionError("the last start returns or raises")
 
     def close(self) -> None:
-        """End the child."""
+        """Stop the child."""
         if self._child is not None:
             self._child.process.stop()
             self._child = None
 
 
-class _Died(Exception):  # noqa: N818 (it says what happened to the child)
-    """The child ended while it was at a file.
+class _Died(Exception):  # noqa: N818 (an event)
+    """The child ended while it processed a file.
 
     Attributes:
         index: of the file in its group.
-        error: what this means for it.
+        error: reject of the file.
     """
 
     def __init__(self, index: int, error: RejectError) -> None:
@@ -195,18 +195,18 @@ class _Child:
 
     @property
     def current(self) -> int:
-        """Number of the file in work within its group."""
+        """Index of the file in work in its group."""
         return self._area.current
 
     def ask(self, group: Sequence[bytes]) -> list[Outcome]:
-        """The outcome of each file.
+        """Process a group and return the outcome of each file.
 
         Raises:
-            FatalError: as the child says.
-            EOFError, OSError: the child is dead.
+            FatalError: reported by the child.
+            EOFError, OSError: the child has died.
         """
         self.process.wait_ready(self._patience)
         self._area.current = 0
-        # In one message: each would wake the child, which would wait for the next.
+        # One message for all files, because each message wakes the child.
         self.process.send(group)
         return self._area.take(self.process.receive(self._patience, lambda: self.current))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
-from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, IsolatedCutter, Outcome
+from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, IsolatedCropper, Outcome
 from restyle.pipeline.ledger.manifest import Unit
 from restyle.pipeline.ledger.rejects import Reject
 from restyle.pipeline.sources import MAX_FILE_BYTES, SourceReader
@@ -114,11 +114,11 @@ class Aligner:
         self._processes = processes
         self._ahead = _Allowance(READ_AHEAD)
         self._large = threading.Lock()
-        self._cutters: SimpleQueue[IsolatedCutter] = SimpleQueue()
+        self._croppers: SimpleQueue[IsolatedCropper] = SimpleQueue()
         for _ in range(processes):
-            cutter = IsolatedCutter(settings)
-            cutter.start()
-            self._cutters.put(cutter)
+            cropper = IsolatedCropper(settings)
+            cropper.start()
+            self._croppers.put(cropper)
         self._threads = ThreadPoolExecutor(processes + _READERS, thread_name_prefix="align")
         self._local_threads = ThreadPoolExecutor(processes + _LOCAL_READERS, "align-local")
 
@@ -151,8 +151,8 @@ class Aligner:
         """End the processes."""
         self._threads.shutdown()
         self._local_threads.shutdown()
-        while not self._cutters.empty():
-            self._cutters.get().close()
+        while not self._croppers.empty():
+            self._croppers.get().close()
         self._reader.close()
 
     def _align(self, group: Sequence[SourceImage]) -> list[list[Crop] | Reject]:
@@ -189,11 +189,11 @@ class Aligner:
     def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
         if not files:
             return []
-        cutter = self._cutters.get()
+        cropper = self._croppers.get()
         try:
-            return cutter(files)
+            return cropper(files)
         finally:
-            self._cutters.put(cutter)
+            self._croppers.put(cropper)
 
     def _read(self, image: SourceImage, sized: Sized) -> bytes | Reject:
         if image.fault:

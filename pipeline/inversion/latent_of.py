@@ -83,7 +83,7 @@ def _loaded(path: Path) -> FloatArray:
 
 def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
     """As the run inverts, its largest face."""
-    from restyle.pipeline.decoding.crops import CropSettings, cut_out
+    from restyle.pipeline.decoding.crops import CropSettings, read_crops
     from restyle.pipeline.inversion.model_identity import identify
 
     settings = current.settings
@@ -98,7 +98,7 @@ def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
         raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")
     crop = CropSettings.of(known.config, settings.align, "largest")
     try:
-        pixels = np.array(cut_out(path.read_bytes(), crop)[0].pixels)
+        pixels = np.array(read_crops(path.read_bytes(), crop)[0].pixels)
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from error
     except RejectError as error:

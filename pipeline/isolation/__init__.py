@@ -1,1 +1,1 @@
-"""Processes of their own for what inputs may crash, hang or swell: native readers and decoders."""
+"""Child processes for native readers and decoders that inputs may crash, hang or exhaust."""

@@ -1,4 +1,4 @@
-"""A child process that serves its parent over a socket, as the child sees it."""
+"""The child's side of a process that serves its parent over a socket."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ class Parent:
     """
 
     def __init__(self, descriptor: int) -> None:
-        # Nothing else is written to a file here, and native code may complain without end.
+        # The only file written here holds messages of native code, which may be endless.
         resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_SAID, _MOST_SAID))
-        # Inputs that crash it must not fill the disk with what it held.
+        # Crashes must not fill the disk with core dumps.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for number in (signal.SIGALRM, signal.SIGPROF):
             signal.signal(number, signal.SIG_DFL)
-        # Ctrl-C goes to the whole foreground group; the parent decides when a child ends.
+        # Ctrl-C reaches the whole foreground group; the parent ends its children itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._socket = socket.socket(fileno=descriptor)
         self._connection = Connection(os.dup(descriptor))
 
     def receive(self) -> Any:
-        """The next message.
+        """Receive the next message.
 
         Raises:
-            EOFError, OSError: the parent is gone.
+            EOFError, OSError: the parent has ended.
         """
         return pickle.loads(self._connection.recv_bytes())  # noqa: S301 (our own parent)
 
     def receive_descriptor(self) -> int:
-        """An open file, which the parent sends next.
+        """Receive the descriptor of an open file.
 
         Raises:
-            EOFError, OSError: the parent is gone.
+            EOFError, OSError: the parent has ended.
         """
         _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
         if not descriptors:
@@ -57,16 +57,16 @@ class Parent:
         """Send a message.
 
         Raises:
-            OSError: the parent is gone.
+            OSError: the parent has ended.
         """
         self._connection.send_bytes(pickle.dumps(message, protocol=5))
 
 
 def limit_memory(budget: int) -> None:
-    """Let allocations fail beyond what is in use now and a budget, in bytes.
+    """Limit this process's memory to its present use plus a budget in bytes.
 
-    Whoever is ended for want of memory is chosen by the system, and rarely well; an allocation
-    that fails is a reject.
+    A failing allocation becomes a reject, while the system's out-of-memory killer may end any
+    process.
     """
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * mmap.PAGESIZE
     _, most = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,26 +1,26 @@
-"""What a child process needs in its environment to depend on no current directory."""
+"""Environment of child processes that does not depend on the working directory."""
 
 from __future__ import annotations
 
 import os
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-"""Keeps the directory in which Python is started out of what it imports from."""
+"""Keeps the working directory out of Python's import path."""
 
 _PATHS = ("RESTYLE_CACHE", "RESTYLE_LANDMARKS", "XDG_CACHE_HOME")
 
 
 def child_environment(*first: str) -> dict[str, str]:
-    """Variables to set for a child that is started in another directory, and imports safely.
+    """Variables for a child in another working directory, with a safe import path.
 
-    The directory of a run may hold a stranger's files, of which none may be taken for a module.
+    The directory of a run may contain foreign files, which must not be imported as modules.
 
     Args:
-        first: folders to import from before those of ``PYTHONPATH``.
+        first: folders at the start of ``PYTHONPATH``.
 
     Returns:
-        ``PYTHONSAFEPATH``; ``PYTHONPATH`` without the entries that depend on the directory, as an
-        empty one does; and the paths that the project reads from variables, made absolute.
+        ``PYTHONSAFEPATH``; ``PYTHONPATH`` without empty and relative entries; and the project's
+        variables with paths, made absolute.
     """
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     absolute = [entry for entry in entries if os.path.isabs(entry)]  # noqa: PTH117 (no file yet)

@@ -1,8 +1,7 @@
-"""A child process that serves its parent over a socket, as the parent sees it.
+"""The parent's side of a child process that serves it over a socket.
 
-Native code that reads what strangers made can end its process, never return, or take all memory.
-In a process of its own it costs one input. :mod:`restyle.pipeline.isolation.child` is the other
-side.
+Native code that reads untrusted input can crash, hang or exhaust memory. In a child process that
+costs one input. :mod:`restyle.pipeline.isolation.child` is the other side.
 """
 
 from __future__ import annotations
@@ -22,27 +21,26 @@ from restyle.core.errors import FatalError, RejectError, RejectReason, RestyleEr
 from restyle.pipeline.isolation.environment import child_environment
 
 GRACE = 15.0
-"""Seconds that a child may go on after its time: it ends itself at the limit, and the parent steps
-in only when even that fails."""
+"""Seconds after its time limit at which the parent ends a child that has not ended itself."""
 
 STARTS = 5
-"""Children that may be killed one after another while they start."""
+"""Maximum number of consecutive starts that are killed."""
 
 _ROOT = str(Path(__file__).absolute().parents[3])
 _SAID = 4000
 
 
 class ChildProcess:
-    """A running child. One thread at a time may use it.
+    """A running child. Not thread-safe.
 
     Args:
-        module: what ``python -m`` runs.
-        settings: what it is told first.
-        inherited: descriptors that it gets too; their numbers are its further arguments.
-        environment: variables to set beside those of this process.
+        module: the module for ``python -m``.
+        settings: the first message.
+        inherited: further descriptors for the child; their numbers are its further arguments.
+        environment: further environment variables.
 
     Attributes:
-        was_ready: it has started.
+        was_ready: whether it has started.
     """
 
     def __init__(
@@ -53,19 +51,19 @@ class ChildProcess:
         environment: dict[str, str] | None = None,
     ) -> None:
         ours, theirs = socket.socketpair()
-        # What native code prints when it aborts is for the one line that says so, not for a screen.
+        # Output of aborting native code is kept for the error message and not printed.
         self._errors = os.memfd_create("restyle-child-errors")
         passed = (theirs.fileno(), *inherited)
-        # Not multiprocessing: its children would import the parent's main module, here Ray's.
+        # Not multiprocessing, whose children import the parent's main module, here Ray's.
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-m", module, *map(str, passed)],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
-            # Wherever this project was imported from, the child finds it too.
+            # The child imports this project from the same place.
             env={**os.environ, **child_environment(_ROOT), **(environment or {})},
-            # Not where the inputs may be: nothing of theirs is to be imported, or loaded.
+            # Not the folder of inputs, from which files could be imported or loaded.
             cwd="/",
         )
         theirs.close()
@@ -79,35 +77,35 @@ class ChildProcess:
         """Send a message.
 
         Raises:
-            OSError: the child is dead.
+            OSError: the child has died.
         """
         self._connection.send_bytes(pickle.dumps(message, protocol=5))
 
     def send_descriptor(self, descriptor: int) -> None:
-        """Give the child an open file, when it waits for one.
+        """Send the descriptor of an open file to a child that waits for one.
 
         Raises:
-            OSError: the child is dead.
+            OSError: the child has died.
         """
         socket.send_fds(self._socket, [b"\0"], [descriptor])
 
     def receive(self, patience: float, progress: Callable[[], int] = lambda: 0) -> Any:
-        """The next message.
+        """Receive the next message.
 
         Args:
-            patience: seconds without a message after which the child is ended, unless
-            progress: tells another number than before.
+            patience: seconds without a message and without progress after which the child is ended.
+            progress: returns a number that changes with progress.
 
         Raises:
-            RestyleError: as the child says.
-            EOFError, OSError: the child is dead.
+            RestyleError: reported by the child, again to every later caller.
+            EOFError, OSError: the child has died.
         """
         at = progress()
         while not self._connection.poll(patience):
             if at == progress():
                 self._process.send_signal(signal.SIGALRM)
             at = progress()
-        # What our own child wrote into our own socket is safe to unpickle.
+        # Data from our own child is safe to unpickle.
         message = pickle.loads(self._connection.recv_bytes())  # noqa: S301
         if isinstance(message, RestyleError):
             raise message
@@ -117,8 +115,8 @@ class ChildProcess:
         """Wait until the child has started.
 
         Raises:
-            RestyleError: as the child says, to everybody who asks.
-            EOFError, OSError: the child is dead.
+            RestyleError: reported by the child, again to every later caller.
+            EOFError, OSError: the child has died.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -131,12 +129,12 @@ class ChildProcess:
             self.was_ready = True
 
     def kill(self) -> None:
-        """End the child at once, whatever it is at."""
+        """End the child at once."""
         self._process.kill()
         self.stop()
 
     def stop(self) -> int:
-        """End the child and wait for that; its exit code, negative for a signal."""
+        """End the child, wait for it and return its exit code, negative for a signal."""
         self._connection.close()
         self._socket.close()
         try:
@@ -151,18 +149,18 @@ class ChildProcess:
         return code
 
     def not_started(self, code: int, what: str) -> FatalError:
-        """The error for a stopped child that never was ready, for which no input is to blame."""
+        """The error for a stopped child that was never ready, which is not an input's fault."""
         said = f": {self._said}" if self._said else ""
         return FatalError(f"the process that {what} does not start ({ending(code)}{said})")
 
 
 def died(code: int, what: str, limit: int) -> RejectError:
-    """Why an input is rejected on which a child ended.
+    """The reject of an input that ended a child.
 
     Args:
         code: exit code of the child.
-        what: what it was at, as in ``reading``.
-        limit: seconds that it had.
+        what: its activity, such as ``reading``.
+        limit: its time limit in seconds.
     """
     if code in (-signal.SIGALRM, -signal.SIGPROF):
         message = f"{what} took more than {limit} s"
@@ -171,7 +169,7 @@ def died(code: int, what: str, limit: int) -> RejectError:
 
 
 def ending(code: int) -> str:
-    """An exit code in words."""
+    """Describe an exit code: the name of a signal, or ``exit code N``."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 

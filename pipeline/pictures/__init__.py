@@ -1,1 +1,1 @@
-"""Pictures from latents and reconstructions: strips, grids, moving pictures, plots."""
+"""Pictures from latents and reconstructions: strips, grids, animations, plots."""

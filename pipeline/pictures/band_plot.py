@@ -1,4 +1,4 @@
-"""The shares of each step's change by frequency, as an SVG of stacked columns."""
+"""Plot of each step's change by spatial frequency, as SVG with stacked columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLOURS = ("#08306b", "#08519c", "#2171b5", "#4292c6", "#6baed6", "#9ecae1", "#
 
 
 def band_plot(found: CoarseToFine) -> str:
-    """Draw it; any viewer of SVG shows it, without scripts or fonts of its own."""
+    """Draw the plot as SVG without scripts and embedded fonts."""
     steps = len(found.energies)
     plot = steps * _PITCH
     width, height = _LEFT + plot + _LEGEND, _TOP + _HEIGHT + _BOTTOM

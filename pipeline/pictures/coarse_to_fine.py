@@ -1,4 +1,4 @@
-"""Whether refinement goes from coarse to fine: each step's change by spatial frequency."""
+"""Change of each refinement step by spatial frequency, from coarse to fine."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class CoarseToFine:
-    """Energy of the change of each step.
+    """Mean energy of each step's change by frequency band.
 
     Attributes:
-        faces: that it is the mean over.
+        faces: number of faces.
         bands: names of the bands, coarse to fine, in cycles per image.
-        energies: [steps, bands] mean square of the change that is in each band.
+        energies: [steps, bands] mean square of the change in each band.
     """
 
     faces: int
@@ -40,25 +40,25 @@ class CoarseToFine:
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
-        """[steps, bands], the part of each step's change that is in each band."""
+        """Share of each band in each step's change, [steps, bands]."""
         shares: npt.NDArray[np.float64] = self.energies / self.energies.sum(axis=1, keepdims=True)
         return shares
 
 
 def coarse_to_fine(out: str, limit: int, model: str | None, device: str) -> CoarseToFine:
-    """Refine faces of an output once more, and look at what each step changes.
+    """Repeat the inversion of an output's faces and measure the change of each step.
 
-    The first step's change is against the average image, which is not kept with an output; that is
-    why the steps are computed again, from the aligned inputs.
+    Steps are repeated from the aligned inputs, because the first step's change is relative to the
+    average image, which is not part of an output.
 
     Args:
         out: the output, a path or any fsspec URI.
-        limit: at most so many faces.
+        limit: maximum number of faces.
         model: as for :class:`restyle.pipeline.pictures.latent_pictures.LatentPictures`.
-        device: the same.
+        device: likewise.
 
     Raises:
-        SpecError: there is no output, or one that this cannot be done with.
+        SpecError: there is no output, or it has no aligned inputs.
         FatalError: a file is damaged.
     """
     storage = open_storage(out)
@@ -80,9 +80,9 @@ def coarse_to_fine(out: str, limit: int, model: str | None, device: str) -> Coar
 def _steps(
     model: Model, pictures: list[Image.Image], steps: int
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """For each step the energies of its change, summed over the faces."""
+    """Yield the energies of each step's change, summed over the faces."""
     for step in refine(model, model.preprocess(pictures), steps):
-        # As pictures are seen: what lies beyond white is white.
+        # Clipped, as in pictures.
         change = step.pooled.clamp(-1, 1) - step.previous.clamp(-1, 1)
         yield band_energies(change).sum(dim=0).double().cpu().numpy()
 

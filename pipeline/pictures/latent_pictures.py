@@ -1,4 +1,4 @@
-"""Pictures made from the latents of an output: lines between two, mixtures, moving ones."""
+"""Pictures from latents of an output: interpolation, style mixing, edits, refinement steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from restyle.pipeline.storage.filesystem import open_storage
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Latents and what they look like.
+    """Latents and their pictures.
 
     Attributes:
         latents: [N, n_styles, style_dim] float32.
@@ -35,7 +35,7 @@ class Pictures:
     images: Sequence[Image.Image]
 
     def there_and_back(self) -> Pictures:
-        """To the end and back again, so that repeating it shows no jump."""
+        """Append the reverse order, so that the frames can be repeated without a jump."""
         order = [*range(len(self.images)), *range(len(self.images) - 2, 0, -1)]
         return Pictures(self.latents[order], [self.images[index] for index in order])
 
@@ -45,11 +45,11 @@ class LatentPictures:
 
     Args:
         out: the output, a path or any fsspec URI.
-        model: to render with; the one that inverted when None.
+        model: to render with; the one of the inversion when None.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        SpecError: there is no output, or its model is not what it was.
+        SpecError: there is no output, or its model has changed.
     """
 
     def __init__(self, out: str, model: str | None = None, device: str = "auto") -> None:
@@ -60,17 +60,17 @@ class LatentPictures:
         self.model = load_renderer(storage, self._settings, model, device)
 
     def interpolated(self, first: str, last: str, frames: int) -> Pictures:
-        """The straight line between two faces, both ends included."""
+        """Interpolate between two faces, both included."""
         ends = [self._latent(text) for text in (first, last)]
         return self._rendered(editing.interpolate(ends[0], ends[1], frames))
 
     def mixed(
         self, contents: Sequence[str], styles: Sequence[str], layers: Layers
     ) -> tuple[Pictures, Pictures, Pictures]:
-        """Some styles of one face with the rest of another, every pair.
+        """Mix the styles of all pairs of two lists of faces.
 
         Returns:
-            The contents, the styles, and the mixtures: those of the first content first.
+            The contents, the styles, and the mixtures, ordered by content.
         """
         content = torch.stack([self._latent(text) for text in contents])
         style = torch.stack([self._latent(text) for text in styles])
@@ -78,14 +78,14 @@ class LatentPictures:
         return self._rendered(content), self._rendered(style), self._rendered(torch.cat(parts))
 
     def edited(self, face: str, direction: str, strengths: Sequence[float]) -> Pictures:
-        """A face with one edit in several strengths."""
+        """Apply a direction to a face with several strengths."""
         move: Direction = find_direction(direction, self._spec)
         latent = self._latent(face).expand(len(strengths), -1, -1)
         return self._rendered(editing.apply(latent, move, torch.tensor(list(strengths))))
 
     @torch.inference_mode()
     def refined(self, face: str) -> Pictures:
-        """The average, and then every step of a face's inversion, computed again."""
+        """Repeat a face's inversion; returns the average and every step."""
         rows = find_face(self._out, face)
         ((_, picture),) = read_inputs(self._out, self._settings, set(rows.keys))
         average = self.model.latent_avg[None]

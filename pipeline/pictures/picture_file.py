@@ -1,4 +1,4 @@
-"""Pictures as one file: a strip or grid (PNG), a moving picture, or rows of Parquet."""
+"""Files of several pictures: a grid (PNG), an animation, or rows of Parquet."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from restyle.pipeline.sources.output_names import MARKS
 from restyle.pipeline.storage.filesystem import open_storage
 
 if TYPE_CHECKING:
-    # Whoever only draws grids need not wait for torch.
+    # Not imported at run time, because drawing grids needs no torch.
     from restyle.pipeline.pictures.latent_pictures import Pictures
 
 _GAP = 4
 
 
 def check_kind(to: str, kinds: Sequence[str]) -> str:
-    """The suffix of a file that is to be written, before anything is computed for it.
+    """Check the suffix of an output file and return it, for calls before any computation.
 
     Raises:
-        SpecError: it is none of those that can be, or needs a package that is not installed.
+        SpecError: the suffix is not among ``kinds``, or its package is not installed.
     """
     suffix = PurePath(to).suffix.lower()
     if suffix not in kinds:
@@ -41,26 +41,21 @@ def check_kind(to: str, kinds: Sequence[str]) -> str:
 
 
 def write_file(to: str, data: bytes) -> None:
-    """Put one file in place, whole or not at all, and mark it as no photograph.
-
-    Args:
-        to: a path or any fsspec URI.
-        data: what it holds.
-    """
+    """Write one file atomically and mark it as no input; ``to`` is a path or any fsspec URI."""
     folder, slash, name = to.rpartition("/")
     storage = open_storage(folder + slash if folder or slash else ".")
-    # First, so that a file is never there without its mark.
+    # The mark is written first, so that the file never exists without it.
     storage.write(f"{MARKS}/{name}", b"")
     storage.write(name, data)
 
 
 def write_pictures(to: str, pictures: Pictures, seconds: float) -> None:
-    """Write frames in the form that the file's name asks for.
+    """Write frames in the format of the file's suffix.
 
     Args:
         to: ends in ``.png``, ``.parquet``, ``.webp``, ``.gif`` or ``.mp4``.
         pictures: the frames.
-        seconds: that each is shown, where they move.
+        seconds: duration of each frame in animations.
     """
     suffix = PurePath(to).suffix.lower()
     if suffix in FORMATS:
@@ -73,7 +68,7 @@ def write_pictures(to: str, pictures: Pictures, seconds: float) -> None:
 
 
 def frame_rows(pictures: Pictures) -> bytes:
-    """A Parquet file with a row for each: ``frame``, ``latent``, ``format``, ``image``."""
+    """A Parquet file with columns ``frame``, ``latent``, ``format``, ``image``."""
     count, *shape = pictures.latents.shape
     latents = column(np.ascontiguousarray(pictures.latents.numpy()), (shape[0], shape[1]))
     field = pa.field("latent", latents.type, nullable=False, metadata={"shape": json.dumps(shape)})
@@ -90,7 +85,7 @@ def frame_rows(pictures: Pictures) -> bytes:
 
 
 def grid(rows: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
-    """Pictures of one size in rows, small ones enlarged; None leaves a place empty."""
+    """Arrange pictures of one size in a grid, small ones enlarged; None leaves a cell empty."""
     drawn = [[None if image is None else enlarged(image, 128) for image in row] for row in rows]
     width, height = next(image.size for row in drawn for image in row if image is not None)
     columns = max(map(len, drawn))
@@ -104,7 +99,7 @@ def grid(rows: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
 
 
 def as_png(image: Image.Image) -> bytes:
-    """A picture as a PNG file."""
+    """Encode a picture as PNG."""
     target = io.BytesIO()
     image.save(target, "PNG")
     return target.getvalue()

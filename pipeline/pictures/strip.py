@@ -1,4 +1,4 @@
-"""A picture of a few faces with their steps, one below the other, to look at or to show."""
+"""A picture of a few faces with all their refinement steps."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Key = tuple[str, int, int]
 
 
 def write_strip(out: str, faces: int = FACES) -> str:
-    """Write ``strip.png``: a column for each of the first faces, the input on top, then each step.
+    """Write ``strip.png`` with a column for each of the first faces: the input, then each step.
 
     Args:
-        out: an output whose reconstructions were kept.
-        faces: at most so many.
+        out: an output with reconstructions.
+        faces: maximum number of faces.
 
     Returns:
-        Where it is, or that there is nothing to show.
+        Its path, or a message that there is no face.
 
     Raises:
         FatalError: a file is damaged.

@@ -85,11 +85,11 @@ def test_each_costs_itself_alone(
 
 def test_what_swells_is_an_image_like_any_other_where_memory_suffices() -> None:
     """So the limit is what rejected it; smaller here, because a test need not take 2 GB."""
-    from restyle.pipeline.decoding.crops import cut_out
+    from restyle.pipeline.decoding.crops import read_crops
 
-    (cut,) = cut_out(swelling_png(1000), WHOLE)
+    (crop,) = read_crops(swelling_png(1000), WHOLE)
     # Red at an opacity of 128 / 255 over white.
-    assert np.abs(cut.pixels.astype(int) - [255, 127, 127]).max() <= 1
+    assert np.abs(crop.pixels.astype(int) - [255, 127, 127]).max() <= 1
 
 
 def test_a_job_that_meets_them_ends_well(folder: Path, tmp_path: Path) -> None:

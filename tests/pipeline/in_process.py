@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from restyle.core.errors import FatalError, RejectError
-from restyle.pipeline.decoding.sandbox import CropSettings, Outcome, cut_out
+from restyle.pipeline.decoding.sandbox import CropSettings, Outcome, read_crops
 from restyle.pipeline.execution.job import Receipt
 from restyle.pipeline.inversion import aligner
 from restyle.pipeline.inversion.inverter import Inverter
@@ -16,7 +16,7 @@ from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
 from restyle.pipeline.storage.filesystem import open_storage
 
 
-class DirectCutter:
+class DirectCropper:
     def __init__(self, settings: CropSettings) -> None:
         self._settings = settings
 
@@ -31,7 +31,7 @@ class DirectCutter:
 
     def _outcome(self, data: bytes) -> Outcome:
         try:
-            return cut_out(data, self._settings)
+            return read_crops(data, self._settings)
         except RejectError as error:
             return error
 
@@ -42,11 +42,11 @@ def in_process() -> Iterator[Callable[[InversionJob, Sequence[UnitRef]], Iterato
 
 
 def run_units(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-    isolated, aligner.IsolatedCutter = aligner.IsolatedCutter, DirectCutter  # type: ignore[misc]
+    isolated, aligner.IsolatedCropper = aligner.IsolatedCropper, DirectCropper  # type: ignore[misc]
     try:
         align = aligner.Aligner(job.source, job.crop, 1)
     finally:
-        aligner.IsolatedCutter = isolated  # type: ignore[misc]
+        aligner.IsolatedCropper = isolated  # type: ignore[misc]
     invert = Inverter(
         job.model,
         job.settings,

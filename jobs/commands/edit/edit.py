@@ -105,7 +105,7 @@ def edit(
         selection=Selection(only, limit),
         model=model,
         device=asked.device,
-        workers=asked.asked(),
+        workers=asked.to_workers(),
         allow_private_urls=bool(context.params["allow_private_urls"]),
     )
     with error_console() as errors, EndableDisplay(errors, doing="editing") as display:

@@ -18,10 +18,10 @@ from restyle.pipeline.decoding import sandbox as isolation
 from restyle.pipeline.decoding.sandbox import (
     GROUP,
     CropSettings,
-    IsolatedCutter,
+    IsolatedCropper,
     Outcome,
     SharedArea,
-    cut_out,
+    read_crops,
 )
 from restyle.pipeline.inversion.aligner import MAX_FILE_BYTES, Aligner
 from restyle.pipeline.ledger.manifest import Unit
@@ -44,8 +44,8 @@ def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cutter() -> Iterator[IsolatedCutter]:
-    made = IsolatedCutter(WHOLE)
+def cropper() -> Iterator[IsolatedCropper]:
+    made = IsolatedCropper(WHOLE)
     yield made
     made.close()
 
@@ -55,20 +55,22 @@ def test_a_whole_image_is_squashed_as_pillow_does_and_its_quad_is_its_outline() 
     photo = Image.fromarray(rng.integers(0, 256, (80, 40, 3), dtype=np.uint8))
     target = io.BytesIO()
     photo.save(target, "PNG")
-    (cut,) = cut_out(target.getvalue(), WHOLE)
-    assert np.array_equal(cut.pixels, np.asarray(photo.resize((64, 48), Image.Resampling.BILINEAR)))
-    assert (cut.quad + 0.5).tolist() == [[0, 0], [0, 80], [40, 80], [40, 0]]
+    (crop,) = read_crops(target.getvalue(), WHOLE)
+    assert np.array_equal(
+        crop.pixels, np.asarray(photo.resize((64, 48), Image.Resampling.BILINEAR))
+    )
+    assert (crop.quad + 0.5).tolist() == [[0, 0], [0, 80], [40, 80], [40, 0]]
 
 
 def test_faces_are_those_of_align_faces(photos: Path) -> None:
     data = (photos / "two friends.jpg").read_bytes()
     settings = CropSettings(align=True, faces="all", size=(256, 256))
-    cuts = cut_out(data, settings)
+    crops = read_crops(data, settings)
     faces = align_faces(decode_image(data), 256, "all")
-    assert len(cuts) == len(faces) >= 2
-    for cut, face in zip(cuts, faces, strict=True):
-        assert np.array_equal(cut.pixels, np.asarray(face.image))
-        assert np.array_equal(cut.quad, face.quad)
+    assert len(crops) == len(faces) >= 2
+    for crop, face in zip(crops, faces, strict=True):
+        assert np.array_equal(crop.pixels, np.asarray(face.image))
+        assert np.array_equal(crop.quad, face.quad)
 
 
 def rejection(outcome: Outcome) -> tuple[RejectReason, str]:
@@ -78,24 +80,24 @@ def rejection(outcome: Outcome) -> tuple[RejectReason, str]:
 
 def pixels(outcome: Outcome) -> npt.NDArray[np.uint8]:
     assert not isinstance(outcome, RejectError)
-    (cut,) = outcome
-    return cut.pixels
+    (crop,) = outcome
+    return crop.pixels
 
 
-def test_a_group_is_what_its_files_are_alone(cutter: IsolatedCutter) -> None:
+def test_a_group_is_what_its_files_are_alone(cropper: IsolatedCropper) -> None:
     colours = ["red", "lime", "blue", "white", "black"] * 9
     files = [png((40 + index, 50), colour) for index, colour in enumerate(colours)]
     files[3:3] = [b"", b"text"]
     assert len(files) > 2 * GROUP
-    outcomes = cutter(files)
+    outcomes = cropper(files)
     assert len(outcomes) == len(files)
     for outcome, file in zip(outcomes, files, strict=True):
         if file in (b"", b"text"):
             with pytest.raises(RejectError) as caught:
-                cut_out(file, WHOLE)
+                read_crops(file, WHOLE)
             assert rejection(outcome) == (caught.value.reason, str(caught.value))
         else:
-            (expected,) = cut_out(file, WHOLE)
+            (expected,) = read_crops(file, WHOLE)
             assert np.array_equal(pixels(outcome), expected.pixels)
             assert isinstance(outcome, list)
             assert np.array_equal(outcome[0].quad, expected.quad)
@@ -108,7 +110,7 @@ def test_more_faces_than_the_shared_memory_holds_come_too(
     monkeypatch.setattr(isolation, "GROUP", 2)
     settings = CropSettings(align=True, faces="all", size=(256, 256))
     data = (photos / "three-at-the-window.jpg").read_bytes()
-    expected = cut_out(data, settings)
+    expected = read_crops(data, settings)
     assert len(expected) == 3
     memory = os.memfd_create("crops")
     ours, theirs = SharedArea(memory, settings.size), SharedArea(memory, settings.size)
@@ -120,16 +122,16 @@ def test_more_faces_than_the_shared_memory_holds_come_too(
     assert rejection(first)[0] is RejectReason.EMPTY
     assert rejection(last)[0] is RejectReason.NOT_AN_IMAGE
     assert isinstance(faces, list)
-    for cut, wanted in zip(faces, expected, strict=True):
-        assert np.array_equal(cut.pixels, wanted.pixels)
-        assert np.array_equal(cut.quad, wanted.quad)
+    for crop, wanted in zip(faces, expected, strict=True):
+        assert np.array_equal(crop.pixels, wanted.pixels)
+        assert np.array_equal(crop.quad, wanted.quad)
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_what_crashes_or_hangs_in_a_group_costs_itself_alone(cutter: IsolatedCutter) -> None:
+def test_what_crashes_or_hangs_in_a_group_costs_itself_alone(cropper: IsolatedCropper) -> None:
     good = [png((40, 80), colour) for colour in ("red", "lime", "blue", "white")]
     files = [good[0], CRASHES, good[1], HANGS, good[2], b"", CRASHES, good[3]]
-    outcomes = cutter(files)
+    outcomes = cropper(files)
     assert len(outcomes) == len(files)
     for index in (1, 6):
         reason, message = rejection(outcomes[index])
@@ -138,37 +140,37 @@ def test_what_crashes_or_hangs_in_a_group_costs_itself_alone(cutter: IsolatedCut
     assert (reason, "more than 3 s" in message) == (RejectReason.TIMED_OUT, True)
     assert rejection(outcomes[5])[0] is RejectReason.EMPTY
     for place, file in zip((0, 2, 4, 7), good, strict=True):
-        assert np.array_equal(pixels(outcomes[place]), cut_out(file, WHOLE)[0].pixels)
+        assert np.array_equal(pixels(outcomes[place]), read_crops(file, WHOLE)[0].pixels)
 
 
 @pytest.mark.usefixtures("poisoned")
 def test_a_child_that_is_killed_from_outside_costs_no_image(
-    cutter: IsolatedCutter, tmp_path: Path
+    cropper: IsolatedCropper, tmp_path: Path
 ) -> None:
     """The poisoned decoder kills its own process, but only the first time."""
     files = [png(), KILLS_ONCE + str(tmp_path / "killed").encode(), png()]
-    outcomes = cutter(files)
+    outcomes = cropper(files)
     assert (tmp_path / "killed").exists()
     assert rejection(outcomes[1])[0] is RejectReason.NOT_AN_IMAGE
     assert np.array_equal(pixels(outcomes[0]), pixels(outcomes[2]))
 
 
-def test_a_child_that_is_killed_while_it_starts_is_started_again(cutter: IsolatedCutter) -> None:
-    cutter.start()
-    assert cutter._child is not None
-    cutter._child.process._process.kill()
-    (outcome,) = cutter([png()])
+def test_a_child_that_is_killed_while_it_starts_is_started_again(cropper: IsolatedCropper) -> None:
+    cropper.start()
+    assert cropper._child is not None
+    cropper._child.process._process.kill()
+    (outcome,) = cropper([png()])
     assert pixels(outcome).shape == (48, 64, 3)
 
 
 def test_children_that_never_live_to_start_are_fatal(
-    cutter: IsolatedCutter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cropper: IsolatedCropper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when memory does not suffice for a single one."""
     (tmp_path / "sitecustomize.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(FatalError, match="SIGKILL"):
-        cutter([png()])
+        cropper([png()])
 
 
 def test_a_child_that_cannot_work_is_no_image_s_fault(
@@ -177,7 +179,7 @@ def test_a_child_that_cannot_work_is_no_image_s_fault(
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(7)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(FatalError, match="exit code 7"):
-        IsolatedCutter(WHOLE)([png()])
+        IsolatedCropper(WHOLE)([png()])
 
 
 def test_a_missing_landmark_predictor_is_fatal(
@@ -185,10 +187,10 @@ def test_a_missing_landmark_predictor_is_fatal(
 ) -> None:
     monkeypatch.setenv("RESTYLE_LANDMARKS", str(tmp_path / "none.dat"))
     settings = CropSettings(align=True, faces="all", size=(256, 256))
-    cutter = IsolatedCutter(settings)
+    cropper = IsolatedCropper(settings)
     with pytest.raises(FatalError, match=r"none.dat"):
-        cutter([png()])
-    cutter.close()
+        cropper([png()])
+    cropper.close()
 
 
 def test_every_input_of_a_unit_is_a_crop_or_a_reject(

@@ -15,12 +15,12 @@ from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
 from restyle.pipeline.ledger.manifest import Unit
 from restyle.pipeline.sources.reader import Sized
 from restyle.pipeline.sources.source_image import SourceImage, image_id
-from tests.pipeline.in_process import DirectCutter
+from tests.pipeline.in_process import DirectCropper
 
 WHOLE = CropSettings(align=False, faces="largest", size=(32, 32))
 
 
-class NotingCutter(DirectCutter):
+class NotingCropper(DirectCropper):
     """Notes the groups that all of its kind are given."""
 
     groups: list[Sequence[bytes]]
@@ -31,10 +31,10 @@ class NotingCutter(DirectCutter):
 
 
 @pytest.fixture(autouse=True)
-def cutter(monkeypatch: pytest.MonkeyPatch) -> type[NotingCutter]:
-    NotingCutter.groups = []
-    monkeypatch.setattr(module, "IsolatedCutter", NotingCutter)
-    return NotingCutter
+def cropper(monkeypatch: pytest.MonkeyPatch) -> type[NotingCropper]:
+    NotingCropper.groups = []
+    monkeypatch.setattr(module, "IsolatedCropper", NotingCropper)
+    return NotingCropper
 
 
 @pytest.fixture
@@ -69,26 +69,26 @@ def test_crops_come_in_the_order_of_the_inputs(images: tuple[SourceImage, ...]) 
 
 
 def test_groups_leave_work_for_every_process(
-    images: tuple[SourceImage, ...], cutter: type[NotingCutter]
+    images: tuple[SourceImage, ...], cropper: type[NotingCropper]
 ) -> None:
     align(images)
-    assert {len(group) for group in cutter.groups} == {100 // 8, 100 % 12}
-    cutter.groups.clear()
+    assert {len(group) for group in cropper.groups} == {100 // 8, 100 % 12}
+    cropper.groups.clear()
     align(images[:5])
-    assert [len(group) for group in cutter.groups] == [1] * 5
-    cutter.groups.clear()
+    assert [len(group) for group in cropper.groups] == [1] * 5
+    cropper.groups.clear()
     align(images, processes=1)
-    assert max(len(group) for group in cutter.groups) == 16
+    assert max(len(group) for group in cropper.groups) == 16
 
 
 def test_large_files_go_alone(
     images: tuple[SourceImage, ...],
-    cutter: type[NotingCutter],
+    cropper: type[NotingCropper],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_GROUP_BYTES", images[0].size - 1)
     assert len(align(images).crops) == 100
-    assert {len(group) for group in cutter.groups} == {1}
+    assert {len(group) for group in cropper.groups} == {1}
 
 
 def test_files_that_wait_are_bounded(

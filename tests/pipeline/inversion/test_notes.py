@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from restyle.pipeline.decoding.crops import CropSettings
-from restyle.pipeline.decoding.sandbox import IsolatedCutter
+from restyle.pipeline.decoding.sandbox import IsolatedCropper
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger import entries as ledger
@@ -39,11 +39,11 @@ def picture(profile: bytes = b"") -> bytes:
 
 
 def test_notes_come_out_of_the_process_that_decodes() -> None:
-    cutter = IsolatedCutter(CropSettings(align=False, faces="largest", size=(64, 64)))
+    cropper = IsolatedCropper(CropSettings(align=False, faces="largest", size=(64, 64)))
     try:
-        plain, broken, none, again = cutter([picture(), picture(BROKEN), b"", picture()])
+        plain, broken, none, again = cropper([picture(), picture(BROKEN), b"", picture()])
     finally:
-        cutter.close()
+        cropper.close()
     notes = [crops[0].note for crops in (plain, broken, again) if isinstance(crops, list)]
     assert [bool(note) for note in notes] == [False, True, False]
     assert "colour profile cannot be used" in notes[1]
