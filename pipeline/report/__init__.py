@@ -1,1 +1,1 @@
-"""``report.html``: a run on one page."""
+"""``report.html``, the summary page of a run."""

@@ -1,4 +1,4 @@
-"""Maps of how much each pixel changed from one step to the next, on one scale for several."""
+"""Maps of each pixel's change between steps, with a common scale."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import numpy.typing as npt
 from PIL import Image
 
 SIDE = 128
-"""Most pixels at a side of a map."""
+"""Maximum side of a map in pixels."""
 
 TOTAL = -1
-"""In place of a step: the change from the first step to the last."""
+"""Key of the change from the first step to the last, in place of a step."""
 
 Change = npt.NDArray[np.float32]
 
-# Dark violet over red to pale yellow: rises in lightness, so that it reads in grey and for
-# colour-blind eyes, on light and on dark ground.
+# Dark violet over red to pale yellow, with rising lightness, so that the scale works in grey and
+# for colour-blind readers, on light and dark backgrounds.
 _RAMP = ((12, 10, 38), (74, 20, 96), (150, 38, 92), (216, 76, 56), (248, 148, 44), (250, 236, 158))
 
 
 def colour_ramp() -> list[str]:
-    """CSS colours of the scale, from no change to the most."""
+    """CSS colours of the scale, from no change to the largest."""
     return [f"rgb({red} {green} {blue})" for red, green, blue in _RAMP]
 
 
 def pixels(image: Image.Image) -> Change:
-    """Pixels [h, w, 3] of an RGB image made small, on a scale whose length is that of [-1, 1]."""
+    """Reduce an RGB image to [h, w, 3] with values in [0, 2], the length of [-1, 1]."""
     small = image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32) / 127.5
 
 
 def changes(pictures: Mapping[int, Change]) -> dict[int, Change]:
-    """Maps [h, w] of mean absolute change by step; :data:`TOTAL` is first step against last.
+    """Maps [h, w] of the mean absolute change by step; :data:`TOTAL` is from first to last step.
 
     Args:
-        pictures: [h, w, 3] by step, 0 being the input, which is no step.
+        pictures: [h, w, 3] by step; 0 is the input, which is not compared.
     """
     steps = sorted(step for step in pictures if step > 0)
     pairs = {step: (step - 1, step) for step in steps if step - 1 in steps}
@@ -52,7 +52,7 @@ def changes(pictures: Mapping[int, Change]) -> dict[int, Change]:
 
 
 def scale_of(maps: Iterable[Change]) -> float:
-    """A round value that nearly every pixel of every map lies below; 0 without maps."""
+    """A round value above nearly all pixels of all maps; 0 without maps."""
     tops = [float(np.quantile(change, 0.995)) for change in maps]
     if not tops:
         return 0.0
@@ -66,7 +66,7 @@ def heatmap(change: Change, scale: float) -> bytes:
 
     Args:
         change: [h, w].
-        scale: the change that has the brightest colour.
+        scale: the change with the brightest colour.
     """
     levels = np.clip(np.rint(change / scale * 255), 0, 255).astype(np.uint8)
     image = Image.fromarray(levels).convert("P")

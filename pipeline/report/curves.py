@@ -1,4 +1,4 @@
-"""How each metric moves over the refinement steps, and where its line lies in a drawing."""
+"""Curves of metrics over the refinement steps, and their layout in a drawing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from restyle.pipeline.ledger.parquet_files import (
 )
 
 MAX_UNITS = 64
-"""Units whose ``steps`` rows are read; beyond that the curves are drawn from a sample."""
+"""Maximum number of units to read; larger runs are sampled."""
 
 WIDTH, HEIGHT = 320, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 30
@@ -35,9 +35,9 @@ class Curve:
     Attributes:
         name: of the column.
         steps: 1..N.
-        middle: the median at each step, or the mean where no quartiles are known.
-        quartiles: first and third quartile at each step; None where only sums were kept.
-        faces: how many faces the values come from.
+        middle: the median at each step, or the mean without quartiles.
+        quartiles: first and third quartile at each step; None if only sums were saved.
+        faces: number of faces.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Curve:
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """Title in the report."""
         title = "change" if self.name == _CHANGE else title_of(self.name)
         return title[:1].upper() + title[1:]
 
     @property
     def unit(self) -> str:
-        """What is measured."""
+        """Description of the values."""
         if self.name == _CHANGE:
             return "mean change against the step before"
         metric = find_metric(self.name)
@@ -62,7 +62,7 @@ class Curve:
 
     @property
     def direction(self) -> str:
-        """Which way is better, in words; empty for the change, which is neither."""
+        """``lower is better`` or ``higher is better``; empty for the change."""
         metric = find_metric(self.name)
         return "" if metric is None else f"{metric.better} is better"
 
@@ -74,9 +74,9 @@ class Drawing:
     Attributes:
         line: SVG points of the middle.
         band: SVG points around the quartiles; empty without them.
-        dots: x, y of each step, with its number and its value as text.
-        y_ticks: y and text of each horizontal rule.
-        x_ticks: x and number of the steps that are labelled.
+        dots: x, y, number and value as text of each step.
+        y_ticks: y and label of each horizontal rule.
+        x_ticks: x and number of the labelled steps.
     """
 
     line: str
@@ -92,16 +92,16 @@ def read_curves(
     steps: int,
     files: Sequence[HasFiles] | None = None,
 ) -> list[Curve]:
-    """Curves of every metric that was computed, and of the change.
+    """Curves of all computed metrics and of the change.
 
-    Reads ``steps/`` of at most :data:`MAX_UNITS` units. Where steps were not saved, the means
-    come from the ledger.
+    Reads ``steps/`` of at most :data:`MAX_UNITS` units. Without saved steps the curves are means
+    from the ledger.
 
     Args:
         out: the output, a path or any fsspec URI.
         records: of the committed units.
-        steps: how many steps each face was refined for.
-        files: where the rows of these units stand; in files of their own when None.
+        steps: refinement steps of each face.
+        files: files of these units' rows; the units' own files when None.
 
     Raises:
         FatalError: a file is damaged or missing.
@@ -133,10 +133,9 @@ def read_curves(
 def _with_last_values(
     step: npt.NDArray[np.float64], steps: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Rows of all steps of all faces, with their steps; for those not taken, the last one's.
+    """Row indices and step numbers for all steps of all faces, repeating a face's last step.
 
-    A face that stopped early is as good in later steps; without it, the curves would turn towards
-    those that are hard to invert.
+    Without the repetition, later steps would only have faces that are hard to invert.
     """
     ends = np.flatnonzero(np.append(step[1:] <= step[:-1], True)) if step.size else step[:0]
     ends = ends.astype(np.intp)
@@ -147,7 +146,7 @@ def _with_last_values(
 
 
 def draw(curve: Curve) -> Drawing:
-    """Lay a curve out between rules at round values."""
+    """Compute the layout of a curve between rules at round values."""
     low = min(curve.middle if curve.quartiles is None else (q[0] for q in curve.quartiles))
     high = max(curve.middle if curve.quartiles is None else (q[1] for q in curve.quartiles))
     ticks = _round_values(low, high)
@@ -181,7 +180,7 @@ def draw(curve: Curve) -> Drawing:
 
 
 def text(value: float) -> str:
-    """A number with three significant digits, without an exponent where it can be helped."""
+    """Format a number with three significant digits, preferably without an exponent."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "n/a"
     if abs(value) < 1e-5 or abs(value) >= 1e7:
@@ -196,11 +195,11 @@ def _quartile_curve(
     values: npt.NDArray[np.float64],
     steps: int,
 ) -> Curve | None:
-    """Median and quartiles over the faces that have a number; None when none has."""
-    known = np.isfinite(values)
+    """Median and quartiles over faces with finite values; None without any."""
+    finite = np.isfinite(values)
     numbers, middle, quartiles = [], [], []
     for number in range(1, steps + 1):
-        chosen = values[known & (step == number)]
+        chosen = values[finite & (step == number)]
         if chosen.size:
             first, half, third = (float(q) for q in np.quantile(chosen, (0.25, 0.5, 0.75)))
             numbers.append(number)
@@ -208,7 +207,7 @@ def _quartile_curve(
             quartiles.append((first, third))
     if not numbers:
         return None
-    faces = int(np.count_nonzero(known & (step == numbers[-1])))
+    faces = int(np.count_nonzero(finite & (step == numbers[-1])))
     return Curve(name, tuple(numbers), tuple(middle), tuple(quartiles), faces)
 
 

@@ -1,6 +1,6 @@
-"""Faces to look at: chosen evenly over a run, with their steps and maps of what changed.
+"""The report's gallery: faces selected uniformly from a run, with steps and change maps.
 
-Only the row groups that hold the chosen faces are read, a few rows at a time.
+Only row groups with selected faces are read, a few rows at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from restyle.pipeline.report.change_maps import TOTAL, Change, changes, heatmap,
 MAX_FACES = 60
 MAX_UNITS = 32
 READ_BUDGET = 256 * 2**20
-"""Bytes of images that are read at most, shared by the units that are looked at."""
+"""Maximum number of bytes of images to read, divided by the selected units."""
 
 THUMBNAIL_SIDE = 256
 
@@ -45,7 +45,7 @@ class Frame:
     Attributes:
         step: 0 is the aligned input, 1..N the reconstructions.
         image: data URI.
-        change: data URI of the map against the step before; empty where there is none.
+        change: data URI of the change map against the previous step; may be empty.
     """
 
     step: int
@@ -55,14 +55,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class FaceStrip:
-    """One face: where it comes from, how well it went, and its pictures in order.
+    """One face with its metrics and pictures.
 
     Attributes:
-        source: the URI or shard member as the user knows it.
+        source: the URI or shard member.
         face: number of the face in its photo.
-        metrics: of the last step, those that are numbers.
-        frames: input first.
-        total: data URI of the map between the first and the last step; empty with fewer than two.
+        metrics: finite metrics of the last step.
+        frames: pictures, input first.
+        total: data URI of the change map from the first to the last step; may be empty.
     """
 
     source: str
@@ -74,12 +74,12 @@ class FaceStrip:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What is shown, of how many, and the value at the upper end of the colour scale.
+    """The selected faces and the scale of their change maps.
 
     Attributes:
-        strips: the chosen faces.
-        faces: all faces of the run.
-        scale: mean absolute change, images in [-1, 1], that has the brightest colour.
+        strips: the selected faces.
+        faces: number of all faces of the run.
+        scale: mean absolute change, for images in [-1, 1], with the brightest colour.
     """
 
     strips: tuple[FaceStrip, ...]
@@ -89,7 +89,7 @@ class Gallery:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """A thumbnail as data URI, and pixels [h, w, 3] on a scale whose length is that of [-1, 1]."""
+    """A thumbnail as data URI, and pixels by :func:`restyle.pipeline.report.change_maps.pixels`."""
 
     thumbnail: str
     pixels: Change
@@ -104,12 +104,12 @@ class _Chosen:
 
 
 def read_gallery(out: str, records: Sequence[HasFiles], most: int = MAX_FACES) -> Gallery:
-    """Choose faces evenly over a run and make what is shown of them.
+    """Select faces uniformly from a run and read their pictures.
 
     Args:
         out: the output, a path or any fsspec URI.
         records: committed units, or packs of them.
-        most: faces to show at most.
+        most: maximum number of faces.
 
     Raises:
         FatalError: a file is damaged or missing.
@@ -133,7 +133,7 @@ def read_gallery(out: str, records: Sequence[HasFiles], most: int = MAX_FACES) -
 
 
 def _positions(units: Sequence[HasFiles], most: int) -> dict[int, list[int]]:
-    """Which faces of which units, by position; few units, so that few files are opened."""
+    """Positions of the selected faces by index of the unit, from at most MAX_UNITS units."""
     faces = [(index, place) for index, unit in enumerate(units) for place in range(unit.faces)]
     kept = set(spread(sorted({index for index, _ in spread(faces, most)}), MAX_UNITS))
     shown: dict[int, list[int]] = {}
@@ -153,7 +153,7 @@ def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> l
     faces = rows.to_pylist()
     with open_parquet(out, images[0]) as parquet:
         keys = _keys(parquet)
-        # A prefix of a file that is too large to be read whole still holds whole faces.
+        # Of a file that exceeds the budget only a prefix is read, with at least one face.
         affordable = set(keys[: max(_affordable(parquet, budget), max(Counter(keys).values()))])
         within = [row for row in faces if _key(row) in affordable]
         if len(within) == len(faces):
@@ -178,7 +178,7 @@ def _key(row: dict[str, Any]) -> Key:
 
 
 def _affordable(parquet: pq.ParquetFile, budget: int) -> int:
-    """Rows from the beginning of a file that fit the budget."""
+    """Number of a file's first rows that fit into the budget."""
     metadata = parquet.metadata
     rows: int = metadata.num_rows
     size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
@@ -218,7 +218,7 @@ def _numbers(row: dict[str, object], metrics: Sequence[str]) -> dict[str, float]
 
 
 def _picture(data: bytes) -> _Picture:
-    """Shrink at once what will not be shown larger, so that few full-size images are held."""
+    """Decode and reduce a picture."""
     with Image.open(io.BytesIO(data)) as encoded:
         image = encoded.convert("RGB")
     small = pixels(image)

@@ -1,7 +1,7 @@
-"""Pages from the project's templates, with everything that stands in them made safe.
+"""Rendering of the project's templates with escaped values.
 
-Every value that a template prints is made visible and escaped for HTML by its environment, not by
-the template, so that no template can forget to.
+The environment escapes every printed value for HTML and control characters, so that templates need
+not do so.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from restyle.core.shown_text import visible, visible_lines, visible_strings
 
 
 def render_page(template: str, values: Mapping[str, Any], **filters: Callable[..., Any]) -> bytes:
-    """Fill in a template.
+    """Render a template.
 
     Args:
         template: a file of ``pipeline/templates``.
-        values: what stands in it. Strings are shown on one line, unless the
-            template has them go through its filter ``lines``; those that ``tojson`` writes into a
-            script are made visible with all that they lie in.
-        filters: more filters, by name.
+        values: variables of the template. Strings are escaped to one line, or with the filter
+            ``lines`` to several; ``tojson`` escapes all strings in a value.
+        filters: further filters by name.
 
     Returns:
         The page in UTF-8.

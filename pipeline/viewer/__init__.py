@@ -1,1 +1,1 @@
-"""Looking at finished runs in a browser: what is shown, the server, and the static export."""
+"""``restyle view``: finished runs in a browser, by a local server or as a static export."""

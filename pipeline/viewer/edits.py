@@ -1,4 +1,4 @@
-"""Rendering a face with its latent moved along directions, for the sliders of the page."""
+"""Rendering of edited faces for the sliders of the page."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from restyle.core.inference.model import Model
 
 FURTHEST = 5.0
-"""Most strength that a slider asks for, either way."""
+"""Largest absolute strength of a slider."""
 
 
 class Edits:
-    """Renders edits of a run's faces. The model is loaded when the first one is asked for.
+    """Renders edits of a run's faces. The model is loaded on first use.
 
     Args:
         current: the run.
-        model: as :func:`restyle.core.load_model` takes it; the one that the run used when None.
+        model: as for :func:`restyle.core.load_model`; the run's model when None.
 
     Attributes:
-        directions: what the model's directions say of themselves, by name.
-        reason: why nothing can be rendered; empty when it can.
+        directions: metadata of the model's directions by name.
+        reason: why nothing can be rendered; empty if it can.
     """
 
     def __init__(self, current: Current, model: str | None = None) -> None:
@@ -49,7 +49,7 @@ class Edits:
         self._paths: dict[str, Path] = {}
         self._spec = model or spec_of(current.storage, current.settings.model)
         try:
-            self._look()
+            self._find_directions()
         except RestyleError as error:
             if model is not None:
                 raise
@@ -57,7 +57,7 @@ class Edits:
         if not self.directions and not self.reason:
             self.reason = "The model has no directions of editing."
 
-    def _look(self) -> None:
+    def _find_directions(self) -> None:
         """Find the model and its directions, without torch."""
         path, encoder = find_model(self._spec)
         if path.is_dir():
@@ -67,17 +67,17 @@ class Edits:
         self.directions = {name: read_about(each) for name, each in self._paths.items()}
 
     def render(self, place: Place, strengths: Mapping[str, float]) -> bytes:
-        """A face after its latent was moved.
+        """Render an edited face.
 
         Args:
-            place: of the face.
+            place: location of the face.
             strengths: by direction, in units of its scale.
 
         Returns:
             The image as WebP.
 
         Raises:
-            SpecError: there is no such direction, or the strength is out of bounds.
+            SpecError: there is no such direction, or a strength is out of bounds.
             FatalError: the model is not the run's, or a file is damaged.
         """
         if self.reason:
@@ -87,7 +87,7 @@ class Edits:
                 raise SpecError(f"the model has no direction {name!r}")
             if not abs(strength) <= FURTHEST:
                 raise SpecError(f"a strength must lie within -{FURTHEST:g} and {FURTHEST:g}")
-        # One after another: each takes all cores there are.
+        # One at a time, because each uses all cores.
         with self._guard:
             return self._render(place, strengths)
 
@@ -122,7 +122,7 @@ class Edits:
         return self._model
 
     def _check(self, fingerprint: str) -> None:
-        """Published checkpoints tell theirs only when they are loaded."""
+        """Compare the model with the run's; for published checkpoints only after loading."""
         wanted = self._current.settings.model_fingerprint
         if fingerprint != wanted:
             raise SpecError(

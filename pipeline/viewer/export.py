@@ -1,4 +1,4 @@
-"""The page as files that need no server, with the faces of a run, or some of a large one."""
+"""Static export of the page with all faces of a run, or a selection of a large run."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ MOST_FACES = 500
 _MOST_REJECTS = 10_000
 
 MARK = "restyle-view.json"
-"""Stands in the folder of an export, which may be replaced by another one."""
+"""Marker file of an export's folder, which another export may replace."""
 
 
 def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> int:
     """Write the page with its pictures.
 
     Args:
-        runs: the first one is shown first; of the others the same faces are taken.
-        folder: to write into; must be empty, missing, or an earlier export, which is replaced.
-        most: faces of each run, chosen evenly over it.
+        runs: the first one is shown first; the same faces are taken from the others.
+        folder: the target; must be empty, missing, or an earlier export, which is replaced.
+        most: maximum number of faces of each run, selected uniformly.
 
     Returns:
-        How many faces of the first run were written.
+        Number of exported faces of the first run.
 
     Raises:
-        SpecError: the folder holds something else.
+        SpecError: the folder has other content.
         FatalError: a run is damaged, or the folder cannot be written.
     """
     try:
@@ -45,7 +45,7 @@ def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> i
         about = [run.about() | {"directions": [], "edit_reason": ""} for run in runs]
         exported = {"faces": [len(each) for each in chosen]}
         (folder / "index.html").write_bytes(page(about, exported=exported))
-        # A script, because pages from files may not fetch.
+        # A script, because pages opened from files cannot fetch data.
         script = f"const EXPORTED = {json.dumps(visible_strings(data), allow_nan=False)};\n"
         (folder / "data.js").write_text(script, encoding="ascii")
         for name in ("view.css", *SCRIPTS):
@@ -94,7 +94,7 @@ def _run(
             data = heatmap(run.change(number, step), max(face["scale"], 1e-6))
             (folder / _change(index, number, step)).write_bytes(data)
         partners = [int(run.partners(other)[number]) for other in runs]
-        # Faces are numbered within the export.
+        # Indices of faces within the export.
         face["others"] = [
             places[at].get(partner) if at != index else None for at, partner in enumerate(partners)
         ]

@@ -1,4 +1,4 @@
-"""The page itself: one HTML file, its style and its scripts, for the server and the export."""
+"""The page's HTML, style and scripts, for the server and the export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from restyle.pipeline.report.change_maps import colour_ramp
 from restyle.pipeline.report.html import render_page
 
 SCRIPTS = ("view_data.js", "view_parts.js", "view_gallery.js", "view_face.js", "view.js")
-"""In the order in which the page loads them. No modules, which browsers refuse from files."""
+"""Scripts in loading order. They are not modules, which browsers do not load from files."""
 
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
@@ -19,8 +19,8 @@ def page(runs: Sequence[dict[str, Any]], *, exported: dict[str, Any] | None = No
     """The HTML in UTF-8.
 
     Args:
-        runs: what each says about itself, see :meth:`restyle.pipeline.viewer.run.ViewedRun.about`.
-        exported: what an export holds of how many; None for the page of the server.
+        runs: descriptions by :meth:`restyle.pipeline.viewer.run.ViewedRun.about`.
+        exported: numbers of exported faces; None for the server's page.
     """
     values = {"runs": runs, "exported": exported, "scripts": SCRIPTS}
     return render_page("view.html.j2", values)
@@ -33,7 +33,7 @@ def asset(name: str) -> bytes:
         KeyError: there is no such file.
     """
     if name == "view.css":
-        # Not on the element, where the page's policy forbids styles.
+        # In the style sheet, because the page's policy forbids inline styles.
         ramp = f".ramp {{ background: linear-gradient(to right, {', '.join(colour_ramp())}); }}\n"
         parts = [(_TEMPLATES / part).read_bytes() for part in ("base.css", "view.css")]
         return b"".join([*parts, ramp.encode()])

@@ -1,4 +1,4 @@
-"""The pictures of single faces, out of files of thousands of them."""
+"""Reading the pictures of single faces from files of thousands of faces."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from restyle.pipeline.results.faces import Place
 THUMBNAIL_SIDE = 256
 _MAX_PIXELS = 4096 * 4096
 _GROUP_BYTES = 64 * 2**20
-"""Row groups up to this size are kept, for the next face is often in the same one."""
+"""Row groups up to this size are cached, because the next face is often in the same one."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """The last values that were made, as many as have room.
+    """A cache of the least recently used values, bounded by their total size. Thread-safe.
 
     Args:
-        size: of a value.
-        room: sum of the sizes that are kept.
+        size: returns the size of a value.
+        room: limit of the total size.
     """
 
     def __init__(self, size: Callable[[V], int], room: int) -> None:
@@ -45,7 +45,7 @@ class Cache(Generic[K, V]):
         self._guard = threading.Lock()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """The value of a key, made now if it is not kept."""
+        """The cached value of a key, computed if it is missing."""
         with self._guard:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -76,7 +76,7 @@ class Pictures:
         )
 
     def of(self, place: Place) -> dict[int, bytes]:
-        """The encoded pictures of a face by step, 0 being the input; empty when none were kept.
+        """The encoded pictures of a face by step (0 for the input); empty if none were saved.
 
         Raises:
             FatalError: the file is missing or damaged.
@@ -92,14 +92,7 @@ class Pictures:
                 name,
                 lambda: parquet.read(["image_id", "revision", "face", "step"], use_threads=False),
             )
-            is_wanted = pc.and_(
-                pc.and_(
-                    pc.equal(keys["image_id"], place.image_id),
-                    pc.equal(keys["revision"], place.revision),
-                ),
-                pc.equal(keys["face"], place.face),
-            )
-            rows = np.flatnonzero(np.asarray(is_wanted))
+            rows = np.flatnonzero(np.asarray(is_of(place, keys)))
             steps = keys["step"].take(pa.array(rows)).to_pylist()
             images: list[bytes] = []
             start = 0
@@ -122,8 +115,16 @@ class Pictures:
         return dict(sorted(zip(steps, images, strict=True)))
 
 
+def is_of(place: Place, table: pa.Table) -> pa.ChunkedArray:
+    """Mask of a table's rows that belong to a face."""
+    same_image = pc.and_(
+        pc.equal(table["image_id"], place.image_id), pc.equal(table["revision"], place.revision)
+    )
+    return pc.and_(same_image, pc.equal(table["face"], place.face))
+
+
 def _scan(parquet: pa.parquet.ParquetFile, group: int, rows: list[int]) -> list[bytes]:
-    """Some images of a row group that is too large to be held."""
+    """Read some images of a row group in batches, because it is too large for memory."""
     found: list[bytes] = []
     start = 0
     for batch in parquet.iter_batches(BATCH_ROWS, [group], ["image"], use_threads=False):
@@ -139,10 +140,10 @@ def _scan(parquet: pa.parquet.ParquetFile, group: int, rows: list[int]) -> list[
 
 
 def decoded(data: bytes, what: str) -> Image.Image:
-    """A picture of an output as RGB.
+    """Decode a picture of an output to RGB.
 
     Raises:
-        FatalError: it is no picture, or one of absurd size.
+        FatalError: it is not a picture, or too large.
     """
     try:
         with warnings.catch_warnings():
@@ -156,7 +157,7 @@ def decoded(data: bytes, what: str) -> Image.Image:
 
 
 def thumbnail(data: bytes, what: str) -> bytes:
-    """A picture of at most 256 pixels a side, as WebP; one that is as small already is kept so."""
+    """Reduce a picture to at most :data:`THUMBNAIL_SIDE` pixels a side and encode it as WebP."""
     image = decoded(data, what)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -165,5 +166,5 @@ def thumbnail(data: bytes, what: str) -> bytes:
 
 
 def maps_of(pictures: dict[int, bytes], what: str) -> dict[int, Change]:
-    """What each step of a face changed, see :func:`restyle.pipeline.report.change_maps.changes`."""
+    """Maps of each step's change by :func:`restyle.pipeline.report.change_maps.changes`."""
     return changes({step: pixels(decoded(data, what)) for step, data in pictures.items()})

@@ -1,4 +1,4 @@
-"""What a request for the page's data may ask, checked, and the answer."""
+"""Validation and answers of requests for the page's data."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def answer(runs: Sequence[ViewedRun], path: str, query: Query) -> Answer | None:
     """Answer a request for data.
 
     Args:
-        runs: those on the page.
+        runs: the runs on the page.
         path: of the request.
         query: its parameters.
 
     Returns:
-        None when nothing is at this path.
+        The answer; None for an unknown path.
 
     Raises:
-        SpecError: the parameters make no sense, or name something that is not there.
-        RestyleError: what reading the run may raise.
+        SpecError: the parameters are invalid or name something that does not exist.
+        RestyleError: the run cannot be read.
     """
     tables: dict[str, Callable[[Sequence[ViewedRun], Query], Json]] = {
         "/data/faces": _faces,
@@ -71,10 +71,10 @@ def answer(runs: Sequence[ViewedRun], path: str, query: Query) -> Answer | None:
 
 
 def selection(query: Query) -> Selection:
-    """Which faces are asked for: ``name``, ``sort``, ``falling``, ``METRIC.low``, ``METRIC.high``.
+    """Parse ``name``, ``sort``, ``falling``, ``METRIC.low`` and ``METRIC.high``.
 
     Raises:
-        SpecError: a bound is no number.
+        SpecError: a bound is not a number.
     """
     bounds: dict[str, dict[str, float]] = {}
     for key, value in query.items():

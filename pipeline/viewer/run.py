@@ -1,4 +1,4 @@
-"""A finished run as the page shows it: every answer that server and export give, as JSON."""
+"""The content of a finished run for the page, as JSON, for server and export."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from restyle.pipeline.viewer.steps import RejectTable, Steps
 
 PAGE_ROWS = 60
 DIFFERENCE = "difference:"
-"""Before the name of a metric to sort by: how much another run's value is above this one's."""
+"""Prefix of a metric to sort by its difference: another run's value minus this one's."""
 
 Json = dict[str, Any]
 
@@ -34,11 +34,11 @@ class ViewedRun:
         model: to render edits with; the run's own when None.
 
     Attributes:
-        faces: what is known of every face.
-        uri: where the run is, without secrets.
+        faces: table of all faces.
+        uri: of the output, without secrets.
 
     Raises:
-        SpecError: there is no output at this place, or no such model.
+        SpecError: there is no such output or model.
         FatalError: files are damaged or cannot be read.
     """
 
@@ -54,11 +54,11 @@ class ViewedRun:
 
     @cached_property
     def rejects(self) -> RejectTable:
-        """What has no latent."""
+        """Table of the rejects."""
         return RejectTable(self._current)
 
     def about(self) -> Json:
-        """What the head of the page and its controls need to know."""
+        """Description of the run for the page's head and controls."""
         settings = self._current.settings
         return {
             "uri": self.uri,
@@ -94,13 +94,13 @@ class ViewedRun:
     def page(
         self, wanted: Selection, page: int, other: ViewedRun | None = None, most: int = PAGE_ROWS
     ) -> Json:
-        """Some faces.
+        """One page of faces.
 
         Args:
-            wanted: which, and in what order; it may be by :data:`DIFFERENCE` with ``other``.
-            page: counted from 0; beyond the last one it is the last.
+            wanted: filter and order; may sort by :data:`DIFFERENCE` with ``other``.
+            page: index from 0, limited to the last page.
             other: a run to compare with.
-            most: faces on a page.
+            most: faces per page.
         """
         by = None
         if other is not None and wanted.sort.startswith(DIFFERENCE):
@@ -119,7 +119,7 @@ class ViewedRun:
         }
 
     def card(self, number: int, other: ViewedRun | None = None) -> Json:
-        """A face in the gallery."""
+        """Summary of a face for the gallery."""
         row = self.faces.row(number)
         card: Json = {
             "number": number,
@@ -136,7 +136,7 @@ class ViewedRun:
         return card
 
     def face(self, number: int, other: ViewedRun | None = None) -> Json:
-        """A face with all that is known of its steps.
+        """A face with all its steps.
 
         Raises:
             SpecError: there is no such face.
@@ -155,7 +155,7 @@ class ViewedRun:
         }
 
     def reject_page(self, name: str, reason: str, page: int, most: int) -> Json:
-        """Some rejects; see :meth:`restyle.pipeline.viewer.steps.RejectTable.select`."""
+        """One page of rejects; see :meth:`restyle.pipeline.viewer.steps.RejectTable.select`."""
         total, rows = self.rejects.select(name, reason, page * most, most)
         return {
             "total": total,
@@ -165,7 +165,7 @@ class ViewedRun:
         }
 
     def picture(self, number: int, step: int) -> bytes:
-        """The encoded picture of a face at a step; -1 stands for the last that was kept.
+        """The encoded picture of a face at a step; -1 for the last saved step.
 
         Raises:
             SpecError: there is no such picture.
@@ -178,7 +178,7 @@ class ViewedRun:
         return pictures[step]
 
     def change(self, number: int, step: int) -> np.ndarray:
-        """The map [h, w] of what a step changed, or of all steps together for -1.
+        """Map [h, w] of a step's change, or of the change from first to last step for -1.
 
         Raises:
             SpecError: there is no such map.
@@ -195,7 +195,7 @@ class ViewedRun:
         return self.edits.render(self._place(number), strengths)
 
     def partners(self, other: ViewedRun) -> IntArray:
-        """[N] the number of each face in another run, or -1."""
+        """Index of each face in another run, or -1, [N]."""
         with self._guard:
             if id(other) not in self._partners:
                 self._partners[id(other)] = self.faces.partners(other.faces)

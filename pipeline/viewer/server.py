@@ -1,7 +1,7 @@
-"""The page over HTTP, for whoever has the token.
+"""HTTP server of the page, protected by a token.
 
-The token comes with the address that is printed, and is kept in a cookie that no other site's
-requests carry, so that other users of the machine and other pages in the browser see nothing.
+The token is part of the printed address and is stored in a cookie with SameSite=Strict, so that
+other users of the machine and other sites in the browser have no access.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class ViewServer(ThreadingHTTPServer):
     Args:
         runs: the first one is shown first.
         host: to listen on.
-        port: 0 for any that is free.
+        port: 0 for any free port.
 
     Attributes:
-        runs: see above.
-        token: what a request must know.
+        runs: the served runs.
+        token: secret that requests must present.
 
     Raises:
-        SpecError: there cannot be listened.
+        SpecError: the address cannot be listened on.
     """
 
     daemon_threads = True
-    # A page asks for all its pictures at once, over connections of their own.
+    # A page opens connections for all its pictures at once.
     request_queue_size = 128
 
     def __init__(self, runs: Sequence[ViewedRun], host: str, port: int) -> None:
@@ -65,7 +65,7 @@ class ViewServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The address to open, with the token."""
+        """The address of the page, with the token."""
         host, port = str(self.server_address[0]), self.server_address[1]
         if host in ("0.0.0.0", "::"):  # noqa: S104 (asked for)
             host = socket.gethostname()
@@ -73,11 +73,11 @@ class ViewServer(ThreadingHTTPServer):
 
     @property
     def cookie(self) -> str:
-        """Name of the cookie; cookies do not tell ports apart."""
+        """Name of the cookie, with the port, because cookies are shared between ports."""
         return f"restyle-{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of browsers that went away; other errors go to standard error."""
+        """Ignore closed connections; print other errors to standard error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(http.HTTPStatus.BAD_REQUEST, "too many parameters")
             return
         if parts.path == "/" and self._is_token(query.get("token", "")):
-            # So that the token stands in no address that is passed on.
+            # Redirects, so that the token is not in an address that the user may pass on.
             cookie = f"{self.server.cookie}={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
             self._send(
                 http.HTTPStatus.SEE_OTHER, b"", "text/plain", Location="/", Set_Cookie=cookie
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 (its base's names)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its base's name)
-        """Requests are not printed, for their addresses hold names and the token."""
+        """Log nothing, because addresses of requests contain names and the token."""
 
     def _answer(self, path: str, query: dict[str, str]) -> None:
         try:

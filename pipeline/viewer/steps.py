@@ -1,4 +1,4 @@
-"""What was measured at each step of a face, and what was rejected."""
+"""Metrics of a face's steps, and the rejects of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from restyle.pipeline.ledger.datasets import REJECTS, STEPS, metric_columns
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.snapshot import Current
-from restyle.pipeline.viewer.pictures import Cache
+from restyle.pipeline.viewer.pictures import Cache, is_of
 
 _REJECT_COLUMNS = ("image_id", "revision", "source", "stage", "reason", "message")
 
@@ -29,7 +29,7 @@ class Steps:
         self._tables: Cache[str, pa.Table] = Cache(lambda table: table.nbytes, 128 * 2**20)
 
     def of(self, place: Place) -> list[dict[str, float | None]]:
-        """Metrics and ``delta`` of steps 1 to N; empty when they were not kept.
+        """Metrics and ``delta`` of steps 1 to N; empty if they were not saved.
 
         Raises:
             FatalError: the file is missing or damaged.
@@ -38,14 +38,8 @@ class Steps:
         if named is None:
             return []
         table = self._tables.get(named[0], lambda: self._read(named[0]))
-        is_wanted = pc.and_(
-            pc.and_(
-                pc.equal(table["image_id"], place.image_id),
-                pc.equal(table["revision"], place.revision),
-            ),
-            pc.equal(table["face"], place.face),
-        )
-        rows = sorted(table.filter(is_wanted).to_pylist(), key=lambda row: int(row["step"]))
+        own = table.filter(is_of(place, table)).to_pylist()
+        rows = sorted(own, key=lambda row: int(row["step"]))
         names = (*metric_columns(table.schema), "delta")
         return [{name: _number(row[name]) for name in names} for row in rows]
 
@@ -80,7 +74,7 @@ class RejectTable:
         return int(self._rows.num_rows)
 
     def reasons(self) -> dict[str, int]:
-        """How many there are of each reason, the most frequent first."""
+        """Number of rejects by reason, most frequent first."""
         counts = pc.value_counts(self._rows["reason"]).to_pylist()
         return {
             each["values"]: each["counts"]
@@ -88,16 +82,16 @@ class RejectTable:
         }
 
     def select(self, name: str, reason: str, start: int, most: int) -> tuple[int, list[Any]]:
-        """How many rejects match, and some of them.
+        """Count matching rejects and return some of them.
 
         Args:
-            name: text that source or message must contain, in any case; any when empty.
-            reason: the reason they must have; any when empty.
-            start: how many are left out at the beginning.
-            most: how many are returned.
+            name: substring of source or message, ignoring case; empty for all.
+            reason: of the rejects; empty for all.
+            start: number of matching rejects to skip.
+            most: maximum number of returned rows.
 
         Returns:
-            The number of all that match; rows ``source``, ``stage``, ``reason``, ``message``.
+            The number of all matches; rows ``source``, ``stage``, ``reason``, ``message``.
         """
         rows = self._rows
         if reason:
