@@ -17,7 +17,7 @@ from PIL import Image
 from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.imaging.png import encode_png
-from restyle.pipeline.decoding.crops import Crop, CropSettings, read_crops
+from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, read_crops
 from restyle.pipeline.decoding.sandbox import Answer, SharedArea
 from restyle.pipeline.isolation.child import Parent, limit_memory
 
@@ -40,7 +40,7 @@ def serve(parent: Parent, memory: int) -> None:
     os.close(memory)
     prepared = _prepare(settings)
     limit_memory(settings.memory_limit)
-    parent.send(_tried(settings) or prepared)
+    parent.send(_try_blank_image(settings) or prepared)
     while True:
         files: list[bytes] = parent.receive()
         try:
@@ -66,7 +66,7 @@ def _prepare(settings: CropSettings) -> Answer | FatalError:
     return Answer([], np.empty((0, 4, 2)), [])
 
 
-def _tried(settings: CropSettings) -> FatalError | None:
+def _try_blank_image(settings: CropSettings) -> FatalError | None:
     """Return the error if even a blank picture cannot be read, which no input causes."""
     try:
         read_crops(encode_png(_BLANK), settings)
@@ -92,7 +92,7 @@ def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> 
         FatalError: alignment is impossible for any file.
     """
     outcomes: list[int | RejectError] = []
-    crops: list[Crop] = []
+    crops: list[DecodedCrop] = []
     for index, data in enumerate(files):
         area.current = index
         # The default action of SIGALRM ends the process even inside native code, and needs no

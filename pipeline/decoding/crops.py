@@ -58,7 +58,7 @@ class CropSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Crop:
+class DecodedCrop:
     """One encoder input.
 
     Attributes:
@@ -72,7 +72,7 @@ class Crop:
     note: str = ""
 
 
-def read_crops(data: bytes, settings: CropSettings) -> list[Crop]:
+def read_crops(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     """Decode one file and crop its faces, or resize the whole image.
 
     Args:
@@ -93,7 +93,7 @@ def read_crops(data: bytes, settings: CropSettings) -> list[Crop]:
         ) from error
 
 
-def _aligned(data: bytes, settings: CropSettings) -> list[Crop]:
+def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     # Imported late, because only the child process needs them.
     from restyle.core.faces.alignment import Framing, align_faces
     from restyle.core.imaging.decoding import decode
@@ -105,12 +105,12 @@ def _aligned(data: bytes, settings: CropSettings) -> list[Crop]:
     found = align_faces(decoded.image, settings.size[0], settings.faces, framing)
     notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
     return [
-        Crop(np.asarray(face.image), face.quad, note)
+        DecodedCrop(np.asarray(face.image), face.quad, note)
         for face, note in zip(found, notes, strict=True)
     ]
 
 
-def _whole(data: bytes, size: tuple[int, int]) -> Crop:
+def _whole(data: bytes, size: tuple[int, int]) -> DecodedCrop:
     from restyle.core.imaging.decoding import decode
 
     # As in the published data loaders, the aspect ratio is not kept.
@@ -119,4 +119,4 @@ def _whole(data: bytes, size: tuple[int, int]) -> Crop:
     # As in aligned quads, pixel centres have integer coordinates.
     right, bottom = width - 0.5, height - 0.5
     quad = np.array([(-0.5, -0.5), (-0.5, bottom), (right, bottom), (right, -0.5)])
-    return Crop(np.asarray(decoded.image), quad, "; ".join(decoded.notes))
+    return DecodedCrop(np.asarray(decoded.image), quad, "; ".join(decoded.notes))

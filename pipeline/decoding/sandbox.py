@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
-from restyle.pipeline.decoding.crops import TIME_LIMIT, Crop, CropSettings, read_crops
+from restyle.pipeline.decoding.crops import TIME_LIMIT, CropSettings, DecodedCrop, read_crops
 from restyle.pipeline.isolation.process import GRACE, STARTS, ChildProcess, died
 
 __all__ = [
     "GROUP",
     "TIME_LIMIT",
     "Answer",
-    "Crop",
     "CropSettings",
+    "DecodedCrop",
     "IsolatedCropper",
     "Outcome",
     "SharedArea",
@@ -41,7 +41,7 @@ GROUP = 16
 
 _CHILD = "restyle.pipeline.decoding.child"
 
-Outcome = list[Crop] | RejectError
+Outcome = list[DecodedCrop] | RejectError
 """The crops of a file, or the reason why it has none."""
 
 
@@ -53,7 +53,7 @@ class Answer:
         outcomes: number of crops of each file, or the reason why it has none.
         quads: [crops, 4, 2] float64.
         extra: crops [h, w, 3] uint8 that did not fit into the shared area.
-        notes: of each crop, see :class:`~restyle.pipeline.decoding.crops.Crop`.
+        notes: of each crop, see :class:`~restyle.pipeline.decoding.crops.DecodedCrop`.
     """
 
     outcomes: list[int | RejectError]
@@ -92,7 +92,7 @@ class SharedArea:
         """Copy the crops of an answer, before the next group overwrites them."""
         # One copy for all crops, because each allocation of this size costs a system call.
         stored = self.crops[: len(answer.quads) - len(answer.extra)].copy()
-        crops = list(map(Crop, [*stored, *answer.extra], answer.quads, answer.notes))
+        crops = list(map(DecodedCrop, [*stored, *answer.extra], answer.quads, answer.notes))
         outcomes: list[Outcome] = []
         start = 0
         for outcome in answer.outcomes:

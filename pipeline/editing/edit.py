@@ -207,18 +207,10 @@ class EditTask(Task):
         )
 
     def described(self) -> Described:
-        """The model, and what is measured."""
-        config = self.model.config
+        """The model and the metrics."""
         return Described(
             operation=EDITING.name,
-            model={
-                "name": config.name,
-                "spec": absolute_spec(self.spec),
-                "domain": config.domain,
-                "encoder": self.model.encoder,
-                "fingerprint": self.model.fingerprint,
-                "image_size": list(config.image_size),
-            },
+            model=self.model.described(self.spec),
             metrics=("id_similarity", *self.settings.attributes),
         )
 

@@ -1,4 +1,4 @@
-"""Editing some faces: latents moved, rendered, scored, and put back into their photographs."""
+"""Editing of faces: moving latents, rendering, scoring, and pasting back into photographs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from restyle.pipeline.sources.photographs import Photographs, reason
 
 
 class Editor:
-    """Applies one set of edits to any faces.
+    """Applies one set of edits to faces.
 
     Args:
-        model: that renders.
+        model: to render with.
         settings: of the edits.
-        directions: those that the settings describe, in their order.
+        directions: the directions of the settings, in their order.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Editor:
 
     @torch.inference_mode()
     def __call__(self, faces: FaceRows, photographs: Photographs | None = None) -> EditedFaces:
-        """Every edit of every face.
+        """Compute all edits of all faces.
 
         Args:
-            faces: any.
-            photographs: to put them back into; None unless the settings ask for it.
+            faces: the faces to edit.
+            photographs: to paste them into; None unless the settings require it.
 
         Raises:
             SpecError: a direction does not fit the latents.
@@ -60,7 +60,7 @@ class Editor:
         before = to_pictures(plain)
         pictures, kept = [], []
         for latents in edited:
-            # The same latents again might come out a rounding apart.
+            # Rendering equal latents again could differ by rounding.
             images = plain if torch.equal(latents, original) else model.synthesize(latents)
             pictures.append(to_pictures(images))
             kept.append(identity(model.pool(images))["id_similarity"].numpy())
@@ -98,9 +98,9 @@ class Editor:
         before: Sequence[Image.Image],
         edits: Sequence[Sequence[Image.Image]],
     ) -> tuple[list[list[bytes | None]], list[str | None]]:
-        """For each face its photographs, or why there are none.
+        """Photographs of each face, and reasons for missing ones.
 
-        All faces of a photograph are put back into it, and the first of them has it.
+        All faces of a photograph are pasted into it; the photograph belongs to the first face.
         """
         photos: list[list[bytes | None]] = []
         problems: list[str | None] = []
@@ -133,10 +133,10 @@ class Editor:
     ) -> Image.Image:
         """A photograph with one edit of all its faces, in the photograph's colours."""
         joined = photo.pixels
-        # The largest is the first, and in front of those that it overlaps.
+        # The largest face is the first one, and is pasted last, over the others.
         for row in reversed(rows):
-            # Faces become the photograph's colours and not the other way, in which what is beyond
-            # sRGB would be lost.
+            # Faces are converted to the photograph's colour space, because converting the
+            # photograph to sRGB would lose colours.
             face, original = photo.in_its_colours(pictures[row]), None
             if self._settings.paste_back == "change":
                 original = photo.in_its_colours(before[row])

@@ -1,4 +1,4 @@
-"""What a run of edits asks of its workers; imports neither Ray nor torch."""
+"""Job description for workers of an edit run; imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 
 @dataclass(frozen=True, eq=False)
 class EditJob(Job):
-    """What the workers need to know.
+    """Parameters of the workers.
 
     Attributes:
-        inversion: the URI of the output whose faces are edited.
-        photographs: what that was made from; where faces are put back into it.
-        out: the URI of the edits.
-        model: what ``load_model`` takes.
+        inversion: URI of the inversion whose faces are edited.
+        photographs: URI of the inversion's input, for pasting faces back.
+        out: URI of the output.
+        model: as for ``load_model``.
         dtype: of the model's activations.
         settings: of the edits.
-        directions: those that the settings describe. They travel with the job, so that their files
-            need not be where the workers are.
+        directions: the directions of the settings. They are part of the job, because workers may
+            have no access to their files.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: cores to use on this machine.
-        policy: where the addresses of photographs may lead.
+        threads: number of cores to use on this machine.
+        policy: restrictions of the photographs' addresses.
         stages: editing alone.
     """
 

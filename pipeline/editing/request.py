@@ -1,4 +1,4 @@
-"""What a run of edits is asked, and what it tells at its end."""
+"""Request and outcome of an edit run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from restyle.pipeline.results.face_rows import Selection
 
 @dataclass(frozen=True)
 class Move:
-    """A direction, how far, and where.
+    """A direction with strengths and layers.
 
     Attributes:
-        direction: its name, or a file.
+        direction: name or file of the direction.
         strengths: in units of its scale.
-        layers: the styles to move, or ``all``; None for those that it is meant for.
+        layers: the styles to move, or ``all``; the direction's own when None.
     """
 
     direction: str
@@ -29,10 +29,10 @@ class Move:
     layers: Layers | Literal["all"] | None = None
 
     def found(self, model: str) -> Direction:
-        """The direction, meant for the styles that are to be moved.
+        """The direction with these layers.
 
         Raises:
-            SpecError, CheckpointError: there is none, or it is damaged.
+            SpecError, CheckpointError: the direction does not exist or is damaged.
         """
         direction = find_direction(self.direction, model)
         if self.layers is None:
@@ -42,20 +42,20 @@ class Move:
 
 @dataclass(frozen=True)
 class EditRequest:
-    """What the user asked for.
+    """Request of an edit run.
 
     Attributes:
         out: the finished inversion, a path or any fsspec URI.
-        to: where the edits go, the same.
-        moves: at least one.
+        to: the output of the edits, likewise.
+        moves: directions with strengths, at least one.
         truncation: share of a latent's distance to the average that is kept.
-        score: measure attributes by landmarks.
-        paste_back: what is put back into the photographs.
-        selection: which faces.
-        model: what renders; None for the model that inverted.
+        score: whether to measure attributes by landmarks.
+        paste_back: what to paste into the photographs.
+        selection: the faces to edit.
+        model: to render with; the inversion's model when None.
         device: ``auto``, ``cpu`` or ``cuda``.
-        workers: where the work is done.
-        allow_private_urls: photographs may be read from this machine's own servers and its network.
+        workers: executor and actors.
+        allow_private_urls: whether photographs may be read from this machine's network.
     """
 
     out: str
@@ -73,14 +73,14 @@ class EditRequest:
 
 @dataclass(frozen=True)
 class EditOutcome:
-    """What a run came to.
+    """Outcome of an edit run.
 
     Attributes:
-        photographs: whose faces were edited in this run.
+        photographs: number of photographs whose faces were edited in this run.
         settings: of the output.
-        summary: the whole output, earlier runs included.
+        summary: of the whole output, including earlier runs.
         seconds: wall time.
-        report: where ``report.html`` is.
+        report: path of ``report.html``.
     """
 
     photographs: int

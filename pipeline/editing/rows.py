@@ -1,4 +1,4 @@
-"""Rows of ``edits/``: their schema, and laying them out."""
+"""Schema and tables of ``edits/``."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class EditedFaces:
     """N faces with E edits each.
 
     Attributes:
-        faces: N of them.
+        faces: the N faces.
         latents: [N, E, n_styles, style_dim].
         images: N times E encoded images.
-        identity: [N, E]; NaN where it is not measured.
-        scores: [N, E] by attribute; NaN where no face was found.
-        before: [N] by attribute, of the face without any edit.
-        photos: N times E encoded photographs with all their faces put back, or None where it is not
-            the photograph's first face; empty unless asked.
-        problems: N reasons why a photograph is missing, or None; empty unless asked.
+        identity: [N, E]; NaN if not measured.
+        scores: [N, E] by attribute; NaN if no face was found.
+        before: [N] by attribute, of the unedited face.
+        photos: N times E encoded photographs with all their faces pasted back; None except for a
+            photograph's first face; empty unless requested.
+        problems: N reasons for a missing photograph, or None; empty unless requested.
     """
 
     faces: FaceRows
@@ -48,17 +48,17 @@ class EditedFaces:
 
 
 def strength_column(direction: str) -> str:
-    """The column that holds how far a row went along a direction."""
+    """Name of the column with the strength of a direction."""
     return f"strength_{direction}"
 
 
 def change_column(attribute: str) -> str:
-    """The column that holds how much an attribute changed against the unedited face."""
+    """Name of the column with an attribute's change from the unedited face."""
     return f"{attribute}_change"
 
 
 def edit_schema(settings: EditSettings, latent_shape: tuple[int, int]) -> pa.Schema:
-    """Columns of ``edits``: the original's key, what was done, what came of it."""
+    """Schema of ``edits``: key of the face, strengths, results."""
     scores = [name for each in settings.attributes for name in (each, change_column(each))]
     size = latent_shape[0] * latent_shape[1]
     element = pa.field("element", pa.float32(), nullable=False)
@@ -95,14 +95,14 @@ def edit_schema(settings: EditSettings, latent_shape: tuple[int, int]) -> pa.Sch
             "restyle.dataset": FOLDER,
             "restyle.version": str(VERSION),
             "restyle.fingerprint": settings.fingerprint,
-            # For the day on which the ledger's own copy is lost.
+            # A copy, in case the ledger's is lost.
             "restyle.settings": settings.model_dump_json(),
         },
     )
 
 
 def edit_table(edited: EditedFaces, settings: EditSettings) -> pa.Table:
-    """The rows of some faces, face by face."""
+    """The rows of faces, ordered by face."""
     count, edits, *shape = edited.latents.shape
     faces = edited.faces
     ids, revisions, numbers = (

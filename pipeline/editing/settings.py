@@ -1,4 +1,4 @@
-"""What shapes the rows of ``edits/``, fingerprinted: no folder of edits holds a mixture."""
+"""Fingerprinted settings of an output of edits; an output has rows of one fingerprint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from restyle.pipeline.storage.filesystem import Storage
 
 NAME = "_ledger/edit-settings.json"
 MAX_EDITS = 1000
-"""Most combinations of strengths."""
+"""Maximum number of combinations of strengths."""
 
 PasteBack = Literal["none", "face", "change"]
 
@@ -26,12 +26,12 @@ class _Frozen(BaseModel):
 
 
 class EditedDirection(_Frozen):
-    """A direction and how far to go along it.
+    """A direction with strengths.
 
     Attributes:
-        name: what it is called.
-        sha256: of its vector and its scale.
-        layers: the styles that are moved; all when None.
+        name: of the direction.
+        sha256: of its vector and scale.
+        layers: the styles to move; all when None.
         strengths: in units of its scale.
     """
 
@@ -42,18 +42,17 @@ class EditedDirection(_Frozen):
 
 
 class EditSettings(Settings):
-    """What an output of edits was made with.
+    """Settings of an output of edits.
 
     Attributes:
         format: version of the dataset.
-        source: fingerprint of the settings that the edited latents were made with.
-        model: name of the model that renders, and of its encoder.
+        source: fingerprint of the inversion's settings.
+        model: name of the rendering model and its encoder.
         model_fingerprint: of that model.
-        directions: in the order in which they are applied; every strength of the first with every
-            one of the second, and so on.
+        directions: in order of application; edits are all combinations of their strengths.
         truncation: share of a latent's distance to the average that is kept.
-        attributes: what is scored by landmarks.
-        paste_back: nothing is put back into the photographs, the whole face, or what changed.
+        attributes: attributes scored by landmarks.
+        paste_back: what is pasted into the photographs: nothing, the whole face, or its change.
     """
 
     format: Literal[2] = 2
@@ -73,14 +72,14 @@ class EditSettings(Settings):
 
     @property
     def combinations(self) -> list[tuple[float, ...]]:
-        """The strengths of every edit, one for each direction."""
+        """Strengths of each edit, one per direction."""
         return list(itertools.product(*(each.strengths for each in self.directions)))
 
     def check(self) -> None:
-        """Find out whether the edits can be numbered and named.
+        """Check the number of edits and the names of directions.
 
         Raises:
-            SpecError: there are too many, or a direction twice.
+            SpecError: there are too many edits, or a direction occurs twice.
         """
         count = math.prod(len(each.strengths) for each in self.directions)
         if count > MAX_EDITS:
@@ -91,10 +90,10 @@ class EditSettings(Settings):
 
 
 def check_same(storage: Storage, settings: EditSettings, earlier: EditSettings) -> None:
-    """See that an output was made with these settings.
+    """Check that an output was made with these settings.
 
     Raises:
-        SpecError: it was made with others; the message says which differ.
+        SpecError: it was made with others; the message names the differences.
     """
     then, now = earlier.model_dump(mode="json"), settings.model_dump(mode="json")
     different = [name for name in now if then[name] != now[name]]

@@ -1,4 +1,4 @@
-"""The one stage of editing: reads the faces of units, edits them and writes."""
+"""The stage of editing: reads the faces of units, edits them and writes the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
 from restyle.pipeline.ledger.rejects import rejected_unit
 
-# One unit is computed while another is read or written.
+# Two units, so that one is computed while the other is read or written.
 _TOGETHER = 2
 
 
@@ -19,7 +19,7 @@ class EditStage(ComputeStage[EditJob, UnitRef]):
     """Reads the faces of units and edits them."""
 
     def _started(self, threads: int, stepped: Stepped) -> Computation[UnitRef]:
-        # Here, because only this process may pay for torch.
+        # Imported late, because only the workers need torch.
         from restyle.pipeline.editing.unit_editor import UnitEditor
 
         return UnitEditor(self._job, threads, stepped)
@@ -36,5 +36,5 @@ class EditStage(ComputeStage[EditJob, UnitRef]):
         return rejected_unit(planned, "edit", RejectReason.CRASHED, message, fingerprint)
 
 
-# Landmarks are found by one core at a time in a process.
+# Landmark detection uses one core per process.
 STAGES = (StageSpec("editing", "compute", EditStage, _TOGETHER, is_serial=True),)

@@ -1,7 +1,6 @@
-"""What edits came to: identity kept, attributes changed, and how steadily.
+"""Summary of edits: identity, change of attributes, and monotonicity in the strength.
 
-Each unit's entry in the ledger has the sums, so that means over any number of faces need no dataset
-to be read.
+Sums are part of each unit's ledger entry, so that means need no reading of datasets.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ _WITHOUT_PHOTO = "without_photo"
 
 @dataclass(frozen=True, eq=False)
 class Steadiness:
-    """Whether an attribute follows the strength of the direction of its name.
+    """Monotonicity of an attribute in the strength of its direction.
 
     Attributes:
-        attribute: which.
-        faces: those that were found at every strength.
+        attribute: name of the attribute.
+        faces: number of faces that were detected at every strength.
         rising: share of them whose score rises with every step of the strength.
     """
 
@@ -43,12 +42,12 @@ class EditSummary:
     """Means over all faces.
 
     Attributes:
-        faces: how many.
-        combinations: the strengths of each edit.
-        identity: [E], NaN where it was not measured.
-        changes: [E] by attribute, over the faces found before and after.
-        steadiness: where one direction alone was varied; else, or where no face was found, None.
-        without_photo: faces that could not be put back.
+        faces: number of faces.
+        combinations: strengths of each edit.
+        identity: [E], NaN if not measured.
+        changes: [E] by attribute, over faces detected before and after.
+        steadiness: monotonicity if a single direction was varied and faces were detected, or None.
+        without_photo: number of faces that could not be pasted back.
     """
 
     faces: int
@@ -60,7 +59,7 @@ class EditSummary:
 
 
 def edit_sums(edited: EditedFaces, settings: EditSettings) -> dict[str, MetricSums]:
-    """What a unit's entry has of its faces: sums over them, at each edit."""
+    """Sums over the faces at each edit, for a unit's ledger entry."""
     sums = {_IDENTITY: _sums(edited.identity)}
     for name in settings.attributes:
         sums[change_column(name)] = _sums(edited.scores[name] - edited.before[name][:, None])
@@ -78,7 +77,7 @@ def edit_sums(edited: EditedFaces, settings: EditSettings) -> dict[str, MetricSu
 
 
 def summarise(records: Sequence[UnitRecord], settings: EditSettings) -> EditSummary:
-    """Add up the entries of an output's committed units."""
+    """Compute the summary from the entries of committed units."""
     edits = len(settings.combinations)
     names = [_IDENTITY, *map(change_column, settings.attributes)]
     totals = {name: _added(_columns(records, name, "total"), edits) for name in names}
@@ -101,7 +100,7 @@ def summarise(records: Sequence[UnitRecord], settings: EditSettings) -> EditSumm
 
 
 def _varied(settings: EditSettings) -> EditedDirection | None:
-    """The one direction of which there are several strengths, if its attribute is scored."""
+    """The only direction with several strengths, if its attribute is scored."""
     varied = [each for each in settings.directions if len(each.strengths) > 1]
     return varied[0] if len(varied) == 1 and varied[0].name in settings.attributes else None
 
@@ -116,6 +115,6 @@ def _added(columns: list[tuple[float, ...]], edits: int) -> FloatArray:
 
 
 def _sums(values: npt.NDArray[np.float32]) -> MetricSums:
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(axis=0, dtype=np.float64)
-    return MetricSums(total=tuple(total.tolist()), count=tuple(known.sum(axis=0).tolist()))
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0.0).sum(axis=0, dtype=np.float64)
+    return MetricSums(total=tuple(total.tolist()), count=tuple(finite.sum(axis=0).tolist()))

@@ -1,4 +1,4 @@
-"""The edit stage: the faces of a unit become a file of edits in memory, ready to be written."""
+"""Editing of units: from the faces of a unit to encoded dataset files."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ from restyle.pipeline.storage.filesystem import open_storage
 
 
 class UnitEditor:
-    """Holds the model and edits units.
+    """Owns the model and edits units.
 
-    Several threads may call it: while the faces of one are computed, those of another are read,
-    encoded or written.
+    Thread-safe: while one unit is computed, others are read, encoded or written.
 
     Args:
         job: of the run.
-        threads: of the processor.
-        stepped: is called after each unit's computation.
+        threads: number of CPU threads.
+        stepped: called after each unit's computation.
     """
 
     def __init__(self, job: EditJob, threads: int, stepped: Callable[[], None]) -> None:
@@ -56,10 +55,10 @@ class UnitEditor:
         return Workplace.of(self._model)
 
     def __call__(self, ref: UnitRef) -> EncodedUnit:
-        """Edit one unit; its rows come in the order of the inversion's.
+        """Edit one unit; rows have the order of the inversion's.
 
         Raises:
-            FatalError: its faces are not where they were, or are damaged.
+            FatalError: files of the inversion are missing or damaged.
         """
         started = time.perf_counter()
         unit = self._plans.read(ref)
@@ -71,7 +70,7 @@ class UnitEditor:
         read = time.perf_counter()
         with self._guard:
             begun = time.perf_counter()
-            # It holds for the thread that calls it.
+            # The setting applies only to the calling thread.
             torch.set_num_threads(self._threads)
             edited = self._editor(faces, photographs)
             computed = time.perf_counter()
@@ -93,4 +92,4 @@ class UnitEditor:
         )
 
     def close(self) -> None:
-        """Nothing has to be ended."""
+        """Do nothing; there are no threads."""

@@ -1,4 +1,4 @@
-"""The alignment stage: the files of a unit become crops, or rejects that say why not."""
+"""The alignment stage: from the files of a unit to crops and rejects."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 
 READ_AHEAD = 128 * 2**20
-"""Bytes of files that may wait for a process; a single larger file is read nevertheless."""
+"""Limit for the bytes of files that wait for a process; a single larger file is also read."""
 
-# Groups that are read at once or wait: enough to hide an object store's latency. Files of this
-# machine have none, and more threads would only wait for one another.
+# Threads that read groups in advance, enough to hide an object store's latency. Local files need
+# fewer.
 _READERS = 32
 _LOCAL_READERS = 4
 
-# Where no listing says how large files are, those of more bytes than this are held one at a time.
+# Of files with a size that the listing does not tell, only one larger than this is held at a time.
 _LARGE = 16 * 2**20
 
-# Files go to a process in groups of at most so many bytes, since a group is decoded in sequence.
+# Maximum size of a group of files for one process, because a group is decoded sequentially.
 _GROUP_BYTES = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """One row to invert.
+    """One crop to invert.
 
     Attributes:
         image_id: of the input.
-        face: number of the face in its photograph, from 0, the largest first.
-        source: the input as the user knows it.
+        face: index of the face in its photograph, largest first.
+        source: the input's URI or shard member.
         pixels: [h, w, 3] uint8 RGB.
         quad: [4, 2] float64 corners in pixels of the upright photograph.
         revision: of the input.
-        note: what a person should know of how the input was read; mostly empty.
+        note: warning about the input; usually empty.
     """
 
     image_id: str
@@ -63,7 +63,7 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class AlignedUnit:
-    """A unit, every input of which is in exactly one of the two lists.
+    """Crops and rejects of a unit; every input has either crops or one reject.
 
     Attributes:
         unit: the unit's name.
@@ -81,7 +81,7 @@ class AlignedUnit:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of how its inputs were read, a sentence each."""
+        """Warnings about the inputs, a sentence each."""
         return tuple(f"{crop.source}: {crop.note}" for crop in self.crops if crop.note)
 
     def __post_init__(self) -> None:
@@ -91,15 +91,15 @@ class AlignedUnit:
 
 
 class Aligner:
-    """Reads, decodes and aligns the inputs of a unit, several at a time.
+    """Reads, decodes and aligns the inputs of units in parallel.
 
-    Several threads may call it, so that one unit is read while the last of another are aligned.
+    Thread-safe, so that the next unit is read while the last images of another are aligned.
 
     Args:
         source: ``INPUT``, for the connection to its store.
-        settings: how an image becomes encoder input.
-        processes: images in work at the same time, each in a process of its own.
-        policy: where the addresses of inputs may lead.
+        settings: of the crops.
+        processes: number of child processes, each with one image in work.
+        policy: restrictions of the inputs' addresses.
     """
 
     def __init__(
@@ -126,14 +126,14 @@ class Aligner:
         """Align one unit.
 
         Raises:
-            FatalError: alignment or reading cannot work at all.
-            TransientError: the store failed; the unit may work later.
+            FatalError: alignment or reading is impossible for any input.
+            TransientError: the store failed; the unit may be retried.
         """
         started = time.perf_counter()
         crops: list[Crop] = []
         rejects: list[Reject] = []
-        # Faces take long to find, so that one image is work enough; and small units are shared
-        # among all processes.
+        # Face detection is slow, so groups have one image; otherwise small units are divided among
+        # all processes.
         most = 1 if self._settings.align else len(unit.images) // (4 * self._processes)
         groups = _groups(unit.images, min(max(most, 1), GROUP))
         is_local = all(image.uri.startswith(FILE) for image in unit.images)
@@ -156,7 +156,7 @@ class Aligner:
         self._reader.close()
 
     def _align(self, group: Sequence[SourceImage]) -> list[list[Crop] | Reject]:
-        """The crops of each image, or why there are none."""
+        """The crops or the reject of each image."""
         settled: list[list[Crop] | Reject] = []
         with self._ahead.spent(sum(_bytes(image) for image in group)):
             rest = list(group)
@@ -165,7 +165,7 @@ class Aligner:
         return settled
 
     def _align_some(self, images: list[SourceImage]) -> list[list[Crop] | Reject]:
-        """The first images of a list, which are taken out, up to one larger than was foreseen."""
+        """Process and remove the first images of a list, up to one that is larger than expected."""
         taken: list[SourceImage] = []
         read: list[bytes | Reject] = []
         is_large = False
@@ -180,13 +180,13 @@ class Aligner:
             while images and not is_large:
                 taken.append(images.pop(0))
                 read.append(self._read(taken[-1], sized))
-            outcomes = iter(self._cut([data for data in read if isinstance(data, bytes)]))
+            outcomes = iter(self._crop([data for data in read if isinstance(data, bytes)]))
             return [
                 data if isinstance(data, Reject) else _settle(image, next(outcomes))
                 for image, data in zip(taken, read, strict=True)
             ]
 
-    def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
+    def _crop(self, files: Sequence[bytes]) -> list[Outcome]:
         if not files:
             return []
         cropper = self._croppers.get()
@@ -213,7 +213,7 @@ class Aligner:
 
 
 class _Allowance:
-    """Bytes that may be in use at the same time; an amount beyond it may be in use alone."""
+    """A limit for bytes in use; a larger amount may be in use alone."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -234,7 +234,7 @@ class _Allowance:
 
 
 def _groups(images: Sequence[SourceImage], most: int) -> Iterator[list[SourceImage]]:
-    """Consecutive images, at most so many and about a megabyte in each group."""
+    """Groups of at most ``most`` consecutive images and about a megabyte."""
     group: list[SourceImage] = []
     size = 0
     for image in images:
@@ -248,7 +248,7 @@ def _groups(images: Sequence[SourceImage], most: int) -> Iterator[list[SourceIma
 
 
 def _bytes(image: SourceImage) -> int:
-    """Bytes that reading an image takes; a guess where the listing does not say."""
+    """Bytes of an image's file; an estimate if the listing does not tell."""
     if image.fault or image.size > MAX_FILE_BYTES:
         return 0
     return image.size if image.size >= 0 else _GROUP_BYTES // GROUP
@@ -258,8 +258,8 @@ def _settle(image: SourceImage, outcome: Outcome) -> list[Crop] | Reject:
     if isinstance(outcome, RejectError):
         return _reject(image, "align", outcome.reason, str(outcome))
     return [
-        Crop(image.image_id, face, image.source, cut.pixels, cut.quad, image.revision, cut.note)
-        for face, cut in enumerate(outcome)
+        Crop(image.image_id, face, image.source, crop.pixels, crop.quad, image.revision, crop.note)
+        for face, crop in enumerate(outcome)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The inversion stage: the crops of a unit become dataset files in memory, ready to be written."""
+"""Inversion of units: from crops to encoded dataset files."""
 
 from __future__ import annotations
 
@@ -33,22 +33,21 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Inverter:
-    """Holds the model and inverts units.
+    """Owns the model and inverts units.
 
-    Several threads may call it, each with a unit: their faces share batches, and while some are
-    computed others are encoded.
+    Thread-safe: units of several threads share batches, and are encoded while others are computed.
 
     Args:
-        spec: what :func:`restyle.core.load_model` takes.
+        spec: as for :func:`restyle.core.load_model`.
         settings: of the run.
         device: ``auto``, ``cpu`` or ``cuda``.
-        batch_size: faces per batch, None for what suits the model.
-        threads: of the processor, for computing and for encoding.
-        computed: is called after each batch, for whoever watches over the worker.
-        bootstrap: the model that takes the first step, as ``spec``; the same model when None.
+        batch_size: faces per batch; the model's default when None.
+        threads: number of CPU threads for computing and for encoding.
+        computed: called after each batch, as a sign of progress.
+        bootstrap: model of the first step, like ``spec``; the same model when None.
 
     Raises:
-        SpecError: the two models do not go together.
+        SpecError: the two models are incompatible.
     """
 
     def __init__(
@@ -63,8 +62,9 @@ class Inverter:
         bootstrap: str | None = None,
     ) -> None:
         self._threads = threads or os.cpu_count() or 1
-        # OpenMP counts the threads of everyone who has computed. More of them than cores are put to
-        # sleep between any two operators; those of a thread that has ended do not count.
+        # Models are loaded in a thread that ends, because OpenMP counts the threads of all living
+        # threads that have computed, and with more threads than cores lets them sleep between
+        # operators.
         with ThreadPoolExecutor(1) as loader:
             self.model: Model = loader.submit(self._load, spec, settings, device).result()
             self._first: Model | None = None
@@ -88,7 +88,7 @@ class Inverter:
         return Workplace.of(self.model, self.batch_size)
 
     def __call__(self, aligned: AlignedUnit) -> EncodedUnit:
-        """Invert one unit; its rows come in the order of its inputs.
+        """Invert one unit; rows have the order of its inputs.
 
         Raises:
             FatalError: a batch does not fit into memory.
@@ -117,9 +117,9 @@ class Inverter:
         self._encoders.shutdown()
 
     def _invert(self, crops: Sequence[Crop]) -> Made[_Face]:
-        """A batch, in the one thread that computes; on a GPU it is only begun."""
+        """Invert a batch, in the computing thread; on a GPU only launch it."""
         started = time.perf_counter()
-        # It holds for the thread that calls it.
+        # The setting applies only to the calling thread.
         torch.set_num_threads(self._threads)
         pixels = np.stack([crop.pixels for crop in crops])
         result = _fitting(lambda: self._begun(pixels))
@@ -134,7 +134,7 @@ class Inverter:
                 return self._parts(crops)
             faces = list(self._faces(pixels, inversion, time.perf_counter() - started))
             if not self._defers:
-                # Beside the next batch they would hold its threads up, one of which waits for all.
+                # Encoding during the next batch would delay its threads.
                 wait([face.images for face in faces])
             self._computed()
             return faces
@@ -142,14 +142,14 @@ class Inverter:
         return finish if self._defers else finish()
 
     def _parts(self, crops: Sequence[Crop]) -> list[_Face]:
-        """A batch that a GPU has not the memory for, in two.
+        """Invert a batch that exceeds the GPU's memory in two parts.
 
         Raises:
-            FatalError: it has not even that for one face.
+            FatalError: a single face exceeds it.
         """
         if len(crops) == 1:
             raise FatalError(f"one face does not fit into the free memory of {self.model.device}")
-        # Batches to come are no larger, whatever else has taken the memory.
+        # Later batches have this size too.
         self.batch_size = self._batches.size = (len(crops) + 1) // 2
         torch.cuda.empty_cache()
         faces: list[_Face] = []
@@ -180,7 +180,7 @@ class Inverter:
         deltas = None if result.deltas is None else result.deltas.float().cpu().numpy()
         stacks = self._images(pixels, result)
         for index, taken in enumerate(result.steps.tolist()):
-            # Step 0, the last one, or all that were taken.
+            # Step 0 and the last one, or all steps.
             numbers = [0, taken] if len(stacks) == 2 else range(taken + 1)
             images = [(step, stack[index]) for step, stack in zip(numbers, stacks, strict=False)]
             yield _Face(
@@ -193,7 +193,7 @@ class Inverter:
             )
 
     def _images(self, pixels: Pixels, result: Inversion) -> list[Pixels]:
-        """Images [B, h, w, 3]: what the encoder was given, and the reconstructions kept."""
+        """The encoder's inputs and the kept reconstructions, [B, h, w, 3] each."""
         if result.reconstructions is None:
             return []
         size, inputs = self.model.config.image_size, pixels
@@ -204,17 +204,17 @@ class Inverter:
 
 
 def _fitting(make: Callable[[], T]) -> T | None:
-    """What is made; None where a GPU has not the memory for it."""
+    """Call a function; None if it exceeds the GPU's memory."""
     try:
         return make()
     except torch.OutOfMemoryError:
-        # What it was at is let go when this returns, and not while the error is held.
+        # The exception refers to tensors, which are released when this function returns.
         return None
 
 
 @dataclass(frozen=True, eq=False)
 class _Face:
-    """What is kept of one face, its images on their way; fields as in :class:`Batch`."""
+    """Results of one face with pending encoded images; fields as in :class:`Batch`."""
 
     steps: int
     latents: FloatArray

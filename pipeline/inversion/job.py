@@ -1,4 +1,4 @@
-"""What a run of inversion asks of its workers; imports neither Ray nor torch."""
+"""Job description for workers of an inversion; imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InversionJob(Job):
-    """What the workers need to know.
+    """Parameters of the workers.
 
     Attributes:
         source: ``INPUT``.
-        out: the output's URI.
-        model: what ``load_model`` takes.
+        out: URI of the output.
+        model: as for ``load_model``.
         settings: of the run.
-        crop: how images become encoder input.
+        crop: settings of the crops.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        batch_size: faces per batch; None for what suits the model.
-        threads: cores to use on this machine.
-        bootstrap: the model that takes the first step, as ``load_model`` takes it; or None.
-        policy: where the addresses of inputs may lead.
+        batch_size: faces per batch; the model's default when None.
+        threads: number of cores to use on this machine.
+        bootstrap: model of the first step, as for ``load_model``; or None.
+        policy: restrictions of the inputs' addresses.
         stages: alignment, then inversion.
     """
 

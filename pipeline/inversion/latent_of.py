@@ -1,4 +1,4 @@
-"""The latent that a person means: of a face in a run, in a file, or of a photograph."""
+"""Finding a latent by the name of a face, in a file, or by inverting a photograph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from restyle.pipeline.results.snapshot import Current
 from restyle.pipeline.storage.errors import DAMAGE
 
 _MOST_VALUES = 1 << 20
-"""Of one latent; the largest published ones have 18 * 512."""
+"""Maximum number of values of a latent; the largest published ones have 18 * 512."""
 
 
 def stored_latent(current: Current, place: Place) -> FloatArray:
@@ -38,20 +38,19 @@ def stored_latent(current: Current, place: Place) -> FloatArray:
 
 
 def latent_of(current: Current, what: str, model: str | None = None) -> FloatArray:
-    """Find the latent of what a person names.
+    """Find a latent.
 
     Args:
         current: the run.
-        what: a ``.npy`` file with a latent; else a face of the run, as
-            :func:`restyle.pipeline.results.found_face.find_face` takes it; else an image file,
-            which is inverted.
-        model: to invert an image with; the run's own when None.
+        what: a ``.npy`` file with a latent; else a face of the run, as for
+            :func:`restyle.pipeline.results.found_face.find_face`; else an image file to invert.
+        model: to invert an image with; the run's model when None.
 
     Returns:
         [n_styles, style_dim] float32.
 
     Raises:
-        SpecError: there is no such thing, or it gives no latent.
+        SpecError: there is no such face or file, or it has no latent.
         FatalError: a file is damaged.
     """
     path = Path(what)
@@ -82,7 +81,7 @@ def _loaded(path: Path) -> FloatArray:
 
 
 def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
-    """As the run inverts, its largest face."""
+    """Invert the largest face of an image with the run's settings."""
     from restyle.pipeline.decoding.crops import CropSettings, read_crops
     from restyle.pipeline.inversion.model_identity import identify
 
@@ -93,10 +92,10 @@ def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
             "name one of its sources or a .npy file"
         )
     spec = model or spec_of(current.storage, settings.model)
-    known = identify(spec)
-    if known.fingerprint != settings.model_fingerprint:
+    identity = identify(spec)
+    if identity.fingerprint != settings.model_fingerprint:
         raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")
-    crop = CropSettings.of(known.config, settings.align, "largest")
+    crop = CropSettings.of(identity.config, settings.align, "largest")
     try:
         pixels = np.array(read_crops(path.read_bytes(), crop)[0].pixels)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Micro-batches: one thread computes whatever several units have waiting, in full batches.
+"""Micro-batches: one thread computes the items of several callers in common batches.
 
-It never waits for a batch to fill: while it is the bottleneck, the next units' faces are there
-already and fill it; while it is not, a partial batch costs nothing that anybody waits for.
+It never waits for a batch to fill up: while computing is the bottleneck, enough items are waiting;
+otherwise partial batches cost no time.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Made = Sequence[Result] | Callable[[], Sequence[Result]]
-"""One result of each item, or what waits for them and gives them, where a GPU is still at work."""
+"""One result per item, or a function that waits for a GPU and returns the results."""
 
 
 class MicroBatches(Generic[Item, Result]):
-    """Joins what several threads want computed.
+    """Batches the computations of several threads.
 
     Args:
-        compute: makes one result of each item, or begins to; only ever called by one thread, the
-            same one, which waits for what was begun once it has begun the next batch, if there is
-            one.
-        size: most items in a batch.
-        ahead: results that may wait to be taken before nothing more is computed.
+        compute: computes or launches a batch, with one result per item. Always called by one
+            thread, which waits for a launched batch after it has launched the next one.
+        size: maximum number of items in a batch.
+        ahead: number of untaken results at which computing pauses.
 
     Attributes:
-        size: most items in a batch from now on.
+        size: maximum number of items in later batches.
     """
 
     def __init__(
@@ -49,11 +48,10 @@ class MicroBatches(Generic[Item, Result]):
         self._thread.start()
 
     def __call__(self, items: Sequence[Item]) -> Iterator[Result]:
-        """Results in the order of the items, each as soon as its batch is computed.
+        """Yield results in the order of the items, each when its batch is computed.
 
         Raises:
-            Exception: whatever the computation raises for these items, or for other callers'
-                items of the same batch when these fail alone as well.
+            Exception: the computation of these items failed.
         """
         order: _Order[Item, Result] = _Order(items)
         with self._changed:
@@ -68,7 +66,7 @@ class MicroBatches(Generic[Item, Result]):
             self._drop(order)
 
     def close(self) -> None:
-        """Compute nothing more; callers that wait are told so."""
+        """Stop computing; waiting callers get an exception."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -84,7 +82,7 @@ class MicroBatches(Generic[Item, Result]):
             raise order.error or RuntimeError("these micro-batches are closed")
 
     def _drop(self, order: _Order[Item, Result]) -> None:
-        """Forget what nobody will take."""
+        """Discard items and results of an order."""
         with self._changed:
             order.abandoned = True
             self._untaken -= len(order.results)
@@ -97,16 +95,16 @@ class MicroBatches(Generic[Item, Result]):
         begun: _Begun[Item, Result] | None = None
         while (parts := self._next(wait=begun is None)) is not None:
             after = self._begin(parts)
-            # A GPU has this batch to do while the results of the one before are fetched.
+            # The GPU computes this batch while the results of the previous one are fetched.
             if begun is not None:
                 self._settle(*begun)
             begun = after
 
     def _next(self, *, wait: bool) -> list[_Part[Item, Result]] | None:
-        """The parts of the next batch, oldest order first; none if there is none; None at the end.
+        """Parts of the next batch, oldest order first; may be empty; None after closing.
 
         Args:
-            wait: until there is one.
+            wait: wait until there is a batch.
         """
 
         def ready() -> bool:
@@ -131,7 +129,7 @@ class MicroBatches(Generic[Item, Result]):
             return [(order, items) for order, items in parts if items]
 
     def _begin(self, parts: Sequence[_Part[Item, Result]]) -> _Begun[Item, Result] | None:
-        """Compute a batch; what is left to do if it was only begun."""
+        """Compute a batch; returns it if it was only launched."""
         items = [item for _, part in parts for item in part]
         return self._settle(parts, lambda: self._compute(items)) if items else None
 
@@ -157,7 +155,7 @@ class MicroBatches(Generic[Item, Result]):
 
     def _failed(self, parts: Sequence[_Part[Item, Result]], error: Exception) -> None:
         if len(parts) > 1:
-            # One caller's items must not cost the others theirs.
+            # Each caller's items are tried alone, because only one may be at fault.
             for each in parts:
                 begun = self._begin([each])
                 if begun is not None:
@@ -166,14 +164,14 @@ class MicroBatches(Generic[Item, Result]):
         with self._changed:
             order = parts[0][0]
             order.error = error
-            # Nothing of it is wanted any more.
+            # Its remaining items are not needed.
             if order in self._waiting:
                 self._waiting.remove(order)
             self._changed.notify_all()
 
 
 class _Order(Generic[Item, Result]):
-    """What one caller wants: its items, how many of them are begun, and results to be taken."""
+    """Items of one caller, the number of started ones, and results not taken yet."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items

@@ -1,12 +1,14 @@
-"""Which model a run uses, found out and checked without torch where the format allows it."""
+"""Identification and verification of a run's model, without torch for model directories."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from restyle.core.networks.config import (
     ModelConfig,
+    absolute_spec,
     checked_file,
     find_model,
     read_config,
@@ -18,10 +20,9 @@ class ModelIdentity:
     """A model with one of its encoders.
 
     Attributes:
-        config: what ``model.json`` says.
+        config: content of ``model.json``.
         encoder: name of the encoder.
-        domain_reason: why a published checkpoint is taken to be for its domain; empty for a
-            directory, which says so itself.
+        domain_reason: how the domain of a published checkpoint was derived; empty for a directory.
     """
 
     config: ModelConfig
@@ -30,28 +31,39 @@ class ModelIdentity:
 
     @property
     def name(self) -> str:
-        """``faces64:restyle-psp``."""
+        """Name of model and encoder, such as ``faces64:restyle-psp``."""
         return f"{self.config.name}:{self.encoder}"
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hex, the same as the loaded model's."""
+        """SHA-256 in hex, equal to that of the loaded model."""
         return self.config.fingerprint(self.encoder)
 
     @property
     def iterative(self) -> bool:
-        """Whether the encoder refines."""
+        """Whether the encoder refines iteratively."""
         return self.config.encoders[self.encoder].iterative
+
+    def described(self, spec: str) -> dict[str, Any]:
+        """Description for ``run.json``; ``spec`` is as for :func:`restyle.core.load_model`."""
+        return {
+            "name": self.config.name,
+            "spec": absolute_spec(spec),
+            "domain": self.config.domain,
+            "encoder": self.encoder,
+            "fingerprint": self.fingerprint,
+            "image_size": list(self.config.image_size),
+        }
 
 
 def identify(spec: str) -> ModelIdentity:
-    """Find out which model is meant and that its files are whole.
+    """Identify a model and verify its files.
 
     Args:
-        spec: as :func:`restyle.core.load_model` takes it.
+        spec: as for :func:`restyle.core.load_model`.
 
     Raises:
-        SpecError: an unknown model, encoder or domain.
+        SpecError: the model, encoder or domain is unknown.
         CheckpointError: files are missing or damaged, or do not fit together.
     """
     path, encoder = find_model(spec)
@@ -67,7 +79,7 @@ def _identify_directory(directory: Path, encoder: str | None) -> ModelIdentity:
 
 
 def _identify_checkpoint(spec: str) -> ModelIdentity:
-    # A published file says what it is only once it is loaded; this also finds out that it fits.
+    # A published checkpoint has to be loaded; this also checks its shapes.
     from restyle.core.inference.model import load_model
 
     model = load_model(spec, dtype="fp32", device="cpu")

@@ -1,4 +1,4 @@
-"""Rows: what is known about the faces of a unit, laid out as the tables of the datasets."""
+"""Tables of the datasets from the results of a unit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from restyle.pipeline.ledger.rejects import Reject, reject_table
 from restyle.pipeline.ledger.settings import ResolvedSettings
 
 IMAGE_FORMAT = "png"
-"""How reconstructions are stored: without loss, so that heat-maps can be made from them."""
+"""Format of reconstructions; lossless, so that change maps can be computed from them."""
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -38,15 +38,15 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What is kept of a batch of N faces: numbers as they are, images already encoded.
+    """Results of N faces with encoded images.
 
     Attributes:
-        crops: N faces.
-        steps: how many each of them took.
+        crops: N crops.
+        steps: number of steps of each face.
         latents: [N, steps or 1, n_styles, style_dim]; the last one is the result.
-        metrics: [N, steps] by name; of steps that were not taken, what was before.
-        deltas: [N, steps], or None when ``steps`` is not saved.
-        images: for each face the steps that are kept, each with its encoded image.
+        metrics: [N, steps] by name; values of the last step are repeated after an early stop.
+        deltas: [N, steps], or None if ``steps`` is not saved.
+        images: the kept steps of each face with their encoded images.
     """
 
     crops: Sequence[Crop]
@@ -69,10 +69,10 @@ def tables(
         aligned: the unit, for its rejects.
         batches: all of its faces, in order.
         settings: of the run.
-        latent_shape: number of styles and their length.
+        latent_shape: (n_styles, style_dim).
 
     Returns:
-        A table by dataset; datasets without rows are left out.
+        Tables by dataset, without empty ones.
     """
     columns: dict[str, Columns] = {}
     if batches:
@@ -90,7 +90,7 @@ def tables(
 
 
 def metric_sums(batches: Sequence[Batch]) -> dict[str, MetricSums]:
-    """Sums and counts of each metric at each step, over the faces where it is a number."""
+    """Sums and counts of each metric at each step, over finite values."""
     sums = {}
     for name in batches[0].metrics if batches else ():
         values = np.concatenate([batch.metrics[name] for batch in batches]).astype(np.float64)
@@ -170,11 +170,11 @@ def _last_step(batches: Sequence[Batch], settings: ResolvedSettings) -> BoolArra
 
 
 def _metric(batches: Sequence[Batch], name: str, rows: BoolArray) -> pa.Array:
-    """A metric at the chosen steps [N, steps], face by face; null where it was not computed."""
+    """A metric at the selected steps [N, steps], ordered by face; null if it was not computed."""
     if name not in batches[0].metrics:
         return pa.nulls(int(rows.sum()), pa.float32())
     values = np.concatenate([batch.metrics[name] for batch in batches])[rows]
-    # In domains without faces some measure nothing. Of any other metric, NaN is a failure.
+    # Metrics of faces are NaN in other domains. For any other metric, NaN is a failure.
     unmeasured = np.isnan(values) if METRICS[name].needs_faces else None
     return pa.array(values, pa.float32(), mask=unmeasured, from_pandas=False)
 
@@ -186,13 +186,13 @@ def encoded(
     latent_shape: tuple[int, int],
     seconds: dict[str, float],
 ) -> EncodedUnit:
-    """A unit as it is to be written.
+    """Encode a unit for writing.
 
     Args:
         aligned: the unit, for its rejects.
         batches: all of its faces, in order.
         settings: of the run.
-        latent_shape: number of styles and their length.
+        latent_shape: (n_styles, style_dim).
         seconds: wall time of the stages so far.
     """
     files = {
@@ -213,12 +213,12 @@ def encoded(
 
 
 def given_up(aligned: AlignedUnit, settings: ResolvedSettings, message: str) -> EncodedUnit:
-    """A unit that nobody survives inverting: each input that gave crops is rejected.
+    """A unit that repeatedly ends its worker: each input with crops becomes a reject.
 
     Args:
         aligned: the unit.
         settings: of the run.
-        message: why, for the rows.
+        message: of the rejects.
     """
     lost: dict[str, Crop] = {}
     for crop in aligned.crops:
@@ -228,5 +228,5 @@ def given_up(aligned: AlignedUnit, settings: ResolvedSettings, message: str) -> 
         for crop in lost.values()
     ]
     without = replace(aligned, crops=[], rejects=[*aligned.rejects, *rejects])
-    # Without faces nothing depends on the shape of latents.
+    # Without faces the shape of latents is not used.
     return encoded(without, [], settings, (1, 1), {})

@@ -1,4 +1,4 @@
-"""``invert_images``: a job of inversion, or what an earlier run left of it."""
+"""``invert_images``: run or continue an inversion."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from restyle.pipeline.listener import Listener
 def invert_images(
     request: Request, listener: Listener | None = None, engine: Engine | None = None
 ) -> Outcome:
-    """Run a job, or what an earlier run left of it.
+    """Run a job, or continue an earlier run of it.
 
     Args:
         request: the job.
-        listener: is told about progress.
-        engine: gives what runs units; chosen by ``request.workers`` and their number when None.
+        listener: receives progress.
+        engine: executor of units; chosen by ``request.workers`` and the number of images when None.
 
     Returns:
-        What came of it.
+        The outcome of the run.
 
     Raises:
-        FatalError: the job cannot go on. What is committed stays; when nothing is, the output
-            is left as it was found.
+        FatalError: the job cannot continue. Committed units stay; without any, the output is
+            left unchanged.
         Interrupted: Ctrl-C.
     """
     return conduct(lambda: InversionTask.of(request), listener or Listener(), engine)

@@ -1,4 +1,4 @@
-"""The stages of inversion: photographs of a unit become crops, and crops become rows."""
+"""The stages of inversion: alignment from photographs to crops, inversion from crops to rows."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.manifest import PlanReader, UnitRef
 from restyle.pipeline.storage.filesystem import open_storage
 
-# Units in work at the same time in an inversion worker, so that their faces fill its batches.
+# Units in work at the same time in an inversion worker, so that they fill its batches.
 _MOST_TOGETHER = 4
 _USUAL_BATCH = 32
 
-# Units in work at the same time in an alignment worker: its processes are to be busy while others
-# are put into the store. Where only sizes change, that takes as long as the work.
-_ALIGNED, _SQUASHED = 2, 4
+# Units in work at the same time in an alignment worker, so that its processes are busy while other
+# units are put into the object store, which takes as long as resizing images.
+_ALIGNED, _RESIZED = 2, 4
 
 
 def stages_of(align: bool, batch_size: int | None, images: float) -> tuple[StageSpec, ...]:
     """Alignment on CPU cores, then inversion, which also writes.
 
     Args:
-        align: faces are looked for.
-        batch_size: faces per batch; None for what suits the model.
+        align: whether faces are detected and aligned.
+        batch_size: faces per batch; the model's default when None.
         images: mean number of images in a unit.
     """
-    # Two batches full, one unit that is written, and one that comes.
+    # Units for two full batches, one that is being written, and one that arrives.
     together = min(_MOST_TOGETHER, 2 + math.ceil(2 * (batch_size or _USUAL_BATCH) / images))
     return (
-        StageSpec("alignment", "align", AlignStage, _ALIGNED if align else _SQUASHED),
+        StageSpec("alignment", "align", AlignStage, _ALIGNED if align else _RESIZED),
         StageSpec("inversion", "compute", InvertStage, together),
     )
 
@@ -45,7 +45,7 @@ class AlignStage:
 
     Args:
         job: of the run.
-        threads: images in work at the same time, each in a process of its own; 1 when None.
+        threads: number of child processes, each with one image in work; 1 when None.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class InvertStage(ComputeStage[InversionJob, AlignedUnit]):
     """Inverts aligned units."""
 
     def _started(self, threads: int, stepped: Stepped) -> Computation[AlignedUnit]:
-        # Here, because only this process may pay for torch.
+        # Imported late, because only the workers need torch.
         from restyle.pipeline.inversion.inverter import Inverter
 
         job = self._job

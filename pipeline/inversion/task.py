@@ -160,20 +160,12 @@ class InversionTask(Task):
         return self.request.recorded(self.command)
 
     def described(self) -> Described:
-        """Model, steps, and what is kept and measured."""
-        config, settings = self.model.config, self.settings
-        bootstrap = self.request.settings.bootstrap
+        """Model, steps, reconstructions and metrics."""
+        settings, wanted = self.settings, self.request.settings
+        first = {} if wanted.bootstrap is None else {"bootstrap": absolute_spec(wanted.bootstrap)}
         return Described(
             operation="inversion",
-            model={
-                "name": config.name,
-                "spec": self._spec(),
-                "domain": config.domain,
-                "encoder": self.model.encoder,
-                "fingerprint": self.model.fingerprint,
-                "image_size": list(config.image_size),
-                **({} if bootstrap is None else {"bootstrap": absolute_spec(bootstrap)}),
-            },
+            model=self.model.described(self._spec()) | first,
             steps=settings.steps,
             reconstructions=settings.reconstructions,
             metrics=settings.metrics,
