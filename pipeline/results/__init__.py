@@ -1,1 +1,1 @@
-"""Reading what was written: latents, SQL, nearest neighbours, single faces."""
+"""Reading of outputs: latents, SQL, nearest neighbours, single faces."""

@@ -1,4 +1,4 @@
-"""The aligned faces that an output was made from, as they are kept with the reconstructions."""
+"""The aligned inputs of an output, which are stored with its reconstructions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _COLUMNS = ["image_id", "revision", "face", "step", "image"]
 def read_inputs(
     out: str, settings: ResolvedSettings, wanted: set[Key]
 ) -> Iterator[tuple[Key, Image.Image]]:
-    """What the encoder was given of each face: step 0 of ``reconstructions``.
+    """Yield the encoder's input of each face: step 0 of ``reconstructions``.
 
     Args:
         out: the output, a path or any fsspec URI.
-        settings: what it was made with.
+        settings: of the output.
         wanted: the faces.
 
     Raises:
-        SpecError: the output kept no pictures, or its first step is another model's.
+        SpecError: the output has no reconstructions, or its first step is by another model.
         FatalError: a file is damaged.
     """
     if settings.reconstructions == "none":

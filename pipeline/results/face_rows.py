@@ -1,4 +1,4 @@
-"""The faces of a finished inversion, some at a time: what comes after it starts from them."""
+"""Reading the faces of an inversion in parts, as input of later operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import open_storage
 
 Key = tuple[str, int, int]
-"""``image_id``, ``revision`` and ``face``: what names a row of ``latents``."""
+"""``image_id``, ``revision`` and ``face``: the key of ``latents``."""
 
 _COLUMNS = ["image_id", "revision", "face", "source", "latent", "quad"]
 
@@ -31,8 +31,8 @@ class FaceRows:
     """Rows of ``latents``.
 
     Attributes:
-        keys: N of them.
-        sources: the photographs as the user knows them.
+        keys: of N faces.
+        sources: URIs or shard members of the photographs.
         latents: [N, n_styles, style_dim] float32.
         quads: [N, 4, 2] float64.
     """
@@ -46,7 +46,7 @@ class FaceRows:
         return len(self.keys)
 
     def take(self, rows: Sequence[int]) -> FaceRows:
-        """Some of them."""
+        """The rows with these indices."""
         chosen = list(rows)
         return FaceRows(
             [self.keys[row] for row in chosen],
@@ -58,11 +58,11 @@ class FaceRows:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which faces.
+    """A selection of faces.
 
     Attributes:
-        pattern: of ``source``, as in :mod:`restyle.pipeline.results.source_names`; any when None.
-        limit: at most so many; all when None.
+        pattern: of ``source``, as in :mod:`restyle.pipeline.results.source_names`; None for all.
+        limit: maximum number; None for all.
     """
 
     pattern: str | None = None
@@ -70,14 +70,14 @@ class Selection:
 
 
 def matching(current: Current, pattern: str | None) -> Callable[[pa.Table], npt.NDArray[np.bool_]]:
-    """What tells which rows are of the sources that a person means.
+    """Return a predicate that selects the rows whose source matches a pattern.
 
     Args:
-        current: the inversion.
-        pattern: as of a :class:`Selection`.
+        current: snapshot of the inversion.
+        pattern: as in :class:`Selection`.
 
     Returns:
-        From a table with a column ``source`` to one boolean for each row.
+        Function from a table with a column ``source`` to one boolean per row.
 
     Raises:
         FatalError: a file is damaged.
@@ -95,11 +95,11 @@ def _sources(current: Current, name: str) -> pa.ChunkedArray:
 
 
 def select_keys(out: str, selection: Selection) -> list[Key]:
-    """Keys of the faces that stand now: of each input those of its newest revision.
+    """Keys of selected faces, of each input's newest revision.
 
     Args:
         out: the output, a path or any fsspec URI.
-        selection: which of them.
+        selection: filter and limit.
 
     Raises:
         FatalError: a file is damaged.
@@ -118,7 +118,7 @@ def select_keys(out: str, selection: Selection) -> list[Key]:
 
 
 class UnitFaces:
-    """Reads the faces of single units of an output. Several threads may use one.
+    """Reads the faces of single units of an output. Thread-safe.
 
     Args:
         out: the output, a path or any fsspec URI.
@@ -128,12 +128,10 @@ class UnitFaces:
         self._out = out
         self._storage = open_storage(out)
         self._packed: dict[str, FileSet] = {}
-        self._known: tuple[str, set[Key]] = ("", set())
+        self._last_keys: tuple[str, set[Key]] = ("", set())
 
     def keys(self, unit: str) -> set[Key]:
-        """All faces of a unit, and of those that it was merged with.
-
-        The file that was asked for last is not read again.
+        """Keys of all faces of a unit, and of units in the same pack; cached for the last file.
 
         Raises:
             FatalError: a file is damaged.
@@ -141,21 +139,21 @@ class UnitFaces:
         name = self._file_of(unit)
         if name is None:
             return set()
-        if self._known[0] != name:
+        if self._last_keys[0] != name:
             with open_parquet(self._out, name) as parquet, _readable(self._out, name):
                 keys = _keys(parquet.read(columns=_COLUMNS[:3], use_threads=False))
-            self._known = (name, set(keys))
-        return self._known[1]
+            self._last_keys = (name, set(keys))
+        return self._last_keys[1]
 
     def read(self, unit: str, inputs: set[tuple[str, int]]) -> FaceRows:
-        """The faces of some inputs, in the order in which they stand.
+        """The faces of some inputs, in the order of the file.
 
         Args:
-            unit: whose inputs they are.
+            unit: the unit of the inputs.
             inputs: ``image_id`` and ``revision``.
 
         Raises:
-            FatalError: a file is damaged, or does not hold them.
+            FatalError: a file is damaged, or lacks an input.
         """
         name = self._file_of(unit)
         parts: list[FaceRows] = []
@@ -189,7 +187,7 @@ class UnitFaces:
             record = ledger.find(self._storage, unit)
             if record is not None:
                 return FileSet((record,), record.files)
-            # It may have been merged with others since these were looked at.
+            # The unit may have been compacted into a pack meanwhile.
             entries = ledger.read_entries(self._storage)
             packs = [FileSet.of_pack(pack) for pack in entries.packs]
             self._packed = {record.unit: pack for pack in packs for record in pack.units}

@@ -1,4 +1,4 @@
-"""The faces of a run as a table of what they are searched and sorted by; no picture, no latent."""
+"""Table of a run's faces with keys, sources and metrics, for searching and sorting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KEYS = ("image_id", "revision", "face", "source")
 
 @dataclass(frozen=True)
 class Range:
-    """A metric within bounds, both included; None leaves a side open."""
+    """Inclusive bounds of a metric; None for no bound."""
 
     metric: str
     low: float | None = None
@@ -33,13 +33,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which faces are asked for, and in what order.
+    """Filter and order of faces.
 
     Attributes:
-        name: text that the source must contain, in any case.
-        ranges: every one must hold; a face without the metric fails it.
+        name: substring of the source, ignoring case.
+        ranges: all must hold; faces without the metric are excluded.
         sort: a metric, ``source``, or empty for the order of the input.
-        is_falling: from the largest to the smallest.
+        is_falling: whether to sort from the largest to the smallest.
     """
 
     name: str = ""
@@ -50,14 +50,14 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a face's rows are.
+    """Location of a face's rows.
 
     Attributes:
         files: its unit or pack.
-        row: its number in the file of latents.
+        row: index in the file of latents.
         image_id: of its input.
         revision: of its input.
-        face: number in its photograph.
+        face: index in its photograph.
     """
 
     files: FileSet
@@ -69,14 +69,14 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class FaceTable:
-    """All current faces of a run; a face's number is its position here.
+    """All faces of a run's newest revisions; a face's number is its index.
 
     Attributes:
         rows: columns ``image_id``, ``revision``, ``face`` and ``source``.
-        metrics: [N] by name, NaN where there is none; only those that some face has.
+        metrics: [N] by name, NaN for missing values; without metrics that no face has.
         sets: units and packs.
-        set_of: [N] the number of each face's unit or pack.
-        row_of: [N] the number of its row in there.
+        set_of: [N] index of each face's unit or pack.
+        row_of: [N] index of its row there.
     """
 
     rows: pa.Table
@@ -90,14 +90,14 @@ class FaceTable:
         return int(self.rows.num_rows)
 
     def select(self, wanted: Selection, by: FloatArray | None = None) -> IntArray:
-        """Numbers of the faces that are asked for, in order.
+        """Numbers of the selected faces, in order.
 
         Args:
-            wanted: which.
-            by: [N] to sort by in place of ``wanted.sort``.
+            wanted: filter and order.
+            by: [N] values to sort by in place of ``wanted.sort``.
 
         Returns:
-            Numbers; those of faces without the value that is sorted by come last.
+            Numbers; faces without the value of the order come last.
         """
         kept = np.ones(len(self), bool)
         if wanted.name:
@@ -112,7 +112,7 @@ class FaceTable:
         return numbers[self._order(numbers, wanted, by)]
 
     def place(self, number: int) -> Place:
-        """Where a face's rows are."""
+        """Location of a face's rows."""
         row = self.row(number)
         return Place(
             self.sets[self.set_of[number]],
@@ -128,19 +128,19 @@ class FaceTable:
         return found
 
     def values(self, number: int) -> dict[str, float | None]:
-        """Metrics of a face's last step; None for what is no number."""
+        """Metrics of a face's last step; None for values that are not finite."""
         found = {name: float(values[number]) for name, values in self.metrics.items()}
         return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
     def ends(self) -> list[str]:
-        """The first and the last source by name, for what all have in common; empty without."""
+        """The first and the last source in alphabetical order; empty without faces."""
         if not len(self):
             return []
         ends = pc.min_max(self.rows["source"])
         return [ends["min"].as_py(), ends["max"].as_py()]
 
     def partners(self, other: FaceTable) -> IntArray:
-        """[N] the number that each face has in another run: same input, same face of it; or -1."""
+        """Number of the same face of the same input in another run, or -1, [N]."""
         found = pc.index_in(_keys(self.rows), _keys(other.rows))
         numbers: IntArray = np.asarray(pc.fill_null(found, -1)).astype(np.int64)
         return numbers
@@ -154,7 +154,7 @@ class FaceTable:
         if values is None:
             order = np.arange(len(numbers))
             return order[::-1] if wanted.is_falling else order
-        # NaN sorts last either way, and equals stay in the order of the input.
+        # NaN sorts last in both directions; the sort is stable.
         chosen = values[numbers]
         return np.argsort(-chosen if wanted.is_falling else chosen, kind="stable")
 
@@ -164,7 +164,7 @@ def _keys(rows: pa.Table) -> pa.ChunkedArray:
 
 
 def read_faces(current: Current) -> FaceTable:
-    """Read what the faces of a run are found by: of 100,000 faces, some ten megabytes.
+    """Read the table of a run's faces, about ten megabytes for 100,000 faces.
 
     Raises:
         FatalError: a file is missing or damaged.

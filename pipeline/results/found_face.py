@@ -1,4 +1,4 @@
-"""One face of an output, as a person names it: found in the manifest, without scanning latents."""
+"""Finding one face of an output by name, in the manifest without scanning latents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLUMNS = ["unit", "image_id", "revision", "source"]
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """An input that may be meant."""
+    """An input that matches the search."""
 
     unit: str
     image_id: str
@@ -35,22 +35,22 @@ class _Input:
 
 
 def find_face(out: str, text: str) -> FaceRows:
-    """The row of the one face that is meant.
+    """Find the row of one face.
 
     Args:
         out: the output, a path or any fsspec URI.
         text: the ``source``, its last part, or a pattern of either with ``*`` and ``?``; or the
-            ``image_id``. With ``#1`` behind it, the second face of that photograph; the first
-            (the largest) otherwise.
+            ``image_id``. A suffix ``#1`` selects the second face of the photograph; the default is
+            the first (the largest).
 
     Raises:
-        SpecError: there is no such face, or there are several; the message names some.
+        SpecError: there is no such face, or several; the message names some.
         FatalError: a file is damaged.
     """
     search = _Search(out)
     named, mark, number = text.rpartition("#")
     found, face = search.best(text, 0), 0
-    # A name may itself end like the number of a face.
+    # A name may also end with # and a number.
     if not found and mark and re.fullmatch(r"\d{1,4}", number):
         face = int(number)
         found = search.best(named, face)
@@ -64,7 +64,7 @@ def find_face(out: str, text: str) -> FaceRows:
 
 
 class _Search:
-    """Looks through an output: through its manifest first, then into the units that may be meant.
+    """Searches the manifest of an output, and then the matching units.
 
     Args:
         out: a path or any fsspec URI.
@@ -77,10 +77,9 @@ class _Search:
         self._faces = UnitFaces(out)
 
     def best(self, name: str, face: int) -> list[_Input]:
-        """Inputs that match a name best and have a face of this number: all, or a few too many.
+        """Best matches of a name with a face of this number, limited to a few.
 
-        Those whose whole names match are better than those of which the last part does, and these
-        than what matches a pattern.
+        Matches of the whole name precede matches of its last part, and these precede patterns.
         """
         by_rank: dict[int, list[_Input]] = {}
         for rank, each in self._matching(name):
@@ -115,7 +114,7 @@ class _Search:
 
 
 def _ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
-    """How well each input's name matches, the best first; :data:`NO_MATCH` where it does not."""
+    """Rank of each input's match, 1 for the best; :data:`NO_MATCH` for no match."""
     ranks = source_ranks(table.column("source"), name)
     ranks[np.asarray(pc.equal(table.column("image_id"), name))] = 1
     return ranks

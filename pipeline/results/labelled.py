@@ -1,4 +1,4 @@
-"""Latents with a score of each, from Parquet: what directions are fitted to."""
+"""Reading latents and scores from Parquet, for fitting directions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def read_labelled(path: Path, score: str | None) -> tuple[FloatArray, FloatArray
 
     Args:
         path: a Parquet file or a folder of them, such as ``OUT/latents``.
-        score: the column of numbers; none is read when None.
+        score: the column of numbers, or None.
 
     Returns:
-        float32 [N, style_dim], or [N, n_styles, style_dim] where the column says its shape, as
-        those of ``restyle invert`` do; and float32 [N], NaN where a number is missing.
+        float32 [N, style_dim], or [N, n_styles, style_dim] if the column's metadata has the shape,
+        as from ``restyle invert``; and float32 [N], NaN for missing numbers.
 
     Raises:
-        SpecError: it is no Parquet, has no such column, or one of another kind.
+        SpecError: the file is not Parquet, or a column is missing or has another type.
     """
     if not path.exists():
         raise SpecError(f"{path} does not exist")
@@ -41,7 +41,7 @@ def read_labelled(path: Path, score: str | None) -> tuple[FloatArray, FloatArray
         table = dataset.read(columns=wanted, use_threads=False)
         latents = _latents(table, path)
     except (pa.ArrowException, OSError, ValueError) as error:
-        # Damaged files, names that are no UTF-8, a shape in the metadata that is none.
+        # Damaged files, names that are not UTF-8, an invalid shape in the metadata.
         reason = str(error).splitlines() or [type(error).__name__]
         raise SpecError(f"{path} is no Parquet of latents: {reason[0]}") from error
     if score is None:

@@ -1,4 +1,4 @@
-"""One file of latents, a row group at a time, each read by the shortest way there is."""
+"""Reading of one file of latents by row groups, in the fastest way."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class LatentFile:
     Attributes:
         out: the output, a path or any fsspec URI.
         name: of the file, relative to it.
-        parquet: its rows.
-        shape: number of styles and their length.
+        parquet: the open file.
+        shape: (n_styles, style_dim).
     """
 
     out: str
@@ -46,7 +46,7 @@ class LatentFile:
     shape: tuple[int, int]
 
     def groups(self) -> Iterator[tuple[int, int, int]]:
-        """Each row group: its number, its first row in the file, and how many rows it has."""
+        """Yield the index, first row and number of rows of each row group."""
         start = 0
         for group in range(self.parquet.num_row_groups):
             rows = self.parquet.metadata.row_group(group).num_rows
@@ -54,11 +54,11 @@ class LatentFile:
             start += rows
 
     def read_into(self, rows: IntArray, target: FloatArray) -> None:
-        """Read latents from anywhere in the file.
+        """Read latents from any rows of the file.
 
         Args:
-            rows: their numbers in the file, ascending.
-            target: [len(rows), n_styles * length], contiguous; is filled.
+            rows: ascending indices.
+            target: [len(rows), n_styles * style_dim], contiguous; receives the latents.
 
         Raises:
             FatalError: the file is damaged.
@@ -69,7 +69,7 @@ class LatentFile:
                 self.read_group(group, rows[low:high] - start, target[low:high])
 
     def read_group(self, group: int, rows: IntArray, target: FloatArray) -> None:
-        """As :meth:`read_into`, the rows being numbered within a row group."""
+        """As :meth:`read_into`, with indices in one row group."""
         where = f"{self.out.rstrip('/')}/{self.name}"
         with self._bytes(group) as file:
             try:
@@ -88,7 +88,7 @@ class LatentFile:
     def _bytes(self, group: int) -> Iterator[ByteRange]:
         path = local_file(self.out, self.name)
         if path is None:
-            # At once, because each range is a request.
+            # The whole column at once, because each range is a request.
             start, size = column_range(self.parquet, group)
             yield _Fetched(start, read_range(self.out, self.name, start, size))
             return
@@ -109,7 +109,7 @@ def open_latents(out: str, name: str) -> Iterator[LatentFile]:
         name: of the file, relative to it.
 
     Raises:
-        FatalError: it is missing, no Parquet, or does not say what shape its latents have.
+        FatalError: it is missing, not Parquet, or without the shape of its latents.
     """
     with open_parquet(out, name) as parquet:
         try:
@@ -120,14 +120,14 @@ def open_latents(out: str, name: str) -> Iterator[LatentFile]:
 
 
 def _runs(rows: IntArray) -> Iterator[tuple[int, int]]:
-    """Begin and end of each stretch of numbers that follow one another."""
+    """Start and end of each run of consecutive numbers."""
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
     edges = [0, *breaks.tolist(), len(rows)]
     yield from itertools.pairwise(edges)
 
 
 class _Local:
-    """An open file of this machine."""
+    """An open local file."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -145,7 +145,7 @@ class _Local:
 
 
 class _Fetched:
-    """Part of a file that is in memory."""
+    """Part of a file in memory."""
 
     def __init__(self, start: int, data: bytes) -> None:
         self._start = start

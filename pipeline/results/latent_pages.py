@@ -1,9 +1,8 @@
-"""The latent column read from its pages straight into an array.
+"""Reading the latent column directly from its Parquet pages into an array.
 
-Every page of a Parquet column carries levels, which tell where lists begin and what is null. Of
-latents, which have one length and are never null, they tell nothing, and it takes Arrow several
-times as long to decode them as it takes to read the numbers. So where the numbers stand in the file
-as they are, only the headers of the pages are looked at: 30 bytes for a megabyte.
+Every page has levels, which encode the starts of lists and nulls. For latents of fixed length
+without nulls they are redundant, but decoding them takes Arrow several times as long as reading the
+numbers. So for uncompressed plain pages only the headers are parsed, 30 bytes per megabyte.
 Source: the format of pages, parquet.apache.org/docs/file-format, and of their headers,
 Thrift's compact protocol.
 """
@@ -23,7 +22,7 @@ FloatArray = npt.NDArray[np.float32]
 _PATH = "latent.list.element"
 _DATA_PAGE, _DATA_PAGE_2, _PLAIN = 0, 3, 0
 _HEADER = 512
-"""Bytes read for a header; those that are longer are read again."""
+"""Bytes read for a header; longer headers are read again."""
 _LONGEST_HEADER = 2**20
 
 
@@ -43,7 +42,7 @@ class ByteRange(Protocol):
 
 @dataclass(frozen=True)
 class _Page:
-    """Numbers that stand in a row: the first one's index in the column, place, and how many."""
+    """Consecutive numbers: index of the first one in the column, offset in the file, and count."""
 
     first: int
     start: int
@@ -55,7 +54,7 @@ class LatentPages:
     """The pages of one row group's latent column.
 
     Attributes:
-        size: numbers in a latent.
+        size: numbers per latent.
         pages: in order.
     """
 
@@ -68,7 +67,7 @@ class LatentPages:
         Args:
             file: the file that the pages were found in.
             first: index of the first one in the row group.
-            target: [rows, size], contiguous; is filled.
+            target: [rows, size], contiguous; receives the latents.
 
         Raises:
             EOFError: the file ends before.
@@ -84,18 +83,18 @@ class LatentPages:
 
 
 def find_pages(parquet: pq.ParquetFile, group: int, file: ByteRange) -> LatentPages | None:
-    """Where the latents of a row group stand, from the headers of their pages.
+    """Locate the latents of a row group by the headers of their pages.
 
     Args:
         parquet: the open file.
-        group: number of the row group.
+        group: index of the row group.
         file: the same file, or at least that column of it.
 
     Returns:
-        None where they are compressed or encoded, as earlier versions of this project did.
+        None if they are compressed or encoded, as by earlier versions of this project.
 
     Raises:
-        ValueError: the headers contradict the file's footer, or make no sense.
+        ValueError: the headers are invalid or contradict the file's footer.
     """
     at = _column_index(parquet)
     column = parquet.metadata.row_group(group).column(at)
@@ -105,7 +104,7 @@ def find_pages(parquet: pq.ParquetFile, group: int, file: ByteRange) -> LatentPa
         column.compression != "UNCOMPRESSED"
         or column.has_dictionary_page
         or not {"PLAIN", "RLE"} >= set(column.encodings)
-        # One level of repetition for the list, and nothing that may be null.
+        # One repetition level for the list, and no nullable level.
         or (levels.max_definition_level, levels.max_repetition_level) != (1, 1)
         or column.num_values != size * parquet.metadata.row_group(group).num_rows
     ):
@@ -113,29 +112,29 @@ def find_pages(parquet: pq.ParquetFile, group: int, file: ByteRange) -> LatentPa
     start = column.data_page_offset
     end = start + column.total_compressed_size
     pages: list[_Page] = []
-    known = 0
-    while known < column.num_values:
-        found = _page(file, start, known)
+    count = 0
+    while count < column.num_values:
+        found = _page(file, start, count)
         if found is None:
             return None
         page, start = found
         if start > end:
             raise ValueError("a page is longer than its column")
         pages.append(page)
-        known += page.count
-    if known != column.num_values:
+        count += page.count
+    if count != column.num_values:
         raise ValueError("the pages hold more numbers than the footer says")
     return LatentPages(size, tuple(pages))
 
 
 def column_range(parquet: pq.ParquetFile, group: int) -> tuple[int, int]:
-    """First byte and length of a row group's latent column, where it has no dictionary."""
+    """Offset and length of a row group's latent column without dictionary."""
     column = parquet.metadata.row_group(group).column(_column_index(parquet))
     return column.data_page_offset, column.total_compressed_size
 
 
 def decode(parquet: pq.ParquetFile, group: int) -> FloatArray:
-    """The latents [rows, size] of a row group by Arrow, however they are stored."""
+    """Read the latents [rows, size] of a row group by Arrow, in any encoding."""
     column = parquet.read_row_group(group, ["latent"], use_threads=False).column(0)
     size = parquet.schema_arrow.field("latent").type.list_size
     flat = column.combine_chunks().flatten() if column.num_chunks else pa.array([], pa.float32())
@@ -152,7 +151,7 @@ def _column_index(parquet: pq.ParquetFile) -> int:
 
 
 def _page(file: ByteRange, start: int, first: int) -> tuple[_Page, int] | None:
-    """The page at a position, and where the next one begins; None for one in the second format."""
+    """The page at an offset, and the offset of the next one; None for data page version 2."""
     size = _HEADER
     while True:
         reader = _Compact(file.read(start, size))
@@ -174,12 +173,12 @@ def _page(file: ByteRange, start: int, first: int) -> tuple[_Page, int] | None:
     if data.get(2) != _PLAIN or not isinstance(count, int) or not 0 < 4 * count <= length:
         raise ValueError("a page is of an unexpected kind")
     end = start + reader.at + length
-    # The levels come first, the numbers last.
+    # The numbers follow the levels.
     return _Page(first, end - 4 * count, count), end
 
 
 class _Compact:
-    """As much of Thrift's compact protocol as the header of a page needs, which has no lists."""
+    """Parser of Thrift's compact protocol without lists, which page headers do not contain."""
 
     _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
 
@@ -188,7 +187,7 @@ class _Compact:
         self.at = 0
 
     def struct(self, depth: int = 0) -> dict[int, object]:
-        """Fields by their numbers; raises IndexError where the data end."""
+        """Fields by number; raises IndexError at the end of the data."""
         if depth > 8:
             raise ValueError("the header of a page makes no sense")
         fields: dict[int, object] = {}

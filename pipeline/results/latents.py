@@ -1,4 +1,4 @@
-"""Latents of an output in memory: a table of what is known about them, and one array."""
+"""Reading the latents of an output into a table and an array."""
 
 from __future__ import annotations
 
@@ -36,24 +36,23 @@ def read_latents(
 
         rows, w = read_latents("OUT", where="id_similarity > 0.6")
 
-    Only files that the ledger vouches for are read, whatever else lies in the folder. Where the
-    latents are stored as they are, they are read straight into the array, and nowhere else.
+    Only files in the ledger are read. Uncompressed latents are read directly into the array.
 
     Args:
         out: the output, a path or any fsspec URI.
         columns: of the table, in this order; all but the latent when None.
-        where: which rows, as SQL after ``where``, over all columns but the latent.
-        revisions: ``current`` leaves out the rows of inputs that were done again since, because
-            they had changed; ``all`` takes them in.
+        where: SQL condition over all columns but the latent.
+        revisions: ``current`` for the rows of each input's newest revision, ``all`` to include
+            older ones.
 
     Returns:
-        N rows, and [N, n_styles, 512] float32 in the same order, which is that of the input. The
-        array is [0, 0, 0] for an output that has no face at all.
+        A table of N rows, and [N, n_styles, 512] float32 in the same order, which is that of the
+        input. The array is [0, 0, 0] for an output without faces.
 
     Raises:
-        SpecError: there is no output at this place, no such column, or ``where`` is no condition.
+        SpecError: there is no such output or column, or ``where`` is not a condition.
         FatalError: a file is missing or damaged, or cannot be read.
-        TransientError: the storage failed in a way that may pass.
+        TransientError: the storage failed; a retry may help.
     """
     wanted = _Wanted(os.fspath(out), columns, where, revisions)
     current = read_current(wanted.out)
@@ -76,12 +75,12 @@ class _Wanted:
 
 @dataclass(frozen=True, eq=False)
 class _Pick:
-    """Rows of a file that are wanted.
+    """Selected rows of a file.
 
     Attributes:
         name: of the file.
         shape: of a latent.
-        rows: their numbers in the file, ascending.
+        rows: ascending indices in the file.
         table: their other columns.
     """
 
@@ -92,7 +91,7 @@ class _Pick:
 
 
 def _read_at_once(current: Current, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
-    """Each file is opened once: of how many rows there are at most, the ledger knows."""
+    """Read each file once, into an array with the number of rows in the ledger."""
     files = current.files(LATENTS)
     most = sum(file.rows for file in files)
     picks: list[_Pick] = []
@@ -113,7 +112,7 @@ def _read_at_once(current: Current, wanted: _Wanted) -> tuple[list[_Pick], Float
 
 
 def _read_matching(current: Current, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
-    """The table first, and then room for those latents alone that are wanted."""
+    """Read the table first, and then only the selected latents."""
     picks = []
     for each in current.files(LATENTS):
         with open_latents(wanted.out, each.name) as file:
@@ -132,7 +131,7 @@ def _read_matching(current: Current, wanted: _Wanted) -> tuple[list[_Pick], Floa
 
 
 def _matching(picks: Sequence[_Pick], wanted: _Wanted) -> list[_Pick]:
-    """Those of the rows that meet the condition, which is asked of all files at once."""
+    """The rows that meet the condition, which is evaluated for all files at once."""
     from restyle.pipeline.results.query import matching
 
     if not picks or wanted.where is None:
@@ -171,7 +170,7 @@ def _check_shapes(current: Current, picks: Sequence[_Pick]) -> None:
 def _pick(current: Current, file: LatentFile, wanted: _Wanted) -> _Pick:
     present = [column for column in file.parquet.schema_arrow.names if column != "latent"]
     shown = _shown(present, wanted)
-    # A condition may ask about any of them.
+    # A condition may use any column.
     read = present if wanted.where is not None else list(dict.fromkeys([*_KEYS, *shown]))
     table = file.parquet.read(read, use_threads=False)
     kept = np.ones(table.num_rows, bool)

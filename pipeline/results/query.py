@@ -1,8 +1,8 @@
-"""SQL over the datasets of an output, in DuckDB, which is locked before it sees the question.
+"""SQL queries over the datasets of an output, in a locked DuckDB.
 
-DuckDB gets the datasets as Arrow tables that are read as they are asked for, and then loses what it
-could do harm with: it may open no file and no connection, load no extension, look at no variable of
-this process, and change none of these settings. What is left is reading the views.
+DuckDB gets the datasets as lazily read Arrow tables. Then it is locked: it cannot open files and
+connections, load extensions, read variables of this process, or change these settings. It can only
+read the views.
 """
 
 from __future__ import annotations
@@ -50,22 +50,21 @@ create view {name} as select * from {every} as rows where not exists (
 
 
 def query(out: str, sql: str) -> pa.RecordBatchReader:
-    """Ask one question of an output.
+    """Run one SQL query on an output.
 
-    The views are ``latents``, ``steps``, ``reconstructions``, ``rejects``, and those of further
-    datasets that the output has; ``all_latents`` and so on have the rows of older revisions too.
-    An output of ``restyle edit`` has one view, ``edits``.
+    The views are ``latents``, ``steps``, ``reconstructions``, ``rejects``, and further datasets of
+    the output; ``all_latents`` and so on include older revisions. An output of ``restyle edit`` has
+    the view ``edits``.
 
     Args:
         out: the output, a path or any fsspec URI.
-        sql: one ``select``, or what DuckDB takes for one, such as ``describe latents``.
+        sql: one ``select``, or an equivalent statement such as ``describe latents``.
 
     Returns:
-        The answer, computed as it is read.
+        The result, computed while it is read.
 
     Raises:
-        SpecError: there is no output at this place, the question is not one ``select``, or it
-            asks for what is not there or not allowed.
+        SpecError: there is no such output, or the query is not one ``select``, or invalid.
         FatalError: manifest or ledger are damaged or cannot be read.
     """
     connection = _connect()
@@ -83,7 +82,7 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
 def _register_rows(
     connection: duckdb.DuckDBPyConnection, out: str, storage: Storage, operation: Operation[Any]
 ) -> None:
-    """Make tables of the datasets of an output without revisions, as far as they have rows."""
+    """Create tables of the datasets of an output without revisions that have rows."""
     entries = ledger.read_entries(storage)
     check_units(storage, read_units(storage), entries.units)
     names: dict[str, list[str]] = {}
@@ -97,7 +96,7 @@ def _register_rows(
 
 
 def _register_run(connection: duckdb.DuckDBPyConnection, out: str) -> None:
-    """Make views of the datasets of an inversion."""
+    """Create views of the datasets of an inversion."""
     current = read_current(out)
     names = [*DATASETS, *sorted(_datasets(current) - set(DATASETS))]
     for name in names:
@@ -113,23 +112,23 @@ def _register_run(connection: duckdb.DuckDBPyConnection, out: str) -> None:
 
 
 def matching(rows: pa.Table, where: str) -> npt.NDArray[np.bool_]:
-    """Which rows of a table in memory meet a condition.
+    """Evaluate a condition on a table in memory.
 
     Args:
         rows: the table.
-        where: SQL, as after ``where``.
+        where: SQL condition.
 
     Returns:
-        One boolean for each row.
+        One boolean per row.
 
     Raises:
-        SpecError: it is no condition.
+        SpecError: the condition is invalid.
     """
     connection = _connect()
     number = pa.array(np.arange(rows.num_rows))
     connection.register("latents", rows.append_column("row number", number))
     _lock(connection)
-    # On lines of its own, for a comment at its end.
+    # On a separate line, because it may end with a comment.
     sql = f'select "row number" from latents where (\n{where}\n)'  # noqa: S608 (it is locked)
     found = np.zeros(rows.num_rows, bool)
     for batch in _answer(connection, sql):
@@ -160,7 +159,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchRe
 
 
 def _batches(reader: pa.RecordBatchReader, sql: str) -> Iterator[pa.RecordBatch]:
-    # An error may also come while the answer is computed.
+    # Errors may also occur while the result is computed.
     with _explained(sql):
         yield from reader
 
@@ -183,14 +182,14 @@ def _explained(sql: str) -> Iterator[None]:
 
 
 def _ours(error: BaseException | None) -> RestyleError | None:
-    """The project's own error that a library passed on."""
+    """This project's error among the causes of a library's error, or None."""
     while error is not None and not isinstance(error, RestyleError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _line(error: Exception) -> str:
-    """What DuckDB says, without the picture of where in the text."""
+    """DuckDB's message in one line, without the excerpt of the query."""
     text = str(error).partition("\n\nLINE ")[0].partition("\nLINE ")[0]
     return " ".join(text.split())
 
@@ -200,14 +199,14 @@ def _datasets(current: Current) -> set[str]:
 
 
 def _source(out: str, current: Current, dataset: str) -> Any:
-    """A dataset as DuckDB scans it: files that are read by need, or a table without rows."""
+    """A dataset for DuckDB: lazily read files, or an empty table."""
     files = current.files(dataset)
     if files:
         return table_source(out, [file.name for file in files])
     fields: Mapping[str, pa.Field] = {
         field.name: field for field in schema(dataset, current.settings, (1, 1))
     }
-    # How long a latent is, only rows would tell.
+    # The length of latents is unknown without rows.
     unknown = pa.field("latent", pa.list_(pa.float32()))
     kept = [unknown if name == "latent" else field for name, field in fields.items()]
     return pa.schema(kept).empty_table()

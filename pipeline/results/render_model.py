@@ -1,4 +1,4 @@
-"""The model that renders latents of an output: the one that made them, unless another is named."""
+"""Loading the model that renders latents of an output."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def load_renderer(
 
     Args:
         storage: the output.
-        settings: what it was made with.
+        settings: of the output.
         spec: another model to render with.
-        device: as :func:`restyle.core.load_model` takes it.
+        device: as for :func:`restyle.core.load_model`.
 
     Raises:
-        SpecError: none was named, and the output's own is not what it was.
+        SpecError: no other model was given, and the output's model has changed.
         CheckpointError: its files are missing or damaged.
     """
     model = load_model(

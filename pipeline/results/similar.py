@@ -1,4 +1,4 @@
-"""Nearest neighbours of a latent among those of a run: exact, a row group in memory at a time."""
+"""Exact nearest neighbours of a latent in a run, with one row group in memory at a time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from restyle.pipeline.results.snapshot import Current
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Rows that are nearest so far, the nearest first.
+    """The nearest rows so far, nearest first.
 
     Attributes:
         distances: [N].
-        files: [N] numbers of their files.
-        rows: [N] their numbers in there.
+        files: [N] indices of their files.
+        rows: [N] indices in those files.
     """
 
     distances: FloatArray
@@ -32,7 +32,7 @@ class _Found:
 
     def with_(self, other: _Found, most: int) -> _Found:
         distances = np.concatenate([self.distances, other.distances])
-        # Stable: of equals the earlier row comes first.
+        # Stable, so that of equal distances the earlier row comes first.
         order = np.argsort(distances, kind="stable")[:most]
         return _Found(
             distances[order],
@@ -44,24 +44,20 @@ class _Found:
 def nearest(
     current: Current, latent: FloatArray, count: int, layers: Sequence[int] | None = None
 ) -> pa.Table:
-    """The faces whose latents lie nearest to a given one.
-
-    Each latent is compared, and the distances are float32 without any approximation. A row group is
-    in memory at a time, whatever the size of the run.
+    """Find the faces with the nearest latents by exhaustive search.
 
     Args:
         current: the run.
         latent: [n_styles, style_dim] float32.
-        count: how many.
-        layers: the styles that count; all when None.
+        count: number of faces.
+        layers: the styles to compare; all when None.
 
     Returns:
-        At most ``count`` rows, the nearest first: ``distance``, the root mean square over the
-        styles of the distance between style vectors; ``source``, ``face``, metrics, ``image_id``,
-        ``revision``.
+        At most ``count`` rows, nearest first: ``distance``, the root mean square over styles of the
+        distance between style vectors; ``source``, ``face``, metrics, ``image_id``, ``revision``.
 
     Raises:
-        SpecError: the latent has not the shape of the run's, or there are no such layers.
+        SpecError: the latent has another shape than the run's, or there are no such layers.
         FatalError: a file is missing or damaged.
     """
     names = [file.name for file in current.files(LATENTS)]
@@ -78,7 +74,7 @@ def nearest(
 def _distances(
     current: Current, file: LatentFile, latent: FloatArray, layers: Sequence[int] | None
 ) -> Iterator[tuple[IntArray, FloatArray]]:
-    """Rows of a file that stand now, group after group, and how far each lies away."""
+    """Yield rows of newest revisions in a file with their distances, by row group."""
     stands = None
     if current.newest.num_rows:
         keys = file.parquet.read(["image_id", "revision"], use_threads=False)
@@ -111,7 +107,7 @@ def _shown(file_schema: pa.Schema) -> list[str]:
 
 
 def _table(current: Current, names: Sequence[str], found: _Found) -> pa.Table:
-    """What is shown of the rows, read from their files now."""
+    """Read the displayed columns of the rows."""
     tables: dict[int, pa.Table] = {}
     for number in np.unique(found.files).tolist():
         with open_parquet(current.out, names[number]) as parquet:

@@ -1,4 +1,4 @@
-"""Files of an output as an Arrow dataset: only the columns and rows that are asked for are read."""
+"""Files of an output as a lazily read Arrow dataset."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def table_source(out: str, names: Sequence[str]) -> Any:
         A ``pyarrow.dataset.Dataset``.
 
     Raises:
-        SpecError: the path is no UTF-8, which Arrow cannot open.
+        SpecError: the path is not UTF-8, which Arrow cannot open.
     """
     import pyarrow.dataset as ds
     import pyarrow.fs as pafs
@@ -57,7 +57,7 @@ def _handler(remote: Any) -> Any:
     import pyarrow.fs as pafs
 
     class Handler(pafs.FSSpecHandler):  # type: ignore[misc]
-        """Opens files that try again when the store fails for the moment."""
+        """Opens files with retries of transient failures."""
 
         def open_input_file(self, path: str) -> pa.NativeFile:
             return open_remote(remote, path, path)

@@ -1,1 +1,1 @@
-"""Where files live: any fsspec URI, with whole writes, retries, explained errors and a lock."""
+"""Storage on any fsspec URI, with atomic writes, retries, error messages and a lock."""

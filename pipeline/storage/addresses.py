@@ -1,6 +1,7 @@
-"""Paths and URIs: which are local, how a remote one is opened, and how each may be shown.
+"""Paths and URIs: local and remote ones, opening, and display without secrets.
 
-Nothing that is shown or recorded carries what :mod:`~restyle.pipeline.storage.url_secrets` finds.
+Displayed and recorded addresses contain no secrets, see
+:mod:`~restyle.pipeline.storage.url_secrets`.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from restyle.core.shown_text import decodable
 from restyle.pipeline.storage.url_secrets import secret_in, without_secrets
 
 TIMEOUT_VARIABLE = "RESTYLE_STORAGE_TIMEOUT"
-"""Seconds after which a request that got no answer is given up; 60 when it is not set."""
+"""Environment variable: seconds until a request without an answer fails; default 60."""
 
 _TIMEOUT = 60.0
 _CONNECT_TIMEOUT = 10.0
-# The client's own tries serve requests within a call; how long is waited in all is ours to say.
+# The client retries single requests; the number of calls is limited in retries.py.
 _ATTEMPTS = 2
 
 _S3 = ("s3", "s3a")
 
 
 def local_path(uri: str) -> str | None:
-    """The path behind a plain path or ``file://`` URI; None for everything remote."""
+    """The path of a plain path or ``file://`` URI; None for remote URIs."""
     for prefix in ("file://", "local://"):
         if uri.startswith(prefix):
             return uri.removeprefix(prefix) or "/"
@@ -32,10 +33,10 @@ def local_path(uri: str) -> str | None:
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a remote URI, and the URI's path in it.
+    """The fsspec file system of a remote URI, and the path in it.
 
     Raises:
-        SpecError: an unknown scheme, a missing package, or a password or signature in the URI.
+        SpecError: the scheme is unknown, a package is missing, or the URI contains a secret.
     """
     from fsspec.core import url_to_fs
 
@@ -64,30 +65,30 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 
 
 def absolute_path(path: str) -> str:
-    """A local path made absolute and normalised; links stay, so that names stay the user's."""
+    """Make a local path absolute and normalised, without resolving links."""
     return os.path.abspath(path)  # noqa: PTH100 (Path.resolve would follow links)
 
 
 def absolute_uri(uri: str) -> str:
-    """An address that means the same from every working directory."""
+    """An address that does not depend on the working directory."""
     path = local_path(uri)
     return uri if path is None else absolute_path(path)
 
 
 def shown_uri(uri: str) -> str:
-    r"""An address fit to be recorded: without what may be secret, and in UTF-8.
+    r"""An address for display and records, without secrets and in UTF-8.
 
     Args:
-        uri: a path, or a URI of any kind. Bytes of a local name that are no UTF-8 become ``\xNN``.
+        uri: a path or any URI. Bytes of a local name that are not UTF-8 become ``\xNN``.
     """
     return decodable(without_secrets(uri)[0])
 
 
 def storage_timeout() -> float:
-    """Seconds that a store may take to answer.
+    """Timeout of requests in seconds.
 
     Raises:
-        SpecError: the environment variable makes no sense.
+        SpecError: the environment variable is not a positive number.
     """
     given = os.environ.get(TIMEOUT_VARIABLE) or str(_TIMEOUT)
     try:
@@ -109,6 +110,6 @@ def _options(scheme: str) -> dict[str, Any]:
             "read_timeout": timeout,
             "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
         },
-        # Otherwise every object is asked for its size before it is read.
+        # Otherwise the size of every object is requested before it is read.
         "max_concurrency": 1,
     }

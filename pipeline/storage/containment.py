@@ -1,6 +1,6 @@
-"""Names inside an output: each stays inside, and no link below the output's folder is followed.
+"""Checks that names stay inside of an output and pass through no links.
 
-An output may come from a stranger, and what its ledger names is read, replaced and deleted.
+An output may be untrusted, and files that its ledger names are read, replaced and deleted.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from restyle.pipeline.storage.errors import DAMAGE
 
 
 def check_name(name: str, uri: str) -> None:
-    """See that a relative name cannot lead out of the folder that it is relative to.
+    """Check that a relative name does not lead out of its folder.
 
     Args:
         name: with ``/`` between its parts; empty for the folder itself.
-        uri: the folder, fit to be shown.
+        uri: the folder, for messages.
 
     Raises:
-        DamagedError: it is absolute, goes upward, or has a part that is empty.
+        DamagedError: the name is absolute, goes upward, or has an empty part.
     """
     parts = name.split("/") if name else []
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
@@ -33,13 +33,13 @@ def path_inside(root: Path, name: str, uri: str) -> Path:
     """The path of a file or folder inside a local folder.
 
     Args:
-        root: the folder; may itself be a link, or lie behind one.
+        root: the folder; may be a link or behind one.
         name: relative to it, with ``/`` between its parts.
-        uri: the folder, fit to be shown.
+        uri: the folder, for messages.
 
     Raises:
-        DamagedError: the name leads out of the folder, or it or a part of it is a link.
-        OSError: it cannot be found out whether a part is a link.
+        DamagedError: the name leads out of the folder, or a part of it is a link.
+        OSError: a part cannot be examined.
     """
     folder = parent_inside(root, name, uri)
     path = folder / name.rpartition("/")[2] if name else root
@@ -49,7 +49,7 @@ def path_inside(root: Path, name: str, uri: str) -> Path:
 
 
 def parent_inside(root: Path, name: str, uri: str) -> Path:
-    """The folder of a file that is replaced or removed, which may itself be a link.
+    """The folder of a file to replace or remove; the file may be a link.
 
     Arguments and errors are those of :func:`path_inside`.
     """

@@ -1,4 +1,4 @@
-"""What a file system or an object store's client raises, as this project's errors."""
+"""Conversion of errors from file systems and object stores to this project's errors."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FATAL_ERRNO = {
     errno.EFBIG: "the file would be larger than is allowed",
 }
 
-# Raised by object stores' clients outside of the OSError tree; trying again does not help.
+# Exceptions of object stores' clients outside of the OSError tree that a retry does not help.
 _FATAL_NAMES = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "ProfileNotFound"}
 )
 
-# Refused by an S3 server for what happened on the way there, although the request was right.
+# S3 errors of correct requests that were corrupted in transit.
 _PASSING_CODES = frozenset(
     {"RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}
 )
@@ -41,16 +41,16 @@ _BAD_REQUEST, _FORBIDDEN, _REDIRECTS = 400, 403, (301, 307)
 
 @contextlib.contextmanager
 def storage_errors(doing: str, where: str) -> Iterator[None]:
-    """Turn whatever a file system raises into this project's errors, in one line.
+    """Convert exceptions of a file system to this project's errors, with one line.
 
     Args:
-        doing: what was tried, as in ``cannot write``.
-        where: the place, fit to be shown.
+        doing: the failed action, such as ``cannot write``.
+        where: the address, for the message.
 
     Raises:
-        FileNotFoundError: passed on, for the caller to judge.
-        FatalError: trying again cannot help.
-        TransientError: everything else.
+        FileNotFoundError: unchanged.
+        FatalError: a retry cannot help.
+        TransientError: all other errors.
     """
     try:
         yield
@@ -61,10 +61,10 @@ def storage_errors(doing: str, where: str) -> Iterator[None]:
 
 
 def explained(error: Exception, doing: str, where: str) -> RestyleError:
-    """The error to raise for one that a file system raised; arguments as above."""
+    """Convert an exception of a file system; arguments as for :func:`storage_errors`."""
     code, status = _response(error)
     if code == _SKEWED:
-        # Passes once the clock has been set right, which machines do by themselves.
+        # Transient, because machines correct their clocks by themselves.
         return TransientError(f"{doing} {where}: this machine's clock differs from the server's")
     reason = _reason(error)
     if (isinstance(error, PermissionError) and error.errno is None) or status == _FORBIDDEN:
@@ -82,7 +82,7 @@ def explained(error: Exception, doing: str, where: str) -> RestyleError:
 
 
 def _response(error: Exception) -> tuple[str, int]:
-    """Code and HTTP status that an S3 server answered; empty and 0 for every other failure."""
+    """Error code and HTTP status of an S3 server's answer; empty and 0 for other failures."""
     answer: Any = None
     cause: BaseException | None = error
     while cause is not None and answer is None:

@@ -1,9 +1,8 @@
-"""Bytes in and out of any fsspec URI, with writes that are there whole or not at all.
+"""Reading and atomic writing of files on any fsspec URI.
 
-A local file is written beside its place and moved there; an object is one PUT. What a remote store
-refuses for the moment is tried again (:mod:`restyle.pipeline.storage.retries`), which is
-harmless for everything
-that is done here: the same bytes are put, read or removed once more.
+A local file is written to a temporary file and renamed; an object is written by one PUT. Transient
+failures of remote stores are retried (:mod:`restyle.pipeline.storage.retries`); all operations are
+idempotent.
 """
 
 from __future__ import annotations
@@ -46,36 +45,36 @@ __all__ = [
 
 _READ_AT_ONCE = 256
 _SLOWEST = 256 * 1024
-"""Bytes a second that a write must come to, or it counts as stuck."""
+"""Bytes per second below which a write counts as stuck."""
 _FOLDER_TRIES = 3
 
 
 class Storage(ABC):
-    """A folder, local or remote, that holds files by relative name (``latents/part-1.parquet``).
+    """A local or remote folder with files by relative name (``latents/part-1.parquet``).
 
     Attributes:
-        uri: where it is, as a person may see it.
+        uri: its address, for display.
     """
 
     uri: str
 
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
-        """Put a whole file in place, replacing an older one.
+        """Write or replace a file atomically.
 
         Raises:
             FatalError: no space, no permission, no such bucket.
-            TransientError: anything that may work when tried again.
+            TransientError: a retry may help.
         """
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """The content of a file.
+        """Read a file.
 
         Raises:
-            FileNotFoundError: there is none of this name.
+            FileNotFoundError: there is no such file.
             FatalError: no permission.
-            TransientError: anything that may work when tried again.
+            TransientError: a retry may help.
         """
 
     @abstractmethod
@@ -84,29 +83,29 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Remove a file; nothing happens when it is not there."""
+        """Remove a file if it exists."""
 
     def move(self, name: str, target: str) -> None:
-        """Give a file, or a link, another name inside; what bore that name is replaced.
+        """Rename a file or link, replacing an existing target.
 
         Raises:
-            FileNotFoundError: there is none of the first name.
+            FileNotFoundError: there is no such file.
             FatalError, TransientError: as :meth:`write`.
         """
         self.write(target, self.read(name))
         self.delete(name)
 
     def is_link(self, name: str) -> bool:
-        """Whether a file or folder is a link, which is not followed; object stores have none."""
+        """Whether a file or folder is a link; object stores have none."""
         check_name(name, self.uri)
         return False
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Find out that writing will work, before anything is computed; leaves nothing behind.
+        """Check that writing works, without leaving files.
 
         Raises:
-            FatalError: it will not, with the reason.
+            FatalError: it does not work.
         """
 
     def read_many(self, names: list[str]) -> list[bytes]:
@@ -114,17 +113,17 @@ class Storage(ABC):
         return [self.read(name) for name in names]
 
     def sweep(self, folder: str) -> None:  # noqa: B027 (remote stores leave nothing behind)
-        """Remove what a killed writer of this project and user left half-written in a folder."""
+        """Remove temporary files of killed writers of this project and user in a folder."""
 
     def prune(self, folders: Sequence[str] | None = None) -> None:  # noqa: B027 (objects have none)
-        """Remove folders that hold nothing, and the output's own when it was not there before.
+        """Remove empty folders, and the output's folder if it did not exist before.
 
         Args:
-            folders: the ones that may go; when None, those that were not there before.
+            folders: folders to remove; when None, those that did not exist before.
         """
 
     def shown(self, name: str) -> str:
-        """Where a file is, as a person may see it."""
+        """Address of a file, for display."""
         return f"{self.uri.rstrip('/')}/{name}"
 
 
@@ -135,7 +134,7 @@ def open_storage(uri: str) -> Storage:
         uri: a local path, ``file://`` or any URI that an installed fsspec package handles.
 
     Raises:
-        SpecError: an unknown scheme, a missing package, or a password in the URI.
+        SpecError: the scheme is unknown, a package is missing, or the URI contains a secret.
     """
     path = local_path(uri)
     if path is not None:
@@ -144,11 +143,11 @@ def open_storage(uri: str) -> Storage:
 
 
 def local_file(uri: str, name: str) -> Path | None:
-    """The path of an output's file on this machine; None when the output is remote.
+    """The local path of an output's file; None for a remote output.
 
     Args:
         uri: the output, a path or any fsspec URI.
-        name: relative to it, as the ledger names it.
+        name: relative to it, as in the ledger.
 
     Raises:
         FatalError: the name leads out of the output, or through a link.
@@ -170,7 +169,7 @@ class _LocalStorage(Storage):
             self._folders_before = _folders(root)
 
     def path(self, name: str) -> Path:
-        """Where a file or folder is, once it is known to lie inside."""
+        """The path of a file or folder, checked to be inside of the root."""
         return path_inside(self._root, name, self.uri)
 
     def write(self, name: str, data: bytes) -> None:
@@ -180,7 +179,7 @@ class _LocalStorage(Storage):
                 try:
                     return _replace(target, data)
                 except FileNotFoundError as error:
-                    # A driver that withdraws may remove the folder that was just made.
+                    # A withdrawing driver may have removed the folder meanwhile.
                     if attempt + 1 == _FOLDER_TRIES:
                         reason = error.strerror
                         raise FatalError(f"cannot write {self.shown(name)}: {reason}") from error
@@ -198,9 +197,9 @@ class _LocalStorage(Storage):
             except FileNotFoundError:
                 return {}
             for entry in entries:
-                # A file may be removed by somebody else while we look.
+                # Another process may remove a file meanwhile.
                 with contextlib.suppress(FileNotFoundError):
-                    # Links are listed, so that they are noticed; to read one is refused.
+                    # Links are listed, so that they are noticed, but not followed.
                     is_file = entry.is_symlink() or entry.is_file(follow_symlinks=False)
                     if is_file and not entry.name.startswith("."):
                         name = f"{folder}/{entry.name}" if folder else entry.name
@@ -250,7 +249,7 @@ class _LocalStorage(Storage):
         else:
             found = [self._root / folder for folder in folders]
         for folder in found if self._was_there else [*found, self._root]:
-            # Not empty, or not ours to remove: it stays.
+            # Folders that are not empty, or not removable, stay.
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -277,14 +276,13 @@ class _RemoteStorage(Storage):
         if not self._filesystem.async_impl:
             self._filesystem.pipe_file(path, data)
             return
-        # Late, because local runs need no fsspec.
+        # Imported late, because local runs need no fsspec.
         from fsspec.asyn import sync
 
         limit = 2 * storage_timeout() + len(data) / _SLOWEST
 
         async def limited() -> None:
-            # The client waits for ever when a server takes the headers of a write, or a part of its
-            # body, and then says and takes nothing more.
+            # The client has no timeout for a server that accepts part of a request and then stalls.
             await asyncio.wait_for(self._filesystem._pipe_file(path, data), limit)
 
         sync(self._filesystem.loop, limited)
@@ -302,11 +300,11 @@ class _RemoteStorage(Storage):
         return [found[index] for index in range(len(names))]
 
     def _fetch(self, names: list[str], missing: list[int], found: dict[int, bytes]) -> None:
-        """Read files by number, all at once; what was read is not read again when one failed."""
+        """Read missing files by index in parallel; after a failure only the rest is read again."""
         asked = [index for index in missing if index not in found]
         paths = [f"{self._root}/{names[index]}" for index in asked]
         with storage_errors("cannot read", self.uri):
-            # Not cat, which would take the names for patterns.
+            # Not cat, which would expand patterns in names.
             answers = self._filesystem.cat_ranges(paths, None, None, on_error="return")
         failures: list[Exception] = []
         for index, answer in zip(asked, answers, strict=True):
@@ -351,7 +349,7 @@ class _RemoteStorage(Storage):
         retrying(remove)
 
     def check_writable(self) -> None:
-        # An object store tells only on a PUT, so one is made and taken back.
+        # Only a PUT shows whether an object store is writable.
         probe = f".restyle-probe-{secrets.token_hex(4)}"
         try:
             self.write(probe, b"")
@@ -379,17 +377,17 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<nonce>[0-9a-f]{16})-[0-9a-f]{16}\.
 
 
 def _temporary_name(name: str, nonce: str) -> str:
-    """What a file is called while it is written.
+    """Name of a file while it is written.
 
-    Hidden, so that readers of the folder skip it; not .parquet, so that globs do. The digest over
-    name and nonce marks it as this project's: no file of a user's has one by accident.
+    Hidden and without .parquet, so that readers and globs skip it. The digest of name and nonce
+    marks it as this project's, so that no user's file is removed by accident.
     """
     told = os.fsencode(f"restyle temporary file\0{name}\0{nonce}")
     return f".{name}.{nonce}-{hashlib.sha256(told).hexdigest()[:16]}.tmp"
 
 
 def _is_temporary(path: Path) -> bool:
-    """Whether this project wrote a file, as this user, on its way to its place."""
+    """Whether a file is a temporary file of this project and user."""
     match = _TEMPORARY.fullmatch(path.name)
     if match is None or path.name != _temporary_name(match["name"], match["nonce"]):
         return False
@@ -398,7 +396,7 @@ def _is_temporary(path: Path) -> bool:
 
 
 def _folders(root: Path) -> set[Path]:
-    """The folders directly inside one, links left out."""
+    """The subfolders of a folder, without links."""
     try:
         return {Path(entry) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)}
     except OSError:

@@ -1,12 +1,12 @@
-"""One driver for each output, on any storage that can write, list and delete: no server needed.
+"""Lock for a single driver of an output, on any storage that can write, list and delete.
 
-Every driver writes a claim, ``_ledger/driver-<nonce>.json``, and only then looks for others', so
-that of two that start at once at least one sees the other. A claim is *asking* until its driver has
-seen no other, and *held* from then on. A driver that meets a live held claim withdraws; of two that
-are asking, the one with the larger nonce withdraws and the other waits until it is gone. Whether a
-claim's driver lives is asked of the kernel where it runs on this machine. Elsewhere its claim is
-watched: a living driver rewrites it with a higher count. Time is only ever measured by this
-process' own monotonic clock, so clocks that differ or jump change nothing.
+Every driver first writes a claim, ``_ledger/driver-<nonce>.json``, and then looks for other claims,
+so that of two simultaneous drivers at least one sees the other. A claim is *asking* until its
+driver sees no other claim, and *held* afterwards. A driver that finds a live held claim withdraws;
+of two asking drivers, the one with the larger nonce withdraws and the other one waits for it.
+Whether a driver on this machine is alive is known from the kernel. A driver elsewhere proves that
+it is alive by rewriting its claim with an increasing count (heartbeat). Intervals are measured by
+this process's monotonic clock, so that clocks may differ and jump.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import Storage
 
 BEAT = 10.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 MISSED = 3
-"""Signs of life that must fail to come before a driver elsewhere counts as dead."""
+"""Number of missed heartbeats after which a driver elsewhere counts as dead."""
 
 _PREFIX = "_ledger/driver-"
 _SUFFIX = ".json"
 _POLL = 0.25
 
-# Claims of this process that were not given back yet. Another one with its number is left from a
-# storage that could not be reached when the lock was released.
+# Nonces of this process's claims. Another claim with this process's number is a leftover from a
+# storage that could not be reached when its lock was released.
 _own: set[str] = set()
 _PATIENCE = 5.0
 
 
 class Claim(BaseModel):
-    """What a driver says of itself.
+    """A driver's claim to an output.
 
     Attributes:
-        format: version of this file.
-        nonce: 16 hex digits of chance, also in the file's name.
+        format: version of the file.
+        nonce: 16 random hex digits, also in the file's name.
         state: ``asking`` or ``held``.
-        host: name of its machine, for people.
-        place: boot and process table that ``pid`` is a number in; empty where that is unknown.
+        host: name of its machine, for messages.
+        place: boot and process namespace of ``pid``; empty if unknown.
         pid: of the process.
-        born: when the process began, in the kernel's own count; tells a reused ``pid``.
-        started: when it asked, for people; never compared.
-        beat: rises while the driver lives.
+        born: start of the process in kernel ticks, to recognise a reused ``pid``.
+        started: time of the claim, for messages.
+        beat: number of heartbeats.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,7 +82,7 @@ class Claim(BaseModel):
 
 
 class DriverLock:
-    """The right to plan, run and rearrange one output, held until the ``with`` block ends."""
+    """The exclusive right to plan, run and rearrange an output, until the ``with`` block ends."""
 
     def __init__(self, storage: Storage, claim: Claim, beat: float) -> None:
         self._storage = storage
@@ -95,10 +95,10 @@ class DriverLock:
         self._thread = threading.Thread(target=self._keep_beating, name="driver-beat", daemon=True)
 
     def check(self) -> None:
-        """Make sure that the lock is still held; costs nothing, so call it at every unit.
+        """Check that the lock is still held, without storage requests; for calls at every unit.
 
         Raises:
-            FatalError: this driver was taken for dead, and its claim was removed.
+            FatalError: another driver took this one for dead and removed its claim.
         """
         if self._lost.is_set():
             raise FatalError(
@@ -108,11 +108,11 @@ class DriverLock:
             )
 
     def confirm(self) -> None:
-        """Make sure by a look at the storage; to be called before anything is removed.
+        """Check the claim in the storage; for calls before files are removed.
 
         Raises:
-            FatalError: as :meth:`check`, or the storage cannot be asked.
-            TransientError: the storage cannot be asked.
+            FatalError: as :meth:`check`, or the storage failed.
+            TransientError: the storage failed.
         """
         try:
             self._storage.read(self._claim.name)
@@ -124,7 +124,7 @@ class DriverLock:
         """Write the claim, and wait until it is the only one.
 
         Raises:
-            SpecError: another driver has the output, or is about to.
+            SpecError: another driver holds the output, or is about to.
         """
         _own.add(self._claim.nonce)
         self._write(state="asking")
@@ -153,17 +153,17 @@ class DriverLock:
         """Give the output back."""
         self._ending.set()
         if self._thread.is_alive():
-            # A beat that is being written would bring the claim back.
+            # A heartbeat in progress would write the claim again.
             self._thread.join(_PATIENCE)
         _own.discard(self._claim.nonce)
-        # What is left is known for dead by the next driver; it must not hide why this one ends.
+        # A remaining claim is recognised as dead; a failure here must not hide the run's error.
         with contextlib.suppress(RestyleError):
             self._storage.delete(self._claim.name)
             if not self._storage.sizes("_ledger"):
                 self._storage.prune(["_ledger"])
 
     def _others(self, watch: _Watch) -> list[Claim]:
-        """Claims of drivers that live or may live; those of dead ones are removed."""
+        """Claims of drivers that may be alive; claims of dead drivers are removed."""
         others = []
         for name in self._storage.sizes("_ledger"):
             if not name.startswith(_PREFIX) or name == self._claim.name:
@@ -184,7 +184,7 @@ class DriverLock:
 
     def _keep_beating(self) -> None:
         while not self._ending.wait(self._beat):
-            # A storage that fails for the moment fails the units too, and they tell of it.
+            # Failures of the storage are reported by the units.
             with contextlib.suppress(RestyleError):
                 try:
                     self._storage.read(self._claim.name)
@@ -193,8 +193,8 @@ class DriverLock:
                     return
                 self._write(beat=self._claim.beat + 1)
                 for name in self._dead:
-                    # A driver taken for dead may wake up in the middle of a beat and write its
-                    # claim again; it must find it gone.
+                    # A suspended driver may continue in the middle of a heartbeat and write its
+                    # claim again.
                     self._storage.delete(name)
 
 
@@ -202,18 +202,18 @@ class DriverLock:
 def driver_lock(
     storage: Storage, listener: Listener, *, beat: float = BEAT
 ) -> Iterator[DriverLock]:
-    """Be the only driver of an output.
+    """Lock an output for a single driver.
 
-    On storage of this machine that takes a few milliseconds. A driver that died elsewhere is waited
-    for :data:`MISSED` times ``beat`` seconds.
+    On local storage this takes a few milliseconds. For a driver that died elsewhere it waits
+    :data:`MISSED` times ``beat`` seconds.
 
     Args:
         storage: the output.
-        listener: is told when there is something to wait for.
-        beat: seconds between two signs of life, the same for all drivers of an output.
+        listener: receives a note before waiting.
+        beat: seconds between two heartbeats, the same for all drivers of an output.
 
     Raises:
-        SpecError: another driver has the output; names it.
+        SpecError: another driver holds the output; the message names it.
     """
     lock = DriverLock(storage, _own_claim(), beat)
     try:
@@ -225,7 +225,7 @@ def driver_lock(
 
 @dataclass
 class _Seen:
-    """A claim from elsewhere: its last count, since when it is known, whether it ever rose."""
+    """A claim from elsewhere: its last count, when it was first seen, and whether it ever rose."""
 
     beat: int
     since: float
@@ -233,7 +233,7 @@ class _Seen:
 
 
 class _Watch:
-    """Judges which drivers live."""
+    """Determines which drivers are alive."""
 
     def __init__(self, beat: float) -> None:
         self._limit = beat * MISSED
@@ -241,7 +241,7 @@ class _Watch:
         self._place = _place()
 
     def is_dead(self, claim: Claim) -> bool:
-        """Certainly dead: the kernel says so, or no sign of life for too long."""
+        """Whether the driver is certainly dead: by the kernel, or for lack of heartbeats."""
         if self._is_here(claim) and claim.pid == os.getpid():
             return claim.nonce not in _own
         if self._is_here(claim):
@@ -253,7 +253,7 @@ class _Watch:
         return now - seen.since > self._limit
 
     def lives(self, claim: Claim) -> bool:
-        """Certainly alive, for one that :meth:`is_dead` has looked at."""
+        """Whether the driver is certainly alive; :meth:`is_dead` must have been called before."""
         return self._is_here(claim) or self._seen[claim.nonce].rose
 
     def _is_here(self, claim: Claim) -> bool:
@@ -273,7 +273,7 @@ def _own_claim() -> Claim:
 
 
 def _place() -> str:
-    """Names this boot of this machine and this process table; containers have their own."""
+    """Identifier of the machine's boot and process namespace, which containers do not share."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 (no path, a label)
@@ -282,12 +282,12 @@ def _place() -> str:
 
 
 def _born(pid: int) -> str:
-    """Start of a process in clock ticks since boot; empty when there is none or it is a zombie."""
+    """Start of a process in clock ticks since boot; empty if it has ended or is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return ""
-    # The name in parentheses may hold anything, blanks and parentheses included.
+    # The name in parentheses may contain blanks and parentheses.
     fields = stat.rpartition(b")")[2].split()
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
@@ -300,7 +300,7 @@ def _decoded(name: str, data: bytes) -> Claim:
     try:
         return Claim.model_validate_json(data)
     except ValidationError:
-        # Damaged: nobody can be asked, so it is watched, and removed when it does not change.
+        # A damaged claim is watched like one from elsewhere, and removed if it does not change.
         return Claim(
             nonce=name.removeprefix(_PREFIX).removesuffix(_SUFFIX),
             state="held",

@@ -1,4 +1,4 @@
-"""A storage that is changed in memory alone, to find out what a change would come to."""
+"""A storage with changes in memory only, to compute the effect of a change."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from restyle.pipeline.storage.filesystem import Storage
 
 
 class Rehearsal(Storage):
-    """Shows a storage as if it had been changed; the storage itself is only read.
+    """A view of a storage with changes in memory; the storage itself is only read.
 
     Args:
-        storage: what is shown.
+        storage: the underlying storage.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -29,9 +29,9 @@ class Rehearsal(Storage):
         return self._storage.read(found) if isinstance(found, str) else found
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """As documented in :class:`Storage`; what was moved here has no size."""
+        """As documented in :class:`Storage`; moved files have size 0."""
         gone = {name for name, found in self._changed.items() if found is None}
-        # A folder that is moved as a whole is a link.
+        # Only links are moved as whole folders.
         found = {} if folder in gone else self._storage.sizes(folder)
         for name, data in self._changed.items():
             if name.rpartition("/")[0] == folder:

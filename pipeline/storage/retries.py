@@ -1,4 +1,4 @@
-"""Trying again: what a storage or a network refuses for the moment, with growing pauses."""
+"""Retries of transient failures with exponential back-off."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from restyle.core.errors import SpecError, TransientError
 T = TypeVar("T")
 
 VARIABLE = "RESTYLE_RETRIES"
-"""``TRIES`` or ``TRIES:SECONDS``: how often a call is made at most, and the first pause."""
+"""Environment variable ``TRIES`` or ``TRIES:SECONDS``: number of tries, and the first pause."""
 
 TRIES = 6
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 PATIENCE = 300.0
-"""Seconds after which no new try begins: a server that hangs uses up each try's time limit."""
+"""Seconds after which no further try starts, for servers that use up each try's timeout."""
 
 _log = logging.getLogger(__name__)
 
 
 def retrying(call: Callable[[], T]) -> T:
-    """Make a call that may be made twice, again and again while it fails for the moment.
+    """Repeat an idempotent call while it fails with :class:`TransientError`.
 
-    The pauses double from one second on, each made up to half shorter or longer by chance, so that
-    many workers do not come back at once: six tries take about half a minute.
+    Pauses double from one second on, with random jitter of 50% so that workers do not retry
+    simultaneously. Six tries take about half a minute.
 
     Args:
-        call: raises :class:`TransientError` where another try may help.
+        call: the call.
 
     Returns:
-        What the call returns.
+        The result of the call.
 
     Raises:
-        TransientError: the last try's, which says how many there were.
-        SpecError: the environment variable makes no sense.
+        TransientError: from the last try, with the number of tries.
+        SpecError: the environment variable is invalid.
     """
     tries, pause = _limits()
     began = time.monotonic()
@@ -47,7 +47,7 @@ def retrying(call: Callable[[], T]) -> T:
         try:
             return call()
         except TransientError as error:
-            # Monotonic, so that a clock that is set does neither end nor prolong this.
+            # Monotonic, so that setting the system's clock has no effect.
             late = time.monotonic() - began + seconds > PATIENCE
             if number >= tries or late:
                 if number == 1:

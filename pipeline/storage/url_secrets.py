@@ -1,8 +1,8 @@
-"""Secrets in addresses: what they are, and addresses without them.
+"""Detection and removal of secrets in addresses.
 
-The one list and the one parser of the project. Every address that is shown, logged, recorded or
-submitted has gone through :func:`without_secrets`; every address that a user gives is refused when
-:func:`secret_in` finds something in it. Neither raises for any text.
+All addresses that are displayed, logged, recorded or submitted pass through
+:func:`without_secrets`; addresses of users are refused if :func:`secret_in` finds a secret. Neither
+raises for any text.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Literal
 from urllib.parse import unquote
 
 Secret = Literal["password", "query"]
-"""Before the host, or behind the path (a query or a fragment that signs, or any of a web link)."""
+"""``password``: before the host; ``query``: signing query or fragment, any query of a web link."""
 
 _WEB = frozenset({"http", "https"})
 _LOCAL = frozenset({"file", "local"})
 _WITH_PORTS = frozenset(
     {"http", "https", "ftp", "ftps", "sftp", "ssh", "smb", "hdfs", "webhdfs", "dask"}
 )
-"""Where a number behind a colon is a port. Elsewhere a colon before the path separates a key from
-its secret, whatever characters follow: half of all AWS keys contain a slash."""
+"""Schemes with ports. In other schemes a colon before the path separates a key from its secret,
+which
+may contain any character: half of all AWS keys contain a slash."""
 
 _CHAINED = frozenset({"zip", "tar", "libarchive", "dir", "reference", "git"})
-"""File systems inside another, whose address follows behind ``::``."""
+"""File systems inside of another one, whose address follows ``::``."""
 
 _AUTHORITY_END = re.compile("[/?#]")
 _QUERY = re.compile("[?#;]")
@@ -39,13 +40,13 @@ _SIGNING = (
     r"password|passwd|pass|pwd|(?:j|php)?sess(?:ion)?_?id|jwt|bearer"
 )
 _SIGNED = re.compile(rf"[?&;#]/?\s*(?:{_SIGNING})\s*=", re.IGNORECASE)
-# What comes along with a signature and changes with it.
+# Parameters that accompany a signature and change with it.
 _PASSING = re.compile(rf"({_SIGNING}|expires|policy|s[eioprtv]|spr|sk[a-z]+)=.*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class _Link:
-    """One link of an address; fsspec chains them as ``simplecache::s3://bucket/key``."""
+    """One part of a chained fsspec address such as ``simplecache::s3://bucket/key``."""
 
     scheme: str
     user: str
@@ -73,7 +74,7 @@ class _Link:
         path, tail = self.path, self.tail
         if self.has_secret_tail:
             tail = ""
-            # A session may stand in the path itself, as in ``/a;jsessionid=...``.
+            # A session may be part of the path, as in ``/a;jsessionid=...``.
             if _is_signed(path):
                 path = path.partition(";")[0]
             if _is_signed(path):
@@ -82,14 +83,13 @@ class _Link:
 
 
 def without_secrets(uri: str) -> tuple[str, bool]:
-    """An address without what may be secret, and whether there was any.
+    """Remove secrets from an address; returns the address, and whether there were any.
 
-    Secret are a password, whatever stands before the host of a web address, its query, a fragment
-    with values, and a query or fragment that signs in any address. What cannot be told from a
-    secret is taken for one.
+    Secrets are passwords; user, query and fragments with values of web addresses; and signing
+    queries and fragments of any address. Ambiguous parts count as secrets.
 
     Args:
-        uri: any text; without ``://`` it is a path, in which nothing is secret.
+        uri: any text; without ``://`` it is a path, which has no secrets.
     """
     links = _links(uri)
     if not any(link.has_password or link.has_secret_tail for link in links):
@@ -108,9 +108,9 @@ def secret_in(uri: str) -> Secret | None:
 
 
 def lasting_part(uri: str) -> str:
-    """What of an address with secrets tells it from others, today and when it is signed anew.
+    """The part of an address that identifies it and does not change when it is signed again.
 
-    To be hashed, not to be shown: a query may hold what nobody can know to be secret.
+    For hashing only: a query may contain unrecognised secrets.
     """
     bare, _ = without_secrets(uri)
     query = uri.partition("?")[2].partition("#")[0]
@@ -131,7 +131,7 @@ def _links(uri: str) -> list[_Link]:
 
 
 def _credentials(scheme: str, rest: str) -> tuple[str, str]:
-    """What stands before the host, empty for nothing, and the rest from the host on."""
+    """The part before the host, which may be empty, and the rest from the host on."""
     kind = _kind(scheme)
     if kind in _LOCAL or (kind in _CHAINED and _NEXT_LINK.search(rest)):
         return "", rest
@@ -142,12 +142,12 @@ def _credentials(scheme: str, rest: str) -> tuple[str, str]:
     if not (_has_colon(user) or goes_on):
         return user, rest[len(user + at) :]
     before, _, after = rest.rpartition("@")
-    # A password may hold a question mark, and a signature an @: what follows may be either.
+    # Ambiguous, because a password may contain a question mark and a signature an @.
     return before, "" if _QUERY.search(before) else after
 
 
 def _is_host(kind: str, text: str) -> bool:
-    """Whether a colon in what should be a host separates no key from its secret."""
+    """Whether a text is a host, in which a colon does not separate a key from its secret."""
     if not _has_colon(text):
         return True
     if kind in _WITH_PORTS:
