@@ -10,7 +10,7 @@ from PIL import Image
 
 from restyle.core.errors import FatalError
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, model_files
-from restyle.pipeline.decoding.sandbox import CropSettings, IsolatedCutter
+from restyle.pipeline.decoding.sandbox import CropSettings, IsolatedCropper
 
 
 def photograph() -> bytes:
@@ -38,11 +38,11 @@ def test_no_image_is_rejected_for_it(
     settings = CropSettings(
         align=name != "no memory", faces="largest", size=size, memory_limit=memory
     )
-    cutter = IsolatedCutter(settings)
+    cropper = IsolatedCropper(settings)
     try:
         # A group that comes when the first was refused is not left waiting for a child's word.
         for _ in range(2):
             with pytest.raises(FatalError, match=words):
-                cutter([photograph()])
+                cropper([photograph()])
     finally:
-        cutter.close()
+        cropper.close()
