@@ -88,7 +88,7 @@ from restyle.jobs.spec import job_spec
 class Wider(job_spec.WorkersSection):
     patience_s: int | None = Field(None, ge=1, description="How long a toy waits.")
 
-    def asked(self):
+    def to_workers(self):
         print("asked", self.patience_s)
         raise SystemExit(0)
 

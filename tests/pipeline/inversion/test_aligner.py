@@ -108,9 +108,9 @@ def test_files_that_wait_are_bounded(
                 most = max(most, now)
             return super()._read(image, sized)
 
-        def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
+        def _crop(self, files: Sequence[bytes]) -> list[Outcome]:
             nonlocal now
-            outcomes = super()._cut(files)
+            outcomes = super()._crop(files)
             with lock:
                 now -= sum(map(len, files))
             return outcomes
@@ -182,9 +182,9 @@ def test_large_files_of_unknown_size_are_held_one_at_a_time(
                 most = max(most, held)
             return data
 
-        def _cut(self, files: Sequence[bytes]) -> list[Outcome]:
+        def _crop(self, files: Sequence[bytes]) -> list[Outcome]:
             nonlocal held
-            outcomes = super()._cut(files)
+            outcomes = super()._crop(files)
             with lock:
                 held -= len(files)
             return outcomes
