@@ -1,1 +1,1 @@
-"""How units of work are run: requests, rounds, placement, and the stages of a worker."""
+"""Execution of units: requests, rounds, device placement, and the stages of a worker."""

@@ -1,8 +1,8 @@
-"""One unit on its way between workers, as an Arrow table of one row.
+"""Serialization of one unit as an Arrow table of one row, a block of Ray Data.
 
-Ray neither splits nor merges blocks of one row. Pixels lie beside the pickled rest, copied once
-when a block is made and not at all when it is read: what is read then lies in Ray's
-object store, for as long as anything refers to it.
+Ray neither splits nor merges blocks of one row. Large arrays are stored out of band of the pickle
+(protocol 5): copied once when a block is made, and read without a copy from Ray's object store,
+which keeps them while they are referenced.
 """
 
 from __future__ import annotations
@@ -14,31 +14,35 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-# Bytes; smaller arrays cost less in the pickle than beside it.
-_LEAST = 4096
+# Arrays below this size in bytes stay in the pickle, where they cost less.
+_MIN_BUFFER = 4096
 
 _BUFFERS = pa.large_list(pa.large_binary())
 _SCHEMA = pa.schema([("unit", pa.string()), ("payload", pa.large_binary()), ("buffers", _BUFFERS)])
 
 
 def to_block(unit: str, payload: object) -> pa.Table:
-    """A block of one row.
+    """Serialize a payload.
 
     Args:
-        unit: whose it is; for whoever looks at Ray's blocks.
-        payload: anything that can be pickled; its large arrays travel beside the pickle.
+        unit: name of the unit, shown by Ray's tools.
+        payload: any object that can be pickled.
+
+    Returns:
+        A table of one row with the columns ``unit``, ``payload`` and ``buffers``.
     """
     raw: list[memoryview] = []
 
-    def stays(array: pickle.PickleBuffer) -> bool:
+    def is_in_band(array: pickle.PickleBuffer) -> bool:
         view = array.raw()
-        if view.nbytes >= _LEAST:
+        if view.nbytes >= _MIN_BUFFER:
             raw.append(view)
-        return view.nbytes < _LEAST
+        return view.nbytes < _MIN_BUFFER
 
-    pickled = pickle.dumps(payload, protocol=5, buffer_callback=stays)
+    pickled = pickle.dumps(payload, protocol=5, buffer_callback=is_in_band)
     ends = np.cumsum([0, *(view.nbytes for view in raw)], dtype=np.int64)
-    # Arrow's own allocator gives buffers of this size back, and fresh pages cost more than copies.
+    # Arrow's allocator returns buffers of this size to the system, and new pages cost more than
+    # the copies.
     joined = np.empty(ends[-1], np.uint8)
     target = joined.data
     for view, start, end in zip(raw, ends[:-1], ends[1:], strict=True):
@@ -55,16 +59,16 @@ def to_block(unit: str, payload: object) -> pa.Table:
 
 
 def payload_of(block: pa.Table) -> Any:
-    """The payload; its large arrays cannot be written to.
+    """Deserialize the payload of a block; its large arrays are read-only views.
 
     Args:
-        block: from one of this project's own workers, since it is unpickled.
+        block: made by :func:`to_block` in one of this run's workers, since it is unpickled.
     """
     payload = block.column("payload")[0].as_buffer()
     values = block.column("buffers")[0].values
     arrays = []
     if len(values):
-        # By hand: pyarrow's own scalars are copies.
+        # pyarrow's scalars would be copies.
         _, offsets, joined = values.buffers()
         ends = np.frombuffer(offsets, np.int64)[values.offset :][: len(values) + 1].tolist()
         arrays = [joined.slice(start, end - start) for start, end in itertools.pairwise(ends)]
@@ -72,6 +76,6 @@ def payload_of(block: pa.Table) -> Any:
 
 
 def unit_of(block: pa.Table) -> str:
-    """The name of the unit that a block was made of."""
+    """Return the name of a block's unit."""
     name: str = block.column("unit")[0].as_py()
     return name

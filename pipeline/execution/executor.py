@@ -1,4 +1,4 @@
-"""Where units are run: in this process, or by Ray on this machine or a cluster."""
+"""Choice of the executor: this process, or Ray on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from restyle.pipeline.execution.rounds import Execute
 from restyle.pipeline.listener import Listener
 
 Engine = Callable[[], AbstractContextManager[Execute]]
-"""Gives what runs units, for as long as its context lasts."""
+"""Context manager whose value runs units while the context is open."""
 
 SMALL = 500
-"""Pictures up to which a job is run in this process: Ray takes seconds to start."""
+"""Most pictures of a job that ``auto`` runs in this process, since Ray takes seconds to start."""
 
 
 def is_local(workers: Workers, pictures: int) -> bool:
-    """Whether the units of a run are run in this process.
+    """Return whether the units of a run are run in this process.
 
     Args:
-        workers: what the user asked for.
-        pictures: that are to be made.
+        workers: requested by the user.
+        pictures: number of pictures to make.
     """
     if workers.executor == "auto":
         return workers.address is None and not workers.has_actors and pictures <= SMALL
@@ -34,16 +34,16 @@ def is_local(workers: Workers, pictures: int) -> bool:
 def executor(
     workers: Workers, pictures: int, listener: Listener
 ) -> AbstractContextManager[Execute]:
-    """Choose where the units of a run are run.
+    """Choose the executor of a run.
 
     Args:
-        workers: what the user asked for.
-        pictures: that are to be made.
-        listener: is told what a person should know about Ray's actors.
+        workers: requested by the user.
+        pictures: number of pictures to make.
+        listener: receives notes about Ray's actors.
 
     Raises:
-        SpecError: workers of a cluster are asked for in this process alone.
-        FatalError: the cluster does not start, or is not there.
+        SpecError: actors or a cluster are combined with the executor ``local``.
+        FatalError: the cluster does not start or does not answer.
     """
     if is_local(workers, pictures):
         if workers.address is not None or workers.has_actors:
@@ -52,7 +52,7 @@ def executor(
                 "--invert-actors and --gpus-per-actor"
             )
         return contextlib.nullcontext(run_here)
-    # Here, because a run that needs no cluster need not wait for Ray's import.
+    # Imported here, because Ray's import is slow and local runs do not need it.
     from restyle.pipeline.execution.ray.engine import ray_engine
 
     return ray_engine(workers, listener)

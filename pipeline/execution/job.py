@@ -1,4 +1,4 @@
-"""What a run asks of its workers, and what they answer; imports neither Ray nor torch."""
+"""Interface between a run and its workers: jobs, stages and results; without Ray and torch."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.ledger.entries import UnitRecord
 
 Stepped = Callable[[], None]
-"""Is called whenever a part of a unit is done, for whoever watches over the worker."""
+"""Callback of a stage after each part of a unit; counts as progress for the watchdog."""
 
 
 class Stage(Protocol):
-    """One stage of an operation in a worker: takes what the stage before it made of a unit.
+    """One stage of an operation in a worker. Several threads call it, each with its own unit.
 
-    Called by several threads, for a unit each. The first stage takes a
-    :class:`~restyle.pipeline.ledger.manifest.UnitRef`, the last one returns a :class:`Receipt`;
-    a :class:`Receipt` of an earlier stage says that the unit failed and passes the others by.
+    The first stage takes a :class:`~restyle.pipeline.ledger.manifest.UnitRef`, each later one the
+    value of the stage before it, and the last one returns a :class:`Receipt`. A
+    :class:`Receipt` of an earlier stage means that the unit failed; the later ones are skipped.
     """
 
     def __call__(self, unit: Any, /) -> Any:
-        """Process one unit; failures are returned as a receipt, not raised."""
+        """Process one unit; failures are returned as a :class:`Receipt`, not raised."""
 
     def close(self) -> None:
         """End the stage's threads and processes."""
 
 
 class StageType(Protocol):
-    """A class of stages, as a worker starts them; its name is the name of the worker."""
+    """Class of a stage, instantiated in a worker; its name becomes the name of the worker."""
 
     __name__: str
 
     def __call__(self, job: Any, threads: int | None, stepped: Stepped | None, /) -> Stage:
-        """Start the stage with so many cores, None for those of its machine."""
+        """Start the stage with a number of cores; None for all of the machine."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class StageSpec:
     """A stage and the workers that it needs.
 
     Attributes:
-        name: names the stage in messages, ``alignment``.
-        pool: ``align`` for workers that use CPU cores alone, ``compute`` for those with a model,
-            and a GPU where there is one.
-        start: starts it in a worker.
-        together: units that one worker has in work at the same time.
-        is_serial: one worker keeps one CPU core busy, whatever it has; several are started then.
+        name: name of the stage in messages, such as ``alignment``.
+        pool: ``align`` for workers without a model, on CPU cores; ``compute`` for workers with a
+            model, on a GPU where there is one.
+        start: class of the stage.
+        together: most units that one worker processes at the same time.
+        is_serial: a worker uses a single CPU core; several workers are started then.
     """
 
     name: str
@@ -61,13 +61,13 @@ class StageSpec:
 
 
 class Job(ABC):
-    """What the workers of an operation need to know; travels to them by pickle.
+    """Parameters of the workers of an operation; sent to them by pickle.
 
     Attributes:
-        out: the output's URI.
+        out: URI of the output.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: cores to use on this machine.
-        stages: what units pass, in order.
+        stages: stages of a unit, in order.
     """
 
     out: str
@@ -78,20 +78,20 @@ class Job(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Fingerprint of the settings that shape the rows."""
+        """Fingerprint of the settings of the rows."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a unit.
+    """Result of one unit: committed or failed.
 
     Attributes:
-        unit: its name.
-        record: its ledger entry when it is committed.
-        error: why it is not, in one line.
-        fatal: no unit will fare better.
-        trace: the whole story of the error.
-        workplace: where and how it was computed, unless it failed.
+        unit: name of the unit.
+        record: its ledger entry; None when it failed.
+        error: reason of the failure, in one line.
+        fatal: every other unit would fail in the same way, so that the run ends.
+        trace: traceback of the error.
+        workplace: machine and operators that computed it; None when it failed.
     """
 
     unit: str
@@ -103,7 +103,7 @@ class Receipt:
 
 
 def failure(unit: str, error: Exception, *, fatal: bool = False) -> Receipt:
-    """The receipt of a unit that an exception ended."""
+    """Return the result of a unit that failed with an exception."""
     return Receipt(
         unit,
         error=one_line(error),
@@ -113,7 +113,7 @@ def failure(unit: str, error: Exception, *, fatal: bool = False) -> Receipt:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line of bounded length."""
+    """Return an exception as one line of at most 500 characters and its type."""
     text = " ".join(str(error).split())[:500]
     if isinstance(error, FatalError):
         return text

@@ -1,8 +1,8 @@
-"""Units in this process: for a few photographs, where a cluster would cost more than the work.
+"""Execution of units in this process, for jobs too small for the start of a cluster.
 
-The same stages as on a cluster, the same ledger and the same isolation of the decoders. What a
-cluster adds is missing: other machines, more than one GPU, and a worker whose death the run
-survives. A run that dies goes on from its ledger like any other.
+Stages, ledger and isolation of the decoders are those of a cluster. Missing are other machines,
+more than one GPU, and workers whose death the run survives; a run that dies continues from its
+ledger.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     """Run units in threads of this process.
 
     Args:
-        job: what the stages need to know.
-        units: pending ones.
+        job: parameters of the stages.
+        units: pending units.
 
     Yields:
-        A receipt as soon as a unit is committed or has failed.
+        The result of each unit when it is committed or has failed, in any order.
     """
     attempts.sweep(open_storage(job.out), {unit.name for unit in units})
     images = sum(unit.images for unit in units)
@@ -43,7 +43,7 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         stopped = threading.Event()
         at_end.callback(stopped.set)
         for _ in range(at_once):
-            # Daemons, since a unit may take minutes, and Ctrl-C is to end the process now.
+            # Daemon threads, since a unit may take minutes and Ctrl-C must end the process at once.
             threading.Thread(
                 target=_work, args=(steps, waiting, done, stopped), name="unit", daemon=True
             ).start()
@@ -55,7 +55,7 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
 
 
 class _Step:
-    """A stage that starts in the background, and the units that it has in work at a time."""
+    """A stage that starts in the background, with a limit on its units at the same time."""
 
     def __init__(self, spec: StageSpec, job: Job, images: int) -> None:
         self._room = threading.Semaphore(spec.together)
@@ -66,7 +66,7 @@ class _Step:
         self._starting.start()
 
     def __call__(self, name: str, unit: object) -> object:
-        """What the stage makes of a unit."""
+        """Process one unit."""
         self._starting.join()
         if not isinstance(self._stage, Exception):
             assert self._stage is not None  # noqa: S101 (it has started)
@@ -75,7 +75,7 @@ class _Step:
         return failure(name, self._stage, fatal=True)
 
     def close(self) -> None:
-        """End the stage, once it has started."""
+        """Wait until the stage has started, and end it."""
         self._starting.join()
         if self._stage is not None and not isinstance(self._stage, Exception):
             self._stage.close()
@@ -99,7 +99,7 @@ def _work(
             try:
                 done.put(_passed(steps, ref))
             except BaseException as error:
-                # A thread that ends without a word would be waited for for ever.
+                # Without an element in the queue the run would wait forever.
                 done.put(error)
                 return
 

@@ -1,7 +1,6 @@
-"""Where and in which precision a run computes, decided without torch where that is possible.
+"""Choice of a run's device and precision, without importing torch where possible.
 
-Importing torch costs more than a second, which a run of one photograph would pay twice: the
-workers need torch, the process that directs them does not.
+The import of torch takes more than a second, and only the workers need it.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from restyle.kernels.choice import built_ahead
 from restyle.kernels.errors import KernelError
 from restyle.pipeline.execution.request import Workers
 
-# Device files of NVIDIA's driver, its form under WSL, and AMD's.
+# Device files of the drivers of NVIDIA, of NVIDIA under WSL, and of AMD.
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What a request comes to on this machine.
+    """Device and precision of a run.
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: of activations.
-        reason: the dtype and why, such as ``bf16: avx512_bf16``.
+        dtype: precision of activations.
+        reason: the precision and its reason, such as ``bf16: avx512_bf16``.
     """
 
     device: str
@@ -42,11 +41,11 @@ def choose(dtype: str, device: str, workers: Workers | None = None) -> Placement
     Args:
         dtype: ``auto``, ``fp32``, ``tf32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: where it will be computed; on this machine when None.
+        workers: of the run; None for this machine.
 
     Raises:
-        SpecError: an unknown name, or a device that is not there.
-        FatalError: the cluster that must be asked does not answer.
+        SpecError: a name is unknown, or the device does not exist.
+        FatalError: the cluster does not answer.
     """
     if workers is not None and workers.address is not None and device != "cpu":
         placement = _on_cluster(dtype, device, workers)
@@ -62,24 +61,24 @@ def choose(dtype: str, device: str, workers: Workers | None = None) -> Placement
     from restyle.core.devices.hardware import choose as choose_with_torch
 
     found = choose_with_torch(dtype, device)
-    # A reason begins with the precision.
+    # The reason begins with the precision.
     precision = found.dtype_reason.partition(":")[0]
     return Placement(str(found.device), named(precision), found.dtype_reason)
 
 
 PLAIN = "reference: "
-"""Begins what :func:`operators` says of operators that are not compiled."""
+"""Prefix of the value of :func:`operators` when the operators are not compiled."""
 
 
 def operators(device: str, workers: Workers | None = None) -> str:
-    """Which of the generator's operators will be used, and why; compiled ones are built now.
+    """Return the implementation of the generator's operators with its reason; compile them now.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: where they will be used; on this machine when None.
+        workers: of the run; None for this machine.
 
     Raises:
-        FatalError: compiled ones are insisted on, and cannot be built.
+        FatalError: compiled operators are required and cannot be built.
     """
     if workers is not None and workers.address is not None:
         return "chosen by each worker"
@@ -90,15 +89,15 @@ def operators(device: str, workers: Workers | None = None) -> str:
 
 
 def threads_here() -> int:
-    """Cores that this process may use, or what the user set for numerical libraries."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+    """Return ``OMP_NUM_THREADS`` where it is set, else the number of cores of this process."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
 
 
 def _on_cluster(dtype: str, device: str, workers: Workers) -> Placement | None:
-    """The GPUs of other machines, which cannot be looked at from here; None without any."""
+    """Return the placement on the GPUs of a cluster; None where it has none."""
     if device == "auto" and workers.gpus_per_actor is None:
-        # Here, because most runs need not wait for Ray's import before they know what to do.
+        # Imported here, because Ray's import is slow.
         from restyle.pipeline.execution.ray.engine import has_gpus
 
         if not has_gpus(workers.address or "auto"):
@@ -118,7 +117,7 @@ def _has_accelerator() -> bool:
 
 
 def _processor_flags() -> frozenset[str]:
-    """Instruction sets as Linux lists them; empty when it does not."""
+    """Instruction sets listed by Linux; empty on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

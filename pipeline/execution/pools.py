@@ -1,8 +1,7 @@
-"""How many actors of which stage, and what each asks of a node; knows neither Ray nor torch.
+"""Number of actors of each stage and the resources that each reserves; without Ray and torch.
 
-Ray's books decide only what fits where. The rule behind all numbers: the fewest actors of both
-stages together must fit on what is left when the largest node is lost, or nothing would ever start
-again.
+The resources only determine on which node an actor fits. The minimum of both stages together must
+fit on what is left when the largest node is lost, since the run could not continue otherwise.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ from dataclasses import dataclass, field
 from restyle.pipeline.execution.job import StageSpec
 from restyle.pipeline.execution.request import Workers
 
-# What an actor of a stage reserves where both stages share the processors: two of them fit on one
-# core, since the real work is in threads and child processes that the system shares out.
+# CPUs that an actor reserves where both stages share the cores: two actors fit on one core, since
+# the work is done in threads and child processes that the system schedules.
 _SHARE = 0.4
 
 # Most alignment actors on a cluster that has no node for them yet and may grow.
 _FROM_NOTHING = 16
 
 ALIGN = "align"
-"""Ray's custom resource of nodes that are meant for alignment, one for each of their cores."""
+"""Custom Ray resource that marks nodes for alignment, with an amount of one per core."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a node offers in Ray's books.
+    """Resources that a node has according to Ray.
 
     Attributes:
-        cpus: cores.
-        gpus: GPUs.
-        align: of the resource :data:`ALIGN`.
+        cpus: number of cores.
+        gpus: number of GPUs.
+        align: amount of the resource :data:`ALIGN`.
     """
 
     cpus: float = 0.0
@@ -45,12 +44,12 @@ class Pool:
     """The actors of one stage.
 
     Attributes:
-        smallest: that are kept whatever happens.
-        most: that there may be.
-        cpus: that each reserves.
-        gpus: that each reserves.
-        resources: custom ones that each reserves.
-        threads: cores that each works with; None for those of the node that it comes to.
+        smallest: minimum number of actors.
+        most: maximum number of actors.
+        cpus: CPUs that each actor reserves.
+        gpus: GPUs that each actor reserves.
+        resources: custom resources that each actor reserves.
+        threads: cores that each actor uses; None for all of its node.
     """
 
     smallest: int
@@ -61,7 +60,7 @@ class Pool:
     threads: int | None = None
 
     def fits(self, node: Offer) -> bool:
-        """Whether a node has room for one, if it is empty."""
+        """Return whether one actor fits on a node without other actors."""
         return (
             node.cpus >= self.cpus
             and node.gpus >= self.gpus
@@ -69,7 +68,7 @@ class Pool:
         )
 
     def wants(self) -> str:
-        """What one asks of a node, in words."""
+        """Describe the resources of one actor, as in ``1 CPU and 1 GPU``."""
         parts = [
             f"{amount:g} {name}"
             for name, amount in (("CPU", self.cpus), ("GPU", self.gpus), *self.resources.items())
@@ -83,9 +82,9 @@ class Pools:
     """The actors of a run.
 
     Attributes:
-        align: of stages that need CPU cores alone; None where they share the others'.
-        compute: of what computes with a model.
-        note: what a person should know about them; mostly nothing.
+        align: pool of stages without a model; None where they use ``compute``.
+        compute: pool of stages with a model.
+        note: note for the user; empty in most cases.
     """
 
     align: Pool | None
@@ -93,13 +92,13 @@ class Pools:
     note: str = ""
 
     def of(self, stages: Sequence[StageSpec]) -> dict[str, Pool]:
-        """The pool of each stage, by its name."""
+        """Return the pool of each stage by the stage's name."""
         pools = {"align": self.align or self.compute, "compute": self.compute}
         return {stage.name: pools[stage.pool] for stage in stages}
 
 
 def unplaced(pools: Mapping[str, Pool], nodes: Sequence[Offer]) -> str:
-    """Which stage no node has room for, as a sentence; empty when there is none."""
+    """Describe the first stage that fits on no node; empty when every stage fits."""
     for stage, pool in pools.items():
         if not any(pool.fits(node) for node in nodes):
             return f"{stage} needs {pool.wants()}, which no node of the cluster offers"
@@ -107,16 +106,16 @@ def unplaced(pools: Mapping[str, Pool], nodes: Sequence[Offer]) -> str:
 
 
 def local_pools(node: Offer, workers: Workers, device: str, threads: int) -> Pools:
-    """Actors on this machine alone: few, since each costs seconds and memory.
+    """Return the pools of a cluster on this machine: few actors, since each costs time and memory.
 
     Args:
-        node: this machine in Ray's books.
-        workers: what the user asked for.
+        node: resources of this machine.
+        workers: requested by the user.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: cores to use.
     """
     aligners = workers.align_actors or (1, 1)
-    # A numbered device is the user's own choice, which Ray's assignment must not renumber.
+    # Ray would renumber the GPUs, so that cuda:N would mean another one.
     gpus = _gpus(workers) if device == "cuda" else 0.0
     inverters = workers.invert_actors or (1, max(1, int(node.gpus / gpus)) if gpus else 1)
     return Pools(
@@ -133,11 +132,11 @@ def local_pools(node: Offer, workers: Workers, device: str, threads: int) -> Poo
 
 
 def cluster_pools(nodes: Sequence[Offer], workers: Workers, device: str) -> Pools:
-    """Actors on a cluster: alignment on CPU nodes, inversion where the GPUs are.
+    """Return the pools of a cluster: alignment on CPU nodes, inversion on GPUs.
 
     Args:
-        nodes: all that are alive.
-        workers: what the user asked for.
+        nodes: resources of all living nodes.
+        workers: requested by the user.
         device: ``cpu`` or ``cuda``.
     """
     if device == "cpu":
@@ -152,7 +151,7 @@ def cluster_pools(nodes: Sequence[Offer], workers: Workers, device: str) -> Pool
 
 
 def _aligners(nodes: Sequence[Offer], workers: Workers) -> tuple[Pool, str]:
-    """One core for each alignment actor, beside inversion that takes none."""
+    """Return the alignment pool, one core per actor, and a note for the user."""
     marked = sum(int(node.align) for node in nodes)
     cores = sum(int(node.cpus) for node in nodes)
     aligners = workers.align_actors or (1, marked or cores or _FROM_NOTHING)
@@ -165,7 +164,7 @@ def _aligners(nodes: Sequence[Offer], workers: Workers) -> tuple[Pool, str]:
 
 
 def _without_gpus(nodes: Sequence[Offer], workers: Workers) -> Pools:
-    """Both stages on CPUs, so small in the books that one node's loss leaves room for all."""
+    """Return pools on CPUs whose reservations still fit after the loss of one node."""
     places = [int(node.cpus / _SHARE) for node in nodes if node.cpus >= _SHARE]
     lasting = sum(places) - (max(places) if len(places) > 1 else 0)
     inverters = workers.invert_actors or (1, max(1, min(len(places), lasting // 2)))

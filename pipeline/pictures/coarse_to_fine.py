@@ -16,9 +16,9 @@ from restyle.core.inference.model import Model
 from restyle.core.inference.refinement import refine
 from restyle.core.metrics.frequency_bands import band_edges, band_energies
 from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.pictures.render_model import load_renderer
 from restyle.pipeline.results.aligned_inputs import read_inputs
 from restyle.pipeline.results.face_rows import Selection, select_keys
-from restyle.pipeline.results.render_model import load_renderer
 from restyle.pipeline.storage.filesystem import open_storage
 
 _BATCH = 16

@@ -16,9 +16,9 @@ from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.refinement import refine
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.pictures.render_model import load_renderer
 from restyle.pipeline.results.aligned_inputs import read_inputs
 from restyle.pipeline.results.found_face import find_face
-from restyle.pipeline.results.render_model import load_renderer
 from restyle.pipeline.storage.filesystem import open_storage
 
 
