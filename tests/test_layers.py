@@ -78,7 +78,7 @@ COUNTED = ("pipeline", "restyle_core", "jobs")
 
 KNOWS_RAY = {
     f"pipeline/execution/ray/{name}.py"
-    for name in ("graph", "cluster", "environment", "job_server", "results")
+    for name in ("graph", "cluster", "environment", "job_server", "messages", "results")
 }
 
 # Answer in well under a second, so that the command line feels like one.

@@ -25,6 +25,9 @@ ATTEMPTS = 3
 FAILURES = f"{ledger.FOLDER}/failures.txt"
 """What went wrong in units that failed, until the next run."""
 
+RAY_LOG = f"{ledger.FOLDER}/ray.log"
+"""What Ray said in the last run that it had messages in."""
+
 # A share of rejects means nothing over a handful of inputs.
 _RATE_FROM = 32
 _MOST_TOLD = 5

@@ -15,7 +15,7 @@ from restyle.pipeline.execution.executor import Engine, executor
 from restyle.pipeline.execution.placement import PLAIN, choose, operators
 from restyle.pipeline.execution.recorder import Recorder
 from restyle.pipeline.execution.request import Outcome
-from restyle.pipeline.execution.rounds import FAILURES, Execute, Rounds
+from restyle.pipeline.execution.rounds import FAILURES, RAY_LOG, Execute, Rounds
 from restyle.pipeline.execution.task import Task
 from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger import entries as ledger
@@ -59,7 +59,7 @@ def conduct(
             raise Interrupted(run.interrupted()) from None
         except FatalError as error:
             run.failed(str(error))
-            raise
+            raise run.with_log(error) from error
 
 
 class _Run:
@@ -77,6 +77,7 @@ class _Run:
         self._lock = lock
         self._record = Recorder(task)
         self._is_bound = task.is_begun
+        self._has_begun = False
         self._plans_before = set(plan_names(self._storage))
         self._units: list[UnitRef] = []
         self.pending: dict[str, UnitRef] = {}
@@ -123,7 +124,9 @@ class _Run:
             self._listener.noted(f"the generator's operators: {self._record.kernels}")
         self._sweep()
         self._bind()
-        self._storage.delete(FAILURES)
+        for name in (FAILURES, RAY_LOG):
+            self._storage.delete(name)
+        self._has_begun = True
         self._save("running")
 
     def executor(self) -> AbstractContextManager[Execute]:
@@ -186,6 +189,14 @@ class _Run:
             else:
                 self._withdraw()
 
+    def with_log(self, error: FatalError) -> FatalError:
+        """An error that also names what Ray said, where that is known."""
+        with contextlib.suppress(RestyleError):
+            if self._has_begun and RAY_LOG in self._storage.sizes(ledger.FOLDER):
+                log = self._storage.shown(RAY_LOG)
+                return type(error)(f"{error}; what Ray said is in {log}")
+        return error
+
     def _holds_rows(self) -> bool:
         """Whether anything depends on the manifest and the settings."""
         storage = self._storage
@@ -196,7 +207,7 @@ class _Run:
     def _withdraw(self) -> None:
         """Take back what this run wrote into an output that holds no rows."""
         self._record.discard()
-        written = [FAILURES, *(set(plan_names(self._storage)) - self._plans_before)]
+        written = [FAILURES, RAY_LOG, *(set(plan_names(self._storage)) - self._plans_before)]
         written += attempts.names(self._storage)
         if self._is_bound and not self._task.is_begun:
             written.append(self._task.operation.settings_file)

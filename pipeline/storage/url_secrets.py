@@ -42,6 +42,10 @@ _SIGNING = (
 _SIGNED = re.compile(rf"[?&;#]/?\s*(?:{_SIGNING})\s*=", re.IGNORECASE)
 # Parameters that accompany a signature and change with it.
 _PASSING = re.compile(rf"({_SIGNING}|expires|policy|s[eioprtv]|spr|sk[a-z]+)=.*", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+# Bounded, since a line may be made of nothing else.
+_GIVEN = re.compile(r"""\b([\w-]{1,64})['"]?[ ]{0,3}[=:][ ]{0,3}['"]?[^\s'",;&]+""")
+_NAME = re.compile(rf"(?:.*[_-])?(?:{_SIGNING})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,16 @@ def without_secrets(uri: str) -> tuple[str, bool]:
     if not any(link.has_password or link.has_secret_tail for link in links):
         return uri, False
     return "::".join(link.bare() for link in links), True
+
+
+def text_without_secrets(text: str) -> str:
+    """Any text, such as a line of a log, without what may be secret in it.
+
+    Addresses lose what :func:`without_secrets` takes, and what is given a name that signs loses
+    its value.
+    """
+    bare = _ADDRESS.sub(lambda found: without_secrets(found[0])[0], text)
+    return _GIVEN.sub(lambda at: f"{at[1]}=..." if _NAME.fullmatch(at[1]) else at[0], bare)
 
 
 def secret_in(uri: str) -> Secret | None:

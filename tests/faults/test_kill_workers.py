@@ -5,6 +5,7 @@ The driver's death is the subject of test_kill_driver.py, that of whole nodes of
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psutil
@@ -49,6 +50,11 @@ def test_a_killed_worker_costs_time_only(kind: Kind, tmp_path: Path, tiny_model:
         code, printed, error = running.end()
     assert code == 0, error
     assert f"{IMAGES} of {IMAGES} accounted for" in printed
+    # What Ray says of it, in colours, is in a file and not on the screen.
+    assert not re.search(r"\x1b|raylet|retr(y|ies)|infinite", printed + error)
+    if kind != "child":
+        assert f"messages of Ray are in {out}/_ledger/ray.log" in error
+        assert "A worker died or was killed" in (out / "_ledger" / "ray.log").read_text()
     check_complete(out, IMAGES)
     after = entries(out)
     assert {name: after[name] for name in before} == before, "committed units were written again"

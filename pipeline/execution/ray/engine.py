@@ -30,18 +30,20 @@ def ray_engine(
     asked = workers or Workers()
     import_ray()
     from restyle.pipeline.execution.ray.cluster import Cluster
+    from restyle.pipeline.execution.ray.messages import Messages
 
     # The start is mostly waiting, the import mostly work.
     importing = threading.Thread(
         target=importlib.import_module, args=("restyle.pipeline.execution.ray.graph",)
     )
     importing.start()
+    heard, messages = listener or Listener(), Messages()
     try:
-        with Cluster(asked.address) as cluster:
+        with messages.taken(heard), Cluster(asked.address) as cluster:
             importing.join()
             from restyle.pipeline.execution.ray.graph import Graph
 
-            yield Graph(cluster, asked, listener or Listener()).run_units
+            yield Graph(cluster, asked, heard, messages).run_units
     finally:
         importing.join()
 

@@ -30,6 +30,7 @@ from restyle.pipeline.execution.block import payload_of, to_block, unit_of
 from restyle.pipeline.execution.job import Job, Receipt, StageSpec
 from restyle.pipeline.execution.pools import Pool, Pools, cluster_pools, local_pools, unplaced
 from restyle.pipeline.execution.ray.cluster import Cluster
+from restyle.pipeline.execution.ray.messages import Messages
 from restyle.pipeline.execution.ray.results import Receipts
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.watchdog import Heart, Stalled, Watchdog
@@ -51,12 +52,20 @@ class Graph:
         cluster: that is running.
         workers: what the user asked for.
         listener: is told what a person should know about the actors.
+        messages: of Ray, for a file in the output.
     """
 
-    def __init__(self, cluster: Cluster, workers: Workers, listener: Listener) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        workers: Workers,
+        listener: Listener,
+        messages: Messages | None = None,
+    ) -> None:
         self._cluster = cluster
         self._workers = workers
         self._listener = listener
+        self._messages = messages or Messages()
         self._noted = ""
 
     def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
@@ -78,7 +87,8 @@ class Graph:
             self._cluster.stop()
         self._cluster.start()
         _set_up()
-        attempts.sweep(open_storage(job.out), {unit.name for unit in units})
+        storage = self._messages.storage = open_storage(job.out)
+        attempts.sweep(storage, {unit.name for unit in units})
         pools = self._pools(job).of(job.stages)
         run = uuid.uuid4().hex
         watchdog = Watchdog(
@@ -93,6 +103,7 @@ class Graph:
                 watchdog.look()
 
         with contextlib.ExitStack() as at_end:
+            at_end.callback(self._messages.write)
             at_end.callback(self._forget, run)
             receipts = Receipts(_dataset(job, units, pools, run))
             at_end.callback(receipts.close)

@@ -475,3 +475,20 @@ def test_an_output_keeps_the_domain_that_it_was_begun_with(images: Path, tmp_pat
     assert spec_of(open_storage(str(out)), "") == f"{file}:toonify"
     with pytest.raises(SpecError, match="was made with other settings"):
         invert(f"{file}:faces")
+
+
+def test_a_run_that_fails_names_what_ray_said(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    log = tmp_path / "out" / "_ledger" / "ray.log"
+
+    def failing(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+        yield from in_process.run_units(job, units[:1])
+        log.write_text("a worker died\n")
+        yield Receipt(units[1].name, error="the disk is full", fatal=True)
+
+    with pytest.raises(FatalError, match=rf"^the disk is full; what Ray said is in {log}$"):
+        run(request_of(), failing)
+    # It is the last run's: the next begins without it.
+    run(request_of())
+    assert not log.exists()
