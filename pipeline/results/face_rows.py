@@ -15,8 +15,8 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
+from restyle.pipeline.ledger.source_names import NO_MATCH, best_rank, source_ranks
 from restyle.pipeline.results.snapshot import Current, read_current
-from restyle.pipeline.results.source_names import NO_MATCH, best_rank, source_ranks
 from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import open_storage
 
@@ -61,7 +61,7 @@ class Selection:
     """A selection of faces.
 
     Attributes:
-        pattern: of ``source``, as in :mod:`restyle.pipeline.results.source_names`; None for all.
+        pattern: of ``source``, as in :mod:`restyle.pipeline.ledger.source_names`; None for all.
         limit: maximum number; None for all.
     """
 

@@ -16,8 +16,8 @@ from restyle.core.errors import SpecError
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import PlanFile, damaged, read_plans
 from restyle.pipeline.ledger.revisions import newest_revisions
+from restyle.pipeline.ledger.source_names import NO_MATCH, source_ranks
 from restyle.pipeline.results.face_rows import FaceRows, UnitFaces
-from restyle.pipeline.results.source_names import NO_MATCH, source_ranks
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 _SHOWN = 5

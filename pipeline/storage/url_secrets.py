@@ -42,7 +42,7 @@ _SIGNING = (
 _SIGNED = re.compile(rf"[?&;#]/?\s*(?:{_SIGNING})\s*=", re.IGNORECASE)
 # Parameters that accompany a signature and change with it.
 _PASSING = re.compile(rf"({_SIGNING}|expires|policy|s[eioprtv]|spr|sk[a-z]+)=.*", re.IGNORECASE)
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>]+", re.IGNORECASE)
 # Bounded, since a line may be made of nothing else.
 _GIVEN = re.compile(r"""\b([\w-]{1,64})['"]?[ ]{0,3}[=:][ ]{0,3}['"]?[^\s'",;&]+""")
 _NAME = re.compile(rf"(?:.*[_-])?(?:{_SIGNING})", re.IGNORECASE)

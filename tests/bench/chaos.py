@@ -3,10 +3,12 @@
 Run ``python -m tests.bench.chaos``. A cluster of several small nodes on this machine runs one job
 of ``restyle invert`` while, at random moments, something is ended with SIGKILL: a child that
 decodes, an alignment worker, an inversion worker, the driver, or a whole node with everything on
-it. A dead node is replaced, and after a driver's death the same command is given again; nothing
-else is done. In the end every image must stand in the latents once, ``restyle verify`` must be
-content, no committed unit may have been written again, and no unit may have been computed once
-more without having been in work when something that computes was killed.
+it. A dead node is replaced, except where it is lost for good, and after a driver's death the same
+command is given again. Workers are also told to exit, which Ray does not take for a crash, and are
+stopped for two minutes in which they neither work nor die. Nothing else is done. In the end every
+image must stand in the latents once, ``restyle verify`` must be content, no committed unit may have
+been written again, and no unit may have been computed once more without having been in work when
+something that computes was killed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,7 +36,7 @@ from restyle.pipeline.accounting.verify import verify
 from tests.bench.ledger_watch import LOOK_SECONDS, LedgerWatch
 from tests.cluster_of_nodes import ClusterOfNodes
 from tests.command import restyle
-from tests.faults.running_job import RunningJob, entries
+from tests.faults.running_job import Kind, RunningJob, entries
 from tests.tiny_model import make_tiny_model
 
 UNIT = 8
@@ -41,7 +44,16 @@ _PLAN_AT_ONCE = 32 * UNIT
 """So many new inputs are planned as units of eight."""
 
 # How often each is killed beside the others.
-WEIGHTS = {"child": 6, "align": 5, "invert": 5, "driver": 1, "node": 2}
+WEIGHTS = {
+    "child": 6,
+    "align": 5,
+    "invert": 5,
+    "driver": 1,
+    "node": 2,
+    "exit": 3,
+    "lost node": 1,
+    "stopped": 1,
+}
 
 # Of the units, that are about done by the last kill.
 _SHARE = 0.9
@@ -51,7 +63,12 @@ _SHARE = 0.9
 _AHEAD = 4
 
 # What computes units dies with these; the others only read and decode.
-DEADLY = ("invert", "driver", "node")
+DEADLY = ("invert", "driver", "node", "exit", "lost node", "stopped")
+
+_STOPPED_SECONDS = 120.0
+
+# That are left when no more are lost for good.
+_LEAST_NODES = 2
 
 
 class Chaos:
@@ -186,19 +203,42 @@ class Chaos:
     def _victim(self, kind: str) -> Callable[[], object] | None:
         if kind == "driver":
             return self._job.process.kill
-        if kind == "node":
+        if kind in ("node", "lost node"):
+            if kind == "lost node" and len(self._cluster.nodes) <= _LEAST_NODES:
+                return None
             node = self._chance.choice(self._cluster.nodes)
             return lambda: self._cluster.kill(node)
-        workers = self._job.workers(kind)  # type: ignore[arg-type]
+        ways: dict[str, tuple[Kind, Callable[[psutil.Process], None]]] = {
+            "child": ("child", psutil.Process.kill),
+            "align": ("align", psutil.Process.kill),
+            "invert": ("invert", psutil.Process.kill),
+            "exit": ("invert", psutil.Process.terminate),
+            "stopped": ("invert", stop_for_a_while),
+        }
+        group, way = ways[kind]
+        workers = self._job.workers(group)
         if not workers:
             return None
         worker = self._chance.choice(workers)
 
         def end() -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
-                worker.kill()
+                way(worker)
 
         return end
+
+
+def stop_for_a_while(worker: psutil.Process) -> None:
+    """Stop a process, and let it go on after two minutes, unless it was ended meanwhile."""
+
+    def resume() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.resume()
+
+    worker.suspend()
+    timer = threading.Timer(_STOPPED_SECONDS, resume)
+    timer.daemon = True
+    timer.start()
 
 
 def make_images(folder: Path, count: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from restyle.pipeline.results.source_names import NO_MATCH, best_rank, source_ranks
+from restyle.pipeline.ledger.source_names import NO_MATCH, best_rank, source_ranks
 
 SOURCES = [
     "a[1].tiff",
