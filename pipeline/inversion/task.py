@@ -114,7 +114,9 @@ class InversionTask(Task):
     def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
         """Plan what the input lists and no plan holds yet."""
         request = self.request
-        asked = InputPlan(request.source, request.out, request.input, request.limit)
+        asked = InputPlan(
+            request.source, request.out, request.input, request.limit, opens_remote=True
+        )
         return plan_input(asked, self.storage, known, listener, before_first)
 
     def job(self, device: str, images: float) -> InversionJob:

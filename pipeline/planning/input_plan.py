@@ -14,8 +14,10 @@ from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.planning.seen_before import seen_before
-from restyle.pipeline.sources import iter_images
+from restyle.pipeline.sources import SourceReader, iter_images
+from restyle.pipeline.sources.lists.opening import Checks, Opens
 from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.filesystem import (
     Storage,
     absolute_path,
@@ -35,12 +37,14 @@ class InputPlan:
         out: the output's path or URI.
         input: how ``source`` is to be read.
         limit: take only the first so many inputs.
+        opens_remote: of a list whose entries lie elsewhere, some of the first are opened.
     """
 
     source: str
     out: str
     input: InputOptions
     limit: int | None = None
+    opens_remote: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,9 @@ def plan_input(
     planner = Planner(storage, known, origin, listener, before_first)
     earlier = set(plan_names(storage))
     try:
+        checks = _checks(asked, known)
         batches = iter_images(
-            asked.source,
-            asked.out,
-            asked.input,
-            known.holds,
-            listener.noted,
-            lambda image_id: known.revision(image_id) > 0,
+            asked.source, asked.out, asked.input, known.holds, listener.noted, checks
         )
         planned = planner.plan(batches, asked.limit)
     except SpecError:
@@ -126,6 +126,14 @@ def plan_input(
     if planned.new and has_others and (line := seen_before(storage, planned.written, origin.input)):
         listener.noted(line)
     return planned
+
+
+def _checks(asked: InputPlan, known: Known) -> Checks:
+    opens: Opens | None = None
+    if asked.opens_remote:
+        policy = UrlPolicy(asked.input.allow_private_urls, asked.source)
+        opens = SourceReader(asked.source, policy).open
+    return Checks(lambda image_id: known.revision(image_id) > 0, looks_at_lists=True, opens=opens)
 
 
 def notes(planned: Planned, source: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from restyle.pipeline.sources.formats.source_format import (
     format_beginning,
     format_named,
 )
+from restyle.pipeline.sources.lists.opening import Checks
 from restyle.pipeline.sources.local_files import FILE, list_local
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.ranged_file import Stores, open_ranged
@@ -24,6 +25,8 @@ from restyle.pipeline.sources.remote_files import full_uri, list_remote
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.filesystem import absolute_path, local_path, shown_uri, storage_errors
+
+NO_CHECKS = Checks()
 
 BATCH = 4096
 """Most files of their own in a batch."""
@@ -35,7 +38,7 @@ def iter_images(
     options: InputOptions,
     known_containers: Callable[[bytes, str], bool] = lambda _uri, _version: False,
     noted: Callable[[str], None] = lambda _line: None,
-    is_planned: Callable[[str], bool] = lambda _image_id: False,
+    checks: Checks = NO_CHECKS,
 ) -> Iterator[list[SourceImage]]:
     """Everything that an input names, in batches; memory does not grow with the input.
 
@@ -49,16 +52,17 @@ def iter_images(
         known_containers: is asked once for each container, with its URI and version, whether its
             contents are known; then it is not opened.
         noted: is told, at the end, what was passed over, in one line for each kind.
-        is_planned: is asked, with its id, whether a file that is no image was planned before, as
-            earlier versions did; then it stays an input.
+        checks: a file that is no image and was planned before, as earlier versions did, stays an
+            input; lists are looked at.
 
     Raises:
         SpecError: there is nothing of this name, or nothing in it; ``source`` itself is a shard
-            without the column, or a list that is none; or all that it holds are such.
+            without the column, or a list that is none or leads nowhere; or all that it holds are
+            such.
         FatalError: something cannot be listed at all.
         TransientError: a store did not answer properly, however often it was asked.
     """
-    catalog = _Catalog(source, options, known_containers, is_planned)
+    catalog = _Catalog(source, options, known_containers, checks)
     with contextlib.closing(catalog), _input_errors(source):
         path = local_path(source)
         passed = catalog.passed.output
@@ -101,15 +105,15 @@ class _Catalog:
         source: str,
         options: InputOptions,
         known: Callable[[bytes, str], bool],
-        is_planned: Callable[[str], bool],
+        checks: Checks,
     ) -> None:
         self._options = options
-        self._is_planned = is_planned
+        self._is_planned = checks.is_planned
         self._stores = Stores(UrlPolicy(options.allow_private_urls, source))
         self._processes = ShardProcess(), ShardProcess()
         self.passed = PassedOver()
         self._containers = Containers(
-            options, known, is_planned, self._stores, self.passed, *self._processes
+            options, known, checks, self._stores, self.passed, *self._processes
         )
         self._files = 0
         self._found = 0

@@ -13,9 +13,8 @@ import functools
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 REPORT_FILE = "report.html"
 """The page that a run ends with."""
@@ -51,6 +50,10 @@ class Written:
     is_output: bool = False
     names: set[str] = field(default_factory=set)
 
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return self.is_output or bool(self.names)
+
     def holds(self, below: str) -> bool:
         """Whether a file or folder, by its path below, is some of it.
 
@@ -80,8 +83,12 @@ class OwnFiles(ABC):
     def __call__(self, path: str) -> bool:
         """Whether a path or URI is to be passed over."""
         return self._is_of_job(path) or any(
-            self._is_of(folder, path) for folder in self._folders(path)
+            self._is_of(folder, path) for folder in self.marked(path)
         )
+
+    @abstractmethod
+    def marked(self, path: str) -> Iterable[str]:
+        """The folders, from the listed one down to a path, where something was written."""
 
     @abstractmethod
     def written(self, folder: str) -> Written:
@@ -112,14 +119,6 @@ class OwnFiles(ABC):
             self._passed(folder)
         return is_own
 
-    def _folders(self, path: str) -> Iterator[str]:
-        """The folders that a path lies in, from the listed one down."""
-        if path.startswith(self._base + "/"):
-            at = len(self._base)
-            while at >= 0:
-                yield path[:at]
-                at = path.find("/", at + 1)
-
 
 class LocalFiles(OwnFiles):
     """Those of this machine: folders are looked into. Arguments are paths without ``file://``."""
@@ -128,14 +127,34 @@ class LocalFiles(OwnFiles):
         self, out: str | None, base: str, passed: Callable[[str], None] = lambda _folder: None
     ) -> None:
         super().__init__(out, base, passed)
-        # However links lead there, and before there is anything.
-        self._real_out = None if out is None else os.path.realpath(out)
+        # However links lead there.
+        self._real_out = None if out is None else _identity(out)
+        self._marked: dict[str, tuple[str, ...]] = {}
         self._looked_up = functools.lru_cache(_FOLDERS)(_looked_up)
-        self._real = functools.lru_cache(_FOLDERS)(os.path.realpath)
+
+    def marked(self, path: str) -> Iterable[str]:
+        """As :meth:`OwnFiles.marked`."""
+        if not path.startswith(self._base + "/"):
+            return ()
+        if len(self._marked) > _FOLDERS:
+            self._marked.clear()
+        folder, unknown = path.rpartition("/")[0], list[str]()
+        # Up to one that is known, because paths may be thousands of folders deep.
+        while folder not in self._marked and len(folder) >= len(self._base):
+            unknown.append(folder)
+            folder = folder.rpartition("/")[0] if folder else "-"
+        found = self._marked.get(folder, ())
+        for each in reversed(unknown):
+            if self.is_out(each) or self.written(each):
+                found = (*found, each)
+            self._marked[each] = found
+        return found
 
     def is_out(self, folder: str) -> bool:
         """Whether a folder is the output of the job."""
-        return self._real_out is not None and self._real(folder) == self._real_out
+        if folder == self._out:
+            return True
+        return self._real_out is not None and _identity(folder or "/") == self._real_out
 
     def written(self, folder: str) -> Written:
         """What was written into a folder."""
@@ -179,6 +198,14 @@ class RemoteFiles(OwnFiles):
         elif name == _LOG and folder in self._logs:
             self._of(folder).names.add(_SAMPLES)
 
+    def marked(self, path: str) -> Iterable[str]:
+        """As :meth:`OwnFiles.marked`, as far as the listing has come."""
+        at = path.find("/", len(self._base))
+        while self._found and at >= 0:
+            if path[:at] in self._found:
+                yield path[:at]
+            at = path.find("/", at + 1)
+
     def written(self, folder: str) -> Written:
         """What was written into a folder, as far as its listing has come."""
         return self._found.get(folder) or Written()
@@ -190,11 +217,24 @@ class RemoteFiles(OwnFiles):
 def _looked_up(folder: str) -> Written:
     written = Written(any(map(_ENTRY.fullmatch, _names(f"{folder}/{_LEDGER}"))))
     written.names.update(_names(f"{folder}/{MARKS}"))
-    if Path(folder, _EXPORT).is_file():
+    if _is_file(f"{folder}/{_EXPORT}"):
         written.names.add(_EXPORTED)
-    if Path(folder, _CHECKPOINT).is_file() and Path(folder, _LOG).is_file():
+    if _is_file(f"{folder}/{_CHECKPOINT}") and _is_file(f"{folder}/{_LOG}"):
         written.names.add(_SAMPLES)
     return written
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    """Device and inode; None where there is nothing, or nothing that a path can reach."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116 (once for each folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 (Path raises for names that are too long)
 
 
 def _names(folder: str) -> Iterator[str]:

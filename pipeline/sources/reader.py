@@ -76,6 +76,26 @@ class SourceReader:
         with input_errors(image, is_own=is_own):
             return self._read(image, kind, sized)
 
+    def open(self, image: SourceImage) -> None:
+        """See that a file can be opened, without reading it.
+
+        Args:
+            image: a file of its own.
+
+        Raises:
+            OSError, RejectError, FatalError, TransientError: as :func:`input_errors`.
+        """
+        is_own = bool(self._own) and image.uri.startswith(self._own)
+        with input_errors(image, is_own=is_own):
+            uri = image.uri.decode()
+            if image.uri.startswith(FILE):
+                open_ranged(image, self._stores).close()
+            elif image.uri.startswith(WEB):
+                self._stores.web.read(uri, 0, 1)
+            else:
+                filesystem = self._stores.of(uri)
+                asked(lambda: _first(filesystem, uri, 1), image.source)
+
     def close(self) -> None:
         """End the process that reads shards."""
         with self._guard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import chain
 
@@ -25,6 +25,7 @@ from restyle.pipeline.sources.formats.source_format import (
 from restyle.pipeline.sources.formats.tar_shard import damaged_container
 from restyle.pipeline.sources.input_errors import input_errors
 from restyle.pipeline.sources.lists.entries import EntryReader
+from restyle.pipeline.sources.lists.opening import FIRST, Checks, UnopenableListError
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
 from restyle.pipeline.sources.source_image import SourceImage, image_id
@@ -53,7 +54,7 @@ class Containers:
     Args:
         options: how ``INPUT`` is to be read.
         known: tells whether the contents of a container, by URI and version, are planned.
-        is_planned: tells whether an input is, by its id.
+        checks: tells what is planned, and looks at lists.
         stores: opens remote files.
         passed: counts what is passed over.
         shards: reads files that are found.
@@ -68,7 +69,7 @@ class Containers:
         self,
         options: InputOptions,
         known: Callable[[bytes, str], bool],
-        is_planned: Callable[[str], bool],
+        checks: Checks,
         stores: Stores,
         passed: PassedOver,
         shards: ShardProcess,
@@ -78,7 +79,8 @@ class Containers:
         self.misfit: SpecError | None = None
         self._options = options
         self._known = known
-        self._is_planned = is_planned
+        self._is_planned = checks.is_planned
+        self._checks = checks
         self._stores = stores
         self._passed = passed
         self._shards = shards
@@ -106,6 +108,11 @@ class Containers:
             except RejectError as error:
                 # Not as a container: a list that is mended or copied anew must be read again.
                 yield _faulty(file, error.reason, str(error))
+            except UnopenableListError as error:
+                if named_by is NamedBy.INPUT:
+                    raise
+                self.misfit = self.misfit or error
+                self._passed.list(error)
             except SpecError as error:
                 # One file among many does not stop the others.
                 if named_by is NamedBy.INPUT:
@@ -135,8 +142,8 @@ class Containers:
             if isinstance(first, Entries):
                 if in_list:
                     raise RejectError(RejectReason.NOT_AN_IMAGE, "a list in a list is not read")
-                more = (piece.values for piece in pieces if isinstance(piece, Entries))
-                yield from self._entries(file, chain([first.values], more))
+                more = (piece for piece in pieces if isinstance(piece, Entries))
+                yield from self._entries(file, chain([first], more), named_by)
                 return
             # There is no other piece; the process that answers is heard out.
             for _ in pieces:
@@ -180,32 +187,64 @@ class Containers:
         self.misfit = self.misfit or error
         self._passed.file(file.source)
 
-    def _entries(self, listing: SourceImage, batches: Iterator[Sequence[str | None]]) -> Found:
-        """The inputs that a list names; shards among them are opened, further lists are not."""
+    def _entries(self, listing: SourceImage, pieces: Iterator[Entries], named_by: NamedBy) -> Found:
+        """The inputs that a list names; shards among them are opened, further lists are not.
+
+        Raises:
+            UnopenableListError: most of them cannot be opened.
+        """
         read = EntryReader(listing.uri.rpartition(b"/")[0])
+        opening = self._checks.opening(listing)
+        # What a list in a folder names counts only once it is known to be one.
+        held: list[SourceImage] | None = [] if opening and named_by is NamedBy.FOLDER else None
+        for entry, where in _numbered(pieces):
+            image = None if entry is None else read(entry)
+            if image is None or entry is None:
+                read.empty += entry is None
+                continue
+            if opening and not self._is_planned(image.image_id):
+                opening.see(image, entry, where)
+            if held is not None and not (opening and opening.is_full) and len(held) < FIRST:
+                held.append(image)
+                continue
+            for each in [*(held or ()), image]:
+                yield from self._named(each, read)
+            held = None
+        if opening:
+            opening.judge()
+        for each in held or ():
+            yield from self._named(each, read)
+        self._passed.entries(read)
+
+    def _named(self, image: SourceImage, read: EntryReader) -> Found:
+        """What an entry of a list names."""
+        if image.fault:
+            if read.needs and self.misfit is None:
+                self.misfit = SpecError(f"the list names {read.needs}")
+            yield image
+            return
         is_auto = self._options.format in ("auto", "list")
-        for batch in batches:
-            for entry in batch:
-                image = None if entry is None else read(entry)
-                if image is None:
-                    self._passed.empty_entries += 1
-                    continue
-                if image.fault:
-                    if read.needs and self.misfit is None:
-                        self.misfit = SpecError(f"the list names {read.needs}")
-                    yield image
-                    continue
-                kind = format_named(image.uri) if is_auto else None
-                if kind is None or kind[1] or kind[0].only_as_input:
-                    yield image
-                else:
-                    yield from self.opened(image, kind, NamedBy.LIST)
+        kind = format_named(image.uri) if is_auto else None
+        if kind is None or kind[1] or kind[0].only_as_input:
+            yield image
+        else:
+            yield from self.opened(image, kind, NamedBy.LIST)
 
     def _is_known(self, uri: bytes, version: str) -> bool:
         if version and self._known(uri, version):
             self.known += 1
             return True
         return False
+
+
+def _numbered(pieces: Iterator[Entries]) -> Iterator[tuple[str | None, str]]:
+    """Entries, and where each stands in its list."""
+    before = 0
+    for piece in pieces:
+        numbers = piece.numbers or range(before + 1, before + 1 + len(piece.values))
+        for value, number in zip(piece.values, numbers, strict=True):
+            yield value, f"{piece.unit} {number}"
+        before += len(piece.values)
 
 
 def _unreadable(file: SourceImage, error: OSError, named_by: NamedBy) -> SourceImage:

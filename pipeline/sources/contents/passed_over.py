@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from restyle.core.shown_text import visible
 from restyle.pipeline.sources.formats.file_names import extension_of
 from restyle.pipeline.sources.formats.source_format import format_named
+from restyle.pipeline.sources.lists.entries import EntryReader
+from restyle.pipeline.sources.lists.opening import UnopenableListError
 from restyle.pipeline.storage.addresses import shown_uri
 
 _NAMED = 5
@@ -15,14 +17,14 @@ _NO_EXTENSION = "(none)"
 
 
 class PassedOver:
-    """Counts what is no input.
-
-    Attributes:
-        empty_entries: of lists.
-    """
+    """Counts what is no input."""
 
     def __init__(self) -> None:
-        self.empty_entries = 0
+        self._empty = 0
+        self._comments = 0
+        self._respelled = 0
+        self._example = ("", "")
+        self._lists: list[str] = []
         self._members: Counter[str] = Counter()
         self._archives: list[str] = []
         self._files: Counter[str] = Counter()
@@ -38,6 +40,17 @@ class PassedOver:
     def file(self, name: str) -> None:
         """A file of a folder."""
         self._files[extension_of(name) or _NO_EXTENSION] += 1
+
+    def entries(self, read: EntryReader) -> None:
+        """Entries of a list, when it has been read."""
+        self._empty += read.empty
+        self._comments += read.comments
+        self._example = self._example if self._respelled else read.example
+        self._respelled += read.respelled
+
+    def list(self, error: UnopenableListError) -> None:
+        """A list of a folder, which leads nowhere."""
+        self._lists.append(str(error))
 
     def output(self, folder: str) -> None:
         """A folder, by path or URI, that holds what this project wrote."""
@@ -58,9 +71,21 @@ class PassedOver:
             where = archives[0] if len(archives) == 1 else f"{len(archives):,} archives"
             what = "member is no image" if count == 1 else "members are no images"
             yield f"passed over in {where}: {count:,} {what} by name ({_kinds(self._members)})"
-        if self.empty_entries:
-            what = "entry" if self.empty_entries == 1 else "entries"
-            yield f"passed over: {self.empty_entries:,} empty {what} of lists"
+        for line in self._lists:
+            yield f"passed over: {line}"
+        if self._empty:
+            what = "entry" if self._empty == 1 else "entries"
+            yield f"passed over: {self._empty:,} empty {what} of lists"
+        if self._comments:
+            what = "comment" if self._comments == 1 else "comments"
+            yield f"passed over: {self._comments:,} {what} in lists"
+        if self._respelled:
+            what = "entry of lists spells" if self._respelled == 1 else "entries of lists spell"
+            entry, path = map(visible, self._example)
+            yield (
+                f"{self._respelled:,} {what} the names of files otherwise than they are, such as "
+                f"{entry!r} for {path}"
+            )
 
     def _hint(self) -> str:
         may_list = (format_named(kind.encode()) for kind in self._files)

@@ -55,12 +55,19 @@ def is_picture(name: str) -> bool:
     return extension in image_extensions() - _DATA or extension[1:] in _OTHER_PICTURES
 
 
-def is_path(text: str) -> bool:
-    """Whether a text is the path or address of a file by its looks: no caption, label or hash."""
+def is_address(text: str) -> bool:
+    """Whether a text begins as a path or address does, or ends as a picture or shard does."""
     text = text.strip()
     if _STARTS.match(text) or is_picture(text):
         return True
-    if format_named(text.encode("utf-8", "surrogateescape")) is not None:
+    named = format_named(text.encode("utf-8", "surrogatepass"))
+    return named is not None and not named[0].only_as_input
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is the path or address of a file by its looks: no caption, label or hash."""
+    text = text.strip()
+    if is_address(text):
         return True
     return not re.search(r"\s", text) and re.search(r"[^/\\][/\\][^/\\]", text) is not None
 

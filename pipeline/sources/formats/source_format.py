@@ -82,9 +82,17 @@ class NoColumn:
 
 @dataclass(frozen=True)
 class Entries:
-    """Entries of a list; None for those that are null."""
+    """Entries of a list.
+
+    Attributes:
+        values: None for those that are null.
+        numbers: where each stands; counted from 1 where none are given.
+        unit: what is counted so, lines or rows.
+    """
 
     values: Sequence[str | None]
+    numbers: Sequence[int] = ()
+    unit: str = "line"
 
 
 Piece = Members | Skipped | Rows | NoColumn | Entries

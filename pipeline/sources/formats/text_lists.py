@@ -1,14 +1,16 @@
-"""Lists of URIs in text files and CSV, read as streams."""
+"""Lists of URIs in text files, tables and JSON lines, read as streams."""
 
 from __future__ import annotations
 
-import csv
 import io
+import json
 from collections.abc import Iterator
-from itertools import islice
-from typing import TextIO
+from itertools import chain, islice
+from typing import Any, TextIO
 
 from restyle.core.errors import SpecError
+from restyle.pipeline.sources.formats.source_format import Entries
+from restyle.pipeline.sources.formats.tables import Entry, chosen, table_entries
 from restyle.pipeline.sources.ranged_file import RangedFile, Stream
 
 LONGEST = 32_768
@@ -16,21 +18,36 @@ LONGEST = 32_768
 
 _AT_ONCE = 4096
 _BUFFER = 1 << 20
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_SAMPLE = 64
+_DELIMITERS = {"csv": ",", "tsv": "\t", "tab": "\t"}
+_JSON = ("jsonl", "ndjson")
+
+# The longer marks first, because the shorter begin as they do.
+_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_UTF_8 = "utf-8-sig"
+_HEAD = 256
+_LEAST = 16
+_MOSTLY, _HARDLY = 0.7, 0.1
 
 
 def text_entries(
     file: RangedFile, extension: str, column: str | None, shown: str
-) -> Iterator[list[str]]:
+) -> Iterator[Entries]:
     """The entries of a list, some thousand at a time; empty ones too.
 
-    A text file has one on each line. A CSV file begins with the names of its columns; one column
-    alone needs no name.
+    A text file has one on each line, or columns between tabs. A table may begin with the names of
+    its columns. Lines of JSON are texts, or objects as the rows of a table are.
 
     Args:
-        file: UTF-8, with or without a byte order mark; other bytes are kept as they are.
-        extension: ``csv`` and ``tsv`` are tables, everything else is text.
-        column: the one of a table that holds the entries; None for the only one.
+        file: in UTF-8, UTF-16 or UTF-32; bytes that are no UTF-8 are kept as they are.
+        extension: ``csv``, ``tsv`` and ``tab`` are tables, ``jsonl`` and ``ndjson`` lines of JSON,
+            everything else is text.
+        column: the one of a table that holds the entries; None for the only one that can.
         shown: the file, for messages.
 
     Raises:
@@ -38,55 +55,92 @@ def text_entries(
         OSError: it cannot be read.
         TransientError: the store did not answer properly, however often it was asked.
     """
-    delimiter = _DELIMITERS.get(extension)
+    encoding = _encoding(file.read_at(0, _HEAD))
     buffered = io.BufferedReader(Stream(file), _BUFFER)
-    with io.TextIOWrapper(
-        buffered, "utf-8-sig", errors="surrogateescape", newline="" if delimiter else None
-    ) as text:
+    errors = "surrogateescape" if encoding == _UTF_8 else "strict"
+    delimiter = _DELIMITERS.get(extension)
+    newline = "" if delimiter else None
+    with io.TextIOWrapper(buffered, encoding, errors=errors, newline=newline) as text:
         lines = _checked_lines(text, shown)
-        if delimiter is None:
-            if column is not None:
-                raise SpecError(f"{shown} is a plain text list, which has no columns (--column)")
-            entries: Iterator[str] = (line.rstrip("\n") for line in lines)
+        if extension in _JSON:
+            entries = _json_entries(lines, column, shown)
+        elif delimiter is not None:
+            entries = table_entries(lines, delimiter, column, shown)
         else:
-            entries = _cells(csv.reader(lines, delimiter=delimiter), column, shown)
+            entries = _plain_entries(lines, column, shown)
         while batch := list(islice(entries, _AT_ONCE)):
-            yield batch
+            yield Entries([entry for entry, _ in batch], [line for _, line in batch])
+
+
+def _encoding(head: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    # Names and addresses are Latin letters for the most part, with a zero in every other place.
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    least, most = _MOSTLY * (len(head) // 2), _HARDLY * (len(head) // 2)
+    if len(head) >= _LEAST and odd >= least and even <= most:
+        return "utf-16-le"
+    if len(head) >= _LEAST and even >= least and odd <= most:
+        return "utf-16-be"
+    return _UTF_8
 
 
 def _checked_lines(text: TextIO, shown: str) -> Iterator[str]:
     number = 0
-    while line := text.readline(LONGEST + 1):
+    while True:
         number += 1
+        try:
+            line = text.readline(LONGEST + 1)
+        except UnicodeDecodeError as error:
+            wrong = f"is no {error.encoding.upper()}, as the file begins"
+            raise SpecError(f"{shown} is no list of URIs: line {number} {wrong}") from error
+        if not line:
+            return
         if len(line) > LONGEST or "\0" in line:
             wrong = "has zero bytes" if "\0" in line else f"is longer than {LONGEST:,} characters"
             raise SpecError(f"{shown} is no list of URIs in UTF-8: line {number} {wrong}")
         yield line
 
 
-def _cells(rows: Iterator[list[str]], column: str | None, shown: str) -> Iterator[str]:
-    try:
-        header = next(rows, [])
-        index, has_header = _index(header, column, shown)
-        if not has_header:
-            yield header[0]
-        for row in rows:
-            # A blank line, or a row cut short: an empty entry, which is counted.
-            yield row[index] if index < len(row) else ""
-    except csv.Error as error:
-        raise SpecError(f"{shown} is no CSV: {error}") from error
+def _plain_entries(lines: Iterator[str], column: str | None, shown: str) -> Iterator[Entry]:
+    sample = list(islice(lines, _SAMPLE))
+    tabs = {line.count("\t") for line in sample if line.strip()}
+    lines = chain(sample, lines)
+    # No names of files have as many tabs each.
+    if len(tabs) == 1 and tabs != {0}:
+        yield from table_entries(lines, "\t", column, shown)
+    elif column is not None:
+        raise SpecError(f"{shown} is a plain text list, which has no columns (--column)")
+    else:
+        for number, line in enumerate(lines, 1):
+            yield line.rstrip("\n"), number
 
 
-def _index(header: list[str], column: str | None, shown: str) -> tuple[int, bool]:
-    """Which column is meant, and whether the first row names it (or is an entry itself)."""
-    names = ", ".join(header)
-    if column is not None:
-        if header.count(column) != 1:
-            has = "more than one column" if column in header else "no column"
-            raise SpecError(f"{shown} has {has} {column!r}; its columns are {names}")
-        return header.index(column), True
-    if len(header) > 1:
-        raise SpecError(f"{shown} has several columns ({names}); choose one with --column")
-    # Names of columns are words; what looks like a path is taken for an entry, lest it be lost.
-    is_entry = bool(header) and any(sign in header[0] for sign in "/.")
-    return 0, not is_entry
+def _json_entries(lines: Iterator[str], column: str | None, shown: str) -> Iterator[Entry]:
+    values = _json_values(lines, shown)
+    sample = list(islice(values, _SAMPLE))
+    columns: dict[str, list[str]] = {}
+    for value, _ in sample:
+        for name, cell in value.items() if isinstance(value, dict) else ():
+            columns.setdefault(name, []).extend([cell] if isinstance(cell, str) else [])
+    texts = {name: cells for name, cells in columns.items() if cells or name == column}
+    if columns and not texts:
+        raise SpecError(f"{shown}: no column holds texts; its columns are {', '.join(columns)}")
+    name = chosen(texts, column, shown) if texts else None
+    for value, number in chain(sample, values):
+        cell = value.get(name) if isinstance(value, dict) else value
+        if cell is not None and not isinstance(cell, str):
+            raise SpecError(f"{shown} line {number}: {json.dumps(cell)[:80]} is no path or address")
+        yield cell, number
+
+
+def _json_values(lines: Iterator[str], shown: str) -> Iterator[tuple[Any, int]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line), number
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            raise SpecError(f"{shown} line {number} is no JSON: {reason}") from error

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import posixpath
+from urllib.parse import unquote
 
 from restyle.core.errors import RejectReason
 from restyle.core.shown_text import recorded
 from restyle.pipeline.sources.lists.addresses import LOCAL, LONGEST, fault_of, known_scheme
+from restyle.pipeline.sources.lists.spellings import (
+    WINDOWS,
+    is_comment,
+    is_null,
+    is_windows,
+    spellings,
+    unquoted,
+)
 from restyle.pipeline.sources.local_files import FILE, local_image
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path
@@ -26,9 +35,17 @@ class EntryReader:
     Attributes:
         needs: what was missing for the first entry that could have been read otherwise, such as a
             package; or empty.
+        empty: entries that were blank, or how programs write that there is nothing.
+        comments: entries that were remarks.
+        respelled: entries whose file is there under another spelling.
+        example: the first of these, and its file.
     """
 
     def __init__(self, folder: bytes) -> None:
+        self.empty = 0
+        self.comments = 0
+        self.respelled = 0
+        self.example = ("", "")
         self._local = os.fsdecode(folder.removeprefix(FILE)) if folder.startswith(FILE) else None
         self._folder = os.fsdecode(folder)
         scheme, _, root = self._folder.partition("://")
@@ -41,7 +58,7 @@ class EntryReader:
         """The input that an entry names, with a fault where it names none; None when it is empty.
 
         Of local files it is looked up how large they are and when they changed; remote ones are
-        not asked for.
+        not asked for. A local file that is not there is looked for under other spellings.
         """
         if len(entry) > LONGEST:
             message = f"the entry is longer than {LONGEST:,} characters"
@@ -52,17 +69,58 @@ class EntryReader:
                 _raw(entry),
             )
         scheme, mark, rest = entry.partition("://")
-        if mark:
+        if mark and scheme.lstrip()[:1] in ('"', "'"):
+            scheme, mark, rest = unquoted(entry).partition("://")
+        if mark and not is_comment(scheme):
             return self._address(scheme.strip(), rest.strip())
         if not entry.strip():
+            self.empty += 1
             return None
         if self._local is None and not entry.startswith("/"):
-            scheme, _, root = self._folder.partition("://")
-            # Names go up at most to the bucket, whose name stands where a host would.
-            bucket, _, within = root.partition("/")
-            path = posixpath.normpath(posixpath.join("/", within, entry))
-            return self._remote(scheme, f"{bucket}{path}")
-        return _local(os.path.join(self._local or "/", entry))  # noqa: PTH118 (a million times)
+            return self._relative(entry)
+        return self._local_entry(entry)
+
+    def _local_entry(self, entry: str) -> SourceImage | None:
+        # No os.PathLike, because there may be a million.
+        folder = self._local or "/"
+        path = os.path.join(folder, entry)  # noqa: PTH118
+        image = None if "\0" in entry else local_image(absolute_path(path))
+        if image is None or image.size >= 0 or os.path.lexists(path):
+            return _local(path)
+        for other in spellings(entry.removeprefix("file:")):
+            spelled = absolute_path(os.path.join(folder, other))  # noqa: PTH118
+            if "\0" not in other and os.path.isfile(spelled):  # noqa: PTH113
+                return self._respelled(entry, spelled)
+        return image if self._names_file(entry) else self._no_file(entry)
+
+    def _relative(self, entry: str) -> SourceImage | None:
+        """An entry of a remote list that begins at its folder."""
+        if not self._names_file(entry):
+            return self._no_file(entry)
+        scheme, _, root = self._folder.partition("://")
+        # Names go up at most to the bucket, whose name stands where a host would.
+        bucket, _, within = root.partition("/")
+        path = posixpath.normpath(posixpath.join("/", within, unquoted(entry)))
+        return self._remote(scheme, f"{bucket}{path}")
+
+    def _names_file(self, entry: str) -> bool:
+        return not (is_comment(entry) or is_null(entry) or is_windows(unquoted(entry)))
+
+    def _no_file(self, entry: str) -> SourceImage | None:
+        """A fault, or nothing, for an entry that can be no file of this machine."""
+        if is_comment(entry):
+            self.comments += 1
+        elif is_null(entry):
+            self.empty += 1
+        else:
+            return _faulty(unquoted(entry), RejectReason.UNREADABLE, WINDOWS)
+        return None
+
+    def _respelled(self, entry: str, path: str) -> SourceImage:
+        if not self.respelled:
+            self.example = recorded(entry[:_SHOWN]), recorded(path)
+        self.respelled += 1
+        return _local(path)
 
     def _address(self, spelled: str, rest: str) -> SourceImage:
         scheme = self._schemes.get(spelled)
@@ -75,8 +133,20 @@ class EntryReader:
                 return _faulty(shown, RejectReason.UNREADABLE, fault)
             self._schemes[spelled] = scheme
         if scheme in LOCAL:
-            return _local(rest)
+            return self._local_address(rest)
         return self._remote(scheme, rest)
+
+    def _local_address(self, rest: str) -> SourceImage:
+        """A ``file://`` URI, as plain path or with signs in percent."""
+        image = _local(rest)
+        if image.size < 0 and not image.fault:
+            # file:///C:/photos names a drive behind a slash.
+            if is_windows(rest.lstrip("/")):
+                return _faulty(f"file://{rest}", RejectReason.UNREADABLE, WINDOWS)
+            for other in (unquote(rest), unquote(rest).removeprefix("localhost")):
+                if "\0" not in other and os.path.isfile(other):  # noqa: PTH113
+                    return self._respelled(f"file://{rest}", absolute_path(other))
+        return image
 
     def _remote(self, scheme: str, rest: str) -> SourceImage:
         uri = f"{scheme}://{rest}"

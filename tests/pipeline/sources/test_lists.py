@@ -120,8 +120,13 @@ def test_csv_with_quotes_and_a_chosen_column(tmp_path: Path) -> None:
         b'1,"s3://b/with, comma.jpg","a ""quoted""\nline"\r\n'
         b"2,s3://b/2.jpg,x\r\n3\r\n"
     )
-    with pytest.raises(SpecError, match=r"several columns \(id, url, text\); choose one"):
-        listed(tmp_path / "a.csv")
+    assert uris(listed(tmp_path / "a.csv")) == ["s3://b/with, comma.jpg", "s3://b/2.jpg"]
+    (tmp_path / "two.csv").write_text("id,url,file\n1,s3://b/1.jpg,1.jpg\n")
+    with pytest.raises(SpecError, match=r"several columns \(url, file\) .*choose one"):
+        listed(tmp_path / "two.csv")
+    (tmp_path / "none.csv").write_text("id,label\n1,a dog\n")
+    with pytest.raises(SpecError, match=r"several columns \(id, label\), none .*choose one"):
+        listed(tmp_path / "none.csv")
     noted: list[str] = []
     images = listed(tmp_path / "a.csv", InputOptions(column="url"), noted)
     assert uris(images) == ["s3://b/with, comma.jpg", "s3://b/2.jpg"]
@@ -141,7 +146,8 @@ def test_tables_of_one_column_need_no_header(tmp_path: Path) -> None:
     ("name", "data", "said"),
     [
         ("a.txt", b"\x00\x01\x02", "line 1 has zero bytes"),
-        ("a.txt", "s3://b/1.jpg\n".encode("utf-16"), "has zero bytes"),
+        ("a.txt", "s3://b/1.jpg\n".encode("utf-16")[:-1], "line 1 is no UTF-16"),
+        ("a.txt", "s3://b/1.jpg\0\n".encode("utf-16"), "line 1 has zero bytes"),
         ("a.txt", b"ok\n" + b"x" * 40_000, "line 2 is longer than 32,768"),
         ("a.csv", b'url\n"' + b"x\n" * 100_000, "is no CSV"),
         ("a.txt", b"", "holds no"),

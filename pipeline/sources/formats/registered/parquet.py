@@ -48,7 +48,10 @@ class _Parquet(SourceFormat):
                 yield Rows(column.name, rows_of_groups(parquet.metadata, file.size, 8.0))
             else:
                 rows_of_groups(parquet.metadata, file.size, 0.25)
-                yield from map(Entries, parquet_entries(parquet, column.name))
+                first = 0
+                for values in parquet_entries(parquet, column.name):
+                    yield Entries(values, range(first, first + len(values)), "row")
+                    first += len(values)
 
     def open(self, file: RangedFile) -> Shard:
         from restyle.pipeline.sources.formats.parquet_rows import ParquetRows

@@ -1,11 +1,11 @@
-"""Lists of URIs in text files and tables."""
+"""Lists of URIs in text files, tables and lines of JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from restyle.pipeline.sources.formats.source_format import Entries, Index, Piece, SourceFormat
+from restyle.pipeline.sources.formats.source_format import Index, Piece, SourceFormat
 
 if TYPE_CHECKING:
     from restyle.pipeline.sources.ranged_file import RangedFile
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 class _TextList(SourceFormat):
     name = "list"
-    extensions = ("csv", "tsv", "txt", "list")
+    extensions = ("csv", "tsv", "tab", "txt", "list", "jsonl", "ndjson")
     names_inputs = True
     only_as_input = True
     readers = ("restyle.pipeline.sources.formats.text_lists",)
@@ -23,8 +23,7 @@ class _TextList(SourceFormat):
         from restyle.pipeline.sources.formats.text_lists import text_entries
 
         extension = asked.file.uri.rpartition(b".")[2].lower().decode("ascii", "replace")
-        column, shown = asked.options.column, asked.file.source
-        yield from map(Entries, text_entries(file, extension, column, shown))
+        yield from text_entries(file, extension, asked.options.column, asked.file.source)
 
 
 FORMAT = _TextList()
