@@ -175,8 +175,10 @@ def _explained(sql: str) -> Iterator[None]:
     except (duckdb.IOException, duckdb.OutOfMemoryException, pa.ArrowInvalid, OSError) as error:
         if (cause := _ours(error)) is not None:
             raise cause from error
+        # Arrow says no more of a file that is not there than its path.
+        what = " is missing" if isinstance(error, FileNotFoundError) else ""
         advice = f"; {DAMAGE}" if isinstance(error, OSError | duckdb.IOException) else ""
-        raise FatalError(f"cannot answer: {_line(error)}{advice}") from error
+        raise FatalError(f"cannot answer: {_line(error)}{what}{advice}") from error
     except (duckdb.Error, pa.ArrowException, RuntimeError, UnicodeError) as error:
         raise SpecError(f"cannot answer: {_line(error)}") from error
 

@@ -86,7 +86,7 @@ def test_an_output_that_was_copied_whole_is_continued(
 def test_what_reads_it_names_the_remedy(made: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made, tmp_path / "out"))
     first(out, "latents").unlink()
-    with pytest.raises(FatalError, match=r"cannot answer.*`restyle repair`"):
+    with pytest.raises(FatalError, match=r"cannot answer: .* is missing; .*`restyle repair`"):
         query(str(out), "select count(latent[1]) from latents").read_all()
     verified, shown = restyle("verify", out), restyle("status", out)
     assert verified.returncode == 1
