@@ -12,23 +12,26 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.accounting.marker import MARKER, marked
-from restyle.pipeline.accounting.operation import bound_to
-from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.accounting.operation import Operation
+from restyle.pipeline.accounting.status import bound_of
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import GROUP_BYTES, latent_shape, parquet_options
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
 from restyle.pipeline.ledger.part_names import file_name
 from restyle.pipeline.ledger.revisions import drop_superseded_rejects, remove_unnamed
+from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.errors import DAMAGE
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
 TARGET = 128 * 2**20
@@ -74,22 +77,19 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
         SpecError: there is no output at this place, or a run is at work on it.
         FatalError: a file is missing or damaged, or there is no space; nothing is lost.
     """
-    storage, listener = open_storage(out), listener or Listener()
-    bound = bound_to(storage)
-    if bound is None:
-        # Says what is there instead.
-        settings_of(storage)
-    datasets = () if bound is None else bound[0].datasets
-    is_revised = bound is None or bound[0].is_revised
+    output, listener = Output.at(out), listener or Listener()
+    storage = output.storage
+    operation, settings = bound_of(storage)
     with driver_lock(storage, listener) as lock:
-        tidy(storage)
-        sets = list(ledger.read_file_sets(storage))
+        tidy(output, operation, settings)
+        sets = output.sets()
         # Units that can be withdrawn as a whole alone stay by themselves.
+        is_revised = operation.is_revised
         kept = [each for each in sets if is_revised or not any(u.rejects for u in each.units)]
         groups = list(choose(kept, target))
         written = 0
         for number, group in enumerate(groups, start=1):
-            pack = _merge(storage, datasets, group, lock)
+            pack = _merge(storage, operation.datasets, group, lock)
             written += len(pack.files)
             listener.noted(
                 f"pack {number} of {len(groups)}: {len(pack.units)} units, "
@@ -124,10 +124,13 @@ def choose(sets: Sequence[FileSet], target: int) -> Iterator[list[FileSet]]:
         yield group
 
 
-def settle(storage: Storage) -> bool:
+def settle(output: Output, operation: Operation[Any], settings: Settings) -> bool:
     """Finish or take back what a killed compaction began. The driver's lock must be held.
 
-    Costs a look at the ledger when there is nothing to do.
+    Args:
+        output: where; its ledger is looked at again where there was something to do.
+        operation: that the output is of.
+        settings: of the output.
 
     Returns:
         Whether anything was removed.
@@ -135,27 +138,35 @@ def settle(storage: Storage) -> bool:
     Raises:
         FatalError: the ledger is damaged.
     """
-    entries = ledger.read_entries(storage)
-    bound = bound_to(storage)
-    if bound is not None and (entries.replaced or entries.outdated):
-        proof = bound[0].proof(storage, bound[1], entries.units)
+    storage, entries = output.storage, output.entries
+    if entries.replaced or entries.outdated:
+        proof = operation.proof(storage, settings, entries.units)
         for pack in entries.packs:
             proof.require(FileSet.of_pack(pack))
     doomed = [FileSet.of_pack(pack) for pack in entries.replaced]
     doomed += ledger.read_single(storage, sorted(entries.outdated))
     named = {file.name for pack in entries.packs for file in pack.files}
     _remove(storage, doomed, named)
-    if MARKER not in storage.sizes(ledger.FOLDER):
-        return bool(doomed)
-    for name in marked(storage, () if bound is None else bound[0].datasets):
-        if name not in named:
-            storage.delete(name)
-    storage.delete(MARKER)
+    if MARKER in output.names:
+        for name in marked(storage, operation.datasets):
+            if name not in named:
+                storage.delete(name)
+        storage.delete(MARKER)
+    elif not doomed:
+        return False
+    output.look()
     return True
 
 
-def tidy(storage: Storage) -> bool:
+def tidy(output: Output, operation: Operation[Any], settings: Settings) -> bool:
     """Finish what earlier runs left half-done. The driver's lock must be held.
+
+    Lists every dataset, and reads those entries of the ledger that were not read yet.
+
+    Args:
+        output: where.
+        operation: that the output is of.
+        settings: of the output.
 
     Returns:
         Whether anything was done.
@@ -163,14 +174,9 @@ def tidy(storage: Storage) -> bool:
     Raises:
         FatalError: the ledger is damaged, or what is to replace something is.
     """
-    bound = bound_to(storage)
-    if bound is None:
-        return False
-    operation, _ = bound
-    settled = settle(storage)
-    dropped = operation.is_revised and drop_superseded_rejects(storage)
-    sets = list(ledger.read_file_sets(storage))
-    unnamed = remove_unnamed(storage, sets, operation.datasets)
+    settled = settle(output, operation, settings)
+    dropped = operation.is_revised and drop_superseded_rejects(output)
+    unnamed = remove_unnamed(output, operation.datasets)
     return settled or dropped or unnamed
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from restyle.core.errors import FatalError, RestyleError
-from restyle.pipeline.ledger.entries import FileSet, WrittenFile
+from restyle.pipeline.ledger.entries import WrittenFile
 from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.storage.filesystem import Storage
@@ -53,37 +54,36 @@ def unit_list_problems(units: Sequence[UnitRef], done: set[str]) -> Iterator[str
         yield (f"{images} inputs in {len(pending)} units are not done; run the same command again")
 
 
-def check_units(storage: Storage, units: Sequence[UnitRef], done: set[str]) -> None:
+def check_units(output: Output) -> None:
     """See that what is done was planned, and once: with a plan lost, all would be done again.
 
     Raises:
         FatalError: it was not.
     """
-    names = [unit.name for unit in units]
+    # The entries before the manifest, which only grows while a run is at work.
+    done = output.entries.units
+    names = [unit.name for unit in output.manifest.units]
     unplanned = sorted(done - set(names))
     if unplanned or len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0] if names else ""
         what = f"unit {unplanned[0]} is done, but in no plan" if unplanned else f"{twice} is twice"
+        uri = output.storage.uri
         raise FatalError(
-            f"the manifest of {storage.uri} is not the one that its rows were made by ({what}); "
-            f"restore its plans, or see `restyle repair {storage.uri}`"
+            f"the manifest of {uri} is not the one that its rows were made by ({what}); "
+            f"restore its plans, or see `restyle repair {uri}`"
         )
 
 
-def lost_files(storage: Storage, sets: Iterable[FileSet]) -> str:
+def lost_files(output: Output) -> str:
     """What the ledger names and is not there, by names and sizes from one listing of each dataset.
-
-    Args:
-        storage: the output.
-        sets: its ledger.
 
     Returns:
         One line that says what to do; empty when all is there.
     """
-    named = [file for files in sets for file in files.files]
+    storage, named = output.storage, [file for files in output.sets() for file in files.files]
     there: dict[str, int] = {}
     for dataset in sorted({dataset_of(file.name) for file in named}):
-        there |= storage.sizes(dataset)
+        there |= output.files(dataset)
     lost = [file.name for file in named if there.get(file.name) != file.size]
     if not lost:
         return ""

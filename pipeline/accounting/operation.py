@@ -14,13 +14,14 @@ import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
 from restyle.core.errors import DamagedError, FatalError, SpecError
 from restyle.pipeline.accounting.proof import Proof
 from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -74,7 +75,7 @@ class Operation(ABC, Generic[S]):
         except ValidationError as error:
             raise DamagedError(
                 f"{storage.shown(self.settings_file)} is damaged or was written by another "
-                "version of restyle; choose another --out"
+                "version of restyle; see `restyle repair`, or choose another --out"
             ) from error
 
     def write_settings(self, storage: Storage, settings: S) -> None:
@@ -105,11 +106,11 @@ class Operation(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def write_report(self, out: str, settings: S) -> str:
+    def write_report(self, output: Output, settings: S) -> str:
         """Write ``report.html`` from what is committed.
 
         Args:
-            out: the output, a path or any fsspec URI.
+            output: where.
             settings: of it.
 
         Returns:
@@ -160,15 +161,17 @@ def bound_to(storage: Storage) -> tuple[Operation[Any], Settings] | None:
     return found[0] if found else None
 
 
-def refuse_others(storage: Storage, name: str, option: str = "--out") -> None:
-    """See that an output is not of another operation than the named one.
+def own_settings(storage: Storage, operation: Operation[S], option: str = "--out") -> S | None:
+    """The settings of an output that must not be another operation's; None where it is new.
 
     Raises:
-        SpecError: it is.
+        SpecError: it is another operation's.
+        FatalError: as :func:`bound_to`.
     """
     bound = bound_to(storage)
-    if bound is not None and bound[0].name != name:
+    if bound is not None and bound[0].name != operation.name:
         raise SpecError(f"{storage.uri} holds {bound[0].holds}; choose another {option}")
+    return None if bound is None else cast("S", bound[1])
 
 
 def _load(place: str) -> Operation[Any]:

@@ -25,7 +25,8 @@ from restyle.pipeline.accounting.findings import (
 from restyle.pipeline.accounting.marker import marked
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import Entries, FileSet
-from restyle.pipeline.ledger.manifest import PlanReader, Unit, UnitRef, named_after, read_units
+from restyle.pipeline.ledger.manifest import PlanReader, Unit, UnitRef, named_after
+from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.ledger.part_names import dataset_of, file_name
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -67,8 +68,8 @@ class Proof(ABC):
     def __init__(self, storage: Storage, fingerprint: str) -> None:
         self.storage = storage
         self.fingerprint = fingerprint
-        self.listed = read_units(storage)
-        self._units: dict[str, UnitRef] = {unit.name: unit for unit in self.listed}
+        self.manifest = Manifest.read(storage)
+        self._units: dict[str, UnitRef] = {unit.name: unit for unit in self.manifest.units}
         self._plans = PlanReader(storage)
 
     @abstractmethod
@@ -94,7 +95,7 @@ class Proof(ABC):
         """
         problems = [
             *self.manifest_problems(),
-            *unit_list_problems(self.listed, entries.units),
+            *unit_list_problems(self.manifest.units, entries.units),
             *_leftover_problems(self.storage, entries, self.datasets),
         ]
         named = self.pending_files(entries.units)

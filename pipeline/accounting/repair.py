@@ -185,7 +185,7 @@ class _Repair:
         if wanted == plans or len(set(numbers)) < len(numbers):
             return plans
         for plan in wanted:
-            name = plan_name(self._storage)
+            name = plan_name(plan_names(self._storage))
             self._storage.write(name, self._storage.read(plan.name))
             self._say(name, f"is {plan.name}, in the order in which the units were planned")
         for plan in plans:

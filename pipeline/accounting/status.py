@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from restyle.core.errors import SpecError
 from restyle.pipeline.accounting.findings import check_units, lost_files
-from restyle.pipeline.accounting.operation import bound_to
+from restyle.pipeline.accounting.operation import Operation, bound_to, operations
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.accounting.summary import Summary, summarise
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import read_units
-from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.ledger.output import Output
+from restyle.pipeline.ledger.settings import ResolvedSettings, Settings
 from restyle.pipeline.sources.output_names import REPORT_FILE
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import Storage
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,25 @@ def read_status(out: str) -> Status:
         SpecError: there is none at this place.
         FatalError: a file of it is damaged or cannot be read.
     """
-    storage = open_storage(out)
+    output = Output.at(out)
+    storage = output.storage
     settings = settings_of(storage)
-    # The ledger before the manifest, which only grows while a run is at work.
-    done = ledger.committed(storage)
-    units = read_units(storage)
-    check_units(storage, units, done)
-    summary = summarise(units, ledger.read_records(storage, sorted(done)))
+    check_units(output)
+    summary = summarise(output)
     report = storage.shown(REPORT_FILE) if REPORT_FILE in storage.sizes("") else None
-    damage = lost_files(storage, ledger.read_file_sets(storage))
+    damage = lost_files(output)
     return Status(storage.uri, settings, summary, read_run(storage), report, damage)
+
+
+def bound_of(storage: Storage) -> tuple[Operation[Any], Settings]:
+    """What made an output that must exist, and the settings that it was made with.
+
+    Raises:
+        SpecError: there is none at this place.
+        FatalError: as :func:`restyle.pipeline.accounting.operation.bound_to`.
+    """
+    # Where nothing is bound, the other says what is there instead.
+    return bound_to(storage) or (operations()["inversion"], settings_of(storage))
 
 
 def settings_of(storage: Storage) -> ResolvedSettings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from restyle.pipeline.ledger.entries import UnitRecord
-    from restyle.pipeline.ledger.manifest import UnitRef
+    from restyle.pipeline.ledger.output import Output
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class Summary:
         return self.images - self.pending_images
 
 
-def summarise(units: Sequence[UnitRef], records: Sequence[UnitRecord]) -> Summary:
+def summarise(output: Output) -> Summary:
     """Add up the entries of an output's committed units."""
+    units, records = output.manifest.units, output.records()
     done = {record.unit for record in records}
     pending = [unit for unit in units if unit.name not in done]
     rejects: Counter[str] = Counter()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from restyle.pipeline.accounting.findings import Verdict
-from restyle.pipeline.accounting.operation import bound_to
-from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.accounting.status import bound_of
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.storage.filesystem import open_storage
 
@@ -19,12 +18,7 @@ def verify(out: str) -> Verdict:
         FatalError: manifest or ledger are damaged or cannot be read.
     """
     storage = open_storage(out)
-    bound = bound_to(storage)
-    if bound is None:
-        # Says what is there instead.
-        settings_of(storage)
-        raise AssertionError("settings_of raises where nothing is bound")
-    operation, settings = bound
+    operation, settings = bound_of(storage)
     # Before the manifest, which only grows while a run is at work.
     entries = ledger.read_entries(storage)
     return operation.proof(storage, settings, entries.units).verdict(entries)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from restyle.core.errors import RejectReason
 from restyle.pipeline.accounting.compaction import tidy
+from restyle.pipeline.accounting.status import bound_of
 from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.storage.filesystem import open_storage
 from restyle.pipeline.storage.lock import driver_lock
 
 
@@ -44,15 +45,17 @@ def withdraw(
         listener: is told when another driver is waited for.
 
     Raises:
-        SpecError: a run is at work on the output.
+        SpecError: there is no output at this place, or a run is at work on it.
         FatalError: the ledger is damaged.
     """
-    storage = open_storage(out)
+    output = Output.at(out)
+    storage = output.storage
+    bound = bound_of(storage)
     with driver_lock(storage, listener or Listener()) as lock:
-        tidy(storage)
+        tidy(output, *bound)
         found = [
             files
-            for files in ledger.read_file_sets(storage)
+            for files in output.sets()
             if not files.pack and not files.units[0].rejects.keys().isdisjoint(map(str, reasons))
         ]
         for files in found:

@@ -17,7 +17,7 @@ from restyle.core.editing.directions import Direction
 from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec
-from restyle.pipeline.accounting.operation import refuse_others
+from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Described, read_run, spec_of
 from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.editing.operation import EDITING
@@ -32,9 +32,9 @@ from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.run import conduct
 from restyle.pipeline.execution.task import Task
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
-from restyle.pipeline.ledger.manifest import plan_names
+from restyle.pipeline.ledger.manifest import plans_among
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import open_parquet
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import Known
@@ -42,7 +42,7 @@ from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.results.snapshot import Current, read_current
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
-from restyle.pipeline.storage.filesystem import Storage, open_storage, shown_uri
+from restyle.pipeline.storage.filesystem import shown_uri
 
 
 def edit(
@@ -69,8 +69,7 @@ def edit(
         return tasks[-1]
 
     outcome = conduct(prepare, listener, engine)
-    storage, settings = tasks[-1].storage, tasks[-1].settings
-    done = ledger.read_records(storage, sorted(ledger.committed(storage)))
+    settings, done = tasks[-1].settings, tasks[-1].output.records()
     return EditOutcome(
         outcome.images, settings, summarise(done, settings), outcome.seconds, outcome.report
     )
@@ -83,8 +82,7 @@ class EditTask(Task):
     Attributes:
         request: what the user asked for.
         current: the inversion whose faces are edited.
-        out: the output, a path or any fsspec URI.
-        storage: the same, open.
+        output: where the rows go.
         model: the model that renders.
         spec: the same, as ``load_model`` takes it.
         directions: those that the settings describe.
@@ -100,8 +98,7 @@ class EditTask(Task):
 
     request: EditRequest
     current: Current
-    out: str
-    storage: Storage
+    output: Output
     model: ModelIdentity
     spec: str
     directions: Sequence[Direction]
@@ -140,13 +137,12 @@ class EditTask(Task):
         for direction in directions:
             direction.styles(_latent_shape(current))
         _note_strangers(request.moves, directions, spec, listener)
-        storage = open_storage(request.to)
-        earlier = _checked(storage, settings)
+        output = Output.at(request.to)
+        earlier = _checked(output, settings)
         return cls(
             request=request,
             current=current,
-            out=request.to,
-            storage=storage,
+            output=output,
             model=model,
             spec=spec,
             directions=directions,
@@ -162,7 +158,7 @@ class EditTask(Task):
         """Plan faces that stand in the inversion and in no plan of the edits."""
         n_styles, _ = _latent_shape(self.current)
         most = faces_together(n_styles, len(self.settings.combinations))
-        planner = EditPlanner(self.current, self.storage, known, most, before_first)
+        planner = EditPlanner(self.current, known, most, before_first)
         planned = planner.plan(self.request.selection)
         if not planned.listed:
             raise SpecError(f"{self.current.storage.uri} holds no face that was asked for")
@@ -172,9 +168,9 @@ class EditTask(Task):
         """What the workers are told."""
         run = read_run(self.current.storage)
         return EditJob(
-            inversion=absolute_uri(self.request.out),
+            inversion=self.current.out,
             photographs=absolute_uri(run.asked.source) if run is not None else "",
-            out=absolute_uri(self.request.to),
+            out=self.output.address,
             model=absolute_spec(self.spec),
             dtype=self.dtype,
             settings=self.settings,
@@ -215,15 +211,16 @@ class EditTask(Task):
         )
 
 
-def _checked(storage: Storage, settings: EditSettings) -> EditSettings | None:
+def _checked(output: Output, settings: EditSettings) -> EditSettings | None:
     """The settings of the output, which must be able to hold these edits."""
-    refuse_others(storage, EDITING.name, "--to")
-    earlier = EDITING.read_settings(storage)
-    if earlier is None and plan_names(storage):
+    storage = output.storage
+    earlier = own_settings(storage, EDITING, "--to")
+    if earlier is None and plans_among(output.names):
         raise SpecError(f"{storage.uri} holds an inversion; choose another --to")
     storage.check_writable()
-    is_used = ledger.entry_names(storage) or any(map(storage.sizes, EDITING.datasets))
-    if earlier is not None and is_used:
+    if earlier not in (None, settings) and (
+        output.entries.units or any(map(storage.sizes, EDITING.datasets))
+    ):
         check_same(storage, settings, earlier)
     return earlier
 

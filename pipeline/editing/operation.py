@@ -10,6 +10,7 @@ from restyle.pipeline.editing.rows import FOLDER, edit_schema
 from restyle.pipeline.editing.settings import NAME, EditSettings
 from restyle.pipeline.editing.verify import EditProof
 from restyle.pipeline.ledger.datasets import REJECTS, latent_shape, reject_schema
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.storage.filesystem import Storage
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class EditOperation(Operation[EditSettings]):
         """What checks an output."""
         return EditProof(storage, settings)
 
-    def write_report(self, out: str, settings: EditSettings) -> str:
+    def write_report(self, output: Output, settings: EditSettings) -> str:
         """Write ``report.html``; where it is."""
         # Here, because templates are not needed before.
         from restyle.pipeline.editing.report import write_edit_report
 
-        return write_edit_report(out, settings)
+        return write_edit_report(output, settings)
 
 
 EDITING = EditOperation()

@@ -23,16 +23,14 @@ from restyle.pipeline.ledger.manifest import (
     PlanReader,
     Unit,
     members_digest,
-    read_units,
-    write_plan,
 )
+from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.planning.planned_inputs import Known, read_revisions
 from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.results.face_rows import Selection, matching
 from restyle.pipeline.results.snapshot import Current
 from restyle.pipeline.sources.source_image import SourceImage
-from restyle.pipeline.storage.filesystem import Storage
 
 _MOST_FACES = 64
 _MOST_ROWS = 1024
@@ -65,14 +63,12 @@ class EditPlanner:
 
     Attributes:
         current: the inversion.
-        target: the edits.
         known: the manifest of the edits; what is added is added here too.
         most: faces in a unit, unless one photograph has more.
         before_first: is called once, before the first file is written.
     """
 
     current: Current
-    target: Storage
     known: Known
     most: int
     before_first: Callable[[], None] = lambda: None
@@ -86,10 +82,10 @@ class EditPlanner:
         Raises:
             FatalError: a file of the inversion is damaged, or the edits cannot be written.
         """
-        planned = _planned(self.target)
+        planned = _planned(self.known.manifest)
         units: list[Unit] = []
         result = Planned()
-        refs = {ref.name: ref for ref in read_units(self.current.storage)}
+        refs = {ref.name: ref for ref in self.current.output.manifest.units}
         plans = PlanReader(self.current.storage)
         is_asked = matching(self.current, selection.pattern)
         for files in self.current.sets:
@@ -144,8 +140,7 @@ class EditPlanner:
     def _write(self, units: Sequence[Unit], result: Planned) -> None:
         if not result.written:
             self.before_first()
-        refs = write_plan(self.target, units, Origin(self.current.storage.uri))
-        self.known.units += refs
+        refs = self.known.manifest.add(units, Origin(self.current.storage.uri))
         result.units += refs
         result.written.append(refs[0].plan)
         result.new += sum(len(unit.images) for unit in units)
@@ -155,8 +150,8 @@ def _unit(inverted: str, images: Sequence[SourceImage]) -> Unit:
     return Unit(f"{inverted}-{members_digest(images, 8)}", tuple(images))
 
 
-def _planned(target: Storage) -> set[tuple[bytes, int]]:
-    ids, revisions = read_revisions(target)
+def _planned(manifest: Manifest) -> set[tuple[bytes, int]]:
+    ids, revisions = read_revisions(manifest)
     return set(zip(ids.tolist(), revisions.tolist(), strict=True))
 
 

@@ -12,7 +12,7 @@ from restyle.pipeline.accounting.run_record import read_run
 from restyle.pipeline.editing.rows import FOLDER
 from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.editing.summary import EditSummary, summarise
-from restyle.pipeline.ledger.entries import read_file_sets
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet, spread
 from restyle.pipeline.report.curves import text
 from restyle.pipeline.report.html import render_page
@@ -27,7 +27,6 @@ from restyle.pipeline.report.report import (
     reasons_of,
 )
 from restyle.pipeline.sources.output_names import REPORT_FILE
-from restyle.pipeline.storage.filesystem import open_storage
 
 MAX_FACES = 40
 """Faces that are shown."""
@@ -69,11 +68,11 @@ class EditRow:
     changes: tuple[str, ...]
 
 
-def write_edit_report(out: str, settings: EditSettings) -> str:
+def write_edit_report(output: Output, settings: EditSettings) -> str:
     """Write ``report.html`` into an output of edits, from what is committed there so far.
 
     Args:
-        out: the output, a path or any fsspec URI.
+        output: where.
         settings: of it.
 
     Returns:
@@ -83,8 +82,8 @@ def write_edit_report(out: str, settings: EditSettings) -> str:
         FatalError: one of its files is damaged.
         TransientError: the storage failed in a way that may pass.
     """
-    storage = open_storage(out)
-    files = list(read_file_sets(storage))
+    storage, out = output.storage, output.address
+    files = output.sets()
     records = [record for each in files for record in each.units]
     summary, run = summarise(records, settings), read_run(storage)
     strips = list(read_strips(out, files, settings))

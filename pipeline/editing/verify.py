@@ -41,7 +41,7 @@ class EditProof(Proof):
 
     def manifest_problems(self) -> Iterator[str]:
         """Photographs that were planned twice."""
-        ids, revisions = read_revisions(self.storage)
+        ids, revisions = read_revisions(self.manifest)
         inputs = zip(ids.tolist(), revisions.tolist(), strict=True)
         yield from repeated("(image_id, revision)", inputs, "the manifest")
 

@@ -13,9 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from restyle.pipeline.execution.job import Job, Receipt, Stage, StageSpec, failure
-from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger.manifest import UnitRef
-from restyle.pipeline.storage.filesystem import open_storage
 
 
 def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
@@ -28,7 +26,6 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
     Yields:
         The result of each unit when it is committed or has failed, in any order.
     """
-    attempts.sweep(open_storage(job.out), {unit.name for unit in units})
     images = sum(unit.images for unit in units)
     specs = job.stages
     with contextlib.ExitStack() as at_end:

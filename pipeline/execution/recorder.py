@@ -46,6 +46,7 @@ class Recorder:
         self.planned = Planned()
         self.progress = Progress(0, 0, 0, 0.0)
         self._task = task
+        self._storage = task.output.storage
         self._name = run_name()
         self._is_saved = False
         self._started = now()
@@ -68,18 +69,18 @@ class Recorder:
         """Write both records as things stand."""
         record = self._record(state, summary, error)
         self._is_saved = True
-        write_run(self._task.storage, record)
-        archive_run(self._task.storage, record)
+        write_run(self._storage, record)
+        archive_run(self._storage, record)
 
     def save_idle(self, summary: Summary) -> None:
         """Write the dated record of a run that found nothing to do; ``run.json`` stays."""
-        archive_run(self._task.storage, self._record("complete", summary, None))
+        archive_run(self._storage, self._record("complete", summary, None))
 
     def discard(self) -> None:
         """Take back both records, if this run wrote any, as far as that works."""
         for name in (NAME, dated_name(self._name)) if self._is_saved else ():
             with contextlib.suppress(RestyleError):
-                self._task.storage.delete(name)
+                self._storage.delete(name)
 
     def _record(self, state: State, summary: Summary, error: str | None) -> RunRecord:
         task, described = self._task, self._task.described()

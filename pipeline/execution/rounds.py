@@ -9,11 +9,12 @@ from typing import Protocol
 from restyle.core.errors import FatalError, RestyleError
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.execution.job import Job, Receipt, failure
+from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import UnitRecord
 from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener, Progress
-from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.lock import DriverLock
 
 Execute = Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]
@@ -53,7 +54,7 @@ class Rounds:
     """Runs what is pending.
 
     Args:
-        storage: the output.
+        output: where; what is committed is added to its ledger.
         pending: by name; what is done is taken out.
         account: of the run.
         lock: of this driver.
@@ -63,14 +64,14 @@ class Rounds:
 
     def __init__(
         self,
-        storage: Storage,
+        output: Output,
         pending: dict[str, UnitRef],
         account: Account,
         lock: DriverLock,
         listener: Listener,
         max_reject_rate: float,
     ) -> None:
-        self._storage = storage
+        self._output = output
         self._pending = pending
         self._account = account
         self._lock = lock
@@ -102,15 +103,17 @@ class Rounds:
                 f"{plural(len(self._pending), 'unit')} failed ({error}); trying again"
             )
             time.sleep(_BACK_OFF[max(idle - 1, 0)])
+        details = self._output.storage.shown(FAILURES)
         raise FatalError(
             f"{plural(len(self._pending), 'unit')} failed {ATTEMPTS} times, last with: {error}; "
-            f"details are in {self._storage.shown(FAILURES)}, what is done is kept, run the same "
-            "command again to retry the rest"
+            f"details are in {details}, what is done is kept, run the same command again to retry "
+            "the rest"
         )
 
     def _round(self, execute: Execute, job: Job) -> dict[str, Receipt]:
         """Run what is pending once; the receipts of units that failed."""
         failures: dict[str, Receipt] = {}
+        attempts.sweep(self._output.storage, self._output.names, self._pending)
         try:
             for receipt in execute(job, list(self._pending.values())):
                 if receipt.fatal:
@@ -126,19 +129,22 @@ class Rounds:
         except Exception as error:
             # Whatever Ray raises; its units have no entry, which is all that counts.
             failures[""] = failure("", error)
-        # A worker may have died between its unit's entry and its receipt.
-        done = sorted(ledger.committed(self._storage) & self._pending.keys())
-        for record in ledger.read_records(self._storage, done):
-            self._advance(record)
+        if self._pending:
+            # A worker may have died between its unit's entry and its receipt.
+            self._output.look()
+            done = sorted(self._output.entries.units & self._pending.keys())
+            for record in ledger.read_records(self._output.storage, done, self._output.entries):
+                self._advance(record)
         if failures:
             trace = "\n".join(f"{unit}\n{each.trace}" for unit, each in failures.items())
-            self._storage.write(FAILURES, trace.encode())
+            self._output.storage.write(FAILURES, trace.encode())
         return failures
 
     def _advance(self, record: UnitRecord) -> None:
         self._lock.check()
         if self._pending.pop(record.unit, None) is None:
             return
+        self._output.add(record)
         before = self._account.progress
         if not before.done:
             # The time that workers took to start says nothing about the time that is left.
@@ -173,7 +179,7 @@ class Rounds:
         if rejects > limit * done and (done >= _RATE_FROM or done == progress.total):
             raise FatalError(
                 f"{rejects} of {done} inputs were rejected, more than --max-reject-rate "
-                f"{limit:g} allows; see {self._storage.shown('rejects')}"
+                f"{limit:g} allows; see {self._output.storage.shown('rejects')}"
             )
 
 

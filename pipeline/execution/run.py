@@ -19,7 +19,7 @@ from restyle.pipeline.execution.rounds import FAILURES, RAY_LOG, Execute, Rounds
 from restyle.pipeline.execution.task import Task
 from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.manifest import UnitRef, plan_names
+from restyle.pipeline.ledger.manifest import UnitRef, plans_among
 from restyle.pipeline.listener import Interrupted, Listener
 from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.sources.output_names import REPORT_FILE
@@ -42,10 +42,12 @@ def conduct(
         Interrupted: Ctrl-C.
     """
     task = prepare()
-    with driver_lock(task.storage, listener) as lock:
+    with driver_lock(task.output.storage, listener) as lock:
         if task.is_outdated():
             # Another driver was at work until now.
             task = prepare()
+        # What was seen without the lock may have changed.
+        task.output.look()
         run = _Run(task, listener, lock)
         try:
             run.plan()
@@ -72,28 +74,26 @@ class _Run:
         lock: DriverLock,
     ) -> None:
         self._task = task
-        self._storage = task.storage
+        self._output = task.output
+        self._storage = task.output.storage
         self._listener = listener
         self._lock = lock
         self._record = Recorder(task)
         self._is_bound = task.is_begun
         self._has_begun = False
-        self._plans_before = set(plan_names(self._storage))
-        self._units: list[UnitRef] = []
+        self._plans_before = set(plans_among(self._output.names))
         self.pending: dict[str, UnitRef] = {}
 
     def plan(self) -> None:
         """Bring the manifest up to date and find out what is pending."""
-        known = Known.read(self._storage)
-        check_units(self._storage, known.units, ledger.committed(self._storage))
+        known = Known.read(self._output)
+        check_units(self._output)
         # Rows that are gone must neither be called done nor cost hours before that is noticed.
-        if lost := lost_files(self._storage, ledger.read_file_sets(self._storage)):
+        if lost := lost_files(self._output):
             raise DamagedError(lost)
-        # The same list, so that an interrupted planning is counted as far as it came.
-        self._units = known.units
         self._record.planned = self._task.plan(known, self._listener, self._bind)
-        done = ledger.committed(self._storage)
-        self.pending = {unit.name: unit for unit in self._units if unit.name not in done}
+        units, done = self._output.manifest.units, self._output.entries.units
+        self.pending = {unit.name: unit for unit in units if unit.name not in done}
 
     def _bind(self) -> None:
         """Write the settings; together with the first entry they bind the output."""
@@ -110,7 +110,7 @@ class _Run:
         if record is None or record.state != "complete":
             return None
         self._listener.noted("nothing to do: every input is accounted for already")
-        summary = self._summary()
+        summary = summarise(self._output)
         self._record.save_idle(summary)
         return self._outcome(summary, self._storage.shown(REPORT_FILE))
 
@@ -122,9 +122,8 @@ class _Run:
         self._record.kernels = operators(self._record.device, task.workers)
         if self._record.kernels.startswith(PLAIN):
             self._listener.noted(f"the generator's operators: {self._record.kernels}")
-        self._sweep()
         self._bind()
-        for name in (FAILURES, RAY_LOG):
+        for name in {FAILURES, RAY_LOG}.intersection(self._output.names):
             self._storage.delete(name)
         self._has_begun = True
         self._save("running")
@@ -143,7 +142,7 @@ class _Run:
         images = sum(unit.images for unit in self.pending.values()) / len(self.pending)
         job = self._task.job(self._record.device, images)
         rounds = Rounds(
-            self._storage,
+            self._output,
             self.pending,
             self._record,
             self._lock,
@@ -155,20 +154,19 @@ class _Run:
     def conclude(self) -> Outcome:
         """Account for the whole output in ``run.json`` and ``report.html``."""
         self._tidy()
-        # A worker that was killed in this run may have been writing.
-        self._sweep()
-        summary = self._save("complete")
-        task = self._task
-        return self._outcome(summary, task.operation.write_report(task.out, task.settings))
-
-    def _sweep(self) -> None:
+        # A worker that was killed, in this run or an earlier one, may have been writing.
         for folder in ("", ledger.FOLDER, *self._task.operation.datasets):
             self._storage.sweep(folder)
+        summary = self._save("complete")
+        report = self._task.operation.write_report(self._output, self._task.settings)
+        return self._outcome(summary, report)
 
     def interrupted(self) -> str:
         """Record that the user stopped the run; how far it came and how to go on."""
         with contextlib.suppress(RestyleError):
             if self._is_bound:
+                # Units may be committed whose receipts were not waited for.
+                self._output.look()
                 summary = self._save("interrupted")
                 return (
                     f"interrupted; {summary.done_images} of {summary.images} "
@@ -184,6 +182,7 @@ class _Run:
             # Where the output is another driver's now, nothing in it is ours to change; and where
             # it does not answer, nothing is known about it.
             self._lock.confirm()
+            self._output.look()
             if self._holds_rows():
                 self._save("failed", error)
             else:
@@ -199,16 +198,16 @@ class _Run:
 
     def _holds_rows(self) -> bool:
         """Whether anything depends on the manifest and the settings."""
-        storage = self._storage
-        return bool(ledger.entry_names(storage)) or any(
-            map(storage.sizes, self._task.operation.datasets)
+        return bool(self._output.entries.units) or any(
+            map(self._storage.sizes, self._task.operation.datasets)
         )
 
     def _withdraw(self) -> None:
         """Take back what this run wrote into an output that holds no rows."""
         self._record.discard()
-        written = [FAILURES, RAY_LOG, *(set(plan_names(self._storage)) - self._plans_before)]
-        written += attempts.names(self._storage)
+        names = self._output.names
+        written = [FAILURES, RAY_LOG, *(set(plans_among(names)) - self._plans_before)]
+        written += attempts.among(names)
         if self._is_bound and not self._task.is_begun:
             written.append(self._task.operation.settings_file)
         for name in written:
@@ -219,16 +218,12 @@ class _Run:
     def _tidy(self) -> bool:
         """Finish what an earlier compaction or retry left half-done; whether there was any."""
         self._lock.confirm()
-        return tidy(self._storage)
-
-    def _summary(self) -> Summary:
-        done = sorted(ledger.committed(self._storage))
-        return summarise(self._units, ledger.read_records(self._storage, done))
+        return tidy(self._output, self._task.operation, self._task.settings)
 
     def _outcome(self, summary: Summary, report: str) -> Outcome:
         return Outcome(summary, self._record.progress.done, self._record.seconds, report)
 
     def _save(self, state: State, error: str | None = None) -> Summary:
-        summary = self._summary()
+        summary = summarise(self._output)
         self._record.save(state, summary, error)
         return summary

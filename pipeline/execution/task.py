@@ -15,11 +15,11 @@ from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.accounting.run_record import Asked, Described
 from restyle.pipeline.execution.job import Job
 from restyle.pipeline.execution.request import Workers
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.planning.planner import Planned
-from restyle.pipeline.storage.filesystem import Storage
 
 
 class Task(ABC):
@@ -27,8 +27,7 @@ class Task(ABC):
 
     Attributes:
         operation: that the output is of.
-        out: the output, a path or any fsspec URI.
-        storage: the same, open.
+        output: where the rows go.
         settings: what shapes the rows.
         earlier: the settings that stand in the output; None when it is new.
         device: that was asked for, ``auto`` included.
@@ -40,8 +39,7 @@ class Task(ABC):
 
     operation: ClassVar[Operation[Any]]
 
-    out: str
-    storage: Storage
+    output: Output
     settings: Settings
     earlier: Settings | None
     device: str
@@ -57,11 +55,11 @@ class Task(ABC):
 
     def bind(self) -> None:
         """Bind the output to the settings."""
-        self.operation.write_settings(self.storage, self.settings)
+        self.operation.write_settings(self.output.storage, self.settings)
 
     def is_outdated(self) -> bool:
         """Whether the output has other settings now than when the task was made."""
-        return self.operation.read_settings(self.storage) != self.earlier
+        return self.operation.read_settings(self.output.storage) != self.earlier
 
     @abstractmethod
     def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:

@@ -9,6 +9,7 @@ from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.inversion.verify import InversionProof
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS, latent_shape, schema
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -40,12 +41,12 @@ class InversionOperation(Operation[ResolvedSettings]):
         """What checks an output."""
         return InversionProof(storage, settings, done)
 
-    def write_report(self, out: str, settings: ResolvedSettings) -> str:
+    def write_report(self, output: Output, settings: ResolvedSettings) -> str:
         """Write ``report.html``; where it is."""
         # Here, because templates are not needed before.
         from restyle.pipeline.report.report import write_report
 
-        return write_report(out)
+        return write_report(output, settings)
 
 
 INVERSION = InversionOperation()

@@ -15,9 +15,9 @@ from restyle.pipeline.execution.executor import Engine
 from restyle.pipeline.execution.request import Outcome, Request, Workers
 from restyle.pipeline.execution.run import conduct
 from restyle.pipeline.inversion.task import InversionTask
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.manifest import Origin, images_of, read_plans
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
@@ -27,7 +27,7 @@ from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.errors import DAMAGE
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import open_storage
 
 TRANSIENT = (RejectReason.UNREADABLE, RejectReason.TIMED_OUT, RejectReason.CRASHED)
 """Reasons that need not be the input's fault, and may be gone when it is tried again."""
@@ -97,12 +97,12 @@ class _RetryTask(InversionTask):
         return replace(cls.of(_request(retry)), reasons=retry.reasons)
 
     def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
-        return plan_again(self.reasons, self.storage, known, listener, before_first)
+        return plan_again(self.reasons, self.output, known, listener, before_first)
 
 
 def plan_again(
     reasons: Sequence[RejectReason],
-    storage: Storage,
+    output: Output,
     known: Known,
     listener: Listener,
     before_first: Callable[[], None] = lambda: None,
@@ -112,18 +112,18 @@ def plan_again(
     Raises:
         FatalError: manifest or rejects are damaged.
     """
-    rejected = _standing(storage, reasons, known)
+    rejected = _standing(output, reasons, known)
     faults = 0
 
     def batches() -> Iterator[list[SourceImage]]:
         nonlocal faults
-        for images in _inputs(storage, rejected):
+        for images in _inputs(output, rejected):
             # The same fault would be found again: it stands in the manifest.
             sound = [image for image in images if not image.fault]
             faults += len(images) - len(sound)
             yield [replace(image, revision=image.revision + 1) for image in sound]
 
-    planner = Planner(storage, known, Origin(), listener, before_first)
+    planner = Planner(known, Origin(), listener, before_first)
     planned = planner.plan_again(batches(), MAX_UNIT)
     names = ", ".join(reasons)
     listener.noted(f"{planned.new} rejected inputs are tried again (reasons: {names})")
@@ -177,11 +177,11 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
     )
 
 
-def _standing(storage: Storage, reasons: Sequence[RejectReason], known: Known) -> dict[str, int]:
+def _standing(output: Output, reasons: Sequence[RejectReason], known: Known) -> dict[str, int]:
     """Ids and revisions of the rejects of these reasons that were not planned again yet."""
     wanted = pa.array([str(reason) for reason in reasons], pa.string())
-    sets = ledger.read_file_sets(storage)
-    names = [file.name for each in sets for file in each.files if dataset_of(file.name) == REJECTS]
+    storage, files = output.storage, (file for each in output.sets() for file in each.files)
+    names = [file.name for file in files if dataset_of(file.name) == REJECTS]
     found: dict[str, int] = {}
     for start in range(0, len(names), _READ_AT_ONCE):
         some = names[start : start + _READ_AT_ONCE]
@@ -200,12 +200,13 @@ def _standing(storage: Storage, reasons: Sequence[RejectReason], known: Known) -
     return found
 
 
-def _inputs(storage: Storage, wanted: dict[str, int]) -> Iterator[list[SourceImage]]:
+def _inputs(output: Output, wanted: dict[str, int]) -> Iterator[list[SourceImage]]:
     """These inputs as they stand in the manifest, unit by unit, of committed units alone."""
     if not wanted:
         return
-    done, ids = ledger.committed(storage), pa.array(wanted, pa.string())
-    for file in read_plans(storage):
+    storage, done, ids = output.storage, output.entries.units, pa.array(wanted, pa.string())
+    # A copy, because what is planned again is added while this goes on.
+    for file in read_plans(storage, list(output.manifest.plans)):
         rows = file.parquet.read(columns=["unit", "image_id"], use_threads=False)
         hits = set(rows.filter(pc.is_in(rows.column("image_id"), ids)).column("unit").to_pylist())
         for unit in file.units:

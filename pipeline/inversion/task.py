@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec, with_domain
-from restyle.pipeline.accounting.operation import refuse_others
+from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Command, Described, as_begun
 from restyle.pipeline.execution.placement import choose, threads_here
 from restyle.pipeline.execution.request import Request, Workers
@@ -18,8 +18,8 @@ from restyle.pipeline.execution.task import Task
 from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.inversion.operation import INVERSION
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import ResolvedSettings, resolve
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.input_plan import InputPlan, plan_input
@@ -27,7 +27,7 @@ from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import Storage
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class InversionTask(Task):
 
     Attributes:
         request: what the user asked for.
-        out: the output, a path or any fsspec URI.
-        storage: the same, open.
+        output: where the rows go.
         model: the model that is meant.
         settings: what shapes the rows.
         earlier: the settings that stand in the output; None when it is new.
@@ -52,8 +51,7 @@ class InversionTask(Task):
     command: ClassVar[Command] = "invert"
 
     request: Request
-    out: str
-    storage: Storage
+    output: Output
     model: ModelIdentity
     settings: ResolvedSettings
     earlier: ResolvedSettings | None
@@ -71,36 +69,20 @@ class InversionTask(Task):
             SpecError: no such model or device; or the output was made with other settings.
             FatalError: something cannot be read.
         """
-        storage = open_storage(request.out)
-        refuse_others(storage, INVERSION.name)
-        earlier = ledger.read_settings(storage)
-        committed = ledger.committed(storage)
-        # What "auto" came to once holds for the whole output, on whatever machine it is continued,
-        # and so does the domain of a model that does not name it.
-        bound = earlier if earlier is not None and _is_used(storage, committed) else None
-        spec = request.settings.model
-        model = identify(spec if bound is None else as_begun(storage, spec))
-        dtype, reason = _precision(request, bound)
-        settings = resolve(
-            request.settings,
-            model=model.name,
-            model_fingerprint=model.fingerprint,
-            aligned_domain=model.config.align,
-            domain=model.config.domain,
-            iterative=model.iterative,
-            dtype=dtype,
-            bootstrap=_bootstrap(request.settings.bootstrap, model),
-        )
-        if bound is not None and bound.fingerprint != settings.fingerprint:
-            raise SpecError(
-                f"{storage.uri} was made with other settings "
-                f"({'; '.join(settings.differences(bound))}); choose another --out, or the "
-                "settings it was made with"
-            )
+        output = Output.at(request.out)
+        earlier = own_settings(output.storage, INVERSION)
+        model, settings, reason = _resolved(request, output.storage, earlier)
+        if earlier is not None and earlier.fingerprint != settings.fingerprint:
+            if output.entries.units or any(map(output.storage.sizes, DATASETS)):
+                raise SpecError(
+                    f"{output.storage.uri} was made with other settings "
+                    f"({'; '.join(settings.differences(earlier))}); choose another --out, or the "
+                    "settings it was made with"
+                )
+            model, settings, reason = _resolved(request, output.storage, None)
         return cls(
             request=request,
-            out=request.out,
-            storage=storage,
+            output=output,
             model=model,
             settings=settings,
             earlier=earlier,
@@ -117,7 +99,7 @@ class InversionTask(Task):
         asked = InputPlan(
             request.source, request.out, request.input, request.limit, opens_remote=True
         )
-        return plan_input(asked, self.storage, known, listener, before_first)
+        return plan_input(asked, known, listener, before_first)
 
     def job(self, device: str, images: float) -> InversionJob:
         """What the workers are told."""
@@ -129,7 +111,7 @@ class InversionTask(Task):
         bootstrap = request.settings.bootstrap
         return InversionJob(
             source=absolute_uri(request.source),
-            out=absolute_uri(request.out),
+            out=self.output.address,
             model=self._spec(),
             settings=settings,
             crop=CropSettings.of(self.model.config, settings.align, settings.faces),
@@ -190,15 +172,34 @@ def _bootstrap(spec: str | None, model: ModelIdentity) -> tuple[str, str] | None
     return first.name, first.fingerprint
 
 
-def _is_used(storage: Storage, committed: set[str]) -> bool:
-    """Whether any rows depend on the settings that stand there."""
-    return bool(committed) or any(storage.sizes(dataset) for dataset in DATASETS)
+def _resolved(
+    request: Request, storage: Storage, earlier: ResolvedSettings | None
+) -> tuple[ModelIdentity, ResolvedSettings, str]:
+    """The model, what shapes the rows, and why they are computed in their dtype.
+
+    What "auto" came to once holds for the whole output, on whatever machine it is continued, and so
+    does the domain of a model that does not name it.
+    """
+    spec = request.settings.model
+    model = identify(spec if earlier is None else as_begun(storage, spec))
+    dtype, reason = _precision(request, earlier)
+    settings = resolve(
+        request.settings,
+        model=model.name,
+        model_fingerprint=model.fingerprint,
+        aligned_domain=model.config.align,
+        domain=model.config.domain,
+        iterative=model.iterative,
+        dtype=dtype,
+        bootstrap=_bootstrap(request.settings.bootstrap, model),
+    )
+    return model, settings, reason
 
 
-def _precision(request: Request, bound: ResolvedSettings | None) -> tuple[Precision, str]:
+def _precision(request: Request, earlier: ResolvedSettings | None) -> tuple[Precision, str]:
     asked = request.settings.dtype
-    if asked == "auto" and bound is not None:
-        return bound.dtype, f"{bound.dtype}: as this output was begun"
+    if asked == "auto" and earlier is not None:
+        return earlier.dtype, f"{earlier.dtype}: as this output was begun"
     if asked != "auto":
         return asked, f"{asked}: asked for"
     placement = choose(asked, request.device, request.workers)

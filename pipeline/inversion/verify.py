@@ -21,6 +21,7 @@ from restyle.pipeline.ledger.datasets import (
 )
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.manifest import Unit, unit_number
+from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.ledger.revisions import superseded_by
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.planning.planned_inputs import read_revisions
@@ -48,7 +49,7 @@ class InversionProof(Proof):
     def __init__(self, storage: Storage, settings: ResolvedSettings, done: Collection[str]) -> None:
         super().__init__(storage, settings.fingerprint)
         self._settings = settings
-        self._superseded = superseded_by(storage, set(done))
+        self._superseded = superseded_by(self.manifest, set(done))
 
     def schema(self, dataset: str, found: pa.Schema) -> pa.Schema:
         """As documented in :class:`Proof`."""
@@ -56,13 +57,13 @@ class InversionProof(Proof):
 
     def manifest_problems(self) -> Iterator[str]:
         """Units out of order; inputs planned twice, or again without having been planned before."""
-        for before, after in itertools.pairwise(self.listed):
+        for before, after in itertools.pairwise(self.manifest.units):
             if unit_number(after.name) < unit_number(before.name):
                 yield (
                     f"{after.plan} comes after {before.plan}, but holds unit {after.name}, which "
                     f"was planned before unit {before.name}"
                 )
-        yield from _revision_problems(self.storage)
+        yield from _revision_problems(self.manifest)
 
     def count(self, files: FileSet, units: Sequence[Unit], tables: Tables) -> SetFindings:
         """As documented in :class:`Proof`."""
@@ -116,8 +117,8 @@ def _count_problems(files: FileSet, counts: tuple[int, int, int, int]) -> Iterat
         )
 
 
-def _revision_problems(storage: Storage) -> Iterator[str]:
-    ids, revisions = read_revisions(storage)
+def _revision_problems(manifest: Manifest) -> Iterator[str]:
+    ids, revisions = read_revisions(manifest)
     order = np.lexsort((revisions, ids))
     ids, revisions = ids[order], revisions[order]
     is_same = np.append(False, ids[1:] == ids[:-1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.storage.filesystem import Storage
@@ -63,14 +63,20 @@ class Attempts:
         self._storage.delete(_name(unit))
 
 
-def names(storage: Storage) -> list[str]:
-    """The files of all units that are being tried, relative to the output."""
-    return [name for name in storage.sizes(ledger.FOLDER) if name.startswith(_PREFIX)]
+def among(names: Iterable[str]) -> list[str]:
+    """Those files of the ledger that tell of units that are being tried."""
+    return [name for name in names if name.startswith(_PREFIX)]
 
 
-def sweep(storage: Storage, pending: Collection[str]) -> None:
-    """Forget units that are not pending; a worker that died after its commit left them."""
-    for name in names(storage):
+def sweep(storage: Storage, names: Iterable[str], pending: Collection[str]) -> None:
+    """Forget units that are not pending; a worker that died after its commit left them.
+
+    Args:
+        storage: the output.
+        names: the files of its ledger.
+        pending: names of units.
+    """
+    for name in among(names):
         if name.removeprefix(_PREFIX).removesuffix(_SUFFIX) not in pending:
             storage.delete(name)
 

@@ -8,7 +8,7 @@ highest generation counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -22,7 +22,6 @@ from restyle.pipeline.ledger.records import (
     UnitRecord,
     WrittenFile,
 )
-from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.storage.filesystem import Storage
 
 __all__ = ["MOST_NOTES", "FileSet", "MetricSums", "PackRecord", "UnitRecord", "WrittenFile"]
@@ -46,7 +45,7 @@ class Entries:
         replaced: packs that a later one holds the units of.
     """
 
-    single: frozenset[str]
+    single: set[str]
     packs: tuple[PackRecord, ...]
     outdated: frozenset[str]
     replaced: tuple[PackRecord, ...]
@@ -57,13 +56,17 @@ class Entries:
         return {unit.unit for pack in self.packs for unit in pack.units} | self.single
 
 
-def read_entries(storage: Storage) -> Entries:
+def read_entries(storage: Storage, names: Sequence[str] | None = None) -> Entries:
     """Look through the ledger.
+
+    Args:
+        storage: the output.
+        names: the files of the ledger, where they were listed already.
 
     Raises:
         FatalError: the entry of a pack is damaged, or two packs hold a unit that should be in one.
     """
-    names = list(storage.sizes(FOLDER))
+    names = list(storage.sizes(FOLDER)) if names is None else names
     single = {name[len(_PREFIX) : -len(_SUFFIX)] for name in names if _is_entry(name, _PREFIX)}
     packs = _read_packs(storage, [name for name in names if _is_entry(name, _PACK_PREFIX)])
     winners: dict[str, PackRecord] = {}
@@ -80,16 +83,11 @@ def read_entries(storage: Storage) -> Entries:
                 f"see `restyle repair {storage.uri}`"
             )
     return Entries(
-        single=frozenset(single - winners.keys()),
+        single=single - winners.keys(),
         packs=tuple(pack for pack in packs if pack.pack in counting),
         outdated=frozenset(single & winners.keys()),
         replaced=tuple(pack for pack in packs if pack.pack not in counting),
     )
-
-
-def committed(storage: Storage) -> set[str]:
-    """Names of the units that are done."""
-    return read_entries(storage).units
 
 
 def commit(storage: Storage, record: UnitRecord) -> None:
@@ -193,20 +191,6 @@ def read_single(storage: Storage, units: list[str]) -> Iterator[FileSet]:
 def remove(storage: Storage, files: FileSet) -> None:
     """Forget an entry: that of a pack, or the one that a unit has by itself."""
     storage.delete(entry_name(files))
-
-
-def read_settings(storage: Storage) -> ResolvedSettings | None:
-    """The settings that this output is made with; None before the first run."""
-    try:
-        data = storage.read(SETTINGS_FILE)
-    except FileNotFoundError:
-        return None
-    return ResolvedSettings.parse(data, storage.shown(SETTINGS_FILE))
-
-
-def write_settings(storage: Storage, settings: ResolvedSettings) -> None:
-    """Bind an output to its settings."""
-    storage.write(SETTINGS_FILE, settings.model_dump_json(indent=1).encode())
 
 
 def _read_single(storage: Storage, units: list[str]) -> Iterator[UnitRecord]:

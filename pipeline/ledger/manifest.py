@@ -12,7 +12,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -166,22 +166,31 @@ def read_units(storage: Storage) -> list[UnitRef]:
     return [unit for file in read_plans(storage) for unit in file.units]
 
 
-def read_plans(storage: Storage) -> Iterator[PlanFile]:
+def read_plans(storage: Storage, names: Sequence[str] | None = None) -> Iterator[PlanFile]:
     """The files of the manifest in order, a few in memory at a time.
+
+    Args:
+        storage: the output.
+        names: of the files, where they were listed already.
 
     Raises:
         FatalError: a plan is damaged.
     """
-    names = plan_names(storage)
+    names = plan_names(storage) if names is None else names
     for start in range(0, len(names), _READ_AT_ONCE):
-        some = names[start : start + _READ_AT_ONCE]
+        some = list(names[start : start + _READ_AT_ONCE])
         for name, data in zip(some, storage.read_many(some), strict=True):
             yield _opened(storage, name, data)
 
 
 def plan_names(storage: Storage) -> list[str]:
     """The files of the manifest, in the order in which they were planned."""
-    return sorted((name for name in storage.sizes(FOLDER) if _is_plan(name)), key=_number)
+    return plans_among(storage.sizes(FOLDER))
+
+
+def plans_among(names: Iterable[str]) -> list[str]:
+    """Those files of the ledger that are the manifest's, in order."""
+    return sorted(filter(_is_plan, names), key=_number)
 
 
 def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage, ...]:
@@ -230,18 +239,21 @@ def unit_number(name: str) -> int:
     return int(name.partition("-")[0])
 
 
-def write_plan(storage: Storage, units: Sequence[Unit], origin: Origin) -> list[UnitRef]:
+def write_plan(
+    storage: Storage, units: Sequence[Unit], origin: Origin, plans: Sequence[str] | None = None
+) -> list[UnitRef]:
     """Add units to the manifest, in one file that is there whole or not at all.
 
     Args:
         storage: the output.
         units: new ones; at least one.
         origin: of their inputs.
+        plans: the files of the manifest in order, where they were listed already.
 
     Returns:
         The units as they stand there.
     """
-    name = plan_name(storage)
+    name = plan_name(plan_names(storage) if plans is None else plans)
     described = {
         _UNITS: json.dumps([[unit.name, len(unit.images)] for unit in units]),
         _ORIGIN: json.dumps(asdict(origin)),
@@ -277,9 +289,8 @@ def open_plan(storage: Storage, name: str) -> PlanFile:
     return _opened(storage, name, _data_of(storage, name))
 
 
-def plan_name(storage: Storage) -> str:
-    """The name of the next file of the manifest."""
-    taken = plan_names(storage)
+def plan_name(taken: Sequence[str]) -> str:
+    """The name of the next file of the manifest, given those of all others in order."""
     return f"{_PREFIX}{1 + _number(taken[-1]) if taken else 0:06d}{_SUFFIX}"
 
 

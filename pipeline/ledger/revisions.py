@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,14 +19,8 @@ from restyle.core.errors import FatalError
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS, encode
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
-from restyle.pipeline.ledger.manifest import (
-    PlanFile,
-    PlanReader,
-    UnitRef,
-    damaged,
-    read_plans,
-    read_units,
-)
+from restyle.pipeline.ledger.manifest import PlanReader, damaged, read_plans
+from restyle.pipeline.ledger.output import Manifest, Output
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of, file_name
 from restyle.pipeline.storage.errors import DAMAGE
@@ -36,50 +30,54 @@ Superseded = dict[str, set[str]]
 """By unit: ids of those of its inputs of which a later revision is done."""
 
 
-def superseded_by(storage: Storage, done: set[str]) -> Superseded:
+def superseded_by(manifest: Manifest, done: set[str]) -> Superseded:
     """Which inputs were done again, or changed and were done again.
 
     Args:
-        storage: the output.
+        manifest: of the output. Its plans are read once more where there are such inputs.
         done: names of the committed units.
 
     Raises:
         FatalError: the manifest is damaged.
     """
-    newest = newest_revisions(storage, done)
+    newest = newest_revisions(manifest, done)
     found: Superseded = {}
     if not newest:
         return found
-    ids = pa.array(newest, pa.string())
-    for unit, rows in _rows(storage, lambda table: pc.is_in(table["image_id"], ids), done):
-        older = {image_id for image_id, revision in _pairs(rows) if revision < newest[image_id]}
-        if older:
-            found[unit.name] = older
+    storage, ids = manifest.storage, pa.array(newest, pa.string())
+    for file in read_plans(storage, manifest.plans):
+        try:
+            names = ["unit", "image_id", "revision"]
+            rows = file.parquet.read(columns=names, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(storage, file.name, error) from error
+        # By a mask: Arrow hands conditions to threads, which outlive the interpreter.
+        for row in rows.filter(pc.is_in(rows["image_id"], ids)).to_pylist():
+            unit, image_id = row["unit"], row["image_id"]
+            if unit in done and row["revision"] < newest[image_id]:
+                found.setdefault(unit, set()).add(image_id)
     return found
 
 
-def newest_revisions(storage: Storage, done: set[str]) -> dict[str, int]:
+def newest_revisions(manifest: Manifest, done: set[str]) -> dict[str, int]:
     """The newest revision that is done, of those inputs alone that were done more than once.
 
     Args:
-        storage: the output.
+        manifest: of the output.
         done: names of the committed units.
-
-    Raises:
-        FatalError: the manifest is damaged.
     """
     newest: dict[str, int] = {}
-    for _, rows in _rows(storage, _is_later, done):
-        for image_id, revision in _pairs(rows):
+    for unit in manifest.later.keys() & done:
+        for image_id, revision in manifest.later[unit]:
             newest[image_id] = max(newest.get(image_id, 1), revision)
     return newest
 
 
-def drop_superseded_rejects(storage: Storage) -> bool:
+def drop_superseded_rejects(output: Output) -> bool:
     """Take the rejects of older revisions out of ``rejects/``. The driver's lock must be held.
 
-    May be killed at any moment and called again; costs one look at the manifest when there is
-    nothing to drop.
+    May be killed at any moment and called again; costs nothing where no input was done again.
+    Files that no entry names any more are left to :func:`remove_unnamed`.
 
     Returns:
         Whether anything was done.
@@ -87,14 +85,13 @@ def drop_superseded_rejects(storage: Storage) -> bool:
     Raises:
         FatalError: manifest, ledger or a file of rejects is damaged.
     """
-    entries = ledger.read_entries(storage)
-    found = superseded_by(storage, entries.units)
+    storage, entries = output.storage, output.entries
+    found = superseded_by(output.manifest, entries.units)
     if not found:
         return False
-    refs, plans = {unit.name: unit for unit in read_units(storage)}, PlanReader(storage)
+    refs, plans = {unit.name: unit for unit in output.manifest.units}, PlanReader(storage)
     packs = [FileSet.of_pack(pack) for pack in entries.packs]
     single = ledger.read_single(storage, sorted(found.keys() & entries.single))
-    looked_at: list[FileSet] = []
     changed = False
     for files in [*packs, *single]:
         if any(unit.superseded != len(found.get(unit.unit, ())) for unit in files.units):
@@ -105,11 +102,11 @@ def drop_superseded_rejects(storage: Storage) -> bool:
                 for image in plans.read(refs[unit.unit]).images
                 if image.image_id in found[unit.unit]
             }
-            files = _without(storage, files, older, found)
-            ledger.replace(storage, files)
+            ledger.replace(storage, _without(storage, files, older, found))
             changed = True
-        looked_at.append(files)
-    return remove_unnamed(storage, looked_at, (REJECTS,)) or changed
+    if changed:
+        output.look()
+    return changed
 
 
 def _without(
@@ -163,35 +160,41 @@ def _rejects_name(files: FileSet, generation: int = 0) -> str:
     return file_name(REJECTS, files.name, files.units[0].fingerprint, generation)
 
 
-def remove_unnamed(storage: Storage, looked_at: Sequence[FileSet], datasets: Sequence[str]) -> bool:
+def remove_unnamed(output: Output, datasets: Sequence[str]) -> bool:
     """Remove files of units that are done which no entry names. The driver's lock must be held.
 
     They are left by a run that was killed while it replaced a file, or that woke up after another
     had taken over and merged what it was still writing.
 
     Args:
-        storage: the output.
-        looked_at: entries, as they are now.
+        output: where; its ledger is looked at again before anything is removed, because a worker
+            that was thought dead may have committed a unit once more, with other files.
         datasets: where to look.
 
     Returns:
         Whether there were any.
     """
+    names = [name for dataset in datasets for name in output.files(dataset)]
+    if not _unnamed(names, output.sets()):
+        return False
+    output.look()
+    unnamed = [name for name in _unnamed(names, output.sets()) if is_marked(output.storage, name)]
+    for name in unnamed:
+        output.storage.delete(name)
+    return bool(unnamed)
+
+
+def _unnamed(names: Sequence[str], looked_at: Sequence[FileSet]) -> list[str]:
+    """Files of units that are done which none of the entries names."""
     named = {file.name for files in looked_at for file in files.files}
     owners = {files.name: files.fingerprint for files in looked_at}
     owners |= {unit.unit: unit.fingerprint for files in looked_at for unit in files.units}
     stems = {file_name("", *owner).removesuffix(".parquet") for owner in owners.items()}
-    unnamed = [
+    return [
         name
-        for dataset in datasets
-        for name in storage.sizes(dataset)
-        if name not in named
-        and _stem(name.removeprefix(dataset), stems) in stems
-        and is_marked(storage, name)
+        for name in names
+        if name not in named and _stem(name.removeprefix(dataset_of(name)), stems) in stems
     ]
-    for name in unnamed:
-        storage.delete(name)
-    return bool(unnamed)
 
 
 def is_marked(storage: Storage, name: str) -> bool:
@@ -211,38 +214,3 @@ def _stem(name: str, stems: set[str]) -> str:
     """A file's name without ending and generation."""
     stem = name.removesuffix(".parquet")
     return stem if stem in stems else stem.rpartition("-")[0]
-
-
-def _is_later(rows: pa.Table) -> pa.Array:
-    return pc.greater(rows["revision"], 1)
-
-
-def _rows(
-    storage: Storage, wanted: Callable[[pa.Table], pa.Array], done: set[str]
-) -> Iterator[tuple[UnitRef, pa.Table]]:
-    """The rows of the manifest that a condition picks, unit by unit, of committed units alone."""
-    for file in read_plans(storage):
-        table = _read(storage, file)
-        # By a mask: Arrow hands conditions to threads, which outlive the interpreter.
-        table = table.filter(wanted(table))
-        if not table.num_rows:
-            continue
-        of_unit = table.column("unit")
-        for unit in file.units:
-            if unit.name in done:
-                rows = table.filter(pc.equal(of_unit, unit.name))
-                if rows.num_rows:
-                    yield unit, rows
-
-
-def _read(storage: Storage, file: PlanFile) -> pa.Table:
-    try:
-        return file.parquet.read(columns=["unit", "image_id", "revision"], use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(storage, file.name, error) from error
-
-
-def _pairs(rows: pa.Table) -> Iterable[tuple[str, int]]:
-    return zip(
-        rows.column("image_id").to_pylist(), rows.column("revision").to_pylist(), strict=True
-    )

@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from restyle.core.devices.precision import Precision
 from restyle.core.domains import preset_of
-from restyle.core.errors import DamagedError, SpecError
+from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import METRICS, check_metrics
 
 FacePolicy = Literal["largest", "all"]
@@ -124,21 +124,6 @@ class ResolvedSettings(Settings):
         fields = self.model_dump(mode="json", exclude_none=True)
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-    @classmethod
-    def parse(cls, data: bytes, where: str) -> ResolvedSettings:
-        """Read the settings that an output was made with.
-
-        Raises:
-            FatalError: they are damaged or from another version.
-        """
-        try:
-            return cls.model_validate_json(data)
-        except ValidationError as error:
-            raise DamagedError(
-                f"{where} is damaged or was written by another version of restyle; "
-                "see `restyle repair`, or choose another --out"
-            ) from error
 
 
 def resolve(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from restyle.core.errors import SpecError
 from restyle.pipeline.accounting.findings import check_units
-from restyle.pipeline.accounting.operation import refuse_others
-from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.manifest import Origin, plan_names
+from restyle.pipeline.accounting.operation import operations, own_settings
+from restyle.pipeline.ledger.manifest import Origin
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.planning.planner import Planned, Planner
@@ -18,13 +18,7 @@ from restyle.pipeline.sources import SourceReader, iter_images
 from restyle.pipeline.sources.lists.opening import Checks, Opens
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
-from restyle.pipeline.storage.filesystem import (
-    Storage,
-    absolute_path,
-    local_path,
-    open_storage,
-    shown_uri,
-)
+from restyle.pipeline.storage.filesystem import absolute_path, local_path, shown_uri
 from restyle.pipeline.storage.lock import driver_lock
 
 
@@ -71,24 +65,23 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
         SpecError, FatalError, TransientError: as :func:`plan_input`.
         SpecError: another run works on the output.
     """
-    storage = open_storage(asked.out)
-    refuse_others(storage, "inversion")
-    with driver_lock(storage, listener):
-        known = Known.read(storage)
-        check_units(storage, known.units, ledger.committed(storage))
-        planned = plan_input(asked, storage, known, listener)
-        done = ledger.committed(storage)
+    output = Output.at(asked.out)
+    own_settings(output.storage, operations()["inversion"])
+    with driver_lock(output.storage, listener):
+        known = Known.read(output)
+        check_units(output)
+        planned = plan_input(asked, known, listener)
+    units, done = output.manifest.units, output.entries.units
     return PlanOutcome(
         planned,
-        images=sum(unit.images for unit in known.units),
-        units=len(known.units),
-        pending=sum(unit.images for unit in known.units if unit.name not in done),
+        images=sum(unit.images for unit in units),
+        units=len(units),
+        pending=sum(unit.images for unit in units if unit.name not in done),
     )
 
 
 def plan_input(
     asked: InputPlan,
-    storage: Storage,
     known: Known,
     listener: Listener,
     before_first: Callable[[], None] = lambda: None,
@@ -97,8 +90,7 @@ def plan_input(
 
     Args:
         asked: the input.
-        storage: the output.
-        known: its manifest; what is added is added here too.
+        known: the output's manifest; what is added is added here too.
         listener: is told how many inputs were found.
         before_first: is called once, before anything is written.
 
@@ -108,8 +100,8 @@ def plan_input(
         TransientError: a store failed for longer than it was waited for; what is planned is kept.
     """
     origin = Origin(_full(asked.source), asked.input.column or "")
-    planner = Planner(storage, known, origin, listener, before_first)
-    earlier = set(plan_names(storage))
+    planner = Planner(known, origin, listener, before_first)
+    earlier = len(known.manifest.plans)
     try:
         checks = _checks(asked, known)
         batches = iter_images(
@@ -117,8 +109,8 @@ def plan_input(
         )
         planned = planner.plan(batches, asked.limit)
     except SpecError:
-        for name in set(plan_names(storage)) - earlier:
-            storage.delete(name)
+        for name in known.manifest.plans[earlier:]:
+            known.manifest.storage.delete(name)
         raise
     for line in notes(planned, shown_uri(asked.source)):
         listener.noted(line)

@@ -11,9 +11,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restyle.pipeline.ledger.manifest import Origin, PlanFile, UnitRef, damaged, read_plans
+from restyle.pipeline.ledger.manifest import (
+    Origin,
+    PlanFile,
+    UnitRef,
+    damaged,
+    plans_among,
+    read_plans,
+)
+from restyle.pipeline.ledger.output import Manifest, Output
 from restyle.pipeline.sources.source_image import SourceImage
-from restyle.pipeline.storage.filesystem import Storage
 
 _NO_CONTAINER = -1
 _UNKNOWN = 0
@@ -22,13 +29,15 @@ _UNKNOWN = 0
 class Known:
     """The newest revision of every planned input, in about 150 bytes each.
 
+    Args:
+        manifest: to which is added what is planned.
+
     Attributes:
-        units: all units of the manifest.
-        origins: of its files, each once.
+        origins: of the manifest's files, each once.
     """
 
-    def __init__(self) -> None:
-        self.units: list[UnitRef] = []
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
         self.origins: list[Origin] = []
         self._rows: dict[bytes, int] = {}
         # One value per row of the manifest, where the dictionary holds the newest row of an input.
@@ -43,18 +52,23 @@ class Known:
         self._met: set[int] = set()
 
     @classmethod
-    def read(cls, storage: Storage) -> Known:
-        """Everything that the manifest of an output holds.
+    def read(cls, output: Output) -> Known:
+        """Everything that the manifest of an output holds. The driver's lock must be held.
+
+        Args:
+            output: is given the manifest, so that it is read once.
 
         Raises:
             FatalError: the manifest is damaged.
         """
-        known = cls()
-        for file in read_plans(storage):
+        known = cls(Manifest(output.storage, plans_among(output.names)))
+        for file in read_plans(output.storage, known.manifest.plans):
+            known.manifest.take(file)
             try:
                 known._take(file)
             except (pa.ArrowException, OSError, ValueError) as error:
-                raise damaged(storage, file.name, error) from error
+                raise damaged(output.storage, file.name, error) from error
+        output.manifest = known.manifest
         return known
 
     def __len__(self) -> int:
@@ -134,7 +148,6 @@ class Known:
         for unit, (uri, version) in _containers(file):
             self._container.extend([self._container_of(file.origin, uri, version)] * unit.images)
         self._seen.extend(bytes(len(ids)))
-        self.units += file.units
 
     def _origins_of(self, origin: Origin, ids: list[bytes]) -> list[int]:
         if not origin.input:
@@ -184,19 +197,19 @@ class Known:
         )
 
 
-def read_revisions(storage: Storage) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+def read_revisions(manifest: Manifest) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
     """Ids, 16 bytes each, and revisions of all rows of the manifest, in order.
 
     Raises:
         FatalError: the manifest is damaged.
     """
     ids, revisions = bytearray(), array("h")
-    for file in read_plans(storage):
+    for file in read_plans(manifest.storage, manifest.plans):
         try:
             table = file.parquet.read(columns=["image_id", "revision"], use_threads=False)
             ids += b"".join(_ids(table.column("image_id")))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise damaged(storage, file.name, error) from error
+            raise damaged(manifest.storage, file.name, error) from error
         revisions.extend(table.column("revision").to_pylist())
     return np.frombuffer(bytes(ids), "S16"), np.array(revisions, np.int64)
 

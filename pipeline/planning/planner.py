@@ -23,12 +23,11 @@ from restyle.pipeline.ledger.manifest import (
     new_unit,
     next_number,
     read_plans,
-    write_plan,
 )
+from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.sources.source_image import SourceImage
-from restyle.pipeline.storage.filesystem import Storage
 
 MAX_NAMED = 5
 """Vanished inputs that are named."""
@@ -65,14 +64,12 @@ class Planner:
     """Adds what is new to a manifest.
 
     Attributes:
-        storage: the output.
-        known: its manifest.
+        known: the manifest.
         origin: where the inputs come from.
         listener: is told how many were found.
         before_first: is called once, before the first file is written.
     """
 
-    storage: Storage
     known: Known
     origin: Origin
     listener: Listener
@@ -91,7 +88,7 @@ class Planner:
         """
         self._check_column()
         planned = Planned()
-        parts = _Parts(self.storage, self.origin, next_number(self.known.units), self.before_first)
+        parts = _Parts(self.known.manifest, self.origin, self.before_first)
         try:
             for batch, cut in _limited(batches, limit, self.known.met):
                 planned.listed += len(batch)
@@ -104,12 +101,11 @@ class Planner:
             parts.close()
         finally:
             planned.units, planned.written = parts.units, parts.written
-            self.known.units += parts.units
         planned.listed = self.known.is_listed()
         if limit is None:
             lost = self.known.vanished(self.origin.input)
             planned.vanished = len(lost)
-            planned.gone = _sources(self.storage, lost[:MAX_NAMED])
+            planned.gone = _sources(self.known.manifest, lost[:MAX_NAMED])
         return planned
 
     def plan_again(self, batches: Iterable[Sequence[SourceImage]], most: int) -> Planned:
@@ -120,9 +116,7 @@ class Planner:
             most: inputs in a unit.
         """
         planned = Planned()
-        parts = _Parts(
-            self.storage, self.origin, next_number(self.known.units), self.before_first, most=most
-        )
+        parts = _Parts(self.known.manifest, self.origin, self.before_first, most=most)
         try:
             for batch in batches:
                 planned.new += len(batch)
@@ -134,7 +128,6 @@ class Planner:
             parts.close()
         finally:
             planned.units, planned.written = parts.units, parts.written
-            self.known.units += parts.units
         planned.listed = planned.new
         return planned
 
@@ -152,18 +145,17 @@ class _Parts:
 
     def __init__(
         self,
-        storage: Storage,
+        manifest: Manifest,
         origin: Origin,
-        number: int,
         before_first: Callable[[], None],
         *,
         most: int = MAX_UNIT,
     ) -> None:
         self.units: list[UnitRef] = []
         self.written: list[str] = []
-        self._storage = storage
+        self._manifest = manifest
         self._origin = origin
-        self._number = number
+        self._number = next_number(manifest.units)
         self._before_first = before_first
         self._most = most
         self._loose: list[SourceImage] = []
@@ -202,7 +194,7 @@ class _Parts:
                 units.append(new_unit(self._number + len(units), group[start : start + size]))
         if not self.written:
             self._before_first()
-        refs = write_plan(self._storage, units, self._origin)
+        refs = self._manifest.add(units, self._origin)
         self._number += len(units)
         self.units += refs
         self.written.append(refs[0].plan)
@@ -248,17 +240,17 @@ def _by_container(batch: Sequence[SourceImage]) -> Iterator[tuple[bytes, list[So
         yield current, group
 
 
-def _sources(storage: Storage, rows: npt.NDArray[np.int64]) -> list[str]:
+def _sources(manifest: Manifest, rows: npt.NDArray[np.int64]) -> list[str]:
     """What rows of the manifest, counted through all its files, are called."""
     wanted, found = [int(row) for row in rows], list[str]()
     if not wanted:
         return found
     first = 0
-    for file in read_plans(storage):
+    for file in read_plans(manifest.storage, manifest.plans):
         for unit in file.units:
             within = [row - first for row in wanted if first <= row < first + unit.images]
             if within:
-                images = images_of(storage, file, unit.group)
+                images = images_of(manifest.storage, file, unit.group)
                 found += [images[row].source for row in within]
             first += unit.images
         if len(found) == len(wanted):

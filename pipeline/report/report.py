@@ -12,7 +12,8 @@ from restyle.core.metrics.registry import title_of
 from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.ledger.datasets import REJECTS
-from restyle.pipeline.ledger.entries import UnitRecord, read_file_sets
+from restyle.pipeline.ledger.entries import UnitRecord
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.report.change_maps import colour_ramp
@@ -22,7 +23,7 @@ from restyle.pipeline.report.curves import Curve, Drawing, draw, read_curves, te
 from restyle.pipeline.report.gallery import Gallery, read_gallery
 from restyle.pipeline.report.html import render_page
 from restyle.pipeline.sources.output_names import REPORT_FILE
-from restyle.pipeline.storage.filesystem import open_storage
+from restyle.pipeline.storage.filesystem import Storage
 
 MAX_REJECTS = 200
 
@@ -74,7 +75,7 @@ class Chart:
     drawing: Drawing
 
 
-def write_report(out: str) -> str:
+def write_report(output: Output, settings: ResolvedSettings | None = None) -> str:
     """Write ``report.html`` into an output, from what is committed there so far.
 
     At most :data:`~restyle.pipeline.report.gallery.MAX_FACES` faces and :data:`MAX_REJECTS`
@@ -82,7 +83,8 @@ def write_report(out: str) -> str:
     shown, whatever the size of the output.
 
     Args:
-        out: the output, a path or any fsspec URI.
+        output: where.
+        settings: of it; read when None.
 
     Returns:
         Where the report is.
@@ -91,12 +93,9 @@ def write_report(out: str) -> str:
         FatalError: there is no run in the output, or one of its files is damaged.
         TransientError: the storage failed in a way that may pass.
     """
-    storage = open_storage(out)
-    bound = bound_to(storage)
-    settings = None if bound is None else bound[1]
-    if not isinstance(settings, ResolvedSettings):
-        raise FatalError(f"{storage.uri} holds no run: there is no _ledger/settings.json")
-    files = list(read_file_sets(storage))
+    storage, out = output.storage, output.address
+    settings = settings or _settings_in(storage)
+    files = output.sets()
     records = [record for each in files for record in each.units]
     page = render(
         uri=storage.uri,
@@ -109,6 +108,13 @@ def write_report(out: str) -> str:
     )
     storage.write(REPORT_FILE, page)
     return storage.shown(REPORT_FILE)
+
+
+def _settings_in(storage: Storage) -> ResolvedSettings:
+    bound = bound_to(storage)
+    if bound is None or not isinstance(bound[1], ResolvedSettings):
+        raise FatalError(f"{storage.uri} holds no run: there is no _ledger/settings.json")
+    return bound[1]
 
 
 def render(

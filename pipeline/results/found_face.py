@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restyle.core.errors import SpecError
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import PlanFile, damaged, read_plans
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.revisions import newest_revisions
 from restyle.pipeline.ledger.source_names import NO_MATCH, source_ranks
 from restyle.pipeline.results.face_rows import FaceRows, UnitFaces
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import Storage
 
 _SHOWN = 5
 _COLUMNS = ["unit", "image_id", "revision", "source"]
@@ -71,9 +71,10 @@ class _Search:
     """
 
     def __init__(self, out: str) -> None:
-        self._storage = open_storage(out)
-        self._done = ledger.committed(self._storage)
-        self._newest = newest_revisions(self._storage, self._done)
+        output = Output.at(out)
+        # The entries before the manifest, which only grows while a run is at work.
+        self._done, self._manifest = output.entries.units, output.manifest
+        self._newest = newest_revisions(self._manifest, self._done)
         self._faces = UnitFaces(out)
 
     def best(self, name: str, face: int) -> list[_Input]:
@@ -97,8 +98,9 @@ class _Search:
         return rows.take([number for number, key in enumerate(rows.keys) if key[2] == face])
 
     def _matching(self, name: str) -> Iterator[tuple[int, _Input]]:
-        for file in read_plans(self._storage):
-            table = _read(self._storage, file)
+        storage = self._manifest.storage
+        for file in read_plans(storage, self._manifest.plans):
+            table = _read(storage, file)
             ranks = _ranks(table, name)
             rows = np.flatnonzero(ranks < NO_MATCH)
             for rank, row in zip(ranks[rows], table.take(rows).to_pylist(), strict=True):

@@ -18,14 +18,12 @@ import pyarrow as pa
 from restyle.core.errors import FatalError, RestyleError, SpecError
 from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.operation import Operation, bound_to
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import DATASETS, schema
-from restyle.pipeline.ledger.manifest import read_units
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.results.snapshot import Current, read_current
 from restyle.pipeline.results.table_source import table_source
 from restyle.pipeline.storage.errors import DAMAGE
-from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,11 +66,11 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
         FatalError: manifest or ledger are damaged or cannot be read.
     """
     connection = _connect()
-    storage = open_storage(out)
-    bound = bound_to(storage)
+    output = Output.at(out)
+    bound = bound_to(output.storage)
     if bound is not None and bound[0].name != "inversion":
         with _explained(""):
-            _register_rows(connection, out, storage, bound[0])
+            _register_rows(connection, output, bound[0])
     else:
         _register_run(connection, out)
     _lock(connection)
@@ -80,19 +78,18 @@ def query(out: str, sql: str) -> pa.RecordBatchReader:
 
 
 def _register_rows(
-    connection: duckdb.DuckDBPyConnection, out: str, storage: Storage, operation: Operation[Any]
+    connection: duckdb.DuckDBPyConnection, output: Output, operation: Operation[Any]
 ) -> None:
     """Create tables of the datasets of an output without revisions that have rows."""
-    entries = ledger.read_entries(storage)
-    check_units(storage, read_units(storage), entries.units)
+    check_units(output)
     names: dict[str, list[str]] = {}
-    for files in ledger.read_file_sets(storage, entries):
+    for files in output.sets():
         for file in files.files:
             names.setdefault(dataset_of(file.name), []).append(file.name)
     if not names:
-        raise SpecError(f"{storage.uri} holds no {operation.datasets[0]} yet")
+        raise SpecError(f"{output.storage.uri} holds no {operation.datasets[0]} yet")
     for dataset in names.keys() & set(operation.datasets):
-        connection.register(dataset, table_source(out, names[dataset]))
+        connection.register(dataset, table_source(output.address, names[dataset]))
 
 
 def _register_run(connection: duckdb.DuckDBPyConnection, out: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,12 +9,11 @@ import pyarrow.compute as pc
 
 from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.status import settings_of
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
-from restyle.pipeline.ledger.manifest import read_units
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.revisions import newest_revisions
 from restyle.pipeline.ledger.settings import ResolvedSettings
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import Storage
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,19 +21,27 @@ class Current:
     """An output as its ledger tells it at one moment.
 
     Attributes:
-        out: a path or any fsspec URI.
-        storage: the output.
+        output: where.
         settings: what its rows are made with.
         sets: all committed files, packs first.
         newest: rows ``image_id``, ``revision`` of those inputs alone that were done more than
             once, with the revision that stands now.
     """
 
-    out: str
-    storage: Storage
+    output: Output
     settings: ResolvedSettings
     sets: tuple[FileSet, ...]
     newest: pa.Table
+
+    @property
+    def out(self) -> str:
+        """The path or URI of the output."""
+        return self.output.address
+
+    @property
+    def storage(self) -> Storage:
+        """Where the output is."""
+        return self.output.storage
 
     def files(self, dataset: str) -> list[WrittenFile]:
         """The committed files of a dataset that have rows."""
@@ -72,22 +78,16 @@ def read_current(out: str) -> Current:
         SpecError: there is no output at this place.
         FatalError: manifest or ledger are damaged or cannot be read.
     """
-    storage = open_storage(out)
-    settings = settings_of(storage)
-    # The ledger before the manifest, which only grows while a run is at work.
-    entries = ledger.read_entries(storage)
-    check_units(storage, read_units(storage), entries.units)
-    newest = newest_revisions(storage, entries.units)
+    output = Output.at(out)
+    settings = settings_of(output.storage)
+    check_units(output)
+    newest = newest_revisions(output.manifest, output.entries.units)
     table = pa.table(
         {
             "image_id": pa.array(newest, pa.string()),
             "revision": pa.array(newest.values(), pa.int16()),
         }
     )
-    return Current(out, storage, settings, tuple(_sorted(storage, entries)), table)
-
-
-def _sorted(storage: Storage, entries: ledger.Entries) -> Iterator[FileSet]:
-    """In the order of the units, which is that of the input, whatever was compacted."""
-    sets = ledger.read_file_sets(storage, entries)
-    yield from sorted(sets, key=lambda files: files.units[0].unit)
+    # In the order of the units, which is that of the input, whatever was compacted.
+    sets = sorted(output.sets(), key=lambda files: files.units[0].unit)
+    return Current(output, settings, tuple(sets), table)

@@ -53,9 +53,11 @@ class Storage(ABC):
     """A local or remote folder with files by relative name (``latents/part-1.parquet``).
 
     Attributes:
-        uri: its address, for display.
+        address: as :func:`open_storage` takes it.
+        uri: the same, for display.
     """
 
+    address: str
     uri: str
 
     @abstractmethod
@@ -78,8 +80,16 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Files directly inside a folder: relative name to bytes, sorted; empty when missing."""
+    def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
+        """List the files directly inside a folder; none when it is missing.
+
+        Args:
+            folder: relative to the output; empty for the output itself.
+            prefix: what the files' own names begin with. A store that can lists no others.
+
+        Returns:
+            Relative name to bytes, sorted.
+        """
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -163,7 +173,8 @@ def local_file(uri: str, name: str) -> Path | None:
 class _LocalStorage(Storage):
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.uri = shown_uri(str(root))
+        self.address = str(root)
+        self.uri = shown_uri(self.address)
         with storage_errors("cannot look at", self.uri):
             self._was_there = root.exists()
             self._folders_before = _folders(root)
@@ -189,7 +200,7 @@ class _LocalStorage(Storage):
         with storage_errors("cannot read", self.shown(name)):
             return self.path(name).read_bytes()
 
-    def sizes(self, folder: str) -> dict[str, int]:
+    def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
         found: dict[str, int] = {}
         with storage_errors("cannot list", self.shown(folder)):
             try:
@@ -197,6 +208,8 @@ class _LocalStorage(Storage):
             except FileNotFoundError:
                 return {}
             for entry in entries:
+                if not entry.name.startswith(prefix):
+                    continue
                 # Another process may remove a file meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     # Links are listed, so that they are noticed, but not followed.
@@ -258,6 +271,7 @@ class _RemoteStorage(Storage):
     def __init__(self, uri: str) -> None:
         self._filesystem, path = open_filesystem(uri)
         self._root = path.rstrip("/")
+        self.address = uri
         self.uri = shown_uri(uri)
 
     def write(self, name: str, data: bytes) -> None:
@@ -317,14 +331,18 @@ class _RemoteStorage(Storage):
         for failure in sorted(failures, key=lambda each: isinstance(each, TransientError)):
             raise failure
 
-    def sizes(self, folder: str) -> dict[str, int]:
+    def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
         check_name(folder, self.uri)
-        prefix = f"{self._root}/{folder}".rstrip("/")
+        path = f"{self._root}/{folder}".rstrip("/")
 
         def listed() -> list[dict[str, Any]]:
             with storage_errors("cannot list", self.shown(folder)):
                 try:
-                    return list(self._filesystem.ls(prefix, detail=True))
+                    # Other file systems of fsspec refuse a prefix.
+                    if prefix and "s3" in self._filesystem.protocol:
+                        found = self._filesystem.find(path, maxdepth=1, detail=True, prefix=prefix)
+                        return list(found.values())
+                    return list(self._filesystem.ls(path, detail=True))
                 except FileNotFoundError:
                     return []
 
@@ -333,6 +351,7 @@ class _RemoteStorage(Storage):
             for entry in sorted(retrying(listed), key=lambda entry: str(entry["name"]))
             if entry["type"] == "file"
             and (name := str(entry["name"]).rpartition("/")[2])
+            and name.startswith(prefix)
             and not name.startswith(".")
         }
 

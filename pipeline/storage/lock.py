@@ -35,7 +35,8 @@ BEAT = 10.0
 MISSED = 3
 """Number of missed heartbeats after which a driver elsewhere counts as dead."""
 
-_PREFIX = "_ledger/driver-"
+_FOLDER, _NAME = "_ledger", "driver-"
+_PREFIX = f"{_FOLDER}/{_NAME}"
 _SUFFIX = ".json"
 _POLL = 0.25
 
@@ -159,14 +160,13 @@ class DriverLock:
         # A remaining claim is recognised as dead; a failure here must not hide the run's error.
         with contextlib.suppress(RestyleError):
             self._storage.delete(self._claim.name)
-            if not self._storage.sizes("_ledger"):
-                self._storage.prune(["_ledger"])
+            self._storage.prune([_FOLDER])
 
     def _others(self, watch: _Watch) -> list[Claim]:
         """Claims of drivers that may be alive; claims of dead drivers are removed."""
         others = []
-        for name in self._storage.sizes("_ledger"):
-            if not name.startswith(_PREFIX) or name == self._claim.name:
+        for name in self._storage.sizes(_FOLDER, _NAME):
+            if name == self._claim.name:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 other = _decoded(name, self._storage.read(name))

@@ -15,7 +15,7 @@ class Rehearsal(Storage):
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._changed: dict[str, bytes | str | None] = {}
-        self.uri = storage.uri
+        self.address, self.uri = storage.address, storage.uri
 
     def write(self, name: str, data: bytes) -> None:
         """As documented in :class:`Storage`."""
@@ -28,7 +28,7 @@ class Rehearsal(Storage):
             raise FileNotFoundError(name)
         return self._storage.read(found) if isinstance(found, str) else found
 
-    def sizes(self, folder: str) -> dict[str, int]:
+    def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
         """As documented in :class:`Storage`; moved files have size 0."""
         gone = {name for name, found in self._changed.items() if found is None}
         # Only links are moved as whole folders.
@@ -36,7 +36,11 @@ class Rehearsal(Storage):
         for name, data in self._changed.items():
             if name.rpartition("/")[0] == folder:
                 found[name] = len(data) if isinstance(data, bytes) else 0
-        return {name: found[name] for name in sorted(found.keys() - gone)}
+        return {
+            name: found[name]
+            for name in sorted(found.keys() - gone)
+            if name.rpartition("/")[2].startswith(prefix)
+        }
 
     def move(self, name: str, target: str) -> None:
         """As documented in :class:`Storage`."""

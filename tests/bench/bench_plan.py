@@ -31,8 +31,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.inversion.task import InversionTask
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS, encode, schema
 from restyle.pipeline.ledger.entries import UnitRecord, WrittenFile, commit
 from restyle.pipeline.ledger.manifest import PlanReader, read_units
@@ -88,7 +88,7 @@ def commit_all(source: Path, out: Path) -> None:
     asked = InversionSettings(model="faces64", dtype="fp32")
     settings = InversionTask.of(Request(str(source), str(out), asked, device="cpu")).settings
     storage = open_storage(str(out))
-    ledger.write_settings(storage, settings)
+    INVERSION.write_settings(storage, settings)
     plans = PlanReader(storage)
     for ref in read_units(storage):
         images = plans.read(ref).images

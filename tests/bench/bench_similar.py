@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from restyle.pipeline.accounting.run_record import write_run
-from restyle.pipeline.ledger.entries import write_settings
+from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger.manifest import PART_UNITS, Origin, new_unit, write_plan
 from restyle.pipeline.storage.filesystem import open_storage
 from tests.pipeline.fabricated import Made, finish, image, record
@@ -56,7 +56,7 @@ finally:
 def make(out: Path, made: Made) -> None:
     """As :func:`tests.pipeline.fabricated.fabricate`, a file of the manifest at a time."""
     storage = open_storage(str(out))
-    write_settings(storage, made.settings)
+    INVERSION.write_settings(storage, made.settings)
     inputs = range(made.faces)
     starts = range(0, made.faces, made.unit)
     for first in range(0, len(starts), PART_UNITS):

@@ -15,9 +15,9 @@ from PIL import Image
 from restyle.core.errors import RejectReason
 from restyle.pipeline.accounting.run_record import Asked, Counts, RunRecord, Timings, write_run
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
+from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.inversion.rows import Batch, encoded
 from restyle.pipeline.ledger.commit import write_unit
-from restyle.pipeline.ledger.entries import write_settings
 from restyle.pipeline.ledger.manifest import Origin, Unit, new_unit, write_plan
 from restyle.pipeline.ledger.rejects import Reject
 from restyle.pipeline.ledger.settings import Reconstructions, ResolvedSettings, SaveSteps
@@ -101,7 +101,7 @@ def image(made: Made, number: int, revision: int = 1) -> SourceImage:
 def fabricate(out: Path | str, made: Made) -> Storage:
     """Write an output that :func:`restyle.pipeline.accounting.verify.verify` finds clean."""
     storage = open_storage(str(out))
-    write_settings(storage, made.settings)
+    INVERSION.write_settings(storage, made.settings)
     inputs = [image(made, number) for number in range(made.faces + made.rejects)]
     write(storage, made, inputs)
     write_run(storage, record(made))

@@ -9,8 +9,8 @@ import typer
 from restyle.jobs.display.terminal import console, say
 
 if TYPE_CHECKING:
+    from restyle.pipeline.ledger.output import Output
     from restyle.pipeline.ledger.settings import Settings
-    from restyle.pipeline.storage.filesystem import Storage
 
 Out = Annotated[
     str, typer.Argument(metavar="OUT", help="Where restyle invert wrote: a folder or a URI.")
@@ -30,12 +30,12 @@ def status(out: Written) -> None:
     from restyle.jobs.display.tables import show_summary
     from restyle.pipeline.accounting.operation import bound_to
     from restyle.pipeline.accounting.status import read_status
-    from restyle.pipeline.storage.filesystem import open_storage
+    from restyle.pipeline.ledger.output import Output
 
-    storage = open_storage(out)
-    bound = bound_to(storage)
+    output = Output.at(out)
+    bound = bound_to(output.storage)
     if bound is not None and bound[0].name != "inversion":
-        _show_other(storage, bound[1])
+        _show_other(output, bound[1])
         return
     found = read_status(out)
     settings, summary = found.settings, found.summary
@@ -53,19 +53,16 @@ def status(out: Written) -> None:
     show_summary(console(), summary, lines)
 
 
-def _show_other(storage: Storage, settings: Settings) -> None:
+def _show_other(output: Output, settings: Settings) -> None:
     """Say how far an output of another operation than inversion is."""
     from restyle.jobs.display.edit_tables import show_edits
     from restyle.pipeline.accounting.findings import check_units, lost_files
     from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.editing.summary import summarise
-    from restyle.pipeline.ledger import entries as ledger
-    from restyle.pipeline.ledger.manifest import read_units
 
-    done = ledger.committed(storage)
-    units = read_units(storage)
-    check_units(storage, units, done)
-    damage = lost_files(storage, ledger.read_file_sets(storage))
+    check_units(output)
+    units, done = output.manifest.units, output.entries.units
+    damage = lost_files(output)
     pending = sum(unit.images for unit in units if unit.name not in done)
     total = sum(unit.images for unit in units)
     state = "complete" if not pending else "incomplete; the same command continues"
@@ -77,7 +74,7 @@ def _show_other(storage: Storage, settings: Settings) -> None:
     )
     if isinstance(settings, EditSettings):
         say(f"model       {settings.model}")
-        summary = summarise(ledger.read_records(storage, sorted(done)), settings)
+        summary = summarise(output.records(), settings)
         say(f"faces       {summary.faces}, {len(summary.combinations)} edits each")
         show_edits(console(), settings, summary)
 

@@ -34,10 +34,8 @@ from restyle.pipeline.execution.ray.messages import Messages
 from restyle.pipeline.execution.ray.results import Receipts
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.watchdog import Heart, Stalled, Watchdog
-from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.storage.filesystem import open_storage
 
 # Actors that die while they start, one after another, before a round ends.
 _STILLBORN = 5
@@ -87,8 +85,7 @@ class Graph:
             self._cluster.stop()
         self._cluster.start()
         _set_up()
-        storage = self._messages.storage = open_storage(job.out)
-        attempts.sweep(storage, {unit.name for unit in units})
+        self._messages.storage = open_storage(job.out)
         pools = self._pools(job).of(job.stages)
         run = uuid.uuid4().hex
         watchdog = Watchdog(

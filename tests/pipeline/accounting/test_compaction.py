@@ -15,12 +15,14 @@ from PIL import Image
 from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.accounting import compaction
 from restyle.pipeline.accounting.compaction import choose, compact, settle
+from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import FileSet, UnitRecord, WrittenFile
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.report.report import write_report
@@ -115,7 +117,7 @@ def test_every_row_is_there_unchanged_in_one_file_per_dataset(out: Path) -> None
     assert verdict.problems == []
     assert (verdict.units, verdict.images, verdict.faces, verdict.rejects) == (3, 21, 20, 1)
     assert read_status(str(out)).summary == status
-    write_report(str(out))
+    write_report(Output.at(str(out)))
     assert (out / "report.html").read_text().count("<figure") > 0
 
 
@@ -221,13 +223,20 @@ def test_killed_at_any_moment(
         if operation % 2:
             compact(str(copy))
         else:
-            settle(open_storage(str(copy)))
+            settled(copy)
         assert verify(str(copy)).problems == []
         for dataset in datasets:
             pd.testing.assert_frame_equal(rows(copy, dataset), before[dataset])
         shutil.rmtree(copy)
         operation += 1
     assert operation == operations
+
+
+def settled(out: Path) -> None:
+    output = Output.at(str(out))
+    bound = bound_to(output.storage)
+    assert bound is not None
+    settle(output, *bound)
 
 
 def test_a_damaged_file_stops_it_before_anything_is_removed(out: Path) -> None:
@@ -237,7 +246,7 @@ def test_a_damaged_file_stops_it_before_anything_is_removed(out: Path) -> None:
     with pytest.raises(FatalError, match="missing or damaged"):
         compact(str(out))
     assert sorted(path.name for path in out.glob("*/part-0*")) == files
-    settle(open_storage(str(out)))
+    settled(out)
     assert list(out.glob("*/part-pack-*")) == []
 
 

@@ -17,6 +17,7 @@ from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.editing.edit import edit
 from restyle.pipeline.inversion.retry import Retry, retry_rejects
 from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.input_plan import InputPlan, plan_only
 from restyle.pipeline.report.report import write_report
@@ -61,7 +62,7 @@ COMMANDS: dict[str, Callable[[World, Path], object]] = {
     "verify": lambda _, out: verify(str(out)),
     "query": lambda _, out: query(str(out), "select 1"),
     "read_latents": lambda _, out: read_latents(str(out)),
-    "report": lambda _, out: write_report(str(out)),
+    "report": lambda _, out: write_report(Output.at(str(out))),
     "compact": lambda _, out: compact(str(out)),
     "edit": lambda world, out: edit(replace(world.edits(out / "edits"), out=str(out))),
     "edit to": lambda world, out: edit(world.edits(out)),

@@ -24,12 +24,13 @@ from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.datasets import encode
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.manifest import Origin, PlanReader, Unit, UnitRef
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import Known
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources.source_image import SourceImage, image_id
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import Storage
 
 SCHEMA = pa.schema(
     [
@@ -82,9 +83,9 @@ class Squares(Operation[SquareSettings]):
     def proof(self, storage: Storage, settings: SquareSettings, done: Collection[str]) -> Proof:
         return SquareProof(storage, settings.fingerprint)
 
-    def write_report(self, out: str, settings: SquareSettings) -> str:
-        open_storage(out).write("report.html", b"<p>squares")
-        return f"{out}/report.html"
+    def write_report(self, output: Output, settings: SquareSettings) -> str:
+        output.storage.write("report.html", b"<p>squares")
+        return output.storage.shown("report.html")
 
 
 SQUARES = Squares()
@@ -145,9 +146,9 @@ class SquareTask(Task):
     operation = SQUARES
 
     def __init__(self, out: Path, count: int, workers: Workers) -> None:
-        self.out, self.storage, self.count = str(out), open_storage(str(out)), count
+        self.output, self.count = Output.at(str(out)), count
         self.settings = SquareSettings()
-        self.earlier = SQUARES.read_settings(self.storage)
+        self.earlier = SQUARES.read_settings(self.output.storage)
         self.device, self.workers = "cpu", workers
         self.dtype, self.dtype_reason = "fp32", "numbers"
 
@@ -156,12 +157,12 @@ class SquareTask(Task):
             SourceImage(image_id(str(number).encode()), str(number), str(number).encode(), 1, "")
             for number in range(self.count)
         ]
-        planner = Planner(self.storage, known, Origin("numbers"), listener, before_first)
+        planner = Planner(known, Origin("numbers"), listener, before_first)
         return planner.plan([numbers])
 
     def job(self, device: str, images: float) -> SquareJob:
         stages = (StageSpec("squaring", "compute", SquareStage, 1),)
-        return SquareJob(self.out, self.settings, stages=stages)
+        return SquareJob(self.output.address, self.settings, stages=stages)
 
     def title(self) -> str:
         return "squares"
@@ -169,7 +170,7 @@ class SquareTask(Task):
     def asked(self) -> Asked:
         return Asked(
             source="numbers",
-            out=self.out,
+            out=self.output.address,
             limit=None,
             device="cpu",
             batch_size=None,

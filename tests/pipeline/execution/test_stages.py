@@ -86,7 +86,7 @@ def test_a_try_is_counted_while_it_lasts(
     original = Inverter.__call__
 
     def spy(self: Inverter, aligned: AlignedUnit) -> Any:
-        seen.append((Attempts(storage).failed("u"), ledger.committed(storage)))
+        seen.append((Attempts(storage).failed("u"), ledger.read_entries(storage).units))
         return original(self, aligned)
 
     monkeypatch.setattr(Inverter, "__call__", spy)
@@ -98,7 +98,7 @@ def test_a_try_is_counted_while_it_lasts(
     # The second try was on record before it began, and is forgotten with the entry.
     assert seen == [(2, set())]
     assert Attempts(storage).failed("u") == 0
-    assert ledger.committed(storage) == {"u"}
+    assert ledger.read_entries(storage).units == {"u"}
 
 
 def test_a_unit_that_ends_its_worker_again_and_again_is_given_up(

@@ -68,5 +68,5 @@ def test_broken_profiles_are_told_and_kept(tiny_model: Path, tmp_path: Path, cou
     assert told[0].startswith(f"{tmp_path}/in/00.png: its colour profile cannot be used (")
     assert ("more notes like these stand with the units in _ledger" in heard.lines) == (count > 5)
     storage = open_storage(request.out)
-    records = ledger.read_records(storage, sorted(ledger.committed(storage)))
+    records = ledger.read_records(storage, sorted(ledger.read_entries(storage).units))
     assert sum(len(record.notes) for record in records) == count

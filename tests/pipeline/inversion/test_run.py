@@ -15,7 +15,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from restyle.core.errors import CheckpointError, FatalError, SpecError, TransientError
+from restyle.core.errors import (
+    CheckpointError,
+    FatalError,
+    RejectReason,
+    SpecError,
+    TransientError,
+)
 from restyle.core.inference.model import load_model
 from restyle.pipeline.accounting.machine import Workplace
 from restyle.pipeline.accounting.run_record import spec_of
@@ -27,7 +33,9 @@ from restyle.pipeline.execution.request import Outcome, Request
 from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import identify
 from restyle.pipeline.inversion.run import invert_images
-from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.ledger.commit import write_unit
+from restyle.pipeline.ledger.manifest import UnitRef, read_unit
+from restyle.pipeline.ledger.rejects import rejected_unit
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Interrupted, Listener, Progress
 from restyle.pipeline.storage.filesystem import Storage, open_storage
@@ -414,6 +422,24 @@ def test_a_run_whose_lock_was_taken_leaves_the_output_alone(
     left = files_of(tmp_path / "out")
     assert {name: data for name, data in seen[0].items() if "driver-" not in name} == left
     assert "_ledger/plan-000000.parquet" in left
+
+
+def test_a_worker_thought_dead_may_commit_its_unit_once_more(
+    request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    """After its receipt, and with other files: the entry counts, and not what was told before."""
+
+    def twice(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+        yield from in_process.run_units(job, units)
+        storage = open_storage(job.out)
+        unit, reason = read_unit(storage, units[0]), RejectReason.UNREADABLE
+        rejected = rejected_unit(unit, "read", reason, "no answer", job.fingerprint)
+        write_unit(storage, rejected, job.fingerprint)
+
+    outcome, _ = run(request_of(), twice)
+    proof = verify(str(tmp_path / "out"))
+    assert (proof.problems, proof.images, proof.rejects) == ([], 22, 10)
+    assert (outcome.summary.faces, outcome.summary.rejected) == (12, 10)
 
 
 @pytest.mark.parametrize("what", ["ledger", "datasets", "claim", "claim gone", "file"])

@@ -98,7 +98,7 @@ def test_a_model_that_overflows_commits_nothing_and_rejects_nothing(
     with pytest.raises(FatalError, match=r"1 of 1 images came out as values that are not finite"):
         invert_images(request, Listener(), lambda: contextlib.nullcontext(in_process.run_units))
     storage = open_storage(request.out)
-    assert not ledger.committed(storage)
+    assert not ledger.read_entries(storage).units
     assert not list((tmp_path / "out").rglob("*.parquet"))
     with pytest.raises(FatalError, match="not finite"):
         invert(load_model(model, dtype="fp32"), [Image.new("RGB", (64, 64), "red")], 2)
@@ -112,7 +112,7 @@ def test_an_edit_that_overflows_commits_nothing(inverted: Path, tmp_path: Path) 
     with pytest.raises(FatalError, match="not finite"):
         edit(request)
     assert not list((tmp_path / "edits" / "edits").glob("*"))
-    assert not ledger.committed(open_storage(request.to))
+    assert not ledger.read_entries(open_storage(request.to)).units
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

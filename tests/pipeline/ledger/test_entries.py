@@ -14,6 +14,7 @@ from restyle.core.errors import FatalError
 from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.report.report import write_report
 from restyle.pipeline.results.latents import read_latents
 from restyle.pipeline.results.query import query
@@ -24,7 +25,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "status": read_status,
     "query": lambda out: query(out, "select count(*) from latents").read_all(),
     "read_latents": read_latents,
-    "report": write_report,
+    "report": lambda out: write_report(Output.at(out)),
     "compact": compact,
 }
 

@@ -82,7 +82,8 @@ import restyle.pipeline.accounting.status, restyle.pipeline.accounting.verify
 before = len(os.listdir("/proc/self/task"))
 restyle.pipeline.accounting.verify.verify(sys.argv[1])
 restyle.pipeline.accounting.status.read_status(sys.argv[1])
-restyle.pipeline.report.report.write_report(sys.argv[1])
+output = restyle.pipeline.ledger.output.Output.at(sys.argv[1])
+restyle.pipeline.report.report.write_report(output)
 restyle.pipeline.accounting.compaction.compact(sys.argv[1])
 assert restyle.pipeline.accounting.verify.verify(sys.argv[1]).problems == []
 print(len(os.listdir("/proc/self/task")) - before)

@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.faces.alignment import PREDICTOR_VARIABLE
+from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger import settings as module
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings, resolve
+from restyle.pipeline.storage.filesystem import open_storage
 
 
 def resolved(**options: object) -> ResolvedSettings:
@@ -99,8 +101,10 @@ def test_unknown_metrics_are_refused() -> None:
         InversionSettings(metrics=("beauty",))
 
 
-def test_settings_survive_the_ledger_and_damage_is_told() -> None:
-    base = resolved(metrics=())
-    assert ResolvedSettings.parse(base.model_dump_json().encode(), "x") == base
-    with pytest.raises(FatalError, match=r"x is damaged"):
-        ResolvedSettings.parse(b"{}", "x")
+def test_settings_survive_the_ledger_and_damage_is_told(tmp_path: Path) -> None:
+    storage, base = open_storage(str(tmp_path)), resolved(metrics=())
+    INVERSION.write_settings(storage, base)
+    assert INVERSION.read_settings(storage) == base
+    storage.write("_ledger/settings.json", b"{}")
+    with pytest.raises(FatalError, match=r"settings.json is damaged"):
+        INVERSION.read_settings(storage)

@@ -17,6 +17,7 @@ from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.manifest import read_units
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Interrupted, Listener
 from restyle.pipeline.planning import input_plan
@@ -156,7 +157,7 @@ def test_a_list_of_uris_is_planned_without_opening_one(tmp_path: Path) -> None:
     outcome, heard = plan(tmp_path / "list.parquet", tmp_path / "out")
     assert (outcome.planned.new, outcome.units) == (5000, -(-5000 // 157))
     assert heard.found[-1] == 5000
-    known = Known.read(open_storage(str(tmp_path / "out")))
+    known = Known.read(Output.at(str(tmp_path / "out")))
     assert len(known) == 5000
 
 

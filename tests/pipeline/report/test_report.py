@@ -17,14 +17,15 @@ from PIL import Image
 from restyle.core.errors import FatalError
 from restyle.core.shown_text import visible
 from restyle.pipeline.accounting.run_record import Asked, Counts, RunRecord, Timings, write_run
+from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger import datasets, parquet_files
 from restyle.pipeline.ledger.entries import (
     MetricSums,
     UnitRecord,
     WrittenFile,
     commit,
-    write_settings,
 )
+from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.report import curves, gallery
 from restyle.pipeline.report.curves import Curve, draw, read_curves, text
@@ -83,7 +84,7 @@ def fabricate(out: Path, what: Fabrication) -> list[UnitRecord]:
         metrics=what.metrics,
         dtype="fp32",
     )
-    write_settings(storage, settings)
+    INVERSION.write_settings(storage, settings)
     records = []
     parts = np.array_split(np.arange(len(what.sources)), what.units)
     for number, part in enumerate(parts):
@@ -237,7 +238,7 @@ class Page(html.parser.HTMLParser):
 
 
 def page_of(out: Path) -> Page:
-    shown = write_report(str(out))
+    shown = write_report(Output.at(str(out)))
     assert shown == str(out / "report.html")
     return Page((out / "report.html").read_text(encoding="utf-8"))
 
@@ -422,7 +423,7 @@ def test_visible_keeps_ordinary_text() -> None:
 
 def test_no_run_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match="holds no run"):
-        write_report(str(tmp_path))
+        write_report(Output.at(str(tmp_path)))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -430,4 +431,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (path,) = (tmp_path / "latents").iterdir()
     path.unlink()
     with pytest.raises(FatalError, match=r"latents/part-000000-\w+\.parquet"):
-        write_report(str(tmp_path))
+        write_report(Output.at(str(tmp_path)))

@@ -15,7 +15,7 @@ from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline import read_latents
 from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.accounting.verify import verify
-from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger.datasets import encode, parquet_options
 from restyle.pipeline.results.latent_file import open_latents
 from restyle.pipeline.results.latent_pages import decode, find_pages
@@ -252,4 +252,4 @@ def test_groups_are_of_bounded_size() -> None:
 def test_no_output(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="holds no output"):
         read_latents(tmp_path)
-    assert ledger.read_settings(open_storage(str(tmp_path))) is None
+    assert INVERSION.read_settings(open_storage(str(tmp_path))) is None

@@ -10,8 +10,8 @@ import pytest
 
 from restyle.pipeline.accounting.run_record import archive_run, dated_name, read_runs
 from restyle.pipeline.execution.request import Request
+from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.inversion.run import invert_images
-from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.storage.filesystem import open_storage
 from tests.command import restyle
@@ -75,7 +75,7 @@ def test_scheduled_runs_take_what_is_new_and_are_listed(
 def test_runs_that_failed_or_never_ended(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path))
     killed = record("20260101T000000Z-00000000")
-    ledger.write_settings(storage, ResolvedSettings.model_validate(killed.settings))
+    INVERSION.write_settings(storage, ResolvedSettings.model_validate(killed.settings))
     archive_run(storage, killed)
     failed = record("20260102T000000Z-00000000", state="failed", error="the disk [is] full")
     archive_run(storage, failed)
