@@ -115,8 +115,10 @@ def plan_input(
     for line in notes(planned, shown_uri(asked.source)):
         listener.noted(line)
     has_others = any(each.input not in ("", origin.input) for each in known.origins)
-    if planned.new and has_others and (line := seen_before(storage, planned.written, origin.input)):
-        listener.noted(line)
+    if planned.new and has_others:
+        line = seen_before(known.manifest, planned.written, origin.input)
+        if line:
+            listener.noted(line)
     return planned
 
 

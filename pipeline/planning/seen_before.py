@@ -15,18 +15,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from restyle.pipeline.ledger.manifest import PlanFile, damaged, read_plans
+from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.storage.filesystem import Storage
 
 _SHARE = 0.5
 """Of the new inputs, that must look alike: single files of the same name and size are chance."""
 
 
-def seen_before(storage: Storage, written: Collection[str], source: str) -> str:
+def seen_before(manifest: Manifest, written: Collection[str], source: str) -> str:
     """What a person should hear of inputs that were just planned.
 
     Args:
-        storage: the output.
-        written: the files of its manifest that are new.
+        manifest: of the output.
+        written: those of its files that are new.
         source: ``INPUT`` in full.
 
     Returns:
@@ -37,7 +38,8 @@ def seen_before(storage: Storage, written: Collection[str], source: str) -> str:
     """
     new = array("q")
     others: dict[str, array[int]] = {}
-    for file in read_plans(storage):
+    storage = manifest.storage
+    for file in read_plans(storage, manifest.plans):
         if file.name in written:
             new.extend(_keys(storage, file))
         elif file.origin.input not in ("", source):
