@@ -36,6 +36,7 @@ from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.watchdog import Heart, Stalled, Watchdog
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.storage.filesystem import open_storage
 
 # Actors that die while they start, one after another, before a round ends.
 _STILLBORN = 5
