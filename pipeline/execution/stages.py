@@ -21,25 +21,25 @@ V = TypeVar("V", contravariant=True)
 
 
 class Computation(Protocol[V]):
-    """What makes a unit's rows, with a model in memory. Several threads may call it."""
+    """Computation of a unit's rows with a model in memory. Several threads may call it."""
 
     @property
     def workplace(self) -> Workplace:
-        """Where and how it computes by now."""
+        """Machine, device and operators in use."""
 
     def __call__(self, unit: V, /) -> EncodedUnit:
-        """All rows of a unit."""
+        """Compute all rows of a unit."""
 
     def close(self) -> None:
         """End its threads."""
 
 
 class ComputeStage(ABC, Generic[J, U]):
-    """Computes, writes and commits units, several at a time: the last stage of every job.
+    """Last stage of every job: computes, writes and commits units, several at a time.
 
     Args:
-        job: of the run.
-        threads: cores to work with; None for those of this machine.
+        job: parameters of the run.
+        threads: cores to use; None for all of this machine.
         stepped: see :data:`~restyle.pipeline.execution.job.Stepped`.
     """
 
@@ -54,19 +54,19 @@ class ComputeStage(ABC, Generic[J, U]):
                 threads or len(os.sched_getaffinity(0)), stepped or (lambda: None)
             )
         except Exception as error:
-            # Raised here, it would only make Ray start the actor again and again.
+            # Ray would restart the actor repeatedly after an exception here.
             self._failure = error
 
     def __call__(self, unit: U) -> Receipt:
-        """What became of the unit."""
+        """Compute and commit a unit; failures are returned, not raised."""
         name = self._name_of(unit)
         if self._failure is not None:
             return failure(name, self._failure, fatal=True)
         try:
             record = ledger.find(self._storage, name)
             if record is not None:
-                # Ray repeats a unit when its receipt was lost, with its worker or its worker's
-                # node. Whoever wrote the files again and died of it would belie the entry.
+                # Ray repeats a unit whose result was lost with its worker or node. Its files
+                # must not be written again: a death during that would invalidate the entry.
                 self._attempts.end(name)
                 return Receipt(name, record, workplace=self._compute.workplace)
             failed = self._attempts.failed(name)
@@ -82,15 +82,15 @@ class ComputeStage(ABC, Generic[J, U]):
 
     @abstractmethod
     def _started(self, threads: int, stepped: Stepped) -> Computation[U]:
-        """What computes."""
+        """Create the computation."""
 
     @abstractmethod
     def _name_of(self, unit: U) -> str:
-        """The unit's name."""
+        """Return the unit's name."""
 
     @abstractmethod
     def _given_up(self, unit: U) -> EncodedUnit:
-        """The rows of a unit that ended its worker :data:`MAX_TRIES` times."""
+        """Return the rows of a unit that killed its worker :data:`MAX_TRIES` times."""
 
     def _try(self, name: str, unit: U, failed: int) -> Receipt:
         given_up = failed >= MAX_TRIES
@@ -100,7 +100,7 @@ class ComputeStage(ABC, Generic[J, U]):
             encoded = self._given_up(unit) if given_up else self._compute(unit)
             record = write_unit(self._storage, encoded, self._job.fingerprint)
         except RestyleError:
-            # The model's failure, the store's, or a full disk's says nothing about the unit.
+            # Failures of the model or the storage do not count as attempts of the unit.
             with contextlib.suppress(RestyleError):
                 self._attempts.take_back(name, failed)
             raise

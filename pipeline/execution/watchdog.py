@@ -1,9 +1,9 @@
-"""Hearts and a watchdog: a run whose workers do nothing any more ends instead of hanging.
+"""Heartbeats of workers and a watchdog that ends a run whose workers make no progress.
 
-Every worker has a heart, which tells every few seconds that it lives, how many calls it is in, and
-how many it has ended. The driver's watchdog looks at them whenever no unit was committed for a
-while. It only compares what it sees with what it saw, by its own monotonic clock, so that clocks
-may differ and jump.
+Every worker sends a heartbeat every few seconds: a counter, the number of its running calls, and
+the number of its completed steps. The driver's watchdog reads them whenever no unit was committed
+for a while. It compares successive values by its own monotonic clock, so that the clocks of
+machines may differ.
 """
 
 from __future__ import annotations
@@ -18,58 +18,59 @@ from dataclasses import dataclass
 from restyle.core.errors import FatalError, SpecError
 
 BEAT = 5.0
-"""Seconds between two beats of a heart."""
+"""Seconds between two heartbeats."""
 
 VARIABLE = "RESTYLE_PATIENCE"
-"""Replaces :attr:`Patience.homeless`, in seconds."""
+"""Environment variable that replaces :attr:`Patience.unplaced`, in seconds."""
 
-# Workers that die while they start, more than are at it, before a run gives up: it would never end.
-_STILLBORN = 5
+# Number of workers of a stage that die during their start, above those that are starting, at which
+# the run ends.
+_MAX_FAILED_STARTS = 5
 
-# A worker that beats no more for so long is dead, or its machine is.
+# Seconds without a heartbeat after which a worker counts as dead.
 _LIVES = 6 * BEAT
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds without progress that are borne.
+    """Longest times without progress, in seconds.
 
     Attributes:
-        homeless: while no node has room for a stage, or none of its workers has come up.
-        idle: while workers of all stages live and none has anything to do.
-        busy: while a worker is at something.
+        unplaced: while no node has room for a stage, or none of its workers has started.
+        idle: while workers of all stages live and none is busy.
+        busy: while a worker is busy.
     """
 
-    homeless: float = 900.0
+    unplaced: float = 900.0
     idle: float = 60.0
     busy: float = 1800.0
 
     @staticmethod
     def chosen() -> Patience:
-        """The default, or what the environment says.
+        """Return the default with the value of :data:`VARIABLE`, if it is set.
 
         Raises:
-            SpecError: it makes no sense.
+            SpecError: the value is not a positive number.
         """
         given = os.environ.get(VARIABLE)
         try:
-            seconds = float(given) if given else Patience.homeless
+            seconds = float(given) if given else Patience.unplaced
         except ValueError:
             seconds = 0.0
         if not seconds > 0:
             raise SpecError(f"{VARIABLE}={given} is no number of seconds")
-        return Patience(homeless=seconds)
+        return Patience(unplaced=seconds)
 
 
 class Stalled(Exception):  # noqa: N818 (it says what happened)
-    """Workers do nothing, or nothing comes of what they do; a new start may help."""
+    """The workers make no progress; a restart may help."""
 
 
-class Heart:
-    """Tells about its worker for as long as the process lives.
+class Heartbeat:
+    """Thread that reports the state of its worker until the process ends.
 
     Args:
-        tell: is given ``beats busy ended`` every :data:`BEAT` seconds.
+        tell: called with ``beats busy ended`` every :data:`BEAT` seconds.
     """
 
     def __init__(self, tell: Callable[[bytes], None]) -> None:
@@ -78,11 +79,11 @@ class Heart:
         self._beats = 0
         self._busy = 0
         self._ended = 0
-        threading.Thread(target=self._run, name="heart", daemon=True).start()
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """A call, or the worker's own start."""
+        """Context of a call or of the worker's start, during which the worker is busy."""
         with self._lock:
             self._busy += 1
         try:
@@ -93,7 +94,7 @@ class Heart:
             self.stepped()
 
     def stepped(self) -> None:
-        """A part of the work is done."""
+        """Count one completed step."""
         with self._lock:
             self._ended += 1
 
@@ -102,36 +103,36 @@ class Heart:
             with self._lock:
                 self._beats += 1
                 state = f"{self._beats} {self._busy} {self._ended}"
-            # Whoever cannot be told will notice, and judge.
+            # The watchdog notices missing heartbeats.
             with contextlib.suppress(Exception):
                 self._tell(state.encode())
             time.sleep(BEAT)
 
 
 class Watchdog:
-    """Judges from afar whether a run still gets on.
+    """Detects that a run makes no progress.
 
     Args:
         stages: names of the stages, each of which needs a worker.
-        hearts: what each heart told last; keys are ``stage:worker``.
-        homeless: which stage no node has room for, as a sentence; empty when there is none.
-        last_words: of the worker that died last, where they are known.
-        patience: how long what is borne.
-        clock: monotonic, in seconds.
+        heartbeats: returns the last heartbeat of each worker by ``stage:worker``.
+        unplaced: returns the stage that no node has room for, as a sentence; empty for none.
+        last_words: returns the last message of the worker that died last; empty when unknown.
+        patience: time limits.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(
         self,
         stages: tuple[str, ...],
-        hearts: Callable[[], Mapping[str, bytes]],
-        homeless: Callable[[], str],
+        heartbeats: Callable[[], Mapping[str, bytes]],
+        unplaced: Callable[[], str],
         last_words: Callable[[], str] = str,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stages = stages
-        self._hearts = hearts
-        self._homeless = homeless
+        self._heartbeats = heartbeats
+        self._unplaced = unplaced
         self._last_words = last_words
         self._patience = patience or Patience.chosen()
         self._clock = clock
@@ -139,16 +140,15 @@ class Watchdog:
         self.progressed()
 
     def progressed(self) -> None:
-        """Something has come of the workers' work."""
-        self._moved = self._busy = self._manned = self._housed = self._clock()
+        """Note that the workers have made progress."""
+        self._moved = self._busy = self._staffed = self._placed = self._clock()
 
     def look(self) -> None:
-        """Return if all is well, or may still become so.
+        """Check the heartbeats.
 
         Raises:
-            FatalError: there is no place for a stage, and has not been for too long; or its workers
-                die while they start.
-            Stalled: something hangs.
+            FatalError: a stage fits on no node for too long, or its workers die during their start.
+            Stalled: the workers make no progress for too long.
         """
         now = self._clock()
         alive = self._alive(now)
@@ -157,32 +157,32 @@ class Watchdog:
         if all(
             any(worker.startswith(f"{stage}:") for worker, _ in alive) for stage in self._stages
         ):
-            self._manned = now
+            self._staffed = now
         self._check_starts(now)
-        homeless = self._homeless()
-        if not homeless:
-            self._housed = now
+        unplaced = self._unplaced()
+        if not unplaced:
+            self._placed = now
         patience = self._patience
-        if now - max(self._housed, self._moved) > patience.homeless:
+        if now - max(self._placed, self._moved) > patience.unplaced:
             raise FatalError(
-                f"{homeless}, for {_minutes(patience.homeless)} now; what is done is kept, run "
+                f"{unplaced}, for {_minutes(patience.unplaced)} now; what is done is kept, run "
                 "the same command again when there is one"
             )
-        if now - max(self._manned, self._moved) > patience.homeless:
-            raise Stalled(f"a stage has had no worker for {_minutes(patience.homeless)}")
-        if self._manned == now and now - max(self._busy, self._moved) > patience.idle:
+        if now - max(self._staffed, self._moved) > patience.unplaced:
+            raise Stalled(f"a stage has had no worker for {_minutes(patience.unplaced)}")
+        if self._staffed == now and now - max(self._busy, self._moved) > patience.idle:
             raise Stalled(f"no worker has had anything to do for {patience.idle:g} s")
         if now - self._moved > patience.busy:
             raise Stalled(f"nothing has come of any work for {_minutes(patience.busy)}")
 
     def _check_starts(self, now: float) -> None:
-        """Notice that the workers of a stage die one after another before they have started."""
+        """Raise FatalError if the workers of a stage die one after another during their start."""
         for stage in self._stages:
             found = [told for worker, told in self._told.items() if worker.startswith(f"{stage}:")]
             if any(ended for (_, _, ended), _ in found):
                 continue
             dead = sum(now - since >= _LIVES for _, since in found)
-            if dead >= _STILLBORN + len(found) - dead:
+            if dead >= _MAX_FAILED_STARTS + len(found) - dead:
                 words = self._last_words()
                 raise FatalError(
                     f"{dead} workers of the stage {stage!r} died while they started, and none has "
@@ -191,8 +191,8 @@ class Watchdog:
                 )
 
     def _alive(self, now: float) -> list[tuple[str, tuple[int, int, int]]]:
-        """Workers whose hearts beat, and what they told."""
-        for worker, data in self._hearts().items():
+        """Return the living workers with their states."""
+        for worker, data in self._heartbeats().items():
             state = _state(data)
             before, _ = self._told.get(worker, (None, now))
             if before is not None and state[2] > before[2]:

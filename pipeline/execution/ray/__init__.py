@@ -1,1 +1,1 @@
-"""Units of work on a Ray cluster; nothing else knows Ray."""
+"""Execution of units on a Ray cluster; the only package that imports Ray."""

@@ -1,6 +1,7 @@
-"""The processes of Ray without which a cluster is none: a dead one is noticed, not waited for.
+"""Detection of the death of Ray's own processes.
 
-The driver's connections to a dead process hang for a minute, and then Ray ends the driver itself.
+Without it the driver's connections to a dead process hang for a minute, and then Ray ends the
+driver.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ from pathlib import Path
 
 from restyle.pipeline.execution.watchdog import Stalled
 
-# The kernel cuts names to 15 characters.
+# Names in /proc have at most 15 characters.
 _NAMES = ("gcs_server", "raylet")
 
 _ANSWER_SECONDS = 10.0
 
-# A head that is started anew, as on Kubernetes, is there again before.
+# Seconds without an answer after which the head counts as lost; a restart, as on Kubernetes, takes
+# less.
 _AWAY_SECONDS = 40.0
 
 
 class LocalDaemons:
-    """Those of a cluster that this process has started.
+    """The processes of a cluster that this process has started.
 
     Args:
-        folder: of the cluster's session; it stands in their command lines.
+        folder: of the cluster's session, by which their command lines are recognized.
     """
 
     def __init__(self, folder: Path) -> None:
-        # By descriptor: the number of a dead process may be another's.
+        # Process descriptors, because the number of a dead process may be reused.
         self._descriptors = {}
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -41,7 +43,7 @@ class LocalDaemons:
                     self._descriptors[os.pidfd_open(int(process.name))] = name
 
     def answer(self) -> bool:
-        """True.
+        """Return True if all processes are alive.
 
         Raises:
             Stalled: one of them has ended.
@@ -55,18 +57,18 @@ class LocalDaemons:
         return True
 
     def close(self) -> None:
-        """Look no more."""
+        """Release resources."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors = {}
 
 
 class Head:
-    """That of a cluster of somebody else's, which is asked whether it is there.
+    """The head of a cluster that this process has not started.
 
     Args:
         address: HOST:PORT.
-        clock: monotonic, in seconds.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,10 +79,10 @@ class Head:
         self._answered = clock()
 
     def answer(self) -> bool:
-        """Whether it answers now; if not, nothing is to be asked of Ray.
+        """Return whether the head answers; if not, calls of Ray would hang.
 
         Raises:
-            Stalled: it has not answered for long.
+            Stalled: it has not answered for more than 40 seconds.
         """
         try:
             socket.create_connection(self._place, _ANSWER_SECONDS).close()
@@ -92,4 +94,4 @@ class Head:
         return True
 
     def close(self) -> None:
-        """Look no more."""
+        """Release resources."""

@@ -1,4 +1,4 @@
-"""Units on Ray: the cluster is started while the graph is imported."""
+"""Start of a Ray cluster, in parallel with the import of the graph."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from restyle.pipeline.listener import Listener
 def ray_engine(
     workers: Workers | None = None, listener: Listener | None = None
 ) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
-    """What runs units on Ray, for as long as the context lasts.
+    """Context manager of a cluster, whose value runs units on it.
 
     Args:
-        workers: where, and by how many.
-        listener: is told what a person should know about the actors.
+        workers: cluster and number of actors.
+        listener: receives notes about the actors.
 
     Raises:
-        FatalError: the cluster does not start, or is not there.
+        FatalError: the cluster does not start or does not answer.
     """
     asked = workers or Workers()
     import_ray()
@@ -49,13 +49,13 @@ def ray_engine(
 
 
 def has_gpus(address: str) -> bool:
-    """Whether a cluster has a node with a GPU now; the connection stays open for the run.
+    """Return whether a cluster has a node with a GPU; the connection stays open for the run.
 
     Args:
         address: of the cluster.
 
     Raises:
-        FatalError: it is not there.
+        FatalError: the cluster does not answer.
     """
     import_ray()
     from restyle.pipeline.execution.ray.cluster import Cluster

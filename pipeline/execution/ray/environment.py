@@ -1,4 +1,4 @@
-"""What Ray and its workers read from the environment, set before Ray is imported."""
+"""Environment variables of Ray and its workers, set before Ray is imported."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Alignment shares the cores with inversion, whose idle threads would otherwise spin on them for
-    # long; as long as the pauses between two operators, or each of these would wake a thread.
+    # Alignment shares the cores with inversion, whose idle threads must not spin on them for long.
+    # They spin during the pauses between two operators, since waking threads is slower.
     "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "10000",
-    # One heap for all threads of a process. A worker has many before it could ask for that itself,
-    # and the heaps of theirs give large blocks back at once: see restyle.core.devices.allocator.
+    # One heap for all threads of a process: the heaps of threads return large blocks to the system
+    # at once, see restyle.core.devices.allocator. A worker could not set it early enough.
     "MALLOC_ARENA_MAX": "1",
-    # Not behind everything else that runs on this machine; 15 by default.
+    # Ordinary priority; Ray's default is 15.
     "RAY_worker_niceness": "0",
-    # Warns of arguments that a restarted actor may lose; they live as long as this process.
+    # Suppresses a warning about arguments that a restarted actor may lose; they are kept here.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     # A call after the end of a cluster, as Ray Data's threads make when one is lost, would start
     # another, outside of any session.
     "RAY_ENABLE_AUTO_CONNECT": "0",
-    # Ray ends this process when it has lost a cluster for so long; that is noticed and told before.
+    # Seconds after the loss of a cluster at which Ray ends this process; detected earlier here.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
 }
 
 
 def import_ray() -> None:
-    """Import Ray with these variables set; those that the user has set stay as they are."""
+    """Import Ray with the variables set that the user has not set."""
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     given = os.environ.get(LOOPBACK_SWITCH)
@@ -41,5 +41,5 @@ def import_ray() -> None:
         import ray  # noqa: F401
     finally:
         if given is None:
-            # Other Ray processes that are started from here may be those of a cluster.
+            # Processes of a cluster across machines may be started from this one.
             del os.environ[LOOPBACK_SWITCH]

@@ -1,13 +1,12 @@
 """The Ray Data graph: units pass the stages of a job, each stage a pool of actors.
 
-Ray moves *blocks*: blocks of one row, which is one unit, so that no block is ever split or
-merged. Failures travel in blocks too; an exception would cost Ray's retries and say less.
-The last stage writes its own units, because their images would otherwise cross the object
-store and a third kind of process would have to be started.
+Ray moves *blocks* of one row, which is one unit, so that no block is ever split or merged.
+Failures are sent in blocks too, because Ray would retry after an exception. The last stage writes
+the units itself, so that their images do not pass through the object store.
 
-Workers and nodes may die at any moment. Ray restarts the actors and repeats what they were at, a
-bounded number of times; a unit that still has no receipt is the next round's. Whatever hangs is
-ended by the watchdog.
+Workers and nodes may die at any moment. Ray restarts the actors and repeats their units a bounded
+number of times; units that still have no result are run in the next round. The watchdog ends a run
+that hangs.
 """
 
 from __future__ import annotations
@@ -33,25 +32,25 @@ from restyle.pipeline.execution.ray.cluster import Cluster
 from restyle.pipeline.execution.ray.messages import Messages
 from restyle.pipeline.execution.ray.results import Receipts
 from restyle.pipeline.execution.request import Workers
-from restyle.pipeline.execution.watchdog import Heart, Stalled, Watchdog
+from restyle.pipeline.execution.watchdog import Heartbeat, Stalled, Watchdog
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import open_storage
 
-# Actors that die while they start, one after another, before a round ends.
-_STILLBORN = 5
+# Number of actors that die during their start, one after another, at which a round ends.
+_MAX_FAILED_STARTS = 5
 
-_HEARTS = b"restyle"
+_NAMESPACE = b"restyle"
 
 
 class Graph:
     """Builds and runs the graph, once for each round.
 
     Args:
-        cluster: that is running.
-        workers: what the user asked for.
-        listener: is told what a person should know about the actors.
-        messages: of Ray, for a file in the output.
+        cluster: the running cluster.
+        workers: requested by the user.
+        listener: receives notes about the actors.
+        messages: collects the messages of Ray for a file in the output.
     """
 
     def __init__(
@@ -68,20 +67,20 @@ class Graph:
         self._noted = ""
 
     def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-        """Run units, in any order. Units whose worker died may have no receipt.
+        """Run units. Units whose worker died may have no result.
 
         Args:
-            job: what the workers need to know.
-            units: pending ones.
+            job: parameters of the workers.
+            units: pending units.
 
         Yields:
-            A receipt as soon as a unit is committed or has failed.
+            The result of each unit when it is committed or has failed, in any order.
 
         Raises:
             FatalError: no node has room for a stage.
-            Stalled: something hangs; units without an entry can be run again.
+            Stalled: the workers make no progress; units without an entry can be run again.
         """
-        # After a round that hung, the connection was given up.
+        # The connection is lost after a round that stalled.
         if self._cluster.is_lost():
             self._cluster.stop()
         self._cluster.start()
@@ -91,7 +90,7 @@ class Graph:
         run = uuid.uuid4().hex
         watchdog = Watchdog(
             tuple(pools),
-            lambda: _told(run),
+            lambda: _heartbeats(run),
             lambda: unplaced(pools, self._cluster.offers()),
             self._cluster.last_words,
         )
@@ -112,15 +111,15 @@ class Graph:
             except Stalled:
                 if not self._cluster.is_lost():
                     receipts.close()
-                # Nothing of Ray's is trusted any more.
+                # The state of Ray is unknown: the next round starts with a new connection.
                 self._cluster.stop()
                 raise
 
     def _forget(self, run: str) -> None:
-        """Remove what the hearts of a run's workers told."""
+        """Remove the heartbeats of a run's workers."""
         if ray.is_initialized() and not self._cluster.is_lost():
             with contextlib.suppress(Exception):
-                internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_HEARTS)
+                internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_NAMESPACE)
 
     def _pools(self, job: Job) -> Pools:
         offers = self._cluster.offers()
@@ -134,7 +133,7 @@ class Graph:
         return pools
 
     def _local_workers(self, job: Job) -> Workers:
-        """What the user asked for, or as many actors as there are cores where each uses one."""
+        """Return the requested workers, with one actor per core where each uses one core."""
         is_serial = job.device == "cpu" and any(stage.is_serial for stage in job.stages)
         if not is_serial or self._workers.invert_actors is not None:
             return self._workers
@@ -170,7 +169,7 @@ def _strategy(pool: Pool, together: int, units: int) -> ray.data.ActorPoolStrate
         min_size=pool.smallest,
         max_size=pool.most,
         initial_size=max(pool.smallest, min(pool.most, units)),
-        # One more waits at the actor while these are in work.
+        # One more unit waits at the actor.
         max_tasks_in_flight_per_actor=together + 1,
         max_concurrent_calls_per_actor=together,
         enable_true_multi_threading=True,
@@ -178,44 +177,44 @@ def _strategy(pool: Pool, together: int, units: int) -> ray.data.ActorPoolStrate
 
 
 class _StageActor:
-    """A stage as Ray calls it."""
+    """Ray actor of a stage."""
 
     def __init__(self, job: Job, run: str, stage: StageSpec, threads: int | None) -> None:
-        self._heart = _heart(run, stage.name)
-        with self._heart.at_work():
-            self._stage = stage.start(job, threads, self._heart.stepped)
-        # A unit's objects make the collector run; torch's need not be looked through each time.
+        self._heartbeat = _heartbeat(run, stage.name)
+        with self._heartbeat.at_work():
+            self._stage = stage.start(job, threads, self._heartbeat.stepped)
+        # Objects of torch and the model are excluded from garbage collection.
         gc.freeze()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        with self._heart.at_work():
+        with self._heartbeat.at_work():
             unit = payload_of(block)
             if isinstance(unit, Receipt):
-                # It failed in an earlier stage.
+                # The unit failed in an earlier stage.
                 return block
             return to_block(unit_of(block), self._stage(unit))
 
 
 def _actor(stage: StageSpec) -> type[_StageActor]:
-    """A class of its own for each stage, whose name is that of its processes."""
+    """Return an actor class for a stage; Ray names the worker's process after the class."""
     return type(f"_{stage.start.__name__}Actor", (_StageActor,), {})
 
 
-def _heart(run: str, stage: str) -> Heart:
+def _heartbeat(run: str, stage: str) -> Heartbeat:
     key = f"{run}:{stage}:{uuid.uuid4().hex}"
 
     def tell(state: bytes) -> None:
-        internal_kv._internal_kv_put(key, state, True, namespace=_HEARTS)
+        internal_kv._internal_kv_put(key, state, True, namespace=_NAMESPACE)
 
-    return Heart(tell)
+    return Heartbeat(tell)
 
 
-def _told(run: str) -> dict[str, bytes]:
-    """What the hearts of a run's workers told last, by ``stage:worker``."""
-    keys = internal_kv._internal_kv_list(f"{run}:", namespace=_HEARTS)
+def _heartbeats(run: str) -> dict[str, bytes]:
+    """Return the last heartbeat of each of a run's workers by ``stage:worker``."""
+    keys = internal_kv._internal_kv_list(f"{run}:", namespace=_NAMESPACE)
     found = {}
     for key in keys:
-        state = internal_kv._internal_kv_get(key, namespace=_HEARTS)
+        state = internal_kv._internal_kv_get(key, namespace=_NAMESPACE)
         if state is not None:
             found[key.decode().partition(":")[2]] = state
     return found
@@ -226,14 +225,14 @@ def _set_up() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = None
-    # A worker would ask once a second how much memory it has, which takes 35 ms with a large model.
+    # The poll of a worker's memory, once a second, takes 35 ms with a large model.
     context.memory_usage_poll_interval_s = None
-    # A worker's death costs its unit a retry by the run, not the whole job.
+    # After a worker's death its unit is retried in the next round; the dataset continues.
     context.max_errored_blocks = -1
-    context.max_consecutive_actor_init_deaths = _STILLBORN
-    # A unit may take hours; the watchdog knows better.
+    context.max_consecutive_actor_init_deaths = _MAX_FAILED_STARTS
+    # A unit may take hours; progress is checked by the watchdog.
     context.execution_no_progress_timeout_s = -1
-    # More actors as soon as all that there are have their hands full.
+    # Actors are added when all existing ones are busy.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="ray.data")

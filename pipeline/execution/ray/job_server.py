@@ -1,7 +1,8 @@
-"""Ray's job server, through Ray's own client, with errors and limits that a command needs.
+"""Client of Ray's job server with time limits and specific errors.
 
-The client itself waits without a limit, prefers the variables ``RAY_API_SERVER_ADDRESS`` and
-``RAY_ADDRESS`` to the address that it is given, and tells of every refusal by a RuntimeError.
+Ray's own client, which it uses, waits without a limit, prefers the variables
+``RAY_API_SERVER_ADDRESS`` and ``RAY_ADDRESS`` to the given address, and raises RuntimeError for
+every refusal.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TOKEN_FILE_VARIABLE = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 (the same)
 _TIMEOUT = 60.0
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 _MOST_TEXT = 300
-# How the client's errors begin; what follows is the server's answer.
+# Start of the client's error messages, which is followed by the server's answer.
 _STATUS = re.compile(r"status code (\d{3}): (.*)", re.DOTALL)
 
 _Answer = TypeVar("_Answer")
@@ -49,16 +50,16 @@ class DuplicateError(Exception):
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """What the server knows of a job.
+    """State of a submitted job.
 
     Attributes:
-        submission: its id.
+        submission: id of the job.
         status: ``PENDING``, ``RUNNING``, ``SUCCEEDED``, ``FAILED`` or ``STOPPED``.
-        message: the server's sentence about it.
+        message: message of the server about the job.
         entrypoint: the command.
-        started: when it was submitted, ISO 8601 in UTC; empty when unknown.
-        ended: when it ended; empty before.
-        exit_code: of the command; None before its end, or when it did not exit by itself.
+        started: time of the submission, ISO 8601 in UTC; empty when unknown.
+        ended: time of the end; empty before.
+        exit_code: of the command; None before its end, or after a signal.
     """
 
     submission: str
@@ -83,10 +84,10 @@ class JobServer:
     """
 
     def __init__(self, address: str) -> None:
-        """Check the address; nothing is connected to yet.
+        """Check the address without connecting.
 
         Raises:
-            SpecError: it is none, or holds a password.
+            SpecError: it is invalid or contains a password.
         """
         if secret_in(address) is not None or "@" in address:
             raise SpecError(
@@ -103,18 +104,18 @@ class JobServer:
     def submit(self, submission: str, entrypoint: str, metadata: dict[str, str]) -> None:
         """Start a job.
 
-        A cluster that has just come up lists jobs some time before it can take one; it is waited
-        for as :func:`restyle.pipeline.storage.retries.retrying` does.
+        Retries as in :func:`restyle.pipeline.storage.retries.retrying`, because a new cluster
+        accepts jobs some time after it lists them.
 
         Args:
-            submission: its id.
-            entrypoint: a shell command, run on the head node.
-            metadata: shown beside it on the dashboard.
+            submission: id of the job.
+            entrypoint: shell command, run on the head node.
+            metadata: shown with the job on the dashboard.
 
         Raises:
-            DuplicateError: there was one of this id.
-            FatalError: the server refused it.
-            TransientError: the server cannot be reached, or is not ready for long.
+            DuplicateError: the id was submitted before.
+            FatalError: the server refused the job.
+            TransientError: the server cannot be reached, or does not become ready.
         """
         retrying(
             lambda: self._ask(
@@ -125,21 +126,21 @@ class JobServer:
         )
 
     def jobs(self, prefix: str) -> list[SubmittedJob]:
-        """Submitted jobs whose id begins so, in the order of submission."""
+        """Return the jobs whose id begins with a prefix, in the order of submission."""
         listed = self._ask(lambda client: client.list_jobs())
         found = [_job(each) for each in listed if (each.submission_id or "").startswith(prefix)]
         return sorted(found, key=lambda job: (len(job.submission), job.submission))
 
     def job(self, submission: str) -> SubmittedJob:
-        """One job, as it is now."""
+        """Return the present state of a job."""
         return _job(self._ask(lambda client: client.get_job_info(submission)))
 
     def log(self, submission: str) -> str:
-        """Everything that the job's command has printed so far."""
+        """Return the output of the job's command so far."""
         return self._ask(lambda client: client.get_job_logs(submission)) or ""
 
     def stop(self, submission: str) -> None:
-        """Ask the job to end; it gets SIGTERM, and SIGKILL some seconds later."""
+        """Stop the job: SIGTERM, and SIGKILL some seconds later."""
         self._ask(lambda client: client.stop_job(submission))
 
     @functools.cached_property
@@ -156,7 +157,7 @@ class JobServer:
                 f"{TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}"
             ) from error
         except (ValueError, TypeError, KeyError) as error:
-            # An answer that is no JSON, or has not the fields of a job.
+            # The answer is not JSON or lacks fields of a job.
             raise FatalError(f"{self.address} answers, but is no job server of Ray") from error
         except OSError as error:
             reason = str(error) or type(error).__name__
@@ -174,7 +175,7 @@ class JobServer:
         if found is None:
             return FatalError(f"{self.address} is no job server that Ray's client takes: {text}")
         code, answer = int(found[1]), " ".join(found[2].removesuffix(".").split())
-        # The end of a server's traceback is what says why.
+        # The reason is at the end of the server's traceback.
         message = f"the job server at {self.address} says {code}: {answer[-_MOST_TEXT:]}"
         return TransientError(message) if code >= 500 else FatalError(message)
 
@@ -200,7 +201,7 @@ def _job(details: JobDetails) -> SubmittedJob:
 
 
 def _sentence(message: str) -> str:
-    """A server's message without the copy of the log's end that follows a failure."""
+    """Remove the excerpt of the log from the message about a failed job."""
     return " ".join(message.partition(", last available logs")[0].split())
 
 
@@ -211,9 +212,9 @@ def _moment(milliseconds: int | None) -> str:
 
 
 def _authorization() -> dict[str, str]:
-    """The header of a cluster that asks for a token, from where Ray itself looks for it.
+    """Return the authorization header with the token from Ray's variables, if one is set.
 
-    Ray looks only where ``RAY_AUTH_MODE`` says so, which concerns clusters and not their clients.
+    Ray's client reads them only with ``RAY_AUTH_MODE``, which is a setting of clusters.
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     file = os.environ.get(TOKEN_FILE_VARIABLE)
@@ -227,7 +228,7 @@ def _authorization() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _only_address(address: str) -> Iterator[None]:
-    """Have Ray's client use this address, which it would ask the environment for first."""
+    """Make Ray's client use this address, which prefers one in the environment."""
     before = os.environ.get(ADDRESS_VARIABLE)
     os.environ[ADDRESS_VARIABLE] = address
     try:
@@ -239,10 +240,10 @@ def _only_address(address: str) -> Iterator[None]:
 
 
 def _within(seconds: float, work: Callable[[], _Answer]) -> _Answer:
-    """Do something in another thread, which is left to itself when it takes longer.
+    """Call a function in a thread, which is abandoned after a time limit.
 
     Raises:
-        TimeoutError: it did.
+        TimeoutError: the limit was exceeded.
     """
     future: Future[_Answer] = Future()
 

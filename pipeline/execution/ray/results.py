@@ -1,4 +1,4 @@
-"""Receipts of units as they come out of a dataset, without ever waiting for good."""
+"""Iteration over the results of a dataset, with a callback while none arrive."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CLOSE_SECONDS = 15.0
 
 
 class Receipts:
-    """Takes what comes out of a dataset in a thread of its own, so that waiting can be ended.
+    """Reads the results of a dataset in a thread, so that waiting for them can be ended.
 
     Args:
-        dataset: of blocks; its execution begins at once.
+        dataset: Ray dataset of blocks; its execution begins at once.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -32,7 +32,7 @@ class Receipts:
         self._thread.start()
 
     def until_done(self, look: Callable[[], None]) -> Iterator[Receipt]:
-        """Receipts as they come; ``look`` is called whenever none came for a while."""
+        """Yield the results; ``look`` is called after every five seconds without one."""
         while True:
             try:
                 found = self._queue.get(timeout=_LOOK_SECONDS)
@@ -46,7 +46,7 @@ class Receipts:
             yield found
 
     def close(self) -> None:
-        """End the execution; one that does not end is left to the end of the connection."""
+        """End the execution, or abandon it after 30 seconds."""
         if not self._thread.is_alive():
             return
         ending = threading.Thread(target=_end_executions, name="end", daemon=True)

@@ -1,8 +1,8 @@
-"""Where a cluster of one run lives: a folder, an environment and a working directory of its own.
+"""Private folder, environment and working directory of a run's local cluster.
 
-By default Ray lets everybody into its folder, writes the token with which one may run commands
-into the user's home as a file that all may read, and has its workers import from the directory
-that the run was started in, which may hold a stranger's files.
+By default Ray's folder is accessible to every user, the token that allows commands is written to
+the user's home as a file that everyone may read, and workers import from the directory in which
+the run was started, which may contain files of others.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 from restyle.kernels.private_folder import PrivateFolder, remove_abandoned
 from restyle.pipeline.isolation.environment import child_environment
 
-# Short, because the paths of Unix sockets inside may have no more than 107 characters.
+# Short, because paths of Unix sockets may have at most 107 characters.
 FOLDERS = "/tmp"  # noqa: S108 (a private folder is made in it)
 PREFIX = "restyle-"
 
-# Ray reads the token once in a process, so it is the same for all clusters that one starts.
+# Ray reads the token once per process, so all clusters of this process share it.
 _TOKEN = secrets.token_hex(32)
 
 
 class Session:
-    """The folder of a local cluster; no one but its user may enter it.
+    """The folder of a local cluster, accessible only to its user.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
 
     def __init__(self) -> None:
-        # What clusters of killed runs left.
+        # Folders of killed runs.
         remove_abandoned(FOLDERS, PREFIX)
         self._folder = PrivateFolder(FOLDERS, PREFIX)
         self._token = self._folder.path / "token"
@@ -42,26 +42,26 @@ class Session:
 
     @property
     def ray_folder(self) -> str:
-        """Ray's own, to which it admits everybody; nobody else gets as far as that."""
+        """Ray's folder: accessible to everyone by itself, but its parent is private."""
         return str(self._folder.path / "ray")
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """What is started meanwhile has the session's environment and working directory."""
+        """Context in which processes are started with the session's environment and directory."""
         work = self._folder.path / "work"
         work.mkdir(exist_ok=True)
         environment = {
             **child_environment(),
             "RAY_AUTH_TOKEN_PATH": str(self._token),
             "RAY_AUTH_TOKEN": None,
-            # Not set, it is on, even where it was switched off for other clusters.
+            # Unset means on, also where it is switched off for other clusters.
             "RAY_AUTH_MODE": None,
         }
         with _environment(environment), working_in(work):
             yield
 
     def last_words(self) -> str:
-        """What the worker that died last said of that, where Ray's native code noticed it."""
+        """Return the last fatal message of Ray's native code in a worker's log; empty for none."""
         logs = (self._folder.path / "ray").glob("session_2*/logs/worker-*.err")
         with contextlib.suppress(OSError):
             for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
@@ -72,18 +72,18 @@ class Session:
 
     @property
     def folder(self) -> Path:
-        """In the command lines of the cluster's own processes."""
+        """The folder, which is part of the command lines of Ray's processes."""
         return self._folder.path
 
     def remove(self) -> None:
-        """Remove the folder; the cluster has ended."""
+        """Remove the folder after the end of the cluster."""
         self._folder.remove()
 
 
 @contextlib.contextmanager
 def working_in(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Change the working directory; Ray tells its workers to import from it."""
-    # By descriptor: the directory may have been removed, and has no name then.
+    """Context with another working directory, from which Ray's workers import."""
+    # A descriptor, because the directory may have been removed.
     before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.chdir(folder)

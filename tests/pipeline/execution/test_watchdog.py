@@ -6,13 +6,13 @@ import pytest
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.execution import watchdog
-from restyle.pipeline.execution.watchdog import Heart, Patience, Stalled, Watchdog
+from restyle.pipeline.execution.watchdog import Heartbeat, Patience, Stalled, Watchdog
 
-PATIENCE = Patience(homeless=300, idle=60, busy=1000)
+PATIENCE = Patience(unplaced=300, idle=60, busy=1000)
 
 
 class World:
-    """A clock, the hearts of workers, and a complaint about their places."""
+    """A clock, the heartbeats of workers, and a complaint about their places."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -30,7 +30,7 @@ class World:
         )
 
     def live(self, seconds: float, *living: str) -> None:
-        """Let time pass, with these workers' hearts beating."""
+        """Let time pass, with heartbeats of these workers."""
         for _ in range(int(seconds / watchdog.BEAT)):
             self.now += watchdog.BEAT
             for worker in living:
@@ -149,10 +149,10 @@ def test_a_heart_tells_what_its_worker_does(monkeypatch: pytest.MonkeyPatch) -> 
         if len(told) == 2:
             raise OSError("nobody listens")
 
-    heart = Heart(tell)
+    heartbeat = Heartbeat(tell)
     with changed:
         assert changed.wait_for(lambda: len(told) > 3, 30)
-    with heart.at_work(), heart.at_work(), changed:
+    with heartbeat.at_work(), heartbeat.at_work(), changed:
         assert changed.wait_for(lambda: told[-1][1:] == (2, 0), 30)
     with changed:
         assert changed.wait_for(lambda: told[-1][1:] == (0, 2), 30)
@@ -162,7 +162,7 @@ def test_a_heart_tells_what_its_worker_does(monkeypatch: pytest.MonkeyPatch) -> 
 def test_patience_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Patience.chosen() == Patience()
     monkeypatch.setenv("RESTYLE_PATIENCE", "12.5")
-    assert Patience.chosen().homeless == 12.5
+    assert Patience.chosen().unplaced == 12.5
     for wrong in ("soon", "0", "-1", "nan"):
         monkeypatch.setenv("RESTYLE_PATIENCE", wrong)
         with pytest.raises(SpecError, match="RESTYLE_PATIENCE"):
