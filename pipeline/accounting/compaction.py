@@ -27,7 +27,7 @@ from restyle.pipeline.ledger.entries import FileSet, WrittenFile
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import file_of, parquet_of
 from restyle.pipeline.ledger.part_names import file_name
-from restyle.pipeline.ledger.revisions import drop_superseded_rejects, remove_unnamed
+from restyle.pipeline.ledger.revisions import drop_outdated_rejects, remove_unnamed
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.errors import DAMAGE
@@ -175,7 +175,7 @@ def tidy(output: Output, operation: Operation[Any], settings: Settings) -> bool:
         FatalError: the ledger is damaged, or what is to replace something is.
     """
     settled = settle(output, operation, settings)
-    dropped = operation.is_revised and drop_superseded_rejects(output)
+    dropped = operation.is_revised and drop_outdated_rejects(output)
     unnamed = remove_unnamed(output, operation.datasets)
     return settled or dropped or unnamed
 

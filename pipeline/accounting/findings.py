@@ -21,7 +21,7 @@ from restyle.pipeline.storage.filesystem import Storage
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What :func:`verify` found.
 
     Attributes:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkerInfo:
     """What a worker chose, or was left with.
 
     Attributes:
@@ -32,7 +32,7 @@ class Workplace:
     graphs: str = ""
 
     @classmethod
-    def of(cls, model: Model, batch_size: int | None = None) -> Workplace:
+    def of(cls, model: Model, batch_size: int | None = None) -> WorkerInfo:
         """That of a process that holds a model."""
         return cls(
             device=str(model.device),

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from restyle.core.errors import DamagedError, FatalError
 from restyle.pipeline.accounting.findings import (
-    Verdict,
+    Verification,
     read_keys,
     stray_problems,
     unit_list_problems,
@@ -84,7 +84,7 @@ class Proof(ABC):
     def count(self, files: FileSet, units: Sequence[Unit], tables: Tables) -> SetFindings:
         """Compare the rows of some units with what was planned, and count them."""
 
-    def verdict(self, entries: Entries) -> Verdict:
+    def verification(self, entries: Entries) -> Verification:
         """Read every file; one is in memory at a time, and the keys of one unit or pack.
 
         Args:
@@ -110,7 +110,7 @@ class Proof(ABC):
             units += sum(record.unit in self._units for record in files.units)
             size += sum(file.size for file in files.files)
         problems += stray_problems(self.storage, self.datasets, named)
-        return Verdict(problems, units, total.images, total.faces, total.rejects, size)
+        return Verification(problems, units, total.images, total.faces, total.rejects, size)
 
     def pending_files(self, done: set[str]) -> set[str]:
         """Files that units without an entry overwrite when they are run."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.accounting.summary import Summary
 from restyle.pipeline.ledger.entries import FOLDER
 from restyle.pipeline.storage.filesystem import Storage
@@ -158,7 +158,7 @@ class RunRecord(BaseModel):
     dtype: str
     dtype_reason: str
     kernels: str = ""
-    workers: list[Workplace] = []
+    workers: list[WorkerInfo] = []
     steps: int | None = None
     reconstructions: str | None = None
     metrics: list[str] = []

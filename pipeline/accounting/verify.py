@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from restyle.pipeline.accounting.findings import Verdict
+from restyle.pipeline.accounting.findings import Verification
 from restyle.pipeline.accounting.status import bound_of
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.storage.filesystem import open_storage
 
 
-def verify(out: str) -> Verdict:
+def verify(out: str) -> Verification:
     """Read every file of an output and check it against manifest and ledger.
 
     One file is in memory at a time, and the keys of one unit or pack.
@@ -21,4 +21,4 @@ def verify(out: str) -> Verdict:
     operation, settings = bound_of(storage)
     # Before the manifest, which only grows while a run is at work.
     entries = ledger.read_entries(storage)
-    return operation.proof(storage, settings, entries.units).verdict(entries)
+    return operation.proof(storage, settings, entries.units).verification(entries)

@@ -37,9 +37,9 @@ from restyle.pipeline.ledger.manifest import plans_among
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import open_parquet
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned
-from restyle.pipeline.results.snapshot import Current, read_current
+from restyle.pipeline.results.snapshot import Snapshot, read_snapshot
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
 from restyle.pipeline.storage.filesystem import shown_uri
@@ -81,7 +81,7 @@ class EditTask(Task):
 
     Attributes:
         request: what the user asked for.
-        current: the inversion whose faces are edited.
+        snapshot: the inversion whose faces are edited.
         output: where the rows go.
         model: the model that renders.
         spec: the same, as ``load_model`` takes it.
@@ -97,7 +97,7 @@ class EditTask(Task):
     operation = EDITING
 
     request: EditRequest
-    current: Current
+    snapshot: Snapshot
     output: Output
     model: ModelIdentity
     spec: str
@@ -118,30 +118,30 @@ class EditTask(Task):
                 otherwise.
             FatalError: a file is damaged, or nothing can be written.
         """
-        current = read_current(request.out)
-        inverted = current.settings
+        snapshot = read_snapshot(request.out)
+        inverted = snapshot.settings
         if request.paste_back != "none" and not inverted.align:
             raise SpecError(
                 f"the images of {request.out} were taken whole; there is nothing to paste a face "
                 "into"
             )
-        spec = request.model or spec_of(current.storage, inverted.model)
+        spec = request.model or spec_of(snapshot.storage, inverted.model)
         model = identify(spec)
         if request.model is None and model.fingerprint != inverted.model_fingerprint:
             raise SpecError(
-                f"{inverted.model} is not what it was when {current.storage.uri} was made; "
+                f"{inverted.model} is not what it was when {snapshot.storage.uri} was made; "
                 "name another with --model to render with it nevertheless"
             )
         directions = [move.found(spec) for move in request.moves]
         settings = _settings(request, inverted.fingerprint, model, directions)
         for direction in directions:
-            direction.styles(_latent_shape(current))
+            direction.styles(_latent_shape(snapshot))
         _note_strangers(request.moves, directions, spec, listener)
         output = Output.at(request.to)
         earlier = _checked(output, settings)
         return cls(
             request=request,
-            current=current,
+            snapshot=snapshot,
             output=output,
             model=model,
             spec=spec,
@@ -154,21 +154,23 @@ class EditTask(Task):
             dtype_reason=f"{inverted.dtype}: as the faces were inverted",
         )
 
-    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
+    def plan(
+        self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
+    ) -> Planned:
         """Plan faces that stand in the inversion and in no plan of the edits."""
-        n_styles, _ = _latent_shape(self.current)
+        n_styles, _ = _latent_shape(self.snapshot)
         most = faces_together(n_styles, len(self.settings.combinations))
-        planner = EditPlanner(self.current, known, most, before_first)
+        planner = EditPlanner(self.snapshot, planned_inputs, most, before_first)
         planned = planner.plan(self.request.selection)
         if not planned.listed:
-            raise SpecError(f"{self.current.storage.uri} holds no face that was asked for")
+            raise SpecError(f"{self.snapshot.storage.uri} holds no face that was asked for")
         return planned
 
     def job(self, device: str, images: float) -> EditJob:
         """What the workers are told."""
-        run = read_run(self.current.storage)
+        run = read_run(self.snapshot.storage)
         return EditJob(
-            inversion=self.current.out,
+            inversion=self.snapshot.out,
             photographs=absolute_uri(run.asked.source) if run is not None else "",
             out=self.output.address,
             model=absolute_spec(self.spec),
@@ -274,16 +276,16 @@ def _note_strangers(
             )
 
 
-def _latent_shape(current: Current) -> tuple[int, int]:
+def _latent_shape(snapshot: Snapshot) -> tuple[int, int]:
     """Of the inversion's latents.
 
     Raises:
         SpecError: it has none.
     """
-    for file in current.files(LATENTS):
-        with open_parquet(current.out, file.name) as parquet:
+    for file in snapshot.files(LATENTS):
+        with open_parquet(snapshot.out, file.name) as parquet:
             return latent_shape(parquet.schema_arrow)
-    raise SpecError(f"{current.storage.uri} holds no face that was asked for")
+    raise SpecError(f"{snapshot.storage.uri} holds no face that was asked for")
 
 
 def _digest(direction: Direction) -> str:

@@ -26,10 +26,10 @@ from restyle.pipeline.ledger.manifest import (
 )
 from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
-from restyle.pipeline.planning.planned_inputs import Known, read_revisions
+from restyle.pipeline.planning.planned_inputs import PlannedInputs, read_revisions
 from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.results.face_rows import Selection, matching
-from restyle.pipeline.results.snapshot import Current
+from restyle.pipeline.results.snapshot import Snapshot
 from restyle.pipeline.sources.source_image import SourceImage
 
 _MOST_FACES = 64
@@ -62,14 +62,14 @@ class EditPlanner:
     """Adds what is new to the manifest of an output of edits.
 
     Attributes:
-        current: the inversion.
-        known: the manifest of the edits; what is added is added here too.
+        snapshot: the inversion.
+        planned_inputs: the manifest of the edits; what is added is added here too.
         most: faces in a unit, unless one photograph has more.
         before_first: is called once, before the first file is written.
     """
 
-    current: Current
-    known: Known
+    snapshot: Snapshot
+    planned_inputs: PlannedInputs
     most: int
     before_first: Callable[[], None] = lambda: None
 
@@ -82,13 +82,13 @@ class EditPlanner:
         Raises:
             FatalError: a file of the inversion is damaged, or the edits cannot be written.
         """
-        planned = _planned(self.known.manifest)
+        planned = _planned(self.planned_inputs.manifest)
         units: list[Unit] = []
         result = Planned()
-        refs = {ref.name: ref for ref in self.current.output.manifest.units}
-        plans = PlanReader(self.current.storage)
-        is_asked = matching(self.current, selection.pattern)
-        for files in self.current.sets:
+        refs = {ref.name: ref for ref in self.snapshot.output.manifest.units}
+        plans = PlanReader(self.snapshot.storage)
+        is_asked = matching(self.snapshot, selection.pattern)
+        for files in self.snapshot.sets:
             left = None if selection.limit is None else selection.limit - result.listed
             faces = self._asked(files, is_asked, left)
             result.listed += len(faces)
@@ -113,9 +113,9 @@ class EditPlanner:
         if named is None or left == 0:
             return {}
         names = ["image_id", "revision", "source"]
-        with open_parquet(self.current.out, named[0]) as parquet:
+        with open_parquet(self.snapshot.out, named[0]) as parquet:
             rows = parquet.read(columns=names, use_threads=False)
-        rows = rows.filter(self.current.stands(rows))
+        rows = rows.filter(self.snapshot.stands(rows))
         rows = rows.filter(pa.array(is_asked(rows)))
         faces = Counter(zip(*(rows.column(name).to_pylist() for name in names[:2]), strict=True))
         return dict(list(faces.items())[:left])
@@ -140,7 +140,7 @@ class EditPlanner:
     def _write(self, units: Sequence[Unit], result: Planned) -> None:
         if not result.written:
             self.before_first()
-        refs = self.known.manifest.add(units, Origin(self.current.storage.uri))
+        refs = self.planned_inputs.manifest.add(units, Origin(self.snapshot.storage.uri))
         result.units += refs
         result.written.append(refs[0].plan)
         result.new += sum(len(unit.images) for unit in units)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from restyle.core.inference.model import load_model
-from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.editing.editor import Editor
 from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.editing.plan import inverted_in
@@ -50,9 +50,9 @@ class UnitEditor:
         self._guard = threading.Lock()
 
     @property
-    def workplace(self) -> Workplace:
+    def worker_info(self) -> WorkerInfo:
         """Where and how it computes."""
-        return Workplace.of(self._model)
+        return WorkerInfo.of(self._model)
 
     def __call__(self, ref: UnitRef) -> EncodedUnit:
         """Edit one unit; rows have the order of the inversion's.

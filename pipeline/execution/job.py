@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from restyle.core.errors import FatalError
-from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.ledger.entries import UnitRecord
 
 Stepped = Callable[[], None]
@@ -20,12 +20,12 @@ class Stage(Protocol):
     """One stage of an operation in a worker. Several threads call it, each with its own unit.
 
     The first stage takes a :class:`~restyle.pipeline.ledger.manifest.UnitRef`, each later one the
-    value of the stage before it, and the last one returns a :class:`Receipt`. A
-    :class:`Receipt` of an earlier stage means that the unit failed; the later ones are skipped.
+    value of the stage before it, and the last one returns a :class:`UnitResult`. A
+    :class:`UnitResult` of an earlier stage means that the unit failed; the later ones are skipped.
     """
 
     def __call__(self, unit: Any, /) -> Any:
-        """Process one unit; failures are returned as a :class:`Receipt`, not raised."""
+        """Process one unit; failures are returned as a :class:`UnitResult`, not raised."""
 
     def close(self) -> None:
         """End the stage's threads and processes."""
@@ -82,7 +82,7 @@ class Job(ABC):
 
 
 @dataclass(frozen=True)
-class Receipt:
+class UnitResult:
     """Result of one unit: committed or failed.
 
     Attributes:
@@ -91,7 +91,7 @@ class Receipt:
         error: reason of the failure, in one line.
         fatal: every other unit would fail in the same way, so that the run ends.
         trace: traceback of the error.
-        workplace: machine and operators that computed it; None when it failed.
+        worker_info: machine and operators that computed it; None when it failed.
     """
 
     unit: str
@@ -99,12 +99,12 @@ class Receipt:
     error: str = ""
     fatal: bool = False
     trace: str = ""
-    workplace: Workplace | None = None
+    worker_info: WorkerInfo | None = None
 
 
-def failure(unit: str, error: Exception, *, fatal: bool = False) -> Receipt:
+def failure(unit: str, error: Exception, *, fatal: bool = False) -> UnitResult:
     """Return the result of a unit that failed with an exception."""
-    return Receipt(
+    return UnitResult(
         unit,
         error=one_line(error),
         fatal=fatal or isinstance(error, FatalError),

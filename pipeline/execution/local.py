@@ -12,11 +12,11 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 
-from restyle.pipeline.execution.job import Job, Receipt, Stage, StageSpec, failure
+from restyle.pipeline.execution.job import Job, Stage, StageSpec, UnitResult, failure
 from restyle.pipeline.ledger.manifest import UnitRef
 
 
-def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
     """Run units in threads of this process.
 
     Args:
@@ -33,7 +33,7 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
         for step in steps:
             at_end.callback(step.close)
         waiting: queue.SimpleQueue[UnitRef] = queue.SimpleQueue()
-        done: queue.SimpleQueue[Receipt | BaseException] = queue.SimpleQueue()
+        done: queue.SimpleQueue[UnitResult | BaseException] = queue.SimpleQueue()
         for unit in units:
             waiting.put(unit)
         at_once = min(sum(spec.together for spec in specs), len(units))
@@ -45,10 +45,10 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
                 target=_work, args=(steps, waiting, done, stopped), name="unit", daemon=True
             ).start()
         for _ in units:
-            receipt = done.get()
-            if isinstance(receipt, BaseException):
-                raise receipt
-            yield receipt
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
 
 
 class _Step:
@@ -87,7 +87,7 @@ class _Step:
 def _work(
     steps: Sequence[_Step],
     waiting: queue.SimpleQueue[UnitRef],
-    done: queue.SimpleQueue[Receipt | BaseException],
+    done: queue.SimpleQueue[UnitResult | BaseException],
     stopped: threading.Event,
 ) -> None:
     with contextlib.suppress(queue.Empty):
@@ -101,10 +101,10 @@ def _work(
                 return
 
 
-def _passed(steps: Sequence[_Step], ref: UnitRef) -> Receipt:
+def _passed(steps: Sequence[_Step], ref: UnitRef) -> UnitResult:
     unit: object = ref
     for step in steps:
         unit = step(ref.name, unit)
-        if isinstance(unit, Receipt):
+        if isinstance(unit, UnitResult):
             return unit
     return failure(ref.name, TypeError(f"the last stage returned {type(unit).__name__}"))

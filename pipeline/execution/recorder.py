@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from restyle.core.errors import RestyleError
-from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.accounting.run_record import (
     NAME,
     RunRecord,
@@ -34,7 +34,7 @@ class Recorder:
     Attributes:
         device: where it computes; filled in when that is known.
         kernels: by which operators; the same.
-        workplaces: of the workers, as they said.
+        workers: of the workers, as they said.
         planned: what planning came to; the same.
         progress: how far it is.
     """
@@ -42,7 +42,7 @@ class Recorder:
     def __init__(self, task: Task) -> None:
         self.device = task.device
         self.kernels = ""
-        self.workplaces: list[Workplace] = []
+        self.workers: list[WorkerInfo] = []
         self.planned = Planned()
         self.progress = Progress(0, 0, 0, 0.0)
         self._task = task
@@ -57,13 +57,13 @@ class Recorder:
         """Wall time since the run began."""
         return time.perf_counter() - self._began
 
-    def computed_at(self, workplace: Workplace) -> None:
-        """A unit was computed there."""
-        if workplace in self.workplaces:
+    def add_worker(self, worker_info: WorkerInfo) -> None:
+        """Add the worker of a unit, unless it is recorded already."""
+        if worker_info in self.workers:
             return
-        self.workplaces.append(workplace)
-        self.device = _different(each.device for each in self.workplaces)
-        self.kernels = _different(each.kernels for each in self.workplaces)
+        self.workers.append(worker_info)
+        self.device = _different(each.device for each in self.workers)
+        self.kernels = _different(each.kernels for each in self.workers)
 
     def save(self, state: State, summary: Summary, error: str | None = None) -> None:
         """Write both records as things stand."""
@@ -100,7 +100,7 @@ class Recorder:
             dtype=task.dtype,
             dtype_reason=task.dtype_reason,
             kernels=self.kernels,
-            workers=self.workplaces,
+            workers=self.workers,
             steps=described.steps,
             reconstructions=described.reconstructions,
             metrics=list(described.metrics),

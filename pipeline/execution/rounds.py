@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from restyle.core.errors import FatalError, RestyleError
-from restyle.pipeline.accounting.machine import Workplace
-from restyle.pipeline.execution.job import Job, Receipt, failure
+from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.execution.job import Job, UnitResult, failure
 from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import UnitRecord
@@ -17,7 +17,7 @@ from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener, Progress
 from restyle.pipeline.storage.lock import DriverLock
 
-Execute = Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]
+Execute = Callable[[Job, Sequence[UnitRef]], Iterator[UnitResult]]
 """Runs units, in any order, and tells what became of them; units may be left out."""
 
 ATTEMPTS = 3
@@ -46,8 +46,8 @@ class Account(Protocol):
 
     progress: Progress
 
-    def computed_at(self, workplace: Workplace) -> None:
-        """A unit was computed there."""
+    def add_worker(self, worker_info: WorkerInfo) -> None:
+        """Add the worker of a unit, unless it is recorded already."""
 
 
 class Rounds:
@@ -110,27 +110,27 @@ class Rounds:
             "the rest"
         )
 
-    def _round(self, execute: Execute, job: Job) -> dict[str, Receipt]:
-        """Run what is pending once; the receipts of units that failed."""
-        failures: dict[str, Receipt] = {}
+    def _round(self, execute: Execute, job: Job) -> dict[str, UnitResult]:
+        """Run what is pending once; the results of units that failed."""
+        failures: dict[str, UnitResult] = {}
         attempts.sweep(self._output.storage, self._output.names, self._pending)
         try:
-            for receipt in execute(job, list(self._pending.values())):
-                if receipt.fatal:
-                    raise FatalError(receipt.error)
-                if receipt.record is None:
-                    failures[receipt.unit] = receipt
+            for result in execute(job, list(self._pending.values())):
+                if result.fatal:
+                    raise FatalError(result.error)
+                if result.record is None:
+                    failures[result.unit] = result
                 else:
-                    if receipt.workplace is not None:
-                        self._account.computed_at(receipt.workplace)
-                    self._advance(receipt.record)
+                    if result.worker_info is not None:
+                        self._account.add_worker(result.worker_info)
+                    self._advance(result.record)
         except RestyleError:
             raise
         except Exception as error:
             # Whatever Ray raises; its units have no entry, which is all that counts.
             failures[""] = failure("", error)
         if self._pending:
-            # A worker may have died between its unit's entry and its receipt.
+            # A worker may have died between its unit's entry and its result.
             self._output.look()
             done = sorted(self._output.entries.units & self._pending.keys())
             for record in ledger.read_records(self._output.storage, done, self._output.entries):

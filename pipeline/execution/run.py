@@ -21,7 +21,7 @@ from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import UnitRef, plans_among
 from restyle.pipeline.listener import Interrupted, Listener
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
@@ -86,12 +86,12 @@ class _Run:
 
     def plan(self) -> None:
         """Bring the manifest up to date and find out what is pending."""
-        known = Known.read(self._output)
+        planned_inputs = PlannedInputs.read(self._output)
         check_units(self._output)
         # Rows that are gone must neither be called done nor cost hours before that is noticed.
         if lost := lost_files(self._output):
             raise DamagedError(lost)
-        self._record.planned = self._task.plan(known, self._listener, self._bind)
+        self._record.planned = self._task.plan(planned_inputs, self._listener, self._bind)
         units, done = self._output.manifest.units, self._output.entries.units
         self.pending = {unit.name: unit for unit in units if unit.name not in done}
 
@@ -165,7 +165,7 @@ class _Run:
         """Record that the user stopped the run; how far it came and how to go on."""
         with contextlib.suppress(RestyleError):
             if self._is_bound:
-                # Units may be committed whose receipts were not waited for.
+                # Units may be committed whose results were not waited for.
                 self._output.look()
                 summary = self._save("interrupted")
                 return (

@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Generic, Protocol, TypeVar
 
 from restyle.core.errors import RestyleError
-from restyle.pipeline.accounting.machine import Workplace
-from restyle.pipeline.execution.job import Job, Receipt, Stepped, failure
+from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.execution.job import Job, Stepped, UnitResult, failure
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.attempts import ALONE_FROM, MAX_TRIES, Admission, Attempts
 from restyle.pipeline.ledger.commit import EncodedUnit, write_unit
@@ -24,7 +24,7 @@ class Computation(Protocol[V]):
     """Computation of a unit's rows with a model in memory. Several threads may call it."""
 
     @property
-    def workplace(self) -> Workplace:
+    def worker_info(self) -> WorkerInfo:
         """Machine, device and operators in use."""
 
     def __call__(self, unit: V, /) -> EncodedUnit:
@@ -57,7 +57,7 @@ class ComputeStage(ABC, Generic[J, U]):
             # Ray would restart the actor repeatedly after an exception here.
             self._failure = error
 
-    def __call__(self, unit: U) -> Receipt:
+    def __call__(self, unit: U) -> UnitResult:
         """Compute and commit a unit; failures are returned, not raised."""
         name = self._name_of(unit)
         if self._failure is not None:
@@ -68,7 +68,7 @@ class ComputeStage(ABC, Generic[J, U]):
                 # Ray repeats a unit whose result was lost with its worker or node. Its files
                 # must not be written again: a death during that would invalidate the entry.
                 self._attempts.end(name)
-                return Receipt(name, record, workplace=self._compute.workplace)
+                return UnitResult(name, record, worker_info=self._compute.worker_info)
             failed = self._attempts.failed(name)
             with self._admission.admitted(alone=failed >= ALONE_FROM):
                 return self._try(name, unit, failed)
@@ -92,7 +92,7 @@ class ComputeStage(ABC, Generic[J, U]):
     def _given_up(self, unit: U) -> EncodedUnit:
         """Return the rows of a unit that killed its worker :data:`MAX_TRIES` times."""
 
-    def _try(self, name: str, unit: U, failed: int) -> Receipt:
+    def _try(self, name: str, unit: U, failed: int) -> UnitResult:
         given_up = failed >= MAX_TRIES
         if not given_up:
             self._attempts.begin(name, failed + 1)
@@ -105,4 +105,4 @@ class ComputeStage(ABC, Generic[J, U]):
                 self._attempts.take_back(name, failed)
             raise
         self._attempts.end(name)
-        return Receipt(name, record, workplace=self._compute.workplace)
+        return UnitResult(name, record, worker_info=self._compute.worker_info)

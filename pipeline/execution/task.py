@@ -18,7 +18,7 @@ from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned
 
 
@@ -62,11 +62,13 @@ class Task(ABC):
         return self.operation.read_settings(self.output.storage) != self.earlier
 
     @abstractmethod
-    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
+    def plan(
+        self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
+    ) -> Planned:
         """Bring the manifest up to date. The driver's lock is held.
 
         Args:
-            known: what is planned already; what is added is added here too.
+            planned_inputs: what is planned already; what is added is added here too.
             listener: is told how many inputs were found.
             before_first: is called once, before anything is written.
         """

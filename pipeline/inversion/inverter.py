@@ -20,7 +20,7 @@ from restyle.core.imaging.preprocessing import preprocess, to_bytes
 from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
 from restyle.core.inference.inversion import Inversion, Keep, begin_batch
 from restyle.core.inference.model import Model, load_model
-from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.micro_batches import Made, MicroBatches
 from restyle.pipeline.inversion.rows import Batch, FloatArray, encoded
@@ -83,9 +83,9 @@ class Inverter:
         return load_model(spec, dtype=settings.dtype, device=device)
 
     @property
-    def workplace(self) -> Workplace:
+    def worker_info(self) -> WorkerInfo:
         """Where and how it computes by now."""
-        return Workplace.of(self.model, self.batch_size)
+        return WorkerInfo.of(self.model, self.batch_size)
 
     def __call__(self, aligned: AlignedUnit) -> EncodedUnit:
         """Invert one unit; rows have the order of its inputs.

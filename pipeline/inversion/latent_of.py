@@ -15,14 +15,14 @@ from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.found_face import find_face
 from restyle.pipeline.results.latent_file import open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
-from restyle.pipeline.results.snapshot import Current
+from restyle.pipeline.results.snapshot import Snapshot
 from restyle.pipeline.storage.errors import DAMAGE
 
 _MOST_VALUES = 1 << 20
 """Maximum number of values of a latent; the largest published ones have 18 * 512."""
 
 
-def stored_latent(current: Current, place: Place) -> FloatArray:
+def stored_latent(snapshot: Snapshot, place: Place) -> FloatArray:
     """The latent [n_styles, style_dim] of a face.
 
     Raises:
@@ -31,17 +31,17 @@ def stored_latent(current: Current, place: Place) -> FloatArray:
     named = file_of(place.files, LATENTS)
     if named is None:
         raise FatalError(f"the latents of this face are missing; {DAMAGE}")
-    with open_latents(current.out, named[0]) as file:
+    with open_latents(snapshot.out, named[0]) as file:
         target = np.empty((1, file.shape[0] * file.shape[1]), np.float32)
         file.read_into(np.array([place.row]), target)
         return target.reshape(file.shape)
 
 
-def latent_of(current: Current, what: str, model: str | None = None) -> FloatArray:
+def latent_of(snapshot: Snapshot, what: str, model: str | None = None) -> FloatArray:
     """Find a latent.
 
     Args:
-        current: the run.
+        snapshot: the run.
         what: a ``.npy`` file with a latent; else a face of the run, as for
             :func:`restyle.pipeline.results.found_face.find_face`; else an image file to invert.
         model: to invert an image with; the run's model when None.
@@ -57,12 +57,12 @@ def latent_of(current: Current, what: str, model: str | None = None) -> FloatArr
     if path.suffix == ".npy":
         return _loaded(path)
     try:
-        found: FloatArray = find_face(current.out, what).latents[0]
+        found: FloatArray = find_face(snapshot.out, what).latents[0]
         return found
     except SpecError:
         if not path.is_file():
             raise
-        return _inverted(current, path, model)
+        return _inverted(snapshot, path, model)
 
 
 def _loaded(path: Path) -> FloatArray:
@@ -80,21 +80,21 @@ def _loaded(path: Path) -> FloatArray:
     return latent
 
 
-def _inverted(current: Current, path: Path, model: str | None) -> FloatArray:
+def _inverted(snapshot: Snapshot, path: Path, model: str | None) -> FloatArray:
     """Invert the largest face of an image with the run's settings."""
     from restyle.pipeline.decoding.crops import CropSettings, read_crops
     from restyle.pipeline.inversion.model_identity import identify
 
-    settings = current.settings
+    settings = snapshot.settings
     if settings.bootstrap is not None:
         raise SpecError(
-            f"{current.storage.uri} was made by two models, so {path} cannot be inverted like it; "
+            f"{snapshot.storage.uri} was made by two models, so {path} cannot be inverted like it; "
             "name one of its sources or a .npy file"
         )
-    spec = model or spec_of(current.storage, settings.model)
+    spec = model or spec_of(snapshot.storage, settings.model)
     identity = identify(spec)
     if identity.fingerprint != settings.model_fingerprint:
-        raise SpecError(f"{spec} is not the model that {current.storage.uri} was made with")
+        raise SpecError(f"{spec} is not the model that {snapshot.storage.uri} was made with")
     crop = CropSettings.of(identity.config, settings.align, "largest")
     try:
         pixels = np.array(read_crops(path.read_bytes(), crop)[0].pixels)

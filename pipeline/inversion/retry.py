@@ -22,7 +22,7 @@ from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
@@ -96,14 +96,16 @@ class _RetryTask(InversionTask):
     def again(cls, retry: Retry) -> _RetryTask:
         return replace(cls.of(_request(retry)), reasons=retry.reasons)
 
-    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
-        return plan_again(self.reasons, self.output, known, listener, before_first)
+    def plan(
+        self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
+    ) -> Planned:
+        return plan_again(self.reasons, self.output, planned_inputs, listener, before_first)
 
 
 def plan_again(
     reasons: Sequence[RejectReason],
     output: Output,
-    known: Known,
+    planned_inputs: PlannedInputs,
     listener: Listener,
     before_first: Callable[[], None] = lambda: None,
 ) -> Planned:
@@ -112,7 +114,7 @@ def plan_again(
     Raises:
         FatalError: manifest or rejects are damaged.
     """
-    rejected = _standing(output, reasons, known)
+    rejected = _standing(output, reasons, planned_inputs)
     faults = 0
 
     def batches() -> Iterator[list[SourceImage]]:
@@ -123,7 +125,7 @@ def plan_again(
             faults += len(images) - len(sound)
             yield [replace(image, revision=image.revision + 1) for image in sound]
 
-    planner = Planner(known, Origin(), listener, before_first)
+    planner = Planner(planned_inputs, Origin(), listener, before_first)
     planned = planner.plan_again(batches(), MAX_UNIT)
     names = ", ".join(reasons)
     listener.noted(f"{planned.new} rejected inputs are tried again (reasons: {names})")
@@ -177,7 +179,9 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
     )
 
 
-def _standing(output: Output, reasons: Sequence[RejectReason], known: Known) -> dict[str, int]:
+def _standing(
+    output: Output, reasons: Sequence[RejectReason], planned_inputs: PlannedInputs
+) -> dict[str, int]:
     """Ids and revisions of the rejects of these reasons that were not planned again yet."""
     wanted = pa.array([str(reason) for reason in reasons], pa.string())
     storage, files = output.storage, (file for each in output.sets() for file in each.files)
@@ -195,7 +199,7 @@ def _standing(output: Output, reasons: Sequence[RejectReason], known: Known) -> 
             found |= {
                 row["image_id"]: row["revision"]
                 for row in rows
-                if known.revision(row["image_id"]) == row["revision"]
+                if planned_inputs.revision(row["image_id"]) == row["revision"]
             }
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from restyle.core.devices.allocator import keep_freed_memory
-from restyle.pipeline.execution.job import Receipt, StageSpec, Stepped, failure
+from restyle.pipeline.execution.job import StageSpec, Stepped, UnitResult, failure
 from restyle.pipeline.execution.stages import Computation, ComputeStage
 from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
 from restyle.pipeline.inversion.job import InversionJob
@@ -58,8 +58,8 @@ class AlignStage:
         self._aligner = Aligner(job.source, job.crop, threads or 1, job.policy)
         self._plans = PlanReader(open_storage(job.out))
 
-    def __call__(self, ref: UnitRef) -> AlignedUnit | Receipt:
-        """The unit, or a receipt that says why it failed."""
+    def __call__(self, ref: UnitRef) -> AlignedUnit | UnitResult:
+        """The unit, or a result that says why it failed."""
         try:
             return self._aligner(self._plans.read(ref))
         except Exception as error:

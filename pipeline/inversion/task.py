@@ -23,7 +23,7 @@ from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import ResolvedSettings, resolve
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.input_plan import InputPlan, plan_input
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
@@ -93,13 +93,15 @@ class InversionTask(Task):
             max_reject_rate=request.max_reject_rate,
         )
 
-    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
+    def plan(
+        self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
+    ) -> Planned:
         """Plan what the input lists and no plan holds yet."""
         request = self.request
         asked = InputPlan(
             request.source, request.out, request.input, request.limit, opens_remote=True
         )
-        return plan_input(asked, known, listener, before_first)
+        return plan_input(asked, planned_inputs, listener, before_first)
 
     def job(self, device: str, images: float) -> InversionJob:
         """What the workers are told."""

@@ -22,7 +22,7 @@ from restyle.pipeline.ledger.datasets import (
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.manifest import Unit, unit_number
 from restyle.pipeline.ledger.output import Manifest
-from restyle.pipeline.ledger.revisions import superseded_by
+from restyle.pipeline.ledger.revisions import outdated_inputs
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.planning.planned_inputs import read_revisions
 from restyle.pipeline.storage.filesystem import Storage
@@ -49,7 +49,7 @@ class InversionProof(Proof):
     def __init__(self, storage: Storage, settings: ResolvedSettings, done: Collection[str]) -> None:
         super().__init__(storage, settings.fingerprint)
         self._settings = settings
-        self._superseded = superseded_by(self.manifest, set(done))
+        self._outdated = outdated_inputs(self.manifest, set(done))
 
     def schema(self, dataset: str, found: pa.Schema) -> pa.Schema:
         """As documented in :class:`Proof`."""
@@ -68,18 +68,18 @@ class InversionProof(Proof):
     def count(self, files: FileSet, units: Sequence[Unit], tables: Tables) -> SetFindings:
         """As documented in :class:`Proof`."""
         planned = {(image.image_id, image.revision) for unit in units for image in unit.images}
-        superseded = {
+        outdated = {
             (image.image_id, image.revision)
             for unit in units
             for image in unit.images
-            if image.image_id in self._superseded.get(unit.name, ())
+            if image.image_id in self._outdated.get(unit.name, ())
         }
         faces = _keys(tables.get(LATENTS))
         rejected = _inputs(tables.get(REJECTS))
         inverted = {(image_id, revision) for image_id, revision, _ in faces}
         found = inverted | set(rejected)
         # The reject of an input of which a later revision is done may be there or not.
-        dropped = (planned - found) & superseded
+        dropped = (planned - found) & outdated
         problems = [
             *_key_problems(faces, rejected, planned - dropped),
             *_count_problems(files, (len(planned), len(faces), len(rejected), len(dropped))),

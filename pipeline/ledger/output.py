@@ -1,8 +1,8 @@
 """An output: where it is, and what its ledger holds.
 
 A run looks at the ledger once, when it has the output's lock. From then on nobody else changes the
-ledger, except workers, whose receipts say what they committed: so the driver keeps the snapshot up
-to date in memory, and looks again only where a receipt may be missing.
+ledger, except workers, whose results say what they committed: so the driver keeps the snapshot up
+to date in memory, and looks again only where a result may be missing.
 """
 
 from __future__ import annotations

@@ -26,11 +26,11 @@ from restyle.pipeline.ledger.part_names import dataset_of, file_name
 from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import Storage
 
-Superseded = dict[str, set[str]]
+OutdatedInputs = dict[str, set[str]]
 """By unit: ids of those of its inputs of which a later revision is done."""
 
 
-def superseded_by(manifest: Manifest, done: set[str]) -> Superseded:
+def outdated_inputs(manifest: Manifest, done: set[str]) -> OutdatedInputs:
     """Which inputs were done again, or changed and were done again.
 
     Args:
@@ -41,7 +41,7 @@ def superseded_by(manifest: Manifest, done: set[str]) -> Superseded:
         FatalError: the manifest is damaged.
     """
     newest = newest_revisions(manifest, done)
-    found: Superseded = {}
+    found: OutdatedInputs = {}
     if not newest:
         return found
     storage, ids = manifest.storage, pa.array(newest, pa.string())
@@ -73,7 +73,7 @@ def newest_revisions(manifest: Manifest, done: set[str]) -> dict[str, int]:
     return newest
 
 
-def drop_superseded_rejects(output: Output) -> bool:
+def drop_outdated_rejects(output: Output) -> bool:
     """Take the rejects of older revisions out of ``rejects/``. The driver's lock must be held.
 
     May be killed at any moment and called again; costs nothing where no input was done again.
@@ -86,7 +86,7 @@ def drop_superseded_rejects(output: Output) -> bool:
         FatalError: manifest, ledger or a file of rejects is damaged.
     """
     storage, entries = output.storage, output.entries
-    found = superseded_by(output.manifest, entries.units)
+    found = outdated_inputs(output.manifest, entries.units)
     if not found:
         return False
     refs, plans = {unit.name: unit for unit in output.manifest.units}, PlanReader(storage)
@@ -110,7 +110,7 @@ def drop_superseded_rejects(output: Output) -> bool:
 
 
 def _without(
-    storage: Storage, files: FileSet, older: dict[tuple[str, int], str], found: Superseded
+    storage: Storage, files: FileSet, older: dict[tuple[str, int], str], found: OutdatedInputs
 ) -> FileSet:
     """Units without the rejects of older revisions, the file of the others being written."""
     removed: Counter[tuple[str, str]] = Counter()

@@ -11,7 +11,7 @@ from restyle.pipeline.accounting.operation import operations, own_settings
 from restyle.pipeline.ledger.manifest import Origin
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.planning.seen_before import seen_before
 from restyle.pipeline.sources import SourceReader, iter_images
@@ -68,9 +68,9 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
     output = Output.at(asked.out)
     own_settings(output.storage, operations()["inversion"])
     with driver_lock(output.storage, listener):
-        known = Known.read(output)
+        planned_inputs = PlannedInputs.read(output)
         check_units(output)
-        planned = plan_input(asked, known, listener)
+        planned = plan_input(asked, planned_inputs, listener)
     units, done = output.manifest.units, output.entries.units
     return PlanOutcome(
         planned,
@@ -82,7 +82,7 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
 
 def plan_input(
     asked: InputPlan,
-    known: Known,
+    planned_inputs: PlannedInputs,
     listener: Listener,
     before_first: Callable[[], None] = lambda: None,
 ) -> Planned:
@@ -90,7 +90,7 @@ def plan_input(
 
     Args:
         asked: the input.
-        known: the output's manifest; what is added is added here too.
+        planned_inputs: the output's manifest; what is added is added here too.
         listener: is told how many inputs were found.
         before_first: is called once, before anything is written.
 
@@ -100,34 +100,36 @@ def plan_input(
         TransientError: a store failed for longer than it was waited for; what is planned is kept.
     """
     origin = Origin(_full(asked.source), asked.input.column or "")
-    planner = Planner(known, origin, listener, before_first)
-    earlier = len(known.manifest.plans)
+    planner = Planner(planned_inputs, origin, listener, before_first)
+    earlier = len(planned_inputs.manifest.plans)
     try:
-        checks = _checks(asked, known)
+        checks = _checks(asked, planned_inputs)
         batches = iter_images(
-            asked.source, asked.out, asked.input, known.holds, listener.noted, checks
+            asked.source, asked.out, asked.input, planned_inputs.holds, listener.noted, checks
         )
         planned = planner.plan(batches, asked.limit)
     except SpecError:
-        for name in known.manifest.plans[earlier:]:
-            known.manifest.storage.delete(name)
+        for name in planned_inputs.manifest.plans[earlier:]:
+            planned_inputs.manifest.storage.delete(name)
         raise
     for line in notes(planned, shown_uri(asked.source)):
         listener.noted(line)
-    has_others = any(each.input not in ("", origin.input) for each in known.origins)
+    has_others = any(each.input not in ("", origin.input) for each in planned_inputs.origins)
     if planned.new and has_others:
-        line = seen_before(known.manifest, planned.written, origin.input)
+        line = seen_before(planned_inputs.manifest, planned.written, origin.input)
         if line:
             listener.noted(line)
     return planned
 
 
-def _checks(asked: InputPlan, known: Known) -> Checks:
+def _checks(asked: InputPlan, planned_inputs: PlannedInputs) -> Checks:
     opens: Opens | None = None
     if asked.opens_remote:
         policy = UrlPolicy(asked.input.allow_private_urls, asked.source)
         opens = SourceReader(asked.source, policy).open
-    return Checks(lambda image_id: known.revision(image_id) > 0, looks_at_lists=True, opens=opens)
+    return Checks(
+        lambda image_id: planned_inputs.revision(image_id) > 0, looks_at_lists=True, opens=opens
+    )
 
 
 def notes(planned: Planned, source: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is known of the inputs that are planned already: enough to tell new and changed ones."""
+"""Index of the inputs that are planned already, which tells new and changed ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_CONTAINER = -1
 _UNKNOWN = 0
 
 
-class Known:
+class PlannedInputs:
     """The newest revision of every planned input, in about 150 bytes each.
 
     Args:
@@ -52,7 +52,7 @@ class Known:
         self._met: set[int] = set()
 
     @classmethod
-    def read(cls, output: Output) -> Known:
+    def read(cls, output: Output) -> PlannedInputs:
         """Everything that the manifest of an output holds. The driver's lock must be held.
 
         Args:
@@ -61,15 +61,15 @@ class Known:
         Raises:
             FatalError: the manifest is damaged.
         """
-        known = cls(Manifest(output.storage, plans_among(output.names)))
-        for file in read_plans(output.storage, known.manifest.plans):
-            known.manifest.take(file)
+        planned_inputs = cls(Manifest(output.storage, plans_among(output.names)))
+        for file in read_plans(output.storage, planned_inputs.manifest.plans):
+            planned_inputs.manifest.take(file)
             try:
-                known._take(file)
+                planned_inputs._take(file)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise damaged(output.storage, file.name, error) from error
-        output.manifest = known.manifest
-        return known
+        output.manifest = planned_inputs.manifest
+        return planned_inputs
 
     def __len__(self) -> int:
         return len(self._rows)

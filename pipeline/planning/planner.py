@@ -26,7 +26,7 @@ from restyle.pipeline.ledger.manifest import (
 )
 from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.sources.source_image import SourceImage
 
 MAX_NAMED = 5
@@ -64,13 +64,13 @@ class Planner:
     """Adds what is new to a manifest.
 
     Attributes:
-        known: the manifest.
+        planned_inputs: the manifest.
         origin: where the inputs come from.
         listener: is told how many were found.
         before_first: is called once, before the first file is written.
     """
 
-    known: Known
+    planned_inputs: PlannedInputs
     origin: Origin
     listener: Listener
     before_first: Callable[[], None] = lambda: None
@@ -88,24 +88,24 @@ class Planner:
         """
         self._check_column()
         planned = Planned()
-        parts = _Parts(self.known.manifest, self.origin, self.before_first)
+        parts = _Parts(self.planned_inputs.manifest, self.origin, self.before_first)
         try:
-            for batch, cut in _limited(batches, limit, self.known.met):
+            for batch, cut in _limited(batches, limit, self.planned_inputs.met):
                 planned.listed += len(batch)
                 self.listener.listed(planned.listed)
                 for container, images in _by_container(batch):
-                    fresh = list(self.known.sift(images))
+                    fresh = list(self.planned_inputs.sift(images))
                     planned.changed += sum(image.revision > 1 for image in fresh)
                     planned.new += sum(image.revision == 1 for image in fresh)
                     parts.add(container, fresh, is_cut=cut)
             parts.close()
         finally:
             planned.units, planned.written = parts.units, parts.written
-        planned.listed = self.known.is_listed()
+        planned.listed = self.planned_inputs.is_listed()
         if limit is None:
-            lost = self.known.vanished(self.origin.input)
+            lost = self.planned_inputs.vanished(self.origin.input)
             planned.vanished = len(lost)
-            planned.gone = _sources(self.known.manifest, lost[:MAX_NAMED])
+            planned.gone = _sources(self.planned_inputs.manifest, lost[:MAX_NAMED])
         return planned
 
     def plan_again(self, batches: Iterable[Sequence[SourceImage]], most: int) -> Planned:
@@ -116,13 +116,13 @@ class Planner:
             most: inputs in a unit.
         """
         planned = Planned()
-        parts = _Parts(self.known.manifest, self.origin, self.before_first, most=most)
+        parts = _Parts(self.planned_inputs.manifest, self.origin, self.before_first, most=most)
         try:
             for batch in batches:
                 planned.new += len(batch)
                 self.listener.listed(planned.new)
                 for image in batch:
-                    self.known.add(image)
+                    self.planned_inputs.add(image)
                 for container, images in _by_container(batch):
                     parts.add(container, images, is_cut=False)
             parts.close()
@@ -132,7 +132,7 @@ class Planner:
         return planned
 
     def _check_column(self) -> None:
-        for earlier in self.known.origins:
+        for earlier in self.planned_inputs.origins:
             if earlier.input == self.origin.input and earlier.column != self.origin.column:
                 raise SpecError(
                     f"{self.origin.input} was planned with --column {earlier.column or '(none)'}; "

@@ -16,7 +16,7 @@ from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.ledger.source_names import NO_MATCH, best_rank, source_ranks
-from restyle.pipeline.results.snapshot import Current, read_current
+from restyle.pipeline.results.snapshot import Snapshot, read_snapshot
 from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import open_storage
 
@@ -69,11 +69,13 @@ class Selection:
     limit: int | None = None
 
 
-def matching(current: Current, pattern: str | None) -> Callable[[pa.Table], npt.NDArray[np.bool_]]:
+def matching(
+    snapshot: Snapshot, pattern: str | None
+) -> Callable[[pa.Table], npt.NDArray[np.bool_]]:
     """Return a predicate that selects the rows whose source matches a pattern.
 
     Args:
-        current: snapshot of the inversion.
+        snapshot: snapshot of the inversion.
         pattern: as in :class:`Selection`.
 
     Returns:
@@ -84,14 +86,14 @@ def matching(current: Current, pattern: str | None) -> Callable[[pa.Table], npt.
     """
     if pattern is None:
         return lambda rows: np.ones(rows.num_rows, bool)
-    rank = best_rank((_sources(current, file.name) for file in current.files(LATENTS)), pattern)
+    rank = best_rank((_sources(snapshot, file.name) for file in snapshot.files(LATENTS)), pattern)
     return lambda rows: (source_ranks(rows["source"], pattern) == rank) & (rank != NO_MATCH)
 
 
-def _sources(current: Current, name: str) -> pa.ChunkedArray:
-    with open_parquet(current.out, name) as parquet, _readable(current.out, name):
+def _sources(snapshot: Snapshot, name: str) -> pa.ChunkedArray:
+    with open_parquet(snapshot.out, name) as parquet, _readable(snapshot.out, name):
         rows = parquet.read(columns=["image_id", "revision", "source"], use_threads=False)
-    return rows.filter(current.stands(rows))["source"]
+    return rows.filter(snapshot.stands(rows))["source"]
 
 
 def select_keys(out: str, selection: Selection) -> list[Key]:
@@ -104,13 +106,13 @@ def select_keys(out: str, selection: Selection) -> list[Key]:
     Raises:
         FatalError: a file is damaged.
     """
-    current = read_current(out)
-    is_asked = matching(current, selection.pattern)
+    snapshot = read_snapshot(out)
+    is_asked = matching(snapshot, selection.pattern)
     found: list[Key] = []
-    for file in current.files(LATENTS):
+    for file in snapshot.files(LATENTS):
         with open_parquet(out, file.name) as parquet, _readable(out, file.name):
             rows = parquet.read(columns=_COLUMNS[:4], use_threads=False)
-        rows = rows.filter(current.stands(rows))
+        rows = rows.filter(snapshot.stands(rows))
         found += _keys(rows.filter(pa.array(is_asked(rows))))
         if selection.limit is not None and len(found) >= selection.limit:
             break

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from restyle.pipeline.ledger.datasets import LATENTS, metric_columns
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
-from restyle.pipeline.results.snapshot import Current
+from restyle.pipeline.results.snapshot import Snapshot
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -163,7 +163,7 @@ def _keys(rows: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(rows["image_id"], pc.cast(rows["face"], pa.string()), "/")
 
 
-def read_faces(current: Current) -> FaceTable:
+def read_faces(snapshot: Snapshot) -> FaceTable:
     """Read the table of a run's faces, about ten megabytes for 100,000 faces.
 
     Raises:
@@ -172,15 +172,15 @@ def read_faces(current: Current) -> FaceTable:
     tables: list[pa.Table] = []
     set_of: list[IntArray] = []
     row_of: list[IntArray] = []
-    out = current.out
-    for number, files in enumerate(current.sets):
+    out = snapshot.out
+    for number, files in enumerate(snapshot.sets):
         named = file_of(files, LATENTS)
         if named is None:
             continue
         with open_parquet(out, named[0]) as parquet:
             names = [*_KEYS, *metric_columns(parquet.schema_arrow)]
             table = parquet.read(names, use_threads=False)
-        kept = np.flatnonzero(np.asarray(current.stands(table)))
+        kept = np.flatnonzero(np.asarray(snapshot.stands(table)))
         tables.append(table.take(pa.array(kept)) if len(kept) < table.num_rows else table)
         set_of.append(np.full(len(kept), number))
         row_of.append(kept)
@@ -188,7 +188,7 @@ def read_faces(current: Current) -> FaceTable:
         empty = np.zeros(0, np.int64)
         kinds = {"revision": pa.int16(), "face": pa.int16()}
         rows = pa.table({name: pa.array([], kinds.get(name, pa.string())) for name in _KEYS})
-        return FaceTable(rows, {}, current.sets, empty, empty)
+        return FaceTable(rows, {}, snapshot.sets, empty, empty)
     rows = pa.concat_tables(tables).combine_chunks()
     metrics = {
         name: rows[name].to_numpy().astype(np.float32)
@@ -196,5 +196,5 @@ def read_faces(current: Current) -> FaceTable:
         if rows[name].null_count < rows.num_rows
     }
     return FaceTable(
-        rows.select(_KEYS), metrics, current.sets, np.concatenate(set_of), np.concatenate(row_of)
+        rows.select(_KEYS), metrics, snapshot.sets, np.concatenate(set_of), np.concatenate(row_of)
     )

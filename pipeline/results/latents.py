@@ -14,7 +14,7 @@ from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.ledger.datasets import LATENTS
 from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
-from restyle.pipeline.results.snapshot import Current, read_current
+from restyle.pipeline.results.snapshot import Snapshot, read_snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def read_latents(
         out: the output, a path or any fsspec URI.
         columns: of the table, in this order; all but the latent when None.
         where: SQL condition over all columns but the latent.
-        revisions: ``current`` for the rows of each input's newest revision, ``all`` to include
+        revisions: ``snapshot`` for the rows of each input's newest revision, ``all`` to include
             older ones.
 
     Returns:
@@ -55,11 +55,11 @@ def read_latents(
         TransientError: the storage failed; a retry may help.
     """
     wanted = _Wanted(os.fspath(out), columns, where, revisions)
-    current = read_current(wanted.out)
+    snapshot = read_snapshot(wanted.out)
     if where is None:
-        picks, latents = _read_at_once(current, wanted)
+        picks, latents = _read_at_once(snapshot, wanted)
     else:
-        picks, latents = _read_matching(current, wanted)
+        picks, latents = _read_matching(snapshot, wanted)
     return _frame(picks, columns), latents
 
 
@@ -90,34 +90,36 @@ class _Pick:
     table: pa.Table
 
 
-def _read_at_once(current: Current, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
+def _read_at_once(snapshot: Snapshot, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
     """Read each file once, into an array with the number of rows in the ledger."""
-    files = current.files(LATENTS)
+    files = snapshot.files(LATENTS)
     most = sum(file.rows for file in files)
     picks: list[_Pick] = []
     latents = _array(0, (0, 0))
     end = 0
     for each in files:
         with open_latents(wanted.out, each.name) as file:
-            pick = _pick(current, file, wanted)
+            pick = _pick(snapshot, file, wanted)
             if not picks:
                 latents = _array(most, pick.shape)
             picks.append(pick)
-            _check_shapes(current, picks)
+            _check_shapes(snapshot, picks)
             start, end = end, end + len(pick.rows)
             if end > most:
-                raise FatalError(f"{current.storage.shown(each.name)} has more rows than committed")
+                raise FatalError(
+                    f"{snapshot.storage.shown(each.name)} has more rows than committed"
+                )
             _fill(file, pick, latents[start:end])
     return picks, latents[:end]
 
 
-def _read_matching(current: Current, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
+def _read_matching(snapshot: Snapshot, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
     """Read the table first, and then only the selected latents."""
     picks = []
-    for each in current.files(LATENTS):
+    for each in snapshot.files(LATENTS):
         with open_latents(wanted.out, each.name) as file:
-            picks.append(_pick(current, file, wanted))
-    _check_shapes(current, picks)
+            picks.append(_pick(snapshot, file, wanted))
+    _check_shapes(snapshot, picks)
     shape = picks[0].shape if picks else (0, 0)
     picks = _matching(picks, wanted)
     latents = _array(sum(len(pick.rows) for pick in picks), shape)
@@ -162,12 +164,14 @@ def _fill(file: LatentFile, pick: _Pick, target: FloatArray) -> None:
     file.read_into(pick.rows, target.reshape(len(pick.rows), pick.shape[0] * pick.shape[1]))
 
 
-def _check_shapes(current: Current, picks: Sequence[_Pick]) -> None:
+def _check_shapes(snapshot: Snapshot, picks: Sequence[_Pick]) -> None:
     if any(pick.shape != picks[0].shape for pick in picks):
-        raise FatalError(f"files in {current.storage.shown(LATENTS)} have latents of unlike shapes")
+        raise FatalError(
+            f"files in {snapshot.storage.shown(LATENTS)} have latents of unlike shapes"
+        )
 
 
-def _pick(current: Current, file: LatentFile, wanted: _Wanted) -> _Pick:
+def _pick(snapshot: Snapshot, file: LatentFile, wanted: _Wanted) -> _Pick:
     present = [column for column in file.parquet.schema_arrow.names if column != "latent"]
     shown = _shown(present, wanted)
     # A condition may use any column.
@@ -175,7 +179,7 @@ def _pick(current: Current, file: LatentFile, wanted: _Wanted) -> _Pick:
     table = file.parquet.read(read, use_threads=False)
     kept = np.ones(table.num_rows, bool)
     if wanted.revisions == "current":
-        kept &= np.asarray(current.stands(table))
+        kept &= np.asarray(snapshot.stands(table))
     if wanted.where is None:
         table = table.select(shown)
     if not kept.all():

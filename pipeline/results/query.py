@@ -21,7 +21,7 @@ from restyle.pipeline.accounting.operation import Operation, bound_to
 from restyle.pipeline.ledger.datasets import DATASETS, schema
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.part_names import dataset_of
-from restyle.pipeline.results.snapshot import Current, read_current
+from restyle.pipeline.results.snapshot import Snapshot, read_snapshot
 from restyle.pipeline.results.table_source import table_source
 from restyle.pipeline.storage.errors import DAMAGE
 
@@ -94,15 +94,15 @@ def _register_rows(
 
 def _register_run(connection: duckdb.DuckDBPyConnection, out: str) -> None:
     """Create views of the datasets of an inversion."""
-    current = read_current(out)
-    names = [*DATASETS, *sorted(_datasets(current) - set(DATASETS))]
+    snapshot = read_snapshot(out)
+    names = [*DATASETS, *sorted(_datasets(snapshot) - set(DATASETS))]
     for name in names:
         every = f"all_{name}"
         with contextlib.ExitStack() as stack:
             stack.enter_context(_explained(""))
-            connection.register(every, _source(out, current, name))
-            if current.newest.num_rows:
-                connection.register("newest_revisions", current.newest)
+            connection.register(every, _source(out, snapshot, name))
+            if snapshot.newest.num_rows:
+                connection.register("newest_revisions", snapshot.newest)
                 connection.execute(_CURRENT.format(name=name, every=every))
             else:
                 connection.execute(f"create view {name} as select * from {every}")  # noqa: S608
@@ -193,17 +193,17 @@ def _line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _datasets(current: Current) -> set[str]:
-    return {file.name.partition("/")[0] for files in current.sets for file in files.files}
+def _datasets(snapshot: Snapshot) -> set[str]:
+    return {file.name.partition("/")[0] for files in snapshot.sets for file in files.files}
 
 
-def _source(out: str, current: Current, dataset: str) -> Any:
+def _source(out: str, snapshot: Snapshot, dataset: str) -> Any:
     """A dataset for DuckDB: lazily read files, or an empty table."""
-    files = current.files(dataset)
+    files = snapshot.files(dataset)
     if files:
         return table_source(out, [file.name for file in files])
     fields: Mapping[str, pa.Field] = {
-        field.name: field for field in schema(dataset, current.settings, (1, 1))
+        field.name: field for field in schema(dataset, snapshot.settings, (1, 1))
     }
     # The length of latents is unknown without rows.
     unknown = pa.field("latent", pa.list_(pa.float32()))

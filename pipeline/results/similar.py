@@ -13,7 +13,7 @@ from restyle.pipeline.ledger.datasets import LATENTS, metric_columns, schema
 from restyle.pipeline.ledger.parquet_files import open_parquet
 from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
-from restyle.pipeline.results.snapshot import Current
+from restyle.pipeline.results.snapshot import Snapshot
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +42,12 @@ class _Found:
 
 
 def nearest(
-    current: Current, latent: FloatArray, count: int, layers: Sequence[int] | None = None
+    snapshot: Snapshot, latent: FloatArray, count: int, layers: Sequence[int] | None = None
 ) -> pa.Table:
     """Find the faces with the nearest latents by exhaustive search.
 
     Args:
-        current: the run.
+        snapshot: the run.
         latent: [n_styles, style_dim] float32.
         count: number of faces.
         layers: the styles to compare; all when None.
@@ -60,25 +60,25 @@ def nearest(
         SpecError: the latent has another shape than the run's, or there are no such layers.
         FatalError: a file is missing or damaged.
     """
-    names = [file.name for file in current.files(LATENTS)]
+    names = [file.name for file in snapshot.files(LATENTS)]
     found = _Found(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
     for number, name in enumerate(names):
-        with open_latents(current.out, name) as file:
+        with open_latents(snapshot.out, name) as file:
             _check(file.shape, latent, layers)
-            for rows, distances in _distances(current, file, latent, layers):
+            for rows, distances in _distances(snapshot, file, latent, layers):
                 here = np.full(len(rows), number)
                 found = found.with_(_Found(distances, here, rows), count)
-    return _table(current, names, found)
+    return _table(snapshot, names, found)
 
 
 def _distances(
-    current: Current, file: LatentFile, latent: FloatArray, layers: Sequence[int] | None
+    snapshot: Snapshot, file: LatentFile, latent: FloatArray, layers: Sequence[int] | None
 ) -> Iterator[tuple[IntArray, FloatArray]]:
     """Yield rows of newest revisions in a file with their distances, by row group."""
     stands = None
-    if current.newest.num_rows:
+    if snapshot.newest.num_rows:
         keys = file.parquet.read(["image_id", "revision"], use_threads=False)
-        stands = np.asarray(current.stands(keys))
+        stands = np.asarray(snapshot.stands(keys))
     for group, start, count in file.groups():
         within = np.arange(count)
         if stands is not None:
@@ -106,11 +106,11 @@ def _shown(file_schema: pa.Schema) -> list[str]:
     return ["source", "face", *metric_columns(file_schema), "image_id", "revision"]
 
 
-def _table(current: Current, names: Sequence[str], found: _Found) -> pa.Table:
+def _table(snapshot: Snapshot, names: Sequence[str], found: _Found) -> pa.Table:
     """Read the displayed columns of the rows."""
     tables: dict[int, pa.Table] = {}
     for number in np.unique(found.files).tolist():
-        with open_parquet(current.out, names[number]) as parquet:
+        with open_parquet(snapshot.out, names[number]) as parquet:
             shown = _shown(parquet.schema_arrow)
             tables[number] = parquet.read(shown, use_threads=False).select(shown)
     picked = [
@@ -120,5 +120,5 @@ def _table(current: Current, names: Sequence[str], found: _Found) -> pa.Table:
     if picked:
         rows = pa.concat_tables(picked)
     else:
-        rows = pa.table({name: [] for name in _shown(schema(LATENTS, current.settings, (1, 1)))})
+        rows = pa.table({name: [] for name in _shown(schema(LATENTS, snapshot.settings, (1, 1)))})
     return rows.add_column(0, "distance", pa.array(found.distances))

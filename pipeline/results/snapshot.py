@@ -1,4 +1,4 @@
-"""What stands now in an output: committed files alone, and in them the newest revision's rows."""
+"""Snapshot of an output: the committed files, and each input's newest revision."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from restyle.pipeline.storage.filesystem import Storage
 
 
 @dataclass(frozen=True, eq=False)
-class Current:
-    """An output as its ledger tells it at one moment.
+class Snapshot:
+    """State of an output according to its ledger at one moment.
 
     Attributes:
-        output: where.
-        settings: what its rows are made with.
+        output: the output.
+        settings: settings of its rows.
         sets: all committed files, packs first.
-        newest: rows ``image_id``, ``revision`` of those inputs alone that were done more than
-            once, with the revision that stands now.
+        newest: table ``image_id``, ``revision`` with the newest revision of those inputs that have
+            several.
     """
 
     output: Output
@@ -40,7 +40,7 @@ class Current:
 
     @property
     def storage(self) -> Storage:
-        """Where the output is."""
+        """The storage of the output."""
         return self.output.storage
 
     def files(self, dataset: str) -> list[WrittenFile]:
@@ -53,13 +53,13 @@ class Current:
         ]
 
     def stands(self, rows: pa.Table) -> pa.ChunkedArray | pa.Array:
-        """Which rows are of the revision that stands now.
+        """Return a mask of the rows of their inputs' newest revisions.
 
         Args:
-            rows: with the columns ``image_id`` and ``revision``.
+            rows: table with the columns ``image_id`` and ``revision``.
 
         Returns:
-            One boolean for each row.
+            [rows] booleans.
         """
         if not self.newest.num_rows:
             return pa.repeat(True, rows.num_rows)
@@ -68,14 +68,14 @@ class Current:
         return pc.fill_null(pc.equal(rows["revision"], wanted), True)
 
 
-def read_current(out: str) -> Current:
-    """Look at an output's ledger and manifest; no dataset is read.
+def read_snapshot(out: str) -> Snapshot:
+    """Read an output's ledger and manifest, without its datasets.
 
     Args:
         out: a path or any fsspec URI.
 
     Raises:
-        SpecError: there is no output at this place.
+        SpecError: there is no output.
         FatalError: manifest or ledger are damaged or cannot be read.
     """
     output = Output.at(out)
@@ -90,4 +90,4 @@ def read_current(out: str) -> Current:
     )
     # In the order of the units, which is that of the input, whatever was compacted.
     sets = sorted(output.sets(), key=lambda files: files.units[0].unit)
-    return Current(output, settings, tuple(sets), table)
+    return Snapshot(output, settings, tuple(sets), table)

@@ -15,7 +15,7 @@ from restyle.core.networks.config import find_model, read_config
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.inversion.latent_of import stored_latent
 from restyle.pipeline.results.faces import Place
-from restyle.pipeline.results.snapshot import Current
+from restyle.pipeline.results.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ class Edits:
     """Renders edits of a run's faces. The model is loaded on first use.
 
     Args:
-        current: the run.
+        snapshot: the run.
         model: as for :func:`restyle.core.load_model`; the run's model when None.
 
     Attributes:
@@ -39,15 +39,15 @@ class Edits:
         reason: why nothing can be rendered; empty if it can.
     """
 
-    def __init__(self, current: Current, model: str | None = None) -> None:
-        self._current = current
+    def __init__(self, snapshot: Snapshot, model: str | None = None) -> None:
+        self._current = snapshot
         self._guard = threading.Lock()
         self._model: Model | None = None
         self._loaded: dict[str, Direction] = {}
         self.directions: dict[str, About] = {}
         self.reason = ""
         self._paths: dict[str, Path] = {}
-        self._spec = model or spec_of(current.storage, current.settings.model)
+        self._spec = model or spec_of(snapshot.storage, snapshot.settings.model)
         try:
             self._find_directions()
         except RestyleError as error:

@@ -14,7 +14,7 @@ from restyle.core.metrics.registry import find_metric, title_of
 from restyle.pipeline.report.change_maps import TOTAL, scale_of
 from restyle.pipeline.report.report import REASONS, common_folder
 from restyle.pipeline.results.faces import FaceTable, IntArray, Place, Selection, read_faces
-from restyle.pipeline.results.snapshot import read_current
+from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.viewer.edits import FURTHEST, Edits
 from restyle.pipeline.viewer.pictures import Pictures, maps_of
 from restyle.pipeline.viewer.steps import RejectTable, Steps
@@ -43,7 +43,7 @@ class ViewedRun:
     """
 
     def __init__(self, out: str, model: str | None = None) -> None:
-        self._current = read_current(out)
+        self._current = read_snapshot(out)
         self.uri = self._current.storage.uri
         self.faces: FaceTable = read_faces(self._current)
         self._pictures = Pictures(out)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from restyle.pipeline.ledger.datasets import REJECTS, STEPS, metric_columns
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.results.faces import Place
-from restyle.pipeline.results.snapshot import Current
+from restyle.pipeline.results.snapshot import Snapshot
 from restyle.pipeline.viewer.pictures import Cache, is_of
 
 _REJECT_COLUMNS = ("image_id", "revision", "source", "stage", "reason", "message")
@@ -54,18 +54,18 @@ class RejectTable:
     """The current rejects of a run.
 
     Args:
-        current: the run.
+        snapshot: the run.
 
     Raises:
         FatalError: a file is missing or damaged.
     """
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         tables = []
-        for file in current.files(REJECTS):
-            with open_parquet(current.out, file.name) as parquet:
+        for file in snapshot.files(REJECTS):
+            with open_parquet(snapshot.out, file.name) as parquet:
                 table = parquet.read(list(_REJECT_COLUMNS), use_threads=False)
-            tables.append(table.filter(pa.array(np.asarray(current.stands(table)))))
+            tables.append(table.filter(pa.array(np.asarray(snapshot.stands(table)))))
         empty = pa.table({name: pa.array([], pa.string()) for name in _REJECT_COLUMNS})
         self._rows = pa.concat_tables(tables) if tables else empty
 

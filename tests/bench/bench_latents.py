@@ -64,9 +64,9 @@ assert len(rows) == len(latents)
 """
 
 _SIMILAR = """
-from restyle.pipeline.results.snapshot import read_current
+from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.results.similar import nearest
-assert nearest(read_current(sys.argv[1]), np.zeros((18, 512), np.float32), 10).num_rows == 10
+assert nearest(read_snapshot(sys.argv[1]), np.zeros((18, 512), np.float32), 10).num_rows == 10
 """
 
 
@@ -118,12 +118,12 @@ def _best(bodies: dict[str, str], out: Path, rounds: int) -> dict[str, Cost]:
 def _show(rows: dict[str, Cost]) -> None:
     raw, raw_cpu, _ = rows["raw"]
     for name, (seconds, cpu, size) in rows.items():
-        verdict = ""
+        verification = ""
         if name in ("read_latents", "compacted"):
-            verdict = f"wanted < {WANTED}: {'met' if seconds < WANTED * raw else 'MISSED'}"
+            verification = f"wanted < {WANTED}: {'met' if seconds < WANTED * raw else 'MISSED'}"
         print(
             f"{name:13} {seconds:6.2f} s, {seconds / raw:5.2f} times raw; processor {cpu:6.2f} s, "
-            f"{cpu / raw_cpu:5.2f} times; {size:6,.0f} MiB  {verdict}".rstrip()
+            f"{cpu / raw_cpu:5.2f} times; {size:6,.0f} MiB  {verification}".rstrip()
         )
 
 

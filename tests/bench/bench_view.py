@@ -51,11 +51,11 @@ def main() -> None:
                     "  ['last picture in view', Math.max(...pictures.map((p) => p.responseEnd))]]"
                 )
                 for name, milliseconds in marks:
-                    verdict = ""
+                    verification = ""
                     if name == "first-contentful-paint":
                         is_met = milliseconds < 1000 * WANTED
-                        verdict = f"  wanted < {WANTED:g} s: {'met' if is_met else 'MISSED'}"
-                    print(f"{name:28} {milliseconds / 1000:6.2f} s{verdict}")
+                        verification = f"  wanted < {WANTED:g} s: {'met' if is_met else 'MISSED'}"
+                    print(f"{name:28} {milliseconds / 1000:6.2f} s{verification}")
                 for name, address in {
                     "sorted by a metric": "faces?sort=lpips",
                     "the last page": f"faces?sort=lpips&page={given.faces // 60}",

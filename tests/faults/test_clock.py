@@ -113,5 +113,9 @@ def test_an_output_made_while_it_jumps(
         jump(hours)
         assert invert_images(request, engine=in_process).images == 1
         assert invert_images(request, engine=in_process).images == 0
-    verdict = verify(str(tmp_path / "out"))
-    assert (verdict.problems, verdict.images, verdict.units) == ([], len(HOURS), len(HOURS))
+    verification = verify(str(tmp_path / "out"))
+    assert (verification.problems, verification.images, verification.units) == (
+        [],
+        len(HOURS),
+        len(HOURS),
+    )

@@ -166,8 +166,8 @@ def test_a_job_on_a_bad_server(server: FaultyProxy, request_of: Request) -> None
     outcome = invert_images(request_of, engine=in_process)
     assert (outcome.images, outcome.summary.rejected) == (INPUTS, 0)
     assert compact(request_of.out).units == 3
-    verdict = verify(request_of.out)
-    assert (verdict.problems, verdict.faces) == ([], INPUTS)
+    verification = verify(request_of.out)
+    assert (verification.problems, verification.faces) == ([], INPUTS)
     assert invert_images(request_of, engine=in_process).images == 0
     assert all(server.met[fault] for fault in faults)
     assert server.met["conditional"] == 0

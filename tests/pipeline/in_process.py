@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from restyle.core.errors import FatalError, RejectError
 from restyle.pipeline.decoding.sandbox import CropSettings, Outcome, read_crops
-from restyle.pipeline.execution.job import Receipt
+from restyle.pipeline.execution.job import UnitResult
 from restyle.pipeline.inversion import aligner
 from restyle.pipeline.inversion.inverter import Inverter
 from restyle.pipeline.inversion.job import InversionJob
@@ -37,11 +37,11 @@ class DirectCropper:
 
 
 @contextlib.contextmanager
-def in_process() -> Iterator[Callable[[InversionJob, Sequence[UnitRef]], Iterator[Receipt]]]:
+def in_process() -> Iterator[Callable[[InversionJob, Sequence[UnitRef]], Iterator[UnitResult]]]:
     yield run_units
 
 
-def run_units(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+def run_units(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
     isolated, aligner.IsolatedCropper = aligner.IsolatedCropper, DirectCropper  # type: ignore[misc]
     try:
         align = aligner.Aligner(job.source, job.crop, 1)
@@ -64,9 +64,9 @@ def run_units(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
                     storage, invert(align(plans.read(unit))), job.settings.fingerprint
                 )
             except FatalError as error:
-                yield Receipt(unit.name, error=str(error), fatal=True)
+                yield UnitResult(unit.name, error=str(error), fatal=True)
             else:
-                yield Receipt(unit.name, record, workplace=invert.workplace)
+                yield UnitResult(unit.name, record, worker_info=invert.worker_info)
     finally:
         align.close()
         invert.close()

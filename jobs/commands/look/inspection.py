@@ -84,19 +84,19 @@ def verify(out: Written) -> None:
     from restyle.pipeline.accounting.verify import verify as prove
     from restyle.pipeline.storage.addresses import shown_uri
 
-    verdict = prove(out)
-    for problem in verdict.problems[:_MOST_PROBLEMS]:
+    proof = prove(out)
+    for problem in proof.problems[:_MOST_PROBLEMS]:
         say(problem)
-    if len(verdict.problems) > _MOST_PROBLEMS:
-        say(f"and {len(verdict.problems) - _MOST_PROBLEMS} more")
+    if len(proof.problems) > _MOST_PROBLEMS:
+        say(f"and {len(proof.problems) - _MOST_PROBLEMS} more")
     say(
-        f"{verdict.images} inputs = {verdict.images - verdict.rejects} with faces "
-        f"+ {verdict.rejects} rejects; {verdict.faces} faces, {verdict.units} units, "
-        f"{verdict.size / 2**20:.1f} MiB read"
+        f"{proof.images} inputs = {proof.images - proof.rejects} with faces "
+        f"+ {proof.rejects} rejects; {proof.faces} faces, {proof.units} units, "
+        f"{proof.size / 2**20:.1f} MiB read"
     )
-    if verdict.problems:
+    if proof.problems:
         say(
-            f"{len(verdict.problems)} problems; `restyle repair {shown_uri(out)}` says what can be "
+            f"{len(proof.problems)} problems; `restyle repair {shown_uri(out)}` says what can be "
             "done about them, and the command that made the output does again what is lost"
         )
         raise typer.Exit(1)

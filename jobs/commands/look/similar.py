@@ -36,9 +36,9 @@ def similar(
     from restyle.core.editing.directions import parse_layers
     from restyle.pipeline.inversion.latent_of import latent_of
     from restyle.pipeline.results.similar import nearest
-    from restyle.pipeline.results.snapshot import read_current
+    from restyle.pipeline.results.snapshot import read_snapshot
 
     chosen = None if layers is None else parse_layers(layers)
-    current = read_current(out)
-    latent = latent_of(current, what, model)
-    show(nearest(current, latent, count, chosen).to_reader(), output_format)
+    snapshot = read_snapshot(out)
+    latent = latent_of(snapshot, what, model)
+    show(nearest(snapshot, latent, count, chosen).to_reader(), output_format)

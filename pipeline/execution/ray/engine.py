@@ -7,7 +7,7 @@ import importlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from restyle.pipeline.execution.job import Job, Receipt
+from restyle.pipeline.execution.job import Job, UnitResult
 from restyle.pipeline.execution.ray.environment import import_ray
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.ledger.manifest import UnitRef
@@ -17,7 +17,7 @@ from restyle.pipeline.listener import Listener
 @contextlib.contextmanager
 def ray_engine(
     workers: Workers | None = None, listener: Listener | None = None
-) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[Receipt]]]:
+) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[UnitResult]]]:
     """Context manager of a cluster, whose value runs units on it.
 
     Args:

@@ -26,11 +26,11 @@ import ray.data
 from ray.experimental import internal_kv
 
 from restyle.pipeline.execution.block import payload_of, to_block, unit_of
-from restyle.pipeline.execution.job import Job, Receipt, StageSpec
+from restyle.pipeline.execution.job import Job, StageSpec, UnitResult
 from restyle.pipeline.execution.pools import Pool, Pools, cluster_pools, local_pools, unplaced
 from restyle.pipeline.execution.ray.cluster import Cluster
 from restyle.pipeline.execution.ray.messages import Messages
-from restyle.pipeline.execution.ray.results import Receipts
+from restyle.pipeline.execution.ray.results import UnitResults
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.watchdog import Heartbeat, Stalled, Watchdog
 from restyle.pipeline.ledger.manifest import UnitRef
@@ -66,7 +66,7 @@ class Graph:
         self._messages = messages or Messages()
         self._noted = ""
 
-    def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         """Run units. Units whose worker died may have no result.
 
         Args:
@@ -102,15 +102,15 @@ class Graph:
         with contextlib.ExitStack() as at_end:
             at_end.callback(self._messages.write)
             at_end.callback(self._forget, run)
-            receipts = Receipts(_dataset(job, units, pools, run))
-            at_end.callback(receipts.close)
+            results = UnitResults(_dataset(job, units, pools, run))
+            at_end.callback(results.close)
             try:
-                for receipt in receipts.until_done(look):
+                for result in results.until_done(look):
                     watchdog.progressed()
-                    yield receipt
+                    yield result
             except Stalled:
                 if not self._cluster.is_lost():
-                    receipts.close()
+                    results.close()
                 # The state of Ray is unknown: the next round starts with a new connection.
                 self._cluster.stop()
                 raise
@@ -189,7 +189,7 @@ class _StageActor:
     def __call__(self, block: pa.Table) -> pa.Table:
         with self._heartbeat.at_work():
             unit = payload_of(block)
-            if isinstance(unit, Receipt):
+            if isinstance(unit, UnitResult):
                 # The unit failed in an earlier stage.
                 return block
             return to_block(unit_of(block), self._stage(unit))

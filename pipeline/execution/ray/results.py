@@ -11,13 +11,13 @@ from typing import Any
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from restyle.pipeline.execution.block import payload_of
-from restyle.pipeline.execution.job import Receipt
+from restyle.pipeline.execution.job import UnitResult
 
 _LOOK_SECONDS = 5.0
 _CLOSE_SECONDS = 15.0
 
 
-class Receipts:
+class UnitResults:
     """Reads the results of a dataset in a thread, so that waiting for them can be ended.
 
     Args:
@@ -25,13 +25,13 @@ class Receipts:
     """
 
     def __init__(self, dataset: Any) -> None:
-        self._queue: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[UnitResult | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
-            target=self._take, args=(dataset,), name="receipts", daemon=True
+            target=self._take, args=(dataset,), name="results", daemon=True
         )
         self._thread.start()
 
-    def until_done(self, look: Callable[[], None]) -> Iterator[Receipt]:
+    def until_done(self, look: Callable[[], None]) -> Iterator[UnitResult]:
         """Yield the results; ``look`` is called after every five seconds without one."""
         while True:
             try:

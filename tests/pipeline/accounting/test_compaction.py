@@ -113,9 +113,14 @@ def test_every_row_is_there_unchanged_in_one_file_per_dataset(out: Path) -> None
     names = sorted(path.name for path in (out / "_ledger").iterdir())
     assert [name for name in names if name.startswith("unit-")] == []
     assert [name for name in names if name.startswith(("pack-", "compact"))] == names[:1]
-    verdict = verify(str(out))
-    assert verdict.problems == []
-    assert (verdict.units, verdict.images, verdict.faces, verdict.rejects) == (3, 21, 20, 1)
+    verification = verify(str(out))
+    assert verification.problems == []
+    assert (verification.units, verification.images, verification.faces, verification.rejects) == (
+        3,
+        21,
+        20,
+        1,
+    )
     assert read_status(str(out)).summary == status
     write_report(Output.at(str(out)))
     assert (out / "report.html").read_text().count("<figure") > 0

@@ -173,10 +173,15 @@ def replace_bytes(path: Path) -> None:
 
 
 def test_a_sound_output_is_clean(sound: Path) -> None:
-    verdict = verify(str(sound))
-    assert verdict.problems == []
-    assert (verdict.units, verdict.images, verdict.faces, verdict.rejects) == (2, 11, 10, 1)
-    assert verdict.size == sum(path.stat().st_size for path in sound.rglob("part-*.parquet"))
+    verification = verify(str(sound))
+    assert verification.problems == []
+    assert (verification.units, verification.images, verification.faces, verification.rejects) == (
+        2,
+        11,
+        10,
+        1,
+    )
+    assert verification.size == sum(path.stat().st_size for path in sound.rglob("part-*.parquet"))
 
 
 @pytest.mark.parametrize("name", sorted(DAMAGES))
@@ -320,10 +325,15 @@ REVISION_DAMAGES: dict[str, tuple[Damage, str]] = {
 
 
 def test_revisions_are_accounted_for(revised: Path) -> None:
-    verdict = verify(str(revised))
-    assert verdict.problems == []
+    verification = verify(str(revised))
+    assert verification.problems == []
     # Five inputs and two more revisions of one, and two that were rejected and tried again.
-    assert (verdict.units, verdict.images, verdict.faces, verdict.rejects) == (4, 9, 8, 1)
+    assert (verification.units, verification.images, verification.faces, verification.rejects) == (
+        4,
+        9,
+        8,
+        1,
+    )
 
 
 @pytest.mark.parametrize("name", sorted(REVISION_DAMAGES))

@@ -12,7 +12,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from restyle.pipeline.accounting.findings import columns
-from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.accounting.proof import Proof, SetFindings, Tables
 from restyle.pipeline.accounting.run_record import Asked, Described
@@ -27,7 +27,7 @@ from restyle.pipeline.ledger.manifest import Origin, PlanReader, Unit, UnitRef
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import Storage
@@ -113,7 +113,7 @@ class SquareStage(ComputeStage[SquareJob, UnitRef]):
     @dataclass
     class _Compute:
         plans: PlanReader
-        workplace: ClassVar[Workplace] = Workplace("cpu", "", "int64", "none")
+        worker_info: ClassVar[WorkerInfo] = WorkerInfo("cpu", "", "int64", "none")
 
         def __call__(self, ref: UnitRef) -> EncodedUnit:
             images = self.plans.read(ref).images
@@ -152,12 +152,14 @@ class SquareTask(Task):
         self.device, self.workers = "cpu", workers
         self.dtype, self.dtype_reason = "fp32", "numbers"
 
-    def plan(self, known: Known, listener: Listener, before_first: Callable[[], None]) -> Planned:
+    def plan(
+        self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
+    ) -> Planned:
         numbers = [
             SourceImage(image_id(str(number).encode()), str(number), str(number).encode(), 1, "")
             for number in range(self.count)
         ]
-        planner = Planner(known, Origin("numbers"), listener, before_first)
+        planner = Planner(planned_inputs, Origin("numbers"), listener, before_first)
         return planner.plan([numbers])
 
     def job(self, device: str, images: float) -> SquareJob:

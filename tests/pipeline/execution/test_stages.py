@@ -92,9 +92,9 @@ def test_a_try_is_counted_while_it_lasts(
     monkeypatch.setattr(Inverter, "__call__", spy)
     Attempts(storage).begin("u", 1)
     with stage_of(job) as stage:
-        receipt = stage(unit("u"))
-    assert receipt.record is not None
-    assert receipt.record.faces == 3
+        result = stage(unit("u"))
+    assert result.record is not None
+    assert result.record.faces == 3
     # The second try was on record before it began, and is forgotten with the entry.
     assert seen == [(2, set())]
     assert Attempts(storage).failed("u") == 0
@@ -110,9 +110,9 @@ def test_a_unit_that_ends_its_worker_again_and_again_is_given_up(
     monkeypatch.setattr(Inverter, "__call__", deadly)
     Attempts(storage).begin("u", MAX_TRIES)
     with stage_of(job) as stage:
-        receipt = stage(unit("u"))
-        assert receipt.record is not None
-        assert (receipt.record.faces, receipt.record.rejects) == (0, {"crashed": 3})
+        result = stage(unit("u"))
+        assert result.record is not None
+        assert (result.record.faces, result.record.rejects) == (0, {"crashed": 3})
         rows = pq.read_table(Path(job.out) / "rejects").to_pylist()
         assert {row["stage"] for row in rows} == {"invert"}
         assert f"ended the worker {MAX_TRIES} times" in rows[0]["message"]
@@ -183,6 +183,6 @@ def test_a_model_that_cannot_be_loaded_is_told_by_every_unit(
     from dataclasses import replace
 
     with stage_of(replace(job, model=str(tmp_path / "nothing"))) as stage:
-        receipt = stage(unit("u"))
-    assert receipt.fatal
-    assert "nothing" in receipt.error
+        result = stage(unit("u"))
+    assert result.fatal
+    assert "nothing" in result.error

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from restyle.pipeline.execution import rounds
-from restyle.pipeline.execution.job import Job, Receipt
+from restyle.pipeline.execution.job import Job, UnitResult
 from restyle.pipeline.execution.local import run_here
 from restyle.pipeline.execution.request import Request, Workers
 from restyle.pipeline.execution.rounds import Execute
@@ -179,21 +179,21 @@ def run(store: Store, images: Path, tiny_model: Path) -> Callable[..., Calls]:
     return calls
 
 
-def stopped(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+def stopped(job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
     """Runs one unit; then Ctrl-C."""
     yield from run_here(job, units[:1])
     raise KeyboardInterrupt
 
 
 def dropped() -> Execute:
-    """Runs all units, and loses the receipt of the first."""
+    """Runs all units, and loses the result of the first."""
     lost = iter((True,))
 
-    def execute(job: Job, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-        receipts = run_here(job, units)
+    def execute(job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
+        results = run_here(job, units)
         if next(lost, False):
-            next(receipts)
-        yield from receipts
+            next(results)
+        yield from results
 
     return execute
 
@@ -265,7 +265,7 @@ def test_a_new_output_is_looked_at_once_more(
     assert run() == store.expected(expected, swept=True)
 
 
-@pytest.mark.parametrize("what", ["stopped", "receipt lost"])
+@pytest.mark.parametrize("what", ["stopped", "result lost"])
 def test_the_ledger_is_listed_again_only_where_a_receipt_may_be_missing(
     store: Store, run: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

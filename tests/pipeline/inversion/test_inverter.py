@@ -121,10 +121,10 @@ def test_a_batch_that_a_gpu_has_no_memory_for_is_computed_in_parts(
     whole.close()
     monkeypatch.setattr(module, "begin_batch", small)
     inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=4, threads=1)
-    assert inverter.workplace.batch_size == 4
+    assert inverter.worker_info.batch_size == 4
     assert_same(inverter(unit("a")), expected)
     assert sizes == tried
-    assert inverter.workplace.batch_size == left
+    assert inverter.worker_info.batch_size == left
     assert_same(inverter(unit("a")), expected)
     assert max(sizes[len(tried) :]) == left
     inverter.close()

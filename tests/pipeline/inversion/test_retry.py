@@ -16,7 +16,7 @@ from PIL import Image
 
 from restyle.core.errors import FatalError, RejectReason, SpecError
 from restyle.pipeline.accounting.verify import verify
-from restyle.pipeline.execution.job import Receipt
+from restyle.pipeline.execution.job import UnitResult
 from restyle.pipeline.execution.request import Outcome, Request
 from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.retry import (
@@ -34,7 +34,7 @@ from restyle.pipeline.storage.filesystem import open_storage
 from tests.pipeline.in_process import run_units
 from tests.pipeline.inversion.test_run import Heard, engine
 
-Units = Callable[[InversionJob, Sequence[UnitRef]], Iterator[Receipt]]
+Units = Callable[[InversionJob, Sequence[UnitRef]], Iterator[UnitResult]]
 
 
 class World:
@@ -166,7 +166,7 @@ def test_retried_units_are_small(world: World) -> None:
 def test_a_retry_that_is_killed_before_its_units_are_done_keeps_the_rejects(world: World) -> None:
     world.invert()
 
-    def killed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def killed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         raise SystemExit
         yield
 
@@ -200,7 +200,7 @@ def test_killed_while_the_old_rejects_are_dropped(
     storage = type(open_storage(str(world.out)))
     with monkeypatch.context() as patch, contextlib.suppress(_KilledError):
         if point == "before":
-            patch.setattr("restyle.pipeline.accounting.compaction.drop_superseded_rejects", dies)
+            patch.setattr("restyle.pipeline.accounting.compaction.drop_outdated_rejects", dies)
         elif point == "write":
             patch.setattr(superseded, "WrittenFile", dies)
         elif point == "commit":

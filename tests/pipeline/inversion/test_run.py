@@ -23,12 +23,12 @@ from restyle.core.errors import (
     TransientError,
 )
 from restyle.core.inference.model import load_model
-from restyle.pipeline.accounting.machine import Workplace
+from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution import rounds
-from restyle.pipeline.execution.job import Receipt
+from restyle.pipeline.execution.job import UnitResult
 from restyle.pipeline.execution.request import Outcome, Request
 from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import identify
@@ -62,11 +62,11 @@ class Heard(Listener):
         self.progress.append(progress)
 
 
-def engine(run_units: Callable[[InversionJob, Sequence[UnitRef]], Iterator[Receipt]]) -> Engine:
+def engine(run_units: Callable[[InversionJob, Sequence[UnitRef]], Iterator[UnitResult]]) -> Engine:
     return lambda: contextlib.nullcontext(run_units)
 
 
-def never(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+def never(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
     raise AssertionError("nothing was to be run")
 
 
@@ -225,7 +225,7 @@ def test_other_settings_are_refused_with_the_difference(
 
 
 def test_settings_without_rows_bind_nobody(request_of: Callable[..., Request]) -> None:
-    def killed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def killed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match=r"0 of 22 inputs are done.*same command again"):
@@ -235,7 +235,7 @@ def test_settings_without_rows_bind_nobody(request_of: Callable[..., Request]) -
 
 
 def test_an_interrupted_run_continues(request_of: Callable[..., Request], tmp_path: Path) -> None:
-    def interrupted(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def interrupted(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         yield from in_process.run_units(job, units[:1])
         raise KeyboardInterrupt
 
@@ -254,10 +254,10 @@ def test_an_interrupted_run_continues(request_of: Callable[..., Request], tmp_pa
 def test_workers_say_for_themselves_how_they_computed(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def elsewhere(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-        for number, receipt in enumerate(in_process.run_units(job, units)):
-            at = Workplace("cuda", "H100" if number else "A100", "float32", "native: nvcc", 16)
-            yield dataclasses.replace(receipt, workplace=at)
+    def elsewhere(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
+        for number, result in enumerate(in_process.run_units(job, units)):
+            at = WorkerInfo("cuda", "H100" if number else "A100", "float32", "native: nvcc", 16)
+            yield dataclasses.replace(result, worker_info=at)
 
     run(request_of(), elsewhere)
     record = json.loads((tmp_path / "out" / "run.json").read_bytes())
@@ -271,13 +271,13 @@ def test_units_that_fail_are_tried_again_and_then_given_up(
     monkeypatch.setattr(rounds, "_BACK_OFF", (0.0, 0.0))
     tried: list[list[str]] = []
 
-    def flaky(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def flaky(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         tried.append([unit.name[:6] for unit in units])
         if len(tried) == 2:
             raise RuntimeError("the cluster\nfell over")
         for unit in units:
             if unit.name.startswith("000001"):
-                yield Receipt(unit.name, error="OSError: storage is away")
+                yield UnitResult(unit.name, error="OSError: storage is away")
             else:
                 yield from in_process.run_units(job, [unit])
 
@@ -300,9 +300,9 @@ def test_units_that_fail_are_tried_again_and_then_given_up(
 def test_a_unit_whose_receipt_is_lost_is_not_run_again(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def forgetful(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-        receipts = list(in_process.run_units(job, units))
-        yield from (receipts[0], receipts[0])
+    def forgetful(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
+        results = list(in_process.run_units(job, units))
+        yield from (results[0], results[0])
         raise RuntimeError("the worker is gone")
 
     outcome, heard = run(request_of(), forgetful)
@@ -314,8 +314,8 @@ def test_a_unit_whose_receipt_is_lost_is_not_run_again(
 def test_a_fatal_error_before_the_first_unit_leaves_nothing(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
-        yield Receipt(units[0].name, error="no space is left", fatal=True)
+    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
+        yield UnitResult(units[0].name, error="no space is left", fatal=True)
 
     with pytest.raises(FatalError, match="no space is left"):
         run(request_of(), fatal)
@@ -325,9 +325,9 @@ def test_a_fatal_error_before_the_first_unit_leaves_nothing(
 def test_a_fatal_error_later_keeps_what_is_done(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         yield from in_process.run_units(job, units[:1])
-        yield Receipt(units[1].name, error="no space is left", fatal=True)
+        yield UnitResult(units[1].name, error="no space is left", fatal=True)
 
     with pytest.raises(FatalError, match="no space is left"):
         run(request_of(), fatal)
@@ -409,13 +409,13 @@ def test_a_run_whose_lock_was_taken_leaves_the_output_alone(
 ) -> None:
     seen: list[dict[str, bytes]] = []
 
-    def robbed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def robbed(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         def check(_: DriverLock) -> None:
             raise FatalError("another run has taken over")
 
         monkeypatch.setattr(DriverLock, "check", check)
         seen.append(files_of(tmp_path / "out"))
-        yield Receipt(units[0].name, error="no space is left", fatal=True)
+        yield UnitResult(units[0].name, error="no space is left", fatal=True)
 
     with pytest.raises(FatalError, match="no space is left"):
         run(request_of(), robbed)
@@ -427,9 +427,9 @@ def test_a_run_whose_lock_was_taken_leaves_the_output_alone(
 def test_a_worker_thought_dead_may_commit_its_unit_once_more(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:
-    """After its receipt, and with other files: the entry counts, and not what was told before."""
+    """After its result, and with other files: the entry counts, and not what was told before."""
 
-    def twice(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def twice(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         yield from in_process.run_units(job, units)
         storage = open_storage(job.out)
         unit, reason = read_unit(storage, units[0]), RejectReason.UNREADABLE
@@ -460,7 +460,7 @@ def test_a_failed_run_withdraws_only_when_it_is_certain_that_there_are_no_rows(
             raise TransientError("the store does not answer")
         return read(self, name)
 
-    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def fatal(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         if what == "file":
             (tmp_path / "out" / "latents").mkdir()
             (tmp_path / "out" / "latents" / "part-of-a-worker.parquet").write_bytes(b"x")
@@ -470,7 +470,7 @@ def test_a_failed_run_withdraws_only_when_it_is_certain_that_there_are_no_rows(
             monkeypatch.setattr(local, "read", answered)
         else:
             monkeypatch.setattr(local, "sizes", listed)
-        yield Receipt(units[0].name, error="no space is left", fatal=True)
+        yield UnitResult(units[0].name, error="no space is left", fatal=True)
 
     with pytest.raises(FatalError, match="no space is left"):
         run(request_of(), fatal)
@@ -508,10 +508,10 @@ def test_a_run_that_fails_names_what_ray_said(
 ) -> None:
     log = tmp_path / "out" / "_ledger" / "ray.log"
 
-    def failing(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[Receipt]:
+    def failing(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         yield from in_process.run_units(job, units[:1])
         log.write_text("a worker died\n")
-        yield Receipt(units[1].name, error="the disk is full", fatal=True)
+        yield UnitResult(units[1].name, error="the disk is full", fatal=True)
 
     with pytest.raises(FatalError, match=rf"^the disk is full; what Ray said is in {log}$"):
         run(request_of(), failing)

@@ -22,7 +22,7 @@ from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Interrupted, Listener
 from restyle.pipeline.planning import input_plan
 from restyle.pipeline.planning.input_plan import InputPlan, PlanOutcome, plan_only
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.sources import catalog
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
@@ -157,8 +157,8 @@ def test_a_list_of_uris_is_planned_without_opening_one(tmp_path: Path) -> None:
     outcome, heard = plan(tmp_path / "list.parquet", tmp_path / "out")
     assert (outcome.planned.new, outcome.units) == (5000, -(-5000 // 157))
     assert heard.found[-1] == 5000
-    known = Known.read(Output.at(str(tmp_path / "out")))
-    assert len(known) == 5000
+    planned_inputs = PlannedInputs.read(Output.at(str(tmp_path / "out")))
+    assert len(planned_inputs) == 5000
 
 
 def request_of(source: Path, out: Path, model: Path) -> Request:

@@ -25,7 +25,7 @@ from restyle.pipeline.ledger.manifest import (
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning import planner as planner_module
-from restyle.pipeline.planning.planned_inputs import Known
+from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned, Planner, unit_size
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import Storage, open_storage
@@ -50,7 +50,7 @@ def plan(
     origin: Origin | None = None,
     limit: int | None = None,
 ) -> Planned:
-    planner = Planner(Known.read(Output(storage)), origin or Origin("/photos"), Listener())
+    planner = Planner(PlannedInputs.read(Output(storage)), origin or Origin("/photos"), Listener())
     return planner.plan(batched(listing), limit)
 
 
@@ -181,13 +181,13 @@ def test_a_unit_never_mixes_containers(storage: Storage) -> None:
 def test_containers_that_are_planned_need_not_be_opened_again(storage: Storage) -> None:
     whole = SourceImage(image_id(b"file:///a.tar"), "/a.tar", b"file:///a.tar", 9, "1", fault="x|y")
     plan(storage, [*members("a", 600), whole, *numbered(5)])
-    known = Known.read(Output(storage))
-    assert known.holds(b"file:///a.tar", "1")
-    assert not known.holds(b"file:///a.tar", "2")
-    assert not known.holds(b"file:///a.tar", "")
-    assert not known.holds(b"file:///b.tar", "1")
+    planned_inputs = PlannedInputs.read(Output(storage))
+    assert planned_inputs.holds(b"file:///a.tar", "1")
+    assert not planned_inputs.holds(b"file:///a.tar", "2")
+    assert not planned_inputs.holds(b"file:///a.tar", "")
+    assert not planned_inputs.holds(b"file:///b.tar", "1")
     # Its members count as listed, though the listing does not repeat them.
-    planned = Planner(known, Origin("/photos"), Listener()).plan(batched(numbered(5)))
+    planned = Planner(planned_inputs, Origin("/photos"), Listener()).plan(batched(numbered(5)))
     assert (planned.new, planned.vanished, planned.listed) == (0, 0, 606)
     assert plan(storage, numbered(5)).vanished == 601
 
@@ -196,30 +196,30 @@ def test_a_container_that_changed_is_planned_anew(storage: Storage) -> None:
     plan(storage, members("a", 10))
     planned = plan(storage, members("a", 8, version="2"))
     assert (planned.changed, planned.vanished) == (8, 2)
-    known = Known.read(Output(storage))
-    assert known.holds(b"file:///a.tar", "2")
-    assert Planner(known, Origin("/photos"), Listener()).plan([]).vanished == 2
+    planned_inputs = PlannedInputs.read(Output(storage))
+    assert planned_inputs.holds(b"file:///a.tar", "2")
+    assert Planner(planned_inputs, Origin("/photos"), Listener()).plan([]).vanished == 2
 
 
 def test_a_container_that_a_limit_cut_is_read_again(storage: Storage) -> None:
     listing = [*members("a", 30), *members("b", 30)]
     assert plan(storage, listing, limit=40).new == 40
-    known = Known.read(Output(storage))
-    assert known.holds(b"file:///a.tar", "1")
-    assert not known.holds(b"file:///b.tar", "1")
-    planner = Planner(known, Origin("/photos"), Listener())
+    planned_inputs = PlannedInputs.read(Output(storage))
+    assert planned_inputs.holds(b"file:///a.tar", "1")
+    assert not planned_inputs.holds(b"file:///b.tar", "1")
+    planner = Planner(planned_inputs, Origin("/photos"), Listener())
     assert planner.plan(batched(members("b", 30))).new == 20
-    assert Known.read(Output(storage)).holds(b"file:///b.tar", "1")
+    assert PlannedInputs.read(Output(storage)).holds(b"file:///b.tar", "1")
     assert len(flat(all_images(storage))) == 60
 
 
 def test_known_containers_count_for_the_limit(storage: Storage) -> None:
     plan(storage, members("a", 30))
-    known = Known.read(Output(storage))
-    planner = Planner(known, Origin("/photos"), Listener())
+    planned_inputs = PlannedInputs.read(Output(storage))
+    planner = Planner(planned_inputs, Origin("/photos"), Listener())
 
     def listing() -> Iterator[Sequence[SourceImage]]:
-        assert known.holds(b"file:///a.tar", "1")
+        assert planned_inputs.holds(b"file:///a.tar", "1")
         yield numbered(20)
 
     assert planner.plan(listing(), limit=35).new == 5
@@ -235,7 +235,7 @@ def test_another_column_of_the_same_input_is_refused(storage: Storage) -> None:
 def test_the_first_file_is_announced_once(storage: Storage) -> None:
     told: list[list[UnitRef]] = []
     planner = Planner(
-        Known.read(Output(storage)),
+        PlannedInputs.read(Output(storage)),
         Origin("/photos"),
         Listener(),
         before_first=lambda: told.append(read_units(storage)),
@@ -243,7 +243,7 @@ def test_the_first_file_is_announced_once(storage: Storage) -> None:
     planner.plan(batched(numbered(PART + 10)))
     assert told == [[]]
     told.clear()
-    planner = replace(planner, known=Known.read(Output(storage)))
+    planner = replace(planner, planned_inputs=PlannedInputs.read(Output(storage)))
     planner.plan(batched(numbered(PART + 10)))
     assert told == []
 
@@ -259,7 +259,7 @@ def listing():
         if len(read_units(storage)) >= 8:
             os.kill(os.getpid(), signal.SIGKILL)
         yield batch
-Planner(Known.read(Output(storage)), Origin("/photos"), Listener()).plan(listing())
+Planner(PlannedInputs.read(Output(storage)), Origin("/photos"), Listener()).plan(listing())
 """
 
 
@@ -288,7 +288,7 @@ def test_memory_grows_by_a_few_hundred_bytes_per_input(
         for start in range(0, count, 1000):
             yield numbered(1000, start)
 
-    planner = Planner(Known.read(Output(storage)), Origin("/photos"), Listener())
+    planner = Planner(PlannedInputs.read(Output(storage)), Origin("/photos"), Listener())
     tracemalloc.start()
     planner.plan(listing())
     _, peak = tracemalloc.get_traced_memory()

@@ -9,7 +9,7 @@ import pytest
 
 from restyle.pipeline import read_latents
 from restyle.pipeline.results.faces import FaceTable, Range, Selection, read_faces
-from restyle.pipeline.results.snapshot import read_current
+from restyle.pipeline.results.snapshot import read_snapshot
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate, redo
 
 MADE = Made(faces=60, rejects=3, unit=16, names=HOSTILE)
@@ -24,7 +24,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(out: Path) -> FaceTable:
-    return read_faces(read_current(str(out)))
+    return read_faces(read_snapshot(str(out)))
 
 
 def test_sorting_and_limits(out: Path, table: FaceTable) -> None:
@@ -65,7 +65,7 @@ def test_places_lead_to_the_rows(out: Path, table: FaceTable) -> None:
 
 def test_partners_in_another_run(tmp_path: Path, table: FaceTable) -> None:
     fabricate(tmp_path, Made(faces=20, names=HOSTILE, seed=1))
-    other = read_faces(read_current(str(tmp_path)))
+    other = read_faces(read_snapshot(str(tmp_path)))
     assert table.partners(other).tolist() == [*range(20), *[-1] * 40]
     assert other.partners(table).tolist() == [*range(20)]
 
@@ -82,9 +82,9 @@ def test_older_revisions_and_no_rows(tmp_path: Path) -> None:
     storage = fabricate(tmp_path / "a", made)
     redo(storage, made, 2, 2, rejected=False)
     redo(storage, made, 3, 2, rejected=True)
-    found = read_faces(read_current(str(tmp_path / "a")))
+    found = read_faces(read_snapshot(str(tmp_path / "a")))
     assert sorted(found.rows["revision"].to_pylist()) == [1, 1, 1, 1, 2]
     fabricate(tmp_path / "b", Made(faces=0))
-    empty = read_faces(read_current(str(tmp_path / "b")))
+    empty = read_faces(read_snapshot(str(tmp_path / "b")))
     assert (len(empty), empty.ends(), empty.select(Selection(name="x")).tolist()) == (0, [], [])
     assert empty.partners(found).tolist() == []

@@ -19,7 +19,7 @@ from restyle.pipeline.inversion.latent_of import latent_of
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.results.similar import nearest
-from restyle.pipeline.results.snapshot import read_current
+from restyle.pipeline.results.snapshot import read_snapshot
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate, image, redo
 from tests.pipeline.in_process import run_units
 
@@ -36,7 +36,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(
     out: Path, latent: np.ndarray, count: int, layers: list[int] | None = None
 ) -> pd.DataFrame:
-    return nearest(read_current(str(out)), latent, count, layers).to_pandas()
+    return nearest(read_snapshot(str(out)), latent, count, layers).to_pandas()
 
 
 @pytest.mark.parametrize("layers", [None, [0], [1, 4, 5]])
@@ -79,11 +79,11 @@ def test_only_what_stands_now(tmp_path: Path) -> None:
 
 def test_a_row_group_at_a_time(tmp_path: Path) -> None:
     fabricate(tmp_path, Made(faces=2048, unit=256, shape=(18, 128), reconstructions="none"))
-    current = read_current(str(tmp_path))
+    snapshot = read_snapshot(str(tmp_path))
     latent = np.zeros((18, 128), np.float32)
-    nearest(current, latent, 5)
+    nearest(snapshot, latent, 5)
     tracemalloc.start()
-    nearest(current, latent, 5)
+    nearest(snapshot, latent, 5)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # The latents are 18 MiB in all, 2.3 in each of eight row groups.
@@ -96,15 +96,15 @@ def test_no_faces(tmp_path: Path) -> None:
 
 
 def test_what_a_query_may_be(out: Path, tmp_path: Path) -> None:
-    current = read_current(str(out))
+    snapshot = read_snapshot(str(out))
     rows, w = read_latents(out)
     for name in ("/photos/000020.jpg", "000020.jpg", rows.image_id[20]):
-        np.testing.assert_array_equal(latent_of(current, name), w[20])
-    np.testing.assert_array_equal(latent_of(current, HOSTILE[2]), w[2])
+        np.testing.assert_array_equal(latent_of(snapshot, name), w[20])
+    np.testing.assert_array_equal(latent_of(snapshot, HOSTILE[2]), w[2])
     np.save(tmp_path / "a.npy", w[3].astype(np.float64))
     np.save(tmp_path / "b.npy", w[3:4])
     for name in ("a.npy", "b.npy"):
-        np.testing.assert_array_equal(latent_of(current, str(tmp_path / name)), w[3])
+        np.testing.assert_array_equal(latent_of(snapshot, str(tmp_path / name)), w[3])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_it_may_not_be(out: Path, tmp_path: Path, what: str, words: str) ->
     np.save(tmp_path / "flat.npy", np.zeros(96, np.float32))
     np.save(tmp_path / "nan.npy", np.full((6, 16), np.nan, np.float32))
     with pytest.raises(SpecError, match=words):
-        latent_of(read_current(str(out)), str(tmp_path / what))
+        latent_of(read_snapshot(str(out)), str(tmp_path / what))
 
 
 def test_shapes_and_layers_that_do_not_fit(out: Path) -> None:
@@ -141,7 +141,7 @@ def test_shapes_and_layers_that_do_not_fit(out: Path) -> None:
 def test_several_sources_of_one_name(tmp_path: Path) -> None:
     fabricate(tmp_path, Made(faces=3, names=["/a/x.jpg", "/b/x.jpg"]))
     with pytest.raises(SpecError, match=r"may be any of /a/x\.jpg, /b/x\.jpg"):
-        latent_of(read_current(str(tmp_path)), "x.jpg")
+        latent_of(read_snapshot(str(tmp_path)), "x.jpg")
 
 
 def test_an_image_is_inverted_as_the_run_did(
@@ -159,12 +159,12 @@ def test_an_image_is_inverted_as_the_run_did(
     rows, w = read_latents(out)
     index = rows.source.str.endswith("smile.jpg").argmax()
     shutil.copy(photos / "smile.jpg", tmp_path / "copy.jpg")
-    current = read_current(str(out))
-    latent = latent_of(current, str(tmp_path / "copy.jpg"))
+    snapshot = read_snapshot(str(out))
+    latent = latent_of(snapshot, str(tmp_path / "copy.jpg"))
     np.testing.assert_allclose(latent, w[index], atol=1e-4)
     (tmp_path / "none.jpg").write_bytes(b"")
     with pytest.raises(SpecError, match=r"none\.jpg gives no latent: the file is empty"):
-        latent_of(current, str(tmp_path / "none.jpg"))
+        latent_of(snapshot, str(tmp_path / "none.jpg"))
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def test_it_says_what_it_would_do_and_does_it_when_told(tmp_path: Path) -> None:
     assert summary == "5 changes would be made; restyle repair --yes makes them"
     assert done.stdout.splitlines()[:5] == changes
     assert not path.exists()
-    verdict = restyle("verify", out)
-    assert verdict.returncode == 1
-    assert "5 inputs in 1 units are not done" in verdict.stdout
-    assert "1 problems" in verdict.stdout
+    verification = restyle("verify", out)
+    assert verification.returncode == 1
+    assert "5 inputs in 1 units are not done" in verification.stdout
+    assert "1 problems" in verification.stdout
     assert restyle("repair", out).stdout == "nothing to repair\n"

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from restyle.pipeline.execution.block import to_block
-from restyle.pipeline.execution.job import Receipt
-from restyle.pipeline.execution.ray import results as receipts
-from restyle.pipeline.execution.ray.results import Receipts
+from restyle.pipeline.execution.job import UnitResult
+from restyle.pipeline.execution.ray import results as results
+from restyle.pipeline.execution.ray.results import UnitResults
 from restyle.pipeline.execution.watchdog import Stalled
 
 
@@ -31,26 +31,26 @@ class Output:
 
 
 def table(*units: str) -> pa.Table:
-    return pa.concat_tables([to_block(unit, Receipt(unit)) for unit in units])
+    return pa.concat_tables([to_block(unit, UnitResult(unit)) for unit in units])
 
 
-def names(found: Receipts) -> list[str]:
-    return [receipt.unit for receipt in found.until_done(lambda: None)]
+def names(found: UnitResults) -> list[str]:
+    return [result.unit for result in found.until_done(lambda: None)]
 
 
 def test_every_row_is_a_receipt() -> None:
-    assert names(Receipts(Output(table("a"), table("b", "c"), table("d")))) == list("abcd")
+    assert names(UnitResults(Output(table("a"), table("b", "c"), table("d")))) == list("abcd")
 
 
 def test_an_error_comes_after_what_came_before_it() -> None:
-    found = Receipts(Output(table("a"), ValueError("broken"))).until_done(lambda: None)
+    found = UnitResults(Output(table("a"), ValueError("broken"))).until_done(lambda: None)
     assert next(found).unit == "a"
     with pytest.raises(ValueError, match="broken"):
         next(found)
 
 
 def test_while_nothing_comes_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receipts, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(results, "_LOOK_SECONDS", 0.01)
     never = threading.Event()
     looks: list[int] = []
 
@@ -59,12 +59,12 @@ def test_while_nothing_comes_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> 
         if len(looks) == 3:
             raise Stalled("nothing comes")
 
-    found = Receipts(Output(table("a"), never))
+    found = UnitResults(Output(table("a"), never))
     taken = found.until_done(look)
     assert next(taken).unit == "a"
     with pytest.raises(Stalled):
         next(taken)
-    monkeypatch.setattr(receipts, "_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(results, "_CLOSE_SECONDS", 0.05)
     # It gives up on what does not end.
     found.close()
     assert found._thread.is_alive()
