@@ -64,7 +64,7 @@ class UnitRecord(_Frozen):
         files: what was written, none without rows.
         metrics: sums of each metric.
         seconds: wall time by stage.
-        superseded: inputs of which a later revision was done when this was last looked at.
+        superseded: number of inputs with a later revision, as of the last cleanup.
         dropped: rejects among them, whose rows were taken out of ``rejects`` for that.
         notes: what a person should know of how inputs were read, the first few.
     """

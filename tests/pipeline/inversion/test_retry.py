@@ -27,7 +27,7 @@ from restyle.pipeline.inversion.retry import (
     retry_rejects,
 )
 from restyle.pipeline.inversion.run import invert_images
-from restyle.pipeline.ledger import revisions as superseded
+from restyle.pipeline.ledger import revisions
 from restyle.pipeline.ledger.manifest import UnitRef, read_units
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.storage.filesystem import open_storage
@@ -202,9 +202,9 @@ def test_killed_while_the_old_rejects_are_dropped(
         if point == "before":
             patch.setattr("restyle.pipeline.accounting.compaction.drop_outdated_rejects", dies)
         elif point == "write":
-            patch.setattr(superseded, "WrittenFile", dies)
+            patch.setattr(revisions, "WrittenFile", dies)
         elif point == "commit":
-            patch.setattr(superseded.ledger, "commit", _only_in_superseded(dies))
+            patch.setattr(revisions.ledger, "commit", _only_in_outdated(dies))
         else:
             patch.setattr(storage, "delete", _only_rejects(storage.delete, dies))
         world.retry("not_an_image")
@@ -226,7 +226,7 @@ def test_killed_while_the_old_rejects_are_dropped(
     assert (outcome.summary.images, outcome.summary.rejected) == (13, 3)
 
 
-def _only_in_superseded(dies: Callable[..., None]) -> Callable[..., None]:
+def _only_in_outdated(dies: Callable[..., None]) -> Callable[..., None]:
     from restyle.pipeline.ledger.entries import commit
 
     def committed(storage: Any, record: Any) -> None:
