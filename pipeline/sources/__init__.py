@@ -1,8 +1,8 @@
-"""Inputs: what ``INPUT`` names becomes a stream of images with stable identities, and bytes.
+"""Inputs: list what ``INPUT`` names as images with stable identities, and read their bytes.
 
-The files are found by ``local_files`` and ``remote_files``. ``contents`` tells what is in
-them, and what is no input; ``formats`` reads shards and lists, ``lists`` what stands in lists.
-``catalog`` puts these together, and ``reader`` reads what was found.
+``local_files`` and ``remote_files`` list files. ``contents`` decides what each file holds and skips
+files that are no inputs; ``formats`` reads shards and lists, and ``lists`` parses the entries of
+lists. ``catalog`` combines these into the stream, and ``reader`` reads the bytes of each input.
 """
 
 from restyle.pipeline.sources.catalog import BATCH, iter_images

@@ -1,4 +1,4 @@
-"""Everything that an input names, as a stream of images: files, members of shards, list entries."""
+"""List all inputs of ``INPUT`` as a stream of images: files, members of shards, list entries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from restyle.pipeline.storage.filesystem import absolute_path, local_path, shown
 NO_CHECKS = Checks()
 
 BATCH = 4096
-"""Most files of their own in a batch."""
+"""Maximum number of single files in a batch."""
 
 
 def iter_images(
@@ -40,27 +40,26 @@ def iter_images(
     noted: Callable[[str], None] = lambda _line: None,
     checks: Checks = NO_CHECKS,
 ) -> Iterator[list[SourceImage]]:
-    """Everything that an input names, in batches; memory does not grow with the input.
+    """Yield all inputs in batches; memory does not grow with the number of inputs.
 
-    A batch holds either what is in one container (a tar or Parquet file), all of it, or up to
-    :data:`BATCH` files of their own. The same input may come twice, as when two patterns meet.
+    A batch holds either the complete contents of one container (a tar or Parquet file), or up to
+    :data:`BATCH` single files. The same input may occur twice, for example if two patterns overlap.
 
     Args:
         source: ``INPUT``: a file, folder, pattern, shard or list; a path or any fsspec URI.
-        out: the output's path or URI; what belongs to it, or to any other output, is no input.
-        options: how ``source`` is to be read.
-        known_containers: is asked once for each container, with its URI and version, whether its
-            contents are known; then it is not opened.
-        noted: is told, at the end, what was passed over, in one line for each kind.
-        checks: a file that is no image and was planned before, as earlier versions did, stays an
-            input; lists are looked at.
+        out: path or URI of the output; files of this or any other output are not inputs.
+        options: options that control how ``source`` is read.
+        known_containers: called once for each container with its URI and version; returns whether
+            its contents are already planned, in which case it is not opened.
+        noted: callback that receives, at the end, one line for each kind of skipped file.
+        checks: planned inputs and list checks; a non-image file that an earlier version planned
+            remains an input.
 
     Raises:
-        SpecError: there is nothing of this name, or nothing in it; ``source`` itself is a shard
-            without the column, or a list that is none or leads nowhere; or all that it holds are
-            such.
-        FatalError: something cannot be listed at all.
-        TransientError: a store did not answer properly, however often it was asked.
+        SpecError: ``source`` does not exist or is empty; ``source`` itself is a shard without a
+            usable column, or an invalid list; or it contains only such files.
+        FatalError: ``source`` cannot be listed.
+        TransientError: a store still fails after all retries.
     """
     catalog = _Catalog(source, options, known_containers, checks)
     with contextlib.closing(catalog), _input_errors(source):
@@ -83,7 +82,7 @@ def _input_errors(source: str) -> Iterator[None]:
 
 
 def _with_own(files: Iterator[SourceImage], source: str) -> Iterator[tuple[SourceImage, bool]]:
-    """Files, and whether ``INPUT`` names just this one."""
+    """Yield each file with whether ``INPUT`` names exactly this file."""
     path = local_path(source)
     if path is None:
         own = full_uri(source).encode("utf-8", "surrogateescape")
@@ -94,10 +93,10 @@ def _with_own(files: Iterator[SourceImage], source: str) -> Iterator[tuple[Sourc
 
 
 class _Catalog:
-    """Tells what each file that is found is, and counts inputs.
+    """Determines the kind of each listed file, and counts inputs.
 
     Attributes:
-        passed: counts what is passed over.
+        passed: counter of skipped files.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class _Catalog:
         self._has_usable = False
 
     def batches(self, files: Iterator[tuple[SourceImage, bool]]) -> Iterator[list[SourceImage]]:
-        """The contents of files, loose ones gathered."""
+        """Yield the contents of files, with single files grouped in batches."""
         loose: list[SourceImage] = []
         for file, is_input in files:
             self._files += 1
@@ -136,10 +135,10 @@ class _Catalog:
             yield self._counted(loose)
 
     def check(self, source: str) -> None:
-        """See that there was anything to take for an input.
+        """Check that at least one input was found.
 
         Raises:
-            SpecError: there was nothing.
+            SpecError: there is no input.
         """
         known, misfit = self._containers.known, self._containers.misfit
         if misfit is not None and not self._has_usable and not known:
@@ -150,12 +149,12 @@ class _Catalog:
             raise SpecError(f"{source} holds {what}; correct INPUT{left_out}")
 
     def close(self) -> None:
-        """End the processes that read shards."""
+        """Stop the child processes that read shards."""
         for process in self._processes:
             process.end()
 
     def notes(self) -> Iterator[str]:
-        """What was passed over, one line for each kind."""
+        """Yield one line for each kind of skipped file."""
         return self.passed.notes()
 
     def _pieces(
@@ -170,7 +169,7 @@ class _Catalog:
         return iter([])
 
     def _is_input(self, file: SourceImage, named_by: NamedBy) -> bool:
-        """Whether a file that is no container is an input, if only to be rejected."""
+        """Return whether a file that is no container is an input, even if only to be rejected."""
         is_named = named_by is NamedBy.INPUT or self._options.format == "files"
         return (is_named or bool(file.fault) or not is_bystander(file)) or self._is_planned(
             file.image_id
@@ -182,7 +181,7 @@ class _Catalog:
         return batch
 
     def _kind(self, file: SourceImage, named_by: NamedBy) -> Kind | None:
-        """The format of a file, and whether it is compressed; None for a single input."""
+        """Return a file's format and whether it is compressed; None for a single input."""
         if self._options.format == "files":
             return None
         named = format_named(file.uri)
@@ -196,11 +195,11 @@ class _Catalog:
         return named if may_list else (wanted, False)
 
     def _kind_by_head(self, file: SourceImage) -> Kind | None:
-        """The format of what ``INPUT`` names, where its name does not tell."""
+        """Return the format of the file that ``INPUT`` names, by its first bytes."""
         try:
             with open_ranged(file, self._stores) as opened:
                 kind = format_beginning(opened.read_at(0, HEAD_BYTES))
         except (OSError, RestyleError):
-            # Whoever reads it says what is wrong.
+            # Reading the file as an input reports this error.
             return None
         return None if kind is None else (kind, False)

@@ -1,4 +1,4 @@
-"""Whose fault it is that an input cannot be read: the one place where this is decided."""
+"""Classify read errors: whether they are caused by the input or by the job's own store."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import Iterator
 from restyle.core.errors import FatalError, RejectError, RejectReason, TransientError
 from restyle.pipeline.sources.source_image import SourceImage
 
-# The one kind of store whose failures of the moment are told from refusals, and whose host no
-# entry of a list chooses.
+# For S3, temporary failures are distinguished from refusals, and list entries cannot choose the
+# host.
 _TOLD_APART = b"s3://"
 
 
 @contextlib.contextmanager
 def input_errors(image: SourceImage, *, is_own: bool) -> Iterator[None]:
-    """Turn what reading an input raises into that input's reject, unless it is the job's fault.
+    """Convert errors from reading an input into rejects of that input, unless the job is at fault.
 
     Args:
         image: the input.
-        is_own: it lies on the store that the user named as ``INPUT``, whose failures concern all
-            inputs; else a list names it, which may name anything.
+        is_own: whether the input lies on the store that the user named as ``INPUT``, whose failures
+            affect all inputs. Otherwise a list names the input, and a failure affects only that
+            entry.
 
     Raises:
-        OSError: this input cannot be read, and others may be.
-        RejectError: there is nothing in it that could be an image, or far too much.
-        SpecError, FatalError: the user's own store refuses.
-        TransientError: a store did not answer properly, however often it was asked.
+        OSError: this input cannot be read; others may be readable.
+        RejectError: the input cannot be an image, or exceeds the memory limit.
+        SpecError, FatalError: the user's own store refuses access.
+        TransientError: a store still fails after all retries.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files of this machine: a file, a folder with all below it, or a pattern."""
+"""List local files: a single file, a folder with everything below it, or a pattern."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.storage.filesystem import absolute_path, local_path
 
 FILE = b"file://"
-"""What the URI of a local file begins with."""
+"""Prefix of the URIs of local files."""
 
 
 def list_local(
     path: str, out: str, passed: Callable[[str], None] = lambda _folder: None
 ) -> Iterator[SourceImage]:
-    """All regular files that a path names and that are not hidden, in order of their paths.
+    """Yield all regular, non-hidden files that a path names, sorted by path.
 
-    Holds the names of one folder at a time, and of those that it lies in.
+    Memory holds the names of one folder and its parent folders at a time.
 
     Args:
         path: a file, a folder, or a pattern.
-        out: the output's path or URI; what belongs to it, or to any other output, is left out.
-        passed: is told where another output was left out.
+        out: path or URI of the output; files of this or any other output are skipped.
+        passed: callback that receives each folder in which another output was skipped.
 
     Raises:
-        FileNotFoundError: there is nothing at ``path``, or a link that leads nowhere.
+        FileNotFoundError: ``path`` does not exist, or is a dangling link.
         OSError: a folder cannot be listed.
     """
     out_path = local_path(out)
@@ -59,12 +59,13 @@ def list_local(
 
 
 def local_image(path: str) -> SourceImage | None:
-    """A local file as an input; None when it is a folder, a device or a pipe.
+    """Return a local file as an input; None for a folder, a device or a pipe.
 
-    A dangling link and a missing file are inputs that cannot be read, not ones to overlook.
+    Dangling links and missing files become inputs that cannot be read, so that they are not
+    silently ignored.
 
     Args:
-        path: absolute.
+        path: absolute path.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (once for each input)
@@ -88,7 +89,7 @@ def _check_exists(path: str) -> None:
 
 
 def _walk(root: str, barred: OwnFiles, seen: set[tuple[int, int]]) -> Iterator[SourceImage]:
-    """All files below a folder that are not hidden, and folders that no path can reach."""
+    """Yield all non-hidden files below a folder, and folders whose path cannot be opened."""
     pending = [_entries(root, seen)]
     while pending:
         try:
@@ -109,10 +110,10 @@ def _walk(root: str, barred: OwnFiles, seen: set[tuple[int, int]]) -> Iterator[S
 
 
 def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Paths in a folder, those of folders with a slash at the end, in the order of full paths."""
+    """Yield the paths in a folder sorted by full path; paths of folders end with a slash."""
     try:
         status = os.stat(folder)  # noqa: PTH116 (once for each folder)
-        # Links to folders are followed, so a link upwards would lead round in a circle.
+        # Links to folders are followed, so a link to a parent folder would cause an endless loop.
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
@@ -123,7 +124,7 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
                 if not entry.name.startswith(".")
             )
     except FileNotFoundError:
-        # It was removed since its parent was listed.
+        # The folder was removed after its parent was listed.
         return
     prefix = folder.rstrip("/")
     for name in names:
@@ -131,7 +132,7 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
 
 
 def _unreachable(folder: str, error: OSError) -> SourceImage:
-    """The row that accounts for a folder which cannot be opened by its name."""
+    """Return a rejected input that records a folder which cannot be opened by its path."""
     uri = FILE + os.fsencode(folder)
     fault = f"{RejectReason.UNREADABLE}|the folder cannot be listed: {error.strerror}"
     return SourceImage(image_id(uri), recorded(folder), uri, -1, "", "", fault)

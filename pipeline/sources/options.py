@@ -1,4 +1,4 @@
-"""How an input is to be read."""
+"""Options that control how ``INPUT`` is read."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How ``INPUT`` is to be read.
+    """Options that control how ``INPUT`` is read.
 
     Attributes:
-        format: ``files`` takes every file for an image, the name of a format (``tar``,
-            ``parquet``, ``list``, ...) for one of that format; ``auto`` goes by the names of the
-            files.
-        column: of Parquet and CSV: the one that holds image bytes or URIs; None for the only one
-            that can.
-        allow_private_urls: entries of lists, and redirects, may lead to this machine and its
-            network.
+        format: ``files`` treats every file as an image; the name of a format (``tar``, ``parquet``,
+            ``list``, ...) treats every file as that format; ``auto`` chooses the format by file
+            name.
+        column: Parquet or CSV column that holds image bytes or URIs; None selects the only suitable
+            column.
+        allow_private_urls: whether list entries and redirects may lead to this machine and its
+            private networks.
     """
 
     format: str = "auto"

@@ -1,9 +1,9 @@
-"""What this project wrote, and so is no input although it lies where inputs do.
+"""Recognise files that this project wrote, which are not inputs even if they lie among inputs.
 
-An output is known by what is in it, wherever it lies and however it is reached: its ledger, which
-every version and operation writes first; a training run by its log and checkpoint; an exported page
-by its marker. For pictures that are written as single files, a hidden folder beside them,
-:data:`MARKS`, holds an empty file of the same name.
+An output is recognised by its contents, wherever it lies: by its ledger, which every version and
+operation writes first; a training run by its log and checkpoint; an exported page by its marker.
+For pictures written as single files, a hidden folder beside them, :data:`MARKS`, holds an empty
+file of the same name.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 REPORT_FILE = "report.html"
-"""The page that a run ends with."""
+"""Name of the report page of a run."""
 
 MARKS = ".restyle-output"
-"""Folder of empty files, each named like a file beside the folder that this project wrote."""
+"""Folder of empty marker files, each named like a file next to it that this project wrote."""
 
 _LEDGER = "_ledger"
 _ENTRY = re.compile(r"plan-\d+\.parquet|(?:[\w-]+-)?settings\.json|(?:unit|run)-[\w.-]+\.json")
 _FILES = frozenset({_LEDGER, "_set-aside", "run.json", REPORT_FILE, "strip.png"})
 _DATASETS = frozenset({"latents", "steps", "reconstructions", "rejects", "edits"})
-# As operations of other packages call the files of their datasets, too.
+# Datasets of operations from other packages use the same file names.
 _PART = re.compile(r"part-[\w.-]+\.parquet")
 
 _EXPORT, _EXPORTED = "restyle-view.json", "pictures"
@@ -35,7 +35,7 @@ _LOG, _CHECKPOINT, _SAMPLES = "losses.jsonl", "checkpoint.pt", "samples"
 _FOLDERS = 4096
 
 OUTPUT_NAMES = _FILES | _DATASETS
-"""What this project writes at the top of an output."""
+"""Names that this project writes at the top level of an output."""
 
 
 @dataclass
@@ -43,21 +43,21 @@ class Written:
     """What this project wrote into a folder.
 
     Attributes:
-        is_output: the rows of an operation, its ledger and its report.
-        names: further files, and folders with all that is in them.
+        is_output: whether the folder holds an operation's datasets, ledger and report.
+        names: names of further files, and of folders whose whole contents were written.
     """
 
     is_output: bool = False
     names: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Return whether this project wrote anything into the folder."""
         return self.is_output or bool(self.names)
 
     def holds(self, below: str) -> bool:
-        """Whether a file or folder, by its path below, is some of it.
+        """Return whether this project wrote a file or folder, given its relative path.
 
-        In the folders of datasets only Parquet files are: a user's own may bear such a name.
+        In dataset folders only Parquet files count: a user's own folder may have the same name.
         """
         first, _, rest = below.partition("/")
         is_row_file = rest.endswith(".parquet") and (first in _DATASETS or _PART.fullmatch(rest))
@@ -65,12 +65,13 @@ class Written:
 
 
 class OwnFiles(ABC):
-    """Tells which paths or URIs this project wrote.
+    """Predicate: which paths or URIs this project wrote.
 
     Args:
-        out: the output of the job; None when it cannot overlap with the input.
-        base: the folder that is listed; nothing is known of folders above.
-        passed: is told of each folder, other than the job's output, where something was found.
+        out: output of the job; None if it cannot overlap with the input.
+        base: the listed folder; folders above it are not examined.
+        passed: callback that receives each folder, other than the job's output, in which files of
+            an output were found.
     """
 
     def __init__(
@@ -81,29 +82,29 @@ class OwnFiles(ABC):
         self._passed = passed
 
     def __call__(self, path: str) -> bool:
-        """Whether a path or URI is to be passed over."""
+        """Return whether to skip a path or URI."""
         return self._is_of_job(path) or any(
             self._is_of(folder, path) for folder in self.marked(path)
         )
 
     @abstractmethod
     def marked(self, path: str) -> Iterable[str]:
-        """The folders, from the listed one down to a path, where something was written."""
+        """Return the folders between the listed folder and a path that contain written files."""
 
     @abstractmethod
     def written(self, folder: str) -> Written:
-        """What was written into a folder."""
+        """Return what this project wrote into a folder."""
 
     def is_out(self, folder: str) -> bool:
-        """Whether a folder is the output of the job."""
+        """Return whether a folder is the output of the job."""
         return folder == self._out
 
     def _is_of_job(self, path: str) -> bool:
         out = self._out
         if out is None or (path != out and not path.startswith(out + "/")):
             return False
-        # An output inside the input is skipped whole. When the inputs live inside the output's
-        # folder, only what this project wrote there is.
+        # An output inside the input is skipped entirely. If the inputs lie inside the output's
+        # folder, only files that this project wrote there are skipped.
         is_inside = out.startswith(self._base + "/")
         return is_inside or Written(is_output=True).holds(path[len(out) + 1 :])
 
@@ -121,13 +122,13 @@ class OwnFiles(ABC):
 
 
 class LocalFiles(OwnFiles):
-    """Those of this machine: folders are looked into. Arguments are paths without ``file://``."""
+    """Recognises local files by the contents of their folders; paths lack ``file://``."""
 
     def __init__(
         self, out: str | None, base: str, passed: Callable[[str], None] = lambda _folder: None
     ) -> None:
         super().__init__(out, base, passed)
-        # However links lead there.
+        # Device and inode recognise the output also when it is reached through links.
         self._real_out = None if out is None else _identity(out)
         self._marked: dict[str, tuple[str, ...]] = {}
         self._looked_up = functools.lru_cache(_FOLDERS)(_looked_up)
@@ -139,7 +140,7 @@ class LocalFiles(OwnFiles):
         if len(self._marked) > _FOLDERS:
             self._marked.clear()
         folder, unknown = path.rpartition("/")[0], list[str]()
-        # Up to one that is known, because paths may be thousands of folders deep.
+        # Stop at the first known folder, because paths may be thousands of folders deep.
         while folder not in self._marked and len(folder) >= len(self._base):
             unknown.append(folder)
             folder = folder.rpartition("/")[0] if folder else "-"
@@ -151,21 +152,22 @@ class LocalFiles(OwnFiles):
         return found
 
     def is_out(self, folder: str) -> bool:
-        """Whether a folder is the output of the job."""
+        """Return whether a folder is the output of the job."""
         if folder == self._out:
             return True
         return self._real_out is not None and _identity(folder or "/") == self._real_out
 
     def written(self, folder: str) -> Written:
-        """What was written into a folder."""
+        """Return what this project wrote into a folder."""
         return self._looked_up(folder)
 
 
 class RemoteFiles(OwnFiles):
-    """Those of a store, as its listing shows them: a ledger stands before the datasets in it.
+    """Recognises files of a store from its listing, in which a ledger precedes the datasets.
 
     Args:
-        exists: whether there is a file; asked for folders that are called as in an exported page.
+        exists: function that returns whether a file exists; called for folders named like that of
+            an exported page.
     """
 
     def __init__(
@@ -182,7 +184,7 @@ class RemoteFiles(OwnFiles):
         self._asked: set[str] = set()
 
     def see(self, uri: str) -> None:
-        """Take note of a listed file, hidden ones included."""
+        """Record a listed file; call it for hidden files, too."""
         folder, _, name = uri.rpartition("/")
         above, _, within = folder.rpartition("/")
         if within == _LEDGER and _ENTRY.fullmatch(name):
@@ -199,7 +201,7 @@ class RemoteFiles(OwnFiles):
             self._of(folder).names.add(_SAMPLES)
 
     def marked(self, path: str) -> Iterable[str]:
-        """As :meth:`OwnFiles.marked`, as far as the listing has come."""
+        """Yield as :meth:`OwnFiles.marked`, for the part listed so far."""
         at = path.find("/", len(self._base))
         while self._found and at >= 0:
             if path[:at] in self._found:
@@ -207,7 +209,7 @@ class RemoteFiles(OwnFiles):
             at = path.find("/", at + 1)
 
     def written(self, folder: str) -> Written:
-        """What was written into a folder, as far as its listing has come."""
+        """Return what this project wrote into a folder, for the part listed so far."""
         return self._found.get(folder) or Written()
 
     def _of(self, folder: str) -> Written:
@@ -225,7 +227,7 @@ def _looked_up(folder: str) -> Written:
 
 
 def _identity(folder: str) -> tuple[int, int] | None:
-    """Device and inode; None where there is nothing, or nothing that a path can reach."""
+    """Return device and inode; None if the folder is missing or cannot be opened by its path."""
     try:
         status = os.stat(folder)  # noqa: PTH116 (once for each folder)
     except OSError:
@@ -238,7 +240,7 @@ def _is_file(path: str) -> bool:
 
 
 def _names(folder: str) -> Iterator[str]:
-    # There may be none, or one that is not to be looked into.
+    # The folder may be missing or unreadable.
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             yield entry.name

@@ -1,4 +1,4 @@
-"""Globs: where the signs of a pattern begin, and what matches locally."""
+"""Glob patterns: locate the first wildcard of a pattern and match it against local files."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from collections.abc import Iterator, Sequence
 SIGNS = "*?["
 
 BAD_NAMES = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
-"""Faults of one name, which say nothing about the others."""
+"""Error codes that concern a single name only; other files can still be read."""
 
 
 def has_magic(path: str) -> bool:
-    """Whether a path has the signs of a pattern."""
+    """Return whether a path contains wildcards."""
     return _magic_start(path) < len(path)
 
 
 def before_magic(path: str) -> str:
-    """The folder that all matches of a pattern lie in."""
+    """Return the deepest folder that contains all matches of a pattern."""
     return path[: _magic_start(path)].rpartition("/")[0] or "/"
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether a name in a folder is a folder or a link to one.
+    """Return whether a directory entry is a folder or a link to one.
 
-    A link in a circle, or to a name that is too long, is none: it is an input that cannot be read.
+    A circular link, or a link to a name that is too long, counts as a file: an input that cannot be
+    read.
     """
     try:
         return entry.is_dir()
@@ -36,11 +37,11 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def local_matches(pattern: str) -> Iterator[str]:
-    """Files and folders that an absolute pattern matches, folder by folder, in order of names.
+    """Yield the files and folders that an absolute pattern matches, sorted by name per folder.
 
-    ``*``, ``?`` and ``[...]`` match within a name, ``**`` any number of folders. Hidden names only
-    match where the pattern has the dot. A folder that ``**`` at the end matches stands for all
-    that is in it. A folder that no path can reach is a match itself.
+    ``*``, ``?`` and ``[...]`` match within a name, ``**`` matches any number of folders. Hidden
+    names match only where the pattern has the dot. A folder that a final ``**`` matches includes
+    all its contents. A folder whose path is too long to be opened is itself a match.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -68,12 +69,12 @@ def _matches(folder: str, parts: Sequence[str]) -> Iterator[str]:
 
 
 def _matches_below(folder: str, parts: Sequence[str], seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Matches in a folder and in all folders below; links back up lead nowhere new."""
+    """Yield the matches in a folder and all folders below it, and visit each folder once."""
     if not parts:
         if os.path.isdir(folder or "/"):  # noqa: PTH112 (as in the other lines)
             yield folder or "/"
         return
-    # Not by recursion, which ends at a depth that a path can exceed.
+    # An explicit stack, because a path can be deeper than Python's recursion limit.
     pending = [folder]
     while pending:
         folder = pending.pop()
@@ -95,7 +96,7 @@ def _matches_below(folder: str, parts: Sequence[str], seen: set[tuple[int, int]]
 
 
 def _names(folder: str, *, hidden: bool) -> list[tuple[str, bool]]:
-    """Names in a folder, sorted, and whether each is a folder; empty where there is none."""
+    """Return the sorted names in a folder, each with whether it is a folder; empty if missing."""
     try:
         with os.scandir(folder or "/") as entries:
             return sorted(

@@ -1,4 +1,4 @@
-"""The photographs that faces of an output came from, read again."""
+"""Read again the photographs from which the faces of an output were cropped."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from restyle.pipeline.sources.source_image import SourceImage
 
 
 class Photographs:
-    """Some inputs of an output, each read from where it was planned.
+    """Reader of the inputs of an output, each from its planned location.
 
     Args:
-        reader: of the same ``INPUT``.
-        images: as they stand in the manifest.
+        reader: reader for the same ``INPUT``.
+        images: the inputs as recorded in the manifest.
     """
 
     def __init__(self, reader: SourceReader, images: Iterable[SourceImage]) -> None:
@@ -25,12 +25,12 @@ class Photographs:
         self._images = {(image.image_id, image.revision): image for image in images}
 
     def read(self, image_id: str, revision: int) -> Photograph:
-        """An input, upright, in its own colours.
+        """Return an input in upright orientation and its own colours.
 
         Raises:
-            OSError: it cannot be read any more, or is another one by now.
-            RejectError: it is no image any more.
-            FatalError, TransientError: its store refuses or fails.
+            OSError: the input can no longer be read, or its file has changed.
+            RejectError: the file is no longer an image.
+            FatalError, TransientError: the store refuses or fails.
         """
         image = self._images[image_id, revision]
         if not image.place and image.version and image.uri.startswith(FILE):
@@ -41,7 +41,7 @@ class Photographs:
 
 
 def reason(error: OSError | RejectError) -> str:
-    """Why a photograph could not be read, in words."""
+    """Return why a photograph could not be read, as text."""
     if isinstance(error, OSError):
         return error.strerror or " ".join(str(error).split()) or type(error).__name__
     return str(error)

@@ -1,4 +1,4 @@
-"""A file, local or remote, any part of which can be read."""
+"""Random access to the bytes of a local or remote file."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from restyle.pipeline.storage.retries import retrying
 T = TypeVar("T")
 
 READ_AHEAD = 1 << 20
-"""Bytes that are asked of a remote store at a time: about what it sends in the time of an answer"""
+"""Bytes per request to a remote store: about as many as it sends during one latency."""
 
 _LOCAL_READ_AHEAD = 1 << 14
 
 
 class Stores:
-    """The file systems that inputs lie on, each opened once.
+    """File systems of the inputs, each opened once.
 
     Args:
-        policy: where addresses may lead.
+        policy: which hosts addresses may lead to.
 
     Attributes:
-        web: reads what lies on web servers.
+        web: reader of files on web servers.
     """
 
     def __init__(self, policy: UrlPolicy | None = None) -> None:
@@ -42,13 +42,14 @@ class Stores:
         self.web = Web(self._policy)
 
     def of(self, uri: str) -> Any:
-        """The fsspec file system of a remote URI.
+        """Return the fsspec file system of a remote URI.
 
         Raises:
-            SpecError: an unknown scheme, a package is missing, or the address makes no sense.
+            SpecError: the scheme is unknown, a package is missing, or the address is invalid.
         """
         scheme, _, rest = uri.partition("://")
-        # An account may be part of the address, except on the web, where hosts are many.
+        # An address may contain an account, except on the web, where one file system serves all
+        # hosts.
         key = scheme if scheme in ("http", "https") else f"{scheme}://{rest.partition('/')[0]}"
         if key not in self._opened:
             try:
@@ -58,19 +59,19 @@ class Stores:
             except FatalError:
                 raise
             except Exception as error:
-                # Whatever a package raises that wants to be told more than an address.
+                # A file system that needs more than an address may raise any exception.
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise SpecError(f"{shown_uri(uri)} cannot be opened: {reason}") from error
         return self._opened[key]
 
 
 class RangedFile(ABC):
-    """An open file.
+    """An open file with random access.
 
     Attributes:
-        size: in bytes.
-        version: etag or time of the last change, as listings give it; empty when unknown.
-        read_ahead: bytes that are worth reading at a time.
+        size: size in bytes.
+        version: ETag or modification time, as in listings; empty if unknown.
+        read_ahead: recommended number of bytes per read.
     """
 
     size: int
@@ -79,16 +80,16 @@ class RangedFile(ABC):
 
     @abstractmethod
     def read_at(self, offset: int, length: int) -> bytes:
-        """So many bytes from an offset on; fewer only where the file ends.
+        """Return ``length`` bytes from an offset; fewer only at the end of the file.
 
         Raises:
-            OSError: they cannot be read.
-            TransientError: the store did not answer properly, however often it was asked.
-            FatalError: no credentials.
+            OSError: the bytes cannot be read.
+            TransientError: the store still fails after all retries.
+            FatalError: credentials are missing or refused.
         """
 
     def close(self) -> None:  # noqa: B027 (remote files hold nothing open)
-        """Let go of the file."""
+        """Close the file."""
 
     def __enter__(self) -> RangedFile:
         return self
@@ -98,16 +99,16 @@ class RangedFile(ABC):
 
 
 def open_ranged(file: SourceImage, stores: Stores) -> RangedFile:
-    """Open the file that holds an input.
+    """Open the file that contains an input.
 
     Raises:
-        OSError: it is not there, or not to be read, or no regular file.
-        TransientError: the store did not answer properly, however often it was asked.
-        FatalError: no credentials.
+        OSError: the file is missing, unreadable, or not a regular file.
+        TransientError: the store still fails after all retries.
+        FatalError: credentials are missing or refused.
     """
     if file.uri.startswith(FILE):
         path = os.fsdecode(file.uri.removeprefix(FILE))
-        # A pipe would wait for a writer otherwise.
+        # O_NONBLOCK, because opening a pipe would block until a writer opens it.
         return LocalFile(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     if file.uri.startswith(WEB):
         return _WebFile(file, stores.web)
@@ -115,10 +116,10 @@ def open_ranged(file: SourceImage, stores: Stores) -> RangedFile:
 
 
 class Stream(io.RawIOBase):
-    """A ranged file as Python's readers of files want it: with a position, and buffered outside.
+    """A ranged file as a raw, seekable Python stream without a buffer.
 
     Args:
-        file: closed with the stream.
+        file: the file; closed with the stream.
     """
 
     def __init__(self, file: RangedFile) -> None:
@@ -127,42 +128,42 @@ class Stream(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Bytes from the start of the file."""
+        """Return the position in bytes from the start of the file."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move, as files do."""
+        """Set the position and return it, as :meth:`io.IOBase.seek`."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
         self._position = base + offset
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from the position on; the number of bytes, 0 at the end."""
+        """Read into a buffer from the position; return the number of bytes, 0 at the end."""
         data = self._file.read_at(self._position, len(buffer))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
     def close(self) -> None:
-        """Close the file too."""
+        """Close the stream and its file."""
         if not self.closed:
             self._file.close()
         super().close()
 
 
 class ReadAhead:
-    """Small pieces of a file, asked for in blocks.
+    """Buffer for many small reads, which reads the file in blocks.
 
     Args:
-        file: to be read, mostly forward.
+        file: the file, read mostly forward.
     """
 
     def __init__(self, file: RangedFile) -> None:
@@ -171,7 +172,7 @@ class ReadAhead:
         self._block = b""
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """So many bytes from an offset on; fewer only where the file ends."""
+        """Return ``length`` bytes from an offset; fewer only at the end of the file."""
         within = offset - self._start
         if not 0 <= within <= within + length <= len(self._block):
             self._start, within = offset, 0
@@ -180,12 +181,12 @@ class ReadAhead:
 
 
 def asked(call: Callable[[], T], where: str) -> T:
-    """What a store answers to a reading call, asked again while it fails for the moment.
+    """Return the result of a read from a store, retried while the store fails temporarily.
 
     Raises:
-        OSError: this file cannot be read, and others may be.
-        TransientError: the store did not answer properly, however often it was asked.
-        FatalError: no credentials.
+        OSError: this file cannot be read; others may be readable.
+        TransientError: the store still fails after all retries.
+        FatalError: credentials are missing or refused.
     """
 
     def attempt() -> T:
@@ -193,23 +194,23 @@ def asked(call: Callable[[], T], where: str) -> T:
             try:
                 return call()
             except PermissionError as error:
-                # One object may be closed to us while the others are not.
+                # Access may be denied for one object but not for others.
                 raise FileNotFoundError(str(error)) from error
 
     return retrying(attempt)
 
 
 class LocalFile(RangedFile):
-    """A file of this machine.
+    """A local file.
 
     Args:
-        descriptor: it, open for reading; closed with this.
+        descriptor: file descriptor, open for reading; closed with this object.
 
     Raises:
-        OSError: it is no regular file.
+        OSError: the descriptor is not of a regular file.
 
     Attributes:
-        descriptor: as above.
+        descriptor: file descriptor.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""Reads the bytes of inputs: whole files, members of archives, rows of Parquet files."""
+"""Read the bytes of inputs: whole files, members of archives, rows of Parquet files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from restyle.pipeline.storage.addresses import storage_timeout
 from restyle.pipeline.storage.filesystem import local_path
 
 MAX_FILE_BYTES = 512 * 2**20
-"""Larger files are rejected unread: no photograph is that large."""
+"""Maximum file size in bytes; larger files are rejected unread, as no photograph is that large."""
 
 _LARGE = 16 * 2**20
 _OPEN_SHARDS = 2
@@ -35,19 +35,20 @@ Sized = Callable[[int], None]
 
 
 class SourceReader:
-    """Reads the bytes of inputs. Several threads may use one.
+    """Reader of the bytes of inputs; thread-safe.
 
     Args:
-        source: ``INPUT``, for the connection to its store.
-        policy: where addresses may lead; by default not to this machine or its network.
+        source: ``INPUT``, used to connect to its store.
+        policy: which hosts addresses may lead to; by default only public ones.
 
     Raises:
-        SpecError: its store cannot be used at all.
+        SpecError: the store of ``INPUT`` cannot be used.
     """
 
     def __init__(self, source: str, policy: UrlPolicy | None = None) -> None:
         self._stores = Stores(policy)
-        # What is wrong with it would be taken for the fault of whatever is read first.
+        # Check the setting now: later its error would be attributed to the first input that is
+        # read.
         storage_timeout()
         self._own = b""
         if local_path(source) is None:
@@ -61,11 +62,12 @@ class SourceReader:
         self._guard = threading.Lock()
 
     def read(self, image: SourceImage, sized: Sized = lambda _size: None) -> bytes:
-        """The bytes of one input.
+        """Return the bytes of one input.
 
         Args:
             image: the input.
-            sized: is told a number of bytes before so many, or more than the last number, are held.
+            sized: callback that receives the number of bytes about to be held, before memory use
+                grows to it.
 
         Raises:
             OSError, RejectError, FatalError, TransientError: as :func:`input_errors`.
@@ -77,10 +79,10 @@ class SourceReader:
             return self._read(image, kind, sized)
 
     def open(self, image: SourceImage) -> None:
-        """See that a file can be opened, without reading it.
+        """Check that a file can be opened, without reading its contents.
 
         Args:
-            image: a file of its own.
+            image: an input that is a whole file.
 
         Raises:
             OSError, RejectError, FatalError, TransientError: as :func:`input_errors`.
@@ -97,7 +99,7 @@ class SourceReader:
                 asked(lambda: _first(filesystem, uri, 1), image.source)
 
     def close(self) -> None:
-        """End the process that reads shards."""
+        """Stop the child process that reads shards."""
         with self._guard:
             self._open.clear()
             self._shards.end()
@@ -127,15 +129,15 @@ class SourceReader:
     def _remote(self, uri: str, image: SourceImage, sized: Sized) -> bytes:
         filesystem = self._stores.of(uri)
         if image.size >= 0:
-            # No more than was listed, and one byte to tell whether it has grown.
+            # Read one byte more than the listed size, to detect a file that has grown.
             _check_size(image.size)
             sized(image.size)
             data = bytes(asked(lambda: _first(filesystem, uri, image.size + 1), image.source))
             if len(data) > image.size:
                 raise OSError("it has grown since it was planned; plan again")
             return data
-        # A list does not say how large a file is: never more than would be used is fetched, and
-        # what is large is fetched when there is room.
+        # The size of a list entry is unknown: try a bounded read first, and read a large file only
+        # after memory has been reserved.
         data = bytes(asked(lambda: _first(filesystem, uri, _LARGE + 1), image.source))
         if len(data) > _LARGE:
             sized(MAX_FILE_BYTES)
@@ -146,8 +148,8 @@ class SourceReader:
         _check_size(image.size)
         sized(image.size)
         whole = replace(image, size=-1, version="")
-        # A local archive is opened anew for each member, which costs next to nothing and tells
-        # whether it is still the one that was planned. A remote one is asked once.
+        # A local archive is opened again for each member: this is cheap and detects a changed
+        # archive. The version of a remote archive is requested once.
         if not image.uri.startswith(FILE):
             version = self._version(whole, image.version)
             whole = replace(whole, size=offset + image.size, version=version)
@@ -159,7 +161,7 @@ class SourceReader:
         return data
 
     def _version(self, whole: SourceImage, planned: str) -> str:
-        """The version of a remote container, asked for once for each version that was planned."""
+        """Return the version of a remote container, requested once for each planned version."""
         key = whole.uri, planned
         if key not in self._versions:
             if len(self._versions) >= _VERSIONS:
@@ -180,7 +182,7 @@ class SourceReader:
             if shard[0] == image.uri and image.version in ("", shard[1]):
                 self._open.move_to_end(shard)
                 return shard
-        # That of a planning before is of no use any more.
+        # Close open shards of the same file with another version, which are outdated.
         for shard in [each for each in self._open if each[0] == image.uri]:
             self._close(shard)
         file = open_ranged(replace(image, size=-1, version=""), self._stores)
@@ -202,11 +204,11 @@ class SourceReader:
 
 
 def _first(filesystem: Any, uri: str, length: int) -> Any:
-    """So many bytes of a remote file, or all that there are."""
+    """Return the first ``length`` bytes of a remote file, or all of a shorter one."""
     try:
         return filesystem.cat_file(uri, start=0, end=length)
     except OSError as error:
-        # No range of an empty file can be asked for.
+        # A range request on an empty file fails.
         if error.errno != errno.EINVAL or filesystem.info(uri)["size"]:
             raise
         return b""
@@ -221,6 +223,6 @@ def _check_size(size: int) -> None:
 
 
 def _check_version(image: SourceImage, now: str) -> None:
-    """A place holds for the file that was planned; another one has something else there."""
+    """Check that a file is unchanged since planning; locations are valid for one version only."""
     if image.version and now and image.version != now:
         raise OSError("the file that holds it has changed since it was planned; plan again")

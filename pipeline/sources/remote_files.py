@@ -1,4 +1,4 @@
-"""Files of object stores and other remote file systems, listed page by page."""
+"""List files of object stores and other remote file systems, page by page."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _S3 = "s3"
 def list_remote(
     source: str, out: str, passed: Callable[[str], None] = lambda _folder: None
 ) -> Iterator[SourceImage]:
-    """All files that a URI names and that are not hidden, in order of their URIs.
+    """Yield all non-hidden files that a URI names, sorted by URI.
 
-    Of S3 one page of names is held at a time; of other stores the listing of one folder, and of
-    those that it lies in.
+    Memory holds one page of names at a time for S3; for other stores it holds the listings of one
+    folder and its parent folders.
 
     Args:
         source: a file, a folder (prefix), or a pattern.
-        out: the output's path or URI; what belongs to it, or to any other output, is left out.
-        passed: is told where another output was left out.
+        out: path or URI of the output; files of this or any other output are skipped.
+        passed: callback that receives each folder in which another output was skipped.
 
     Raises:
-        FileNotFoundError: there is nothing at ``source``.
-        SpecError: an address that makes no sense, or lacks its package.
-        FatalError: no permission to list.
-        TransientError: the store does not answer properly, however often it is asked.
+        FileNotFoundError: ``source`` does not exist.
+        SpecError: the address is invalid, or its package is missing.
+        FatalError: listing is not permitted.
+        TransientError: the store still fails after all retries.
     """
     filesystem, path = open_filesystem(source)
     root = full_uri(source)
@@ -63,24 +63,24 @@ def list_remote(
 
 
 def full_uri(source: str) -> str:
-    """A remote URI as its file system spells it, and as listed files begin.
+    """Return a remote URI as its file system spells it, a prefix of the URIs of listed files.
 
     Raises:
-        SpecError: an address that makes no sense, or lacks its package.
+        SpecError: the address is invalid, or its package is missing.
     """
     filesystem, path = open_filesystem(source)
     return str(filesystem.unstrip_protocol(path)).rstrip("/")
 
 
 def size_and_version(entry: dict[str, Any]) -> tuple[int, str]:
-    """Bytes (-1 when unknown) and etag or time of change (or empty) of a listed file."""
+    """Return a listed file's size in bytes (or -1) and its ETag or modification time (or empty)."""
     size = entry.get("size", entry.get("Size"))
     version = entry.get("ETag") or entry.get("LastModified") or entry.get("mtime") or ""
     return -1 if size is None else int(size), str(version).strip('"')
 
 
 def _entries(filesystem: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and details of every file below a folder, or of the file itself."""
+    """Yield name and details of every file below a folder, or of the file itself."""
     if _S3 in filesystem.protocol:
         bucket, key, _ = filesystem.split_path(path)
         if has_magic(bucket) or not bucket:
@@ -89,7 +89,7 @@ def _entries(filesystem: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]
         for page in _s3_pages(filesystem, bucket, f"{key.rstrip('/')}/" if key else ""):
             for entry in page:
                 found = True
-                # Programs that show folders leave objects of this name to stand for them.
+                # Names with a trailing slash are placeholders that programs create for folders.
                 if not entry["Key"].endswith("/"):
                     yield f"{bucket}/{entry['Key']}", entry
         if found:
@@ -102,7 +102,7 @@ def _entries(filesystem: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _s3_pages(filesystem: Any, bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
-    """The objects below a prefix, a thousand at a time."""
+    """Yield the objects below a prefix, up to a thousand per page."""
     where = {"Bucket": bucket, "Prefix": prefix, **filesystem.req_kw}
     token = ""
     while True:
@@ -117,7 +117,7 @@ def _s3_pages(filesystem: Any, bucket: str, prefix: str) -> Iterator[list[dict[s
 
 
 def _below(filesystem: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Files below a folder of a file system that lists folder by folder."""
+    """Yield the files below a folder of a file system that lists folder by folder."""
     pending = [iter(_listing(filesystem, folder))]
     while pending:
         entry = next(pending[-1], None)
@@ -130,11 +130,11 @@ def _below(filesystem: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _listing(filesystem: Any, folder: str) -> list[dict[str, Any]]:
-    """What lies directly in a folder, in the order of full names; never the folder itself."""
+    """Return the direct contents of a folder sorted by full name, without the folder itself."""
     try:
         entries = _ask(filesystem.ls, folder, folder, detail=True)
     except FileNotFoundError:
-        # It was removed since its parent was listed.
+        # The folder was removed after its parent was listed.
         return []
     inside = [
         (str(entry["name"]).rstrip("/") + ("/" if entry["type"] == "directory" else ""), entry)
@@ -145,7 +145,7 @@ def _listing(filesystem: Any, folder: str) -> list[dict[str, Any]]:
 
 
 def _matcher(pattern: str, base: str) -> Callable[[str], bool]:
-    """Tells whether a pattern matches a file, or a folder that it lies in."""
+    """Return a function that tells whether a pattern matches a file or one of its folders."""
     fits = re.compile(glob_translate(pattern)).match
     shortest = len(base.rstrip("/"))
 
@@ -159,7 +159,7 @@ def _matcher(pattern: str, base: str) -> Callable[[str], bool]:
 
 
 def _ask(call: Callable[..., Any], path: str, *arguments: Any, **options: Any) -> Any:
-    """A call about a path, made again while the store fails for the moment."""
+    """Call a file system function, and retry while the store fails temporarily."""
 
     def attempt() -> Any:
         with storage_errors("cannot list", recorded(path)):

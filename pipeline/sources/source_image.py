@@ -1,4 +1,4 @@
-"""One input: its identity, where its bytes are, and what the listing knows about it."""
+"""The record of one input: its identity, location, and listed size and version."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """One input, whatever its bytes turn out to be.
+    """One input, which may turn out not to be an image.
 
     Attributes:
-        image_id: 32 hex digits: BLAKE2b-128 of its identity, the same in every run. The identity is
-            the URI; of a member of a file, the URI, ``::`` and the member's name or ``row`` and
-            its number.
-        source: as the user knows it, fit to be shown: ``s3://bucket/shard.tar::img/1.jpg``.
-        uri: full URI of the file that holds it; bytes, because local names need not be UTF-8.
-        size: bytes of the image, -1 when the listing does not say.
-        version: etag, or the time of the last change, of the file that holds it; tells a changed
-            input from the same one. Empty when unknown.
-        place: where in the file: empty for the whole of it, ``tar:OFFSET``, or
+        image_id: 32 hex digits, the BLAKE2b-128 hash of the identity; the same in every run. The
+            identity is the URI; for a member of a file it is the URI, ``::`` and the member's name,
+            or ``row`` and the row number.
+        source: display name for the user, such as ``s3://bucket/shard.tar::img/1.jpg``.
+        uri: full URI of the file that contains the input; bytes, because local names need not be
+            UTF-8.
+        size: size of the image in bytes, -1 if the listing does not state it.
+        version: ETag or modification time of the file that contains the input, used to detect
+            changed inputs; empty if unknown.
+        place: location within the file: empty for the whole file, ``tar:OFFSET``, or
             ``row:GROUP:ROW:COLUMN``.
-        fault: ``reason|message`` when planning found out already that it must be rejected, else
-            empty. The reason is one of :class:`restyle.core.errors.RejectReason`.
-        revision: version of its rows: 1 at first, one more whenever the input changed or was
-            tried again.
+        fault: ``reason|message`` if planning has already found that the input must be rejected,
+            else empty. The reason is one of :class:`restyle.core.errors.RejectReason`.
+        revision: version of the input's rows: 1 at first, incremented each time the input changes
+            or is retried.
     """
 
     image_id: str
@@ -38,5 +39,5 @@ class SourceImage:
 
 
 def image_id(identity: bytes) -> str:
-    """BLAKE2b-128 of an identity, in hex: what names an input in every dataset."""
+    """Return the BLAKE2b-128 hash of an identity in hex, the key of an input in every dataset."""
     return hashlib.blake2b(identity, digest_size=16).hexdigest()

@@ -1,1 +1,1 @@
-"""What is in a file that was found, and what is left out on the way."""
+"""Determine what listed files contain, and count the skipped ones."""

@@ -1,4 +1,4 @@
-"""Files that lie in a folder of photographs and are none: metadata, texts, tables."""
+"""Recognise files among photographs that are not images: metadata, texts, tables."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.source_image import SourceImage
 
 _HEAD_BYTES = 1024
-# Bytes below the space that texts have: tab, line feed, form feed, carriage return.
+# Control characters other than those that texts contain: tab, line feed, form feed, carriage
+# return.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 def is_bystander(file: SourceImage) -> bool:
-    """Whether a file that a folder holds is passed over because it is no image.
+    """Return whether a file in a folder is skipped because it is not an image.
 
-    Whatever has the name of an image is an input, so that a damaged one is accounted for. The
-    beginning of another file on this machine is looked at; of a remote one, which would cost a
-    request for each file, the name decides, and one without an extension is an input.
+    A file with the extension of an image is always an input, so that a damaged one is reported. For
+    other local files the first bytes decide. For other remote files, where that would cost one
+    request each, the name decides: without an extension the file is an input.
 
     Args:
-        file: neither a shard nor a list by its name.
+        file: a file that by its name is neither a shard nor a list.
     """
     name = os.fsdecode(file.uri)
     if is_picture(name):
@@ -38,16 +39,17 @@ def is_bystander(file: SourceImage) -> bool:
         kind is not None and kind.reason is RejectReason.UNSUPPORTED_FORMAT
     ):
         return False
-    # A download without an extension may be an error page or a pointer, which its reject tells.
+    # An HTML error page or a Git LFS pointer saved without an extension is kept, and its reject
+    # says what it is.
     return has_extension or (kind is None and _is_text(head))
 
 
 def _head(file: SourceImage) -> bytes | None:
-    """The first bytes of a local file; None where they are not to be had."""
+    """Return the first bytes of a local file; None if they cannot be read."""
     if not file.uri.startswith(FILE):
         return None
     try:
-        # A pipe would wait for a writer otherwise.
+        # O_NONBLOCK, because opening a pipe would block until a writer opens it.
         descriptor = os.open(file.uri.removeprefix(FILE), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
@@ -60,8 +62,8 @@ def _head(file: SourceImage) -> bytes | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether a file begins as text in UTF-8; an empty one does not."""
-    # A character may be cut.
+    """Return whether a file starts as UTF-8 text; False for an empty file."""
+    # The last character may be incomplete.
     for end in range(len(head), max(len(head) - 4, 0), -1):
         try:
             head[:end].decode()

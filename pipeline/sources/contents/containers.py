@@ -1,4 +1,4 @@
-"""What is in a file that holds inputs or names them: members, rows, entries."""
+"""Open files that contain inputs or name them: their members, rows and entries."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from restyle.pipeline.sources.ranged_file import RangedFile, Stores, open_ranged
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 
 MOST_CONTAINED = 1 << 21
-"""Most inputs in one shard, all of which planning holds at a time, in about 1.5 GB."""
+"""Maximum number of inputs in one shard; planning holds them all in memory, about 1.5 GB."""
 
 Kind = tuple[SourceFormat, bool]
-"""The format of a file, and whether it is within a compression."""
+"""The format of a file, and whether the file is compressed."""
 
 Found = Iterator[SourceImage | list[SourceImage]]
-"""Single inputs, and lists of all that one container holds."""
+"""Single inputs, and lists with all inputs of one container."""
 
 
 class NamedBy(Enum):
-    """How a file came to be listed, which says how sure it is that it is meant."""
+    """How a file was found, which determines how strictly its content is checked."""
 
     INPUT = "INPUT itself names it"
     FOLDER = "it lies in a folder, or matches a pattern"
@@ -49,20 +49,22 @@ class NamedBy(Enum):
 
 
 class Containers:
-    """Opens files that hold or name inputs.
+    """Opens files that contain or name inputs.
 
     Args:
-        options: how ``INPUT`` is to be read.
-        known: tells whether the contents of a container, by URI and version, are planned.
-        checks: tells what is planned, and looks at lists.
-        stores: opens remote files.
-        passed: counts what is passed over.
-        shards: reads files that are found.
-        shards_in_lists: reads those that lists name, while the lists are read.
+        options: options that control how ``INPUT`` is read.
+        known: function that returns whether the contents of a container, given its URI and version,
+            are already planned.
+        checks: planned inputs and list checks.
+        stores: file systems for remote files.
+        passed: counter of skipped files; updated here.
+        shards: process that reads files found directly.
+        shards_in_lists: process that reads files named by lists, while the lists are being read.
 
     Attributes:
-        known: containers that are known.
-        misfit: what is wrong with the first file that other options might have made an input.
+        known: number of containers that are already planned.
+        misfit: error of the first file that other options might have made an input; None if there
+            is none.
     """
 
     def __init__(
@@ -87,11 +89,11 @@ class Containers:
         self._shards_in_lists = shards_in_lists
 
     def opened(self, file: SourceImage, kind: Kind, named_by: NamedBy) -> Found:
-        """What is in a file; the file itself, as a reject, where that cannot be told.
+        """Yield the inputs in a file; if it cannot be read, yield the file itself as a reject.
 
         Raises:
-            SpecError: ``INPUT`` names a file that cannot be what is meant.
-            FatalError, TransientError: its store refuses or fails.
+            SpecError: ``INPUT`` names a file that does not match the options.
+            FatalError, TransientError: the store refuses or fails.
         """
         if file.fault:
             yield file
@@ -106,7 +108,8 @@ class Containers:
             except OSError as error:
                 yield _unreadable(file, error, named_by)
             except RejectError as error:
-                # Not as a container: a list that is mended or copied anew must be read again.
+                # Recorded as a single file, not as a container, so that a repaired list is read
+                # again.
                 yield _faulty(file, error.reason, str(error))
             except UnopenableListError as error:
                 if named_by is NamedBy.INPUT:
@@ -114,7 +117,7 @@ class Containers:
                 self.misfit = self.misfit or error
                 self._passed.list(error)
             except SpecError as error:
-                # One file among many does not stop the others.
+                # One invalid file among many does not stop the others.
                 if named_by is NamedBy.INPUT:
                     raise
                 self.misfit = self.misfit or error
@@ -123,7 +126,7 @@ class Containers:
 
     def _contents(self, file: SourceImage, kind: SourceFormat, named_by: NamedBy) -> Found:
         with open_ranged(file, self._stores) as opened:
-            # A list says nothing of the version of what it names.
+            # List entries carry no version, so check again with the version of the opened file.
             if file.version or not self._is_known(file.uri, opened.version):
                 yield from self._read(file, opened, kind, named_by)
 
@@ -145,7 +148,7 @@ class Containers:
                 more = (piece for piece in pieces if isinstance(piece, Entries))
                 yield from self._entries(file, chain([first], more), named_by)
                 return
-            # There is no other piece; the process that answers is heard out.
+            # There is no other piece; read to the end of the answer to keep the process usable.
             for _ in pieces:
                 pass
             if isinstance(first, Rows):
@@ -174,10 +177,11 @@ class Containers:
         return members
 
     def _without_column(self, file: SourceImage, columns: str, named_by: NamedBy) -> None:
-        """Pass over a table that lies among inputs.
+        """Skip a table that lies among inputs.
 
         Raises:
-            SpecError: it is none of these, or was planned as a reject by an earlier version.
+            SpecError: the table does not lie in a folder, or an earlier version planned it as a
+                reject.
         """
         wanted = {"list": "URIs", "parquet": "images"}.get(self._options.format, "images or URIs")
         error = SpecError(f"{file.source}: no column holds {wanted}; its columns are {columns}")
@@ -188,14 +192,14 @@ class Containers:
         self._passed.file(file.source)
 
     def _entries(self, listing: SourceImage, pieces: Iterator[Entries], named_by: NamedBy) -> Found:
-        """The inputs that a list names; shards among them are opened, further lists are not.
+        """Yield the inputs that a list names; named shards are opened, named lists are not.
 
         Raises:
-            UnopenableListError: most of them cannot be opened.
+            UnopenableListError: most of the inputs cannot be opened.
         """
         read = EntryReader(listing.uri.rpartition(b"/")[0])
         opening = self._checks.opening(listing)
-        # What a list in a folder names counts only once it is known to be one.
+        # Hold back the entries of a list found in a folder until the list check has passed.
         held: list[SourceImage] | None = [] if opening and named_by is NamedBy.FOLDER else None
         for entry, where in _numbered(pieces):
             image = None if entry is None else read(entry)
@@ -217,7 +221,7 @@ class Containers:
         self._passed.entries(read)
 
     def _named(self, image: SourceImage, read: EntryReader) -> Found:
-        """What an entry of a list names."""
+        """Yield the inputs of the file that a list entry names."""
         if image.fault:
             if read.needs and self.misfit is None:
                 self.misfit = SpecError(f"the list names {read.needs}")
@@ -238,7 +242,7 @@ class Containers:
 
 
 def _numbered(pieces: Iterator[Entries]) -> Iterator[tuple[str | None, str]]:
-    """Entries, and where each stands in its list."""
+    """Yield each entry with its position in the list."""
     before = 0
     for piece in pieces:
         numbers = piece.numbers or range(before + 1, before + 1 + len(piece.values))
@@ -255,7 +259,7 @@ def _unreadable(file: SourceImage, error: OSError, named_by: NamedBy) -> SourceI
 
 
 def _rows(shard: SourceImage, version: str, rows: Rows) -> list[SourceImage]:
-    """One input for every row of a Parquet file."""
+    """Return one input for every row of a Parquet file."""
     _check_count(sum(rows.groups))
     images: list[SourceImage] = []
     for group, count in enumerate(rows.groups):

@@ -1,4 +1,4 @@
-"""What listing leaves out, counted, and told in one line for each kind."""
+"""Count what listing skips, and describe it in one line per kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_EXTENSION = "(none)"
 
 
 class PassedOver:
-    """Counts what is no input."""
+    """Counter of files, members and entries that are not inputs."""
 
     def __init__(self) -> None:
         self._empty = 0
@@ -31,33 +31,33 @@ class PassedOver:
         self._outputs: dict[str, None] = {}
 
     def members(self, archive: str, members: Counter[str]) -> None:
-        """Members of an archive, by extension."""
+        """Count skipped members of an archive, given by extension."""
         if members:
             self._members += members
-            # Only one is ever named.
+            # A message names one archive at most.
             self._archives.append("" if self._archives else archive)
 
     def file(self, name: str) -> None:
-        """A file of a folder."""
+        """Count a skipped file in a folder."""
         self._files[extension_of(name) or _NO_EXTENSION] += 1
 
     def entries(self, read: EntryReader) -> None:
-        """Entries of a list, when it has been read."""
+        """Add the counts of a list after it has been read."""
         self._empty += read.empty
         self._comments += read.comments
         self._example = self._example if self._respelled else read.example
         self._respelled += read.respelled
 
     def list(self, error: UnopenableListError) -> None:
-        """A list of a folder, which leads nowhere."""
+        """Record a list in a folder whose entries cannot be opened."""
         self._lists.append(str(error))
 
     def output(self, folder: str) -> None:
-        """A folder, by path or URI, that holds what this project wrote."""
+        """Record a folder, by path or URI, that contains files of an output."""
         self._outputs[folder] = None
 
     def notes(self) -> Iterator[str]:
-        """What was passed over, one line for each kind."""
+        """Yield one line for each kind of skipped item."""
         if self._outputs:
             first, count = visible(shown_uri(next(iter(self._outputs)))), len(self._outputs)
             where = first if count == 1 else f"{count:,} folders ({first}, ...)"

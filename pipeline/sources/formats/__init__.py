@@ -1,1 +1,1 @@
-"""The formats that inputs come in, one file for each part of a format."""
+"""Read files that contain several inputs (shards) or name them (lists)."""

@@ -1,4 +1,4 @@
-"""What the name of a file tells: a picture, a shard, or neither; and whether a text is a path."""
+"""Classify file names as pictures or shards, and texts as paths or other text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _RAW = (
     *("iiq", "k25", "kdc", "mef", "mos", "mrw", "nef", "nrw", "orf", "pef", "ptx", "r3d", "raf"),
     *("raw", "rw2", "rwl", "rwz", "sr2", "srf", "srw", "x3f"),
 )
-"""Extensions of cameras' raw files. They hold pictures, which are rejected with what to do."""
+"""Extensions of camera raw files; they are pictures, but are rejected with advice."""
 
 _OTHER_PICTURES = (*_RAW, "jxl", "heic", "heif", "exr", "hdr", "psb", "ktx", "ktx2", "dcm")
 
 _DATA = frozenset({".bufr", ".grib", ".h5", ".hdf", ".iim", ".mpeg", ".mpg"})
-"""Extensions that Pillow lists although they are of data, captions and films."""
+"""Extensions of data, captions and films that Pillow lists as images."""
 
 _STARTS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://|/|\.\.?[/\\]|~/|\\\\|[A-Za-z]:[\\/]")
 _LONGEST = 16
@@ -27,7 +27,7 @@ _LEAST_SHARE = 0.5
 
 @functools.cache
 def image_extensions() -> frozenset[str]:
-    """Extensions, with the dot and in small letters, of the image formats that Pillow knows."""
+    """Return the lower-case extensions, with the dot, of the image formats that Pillow knows."""
     from PIL import Image
 
     from restyle.core.imaging.formats import readable
@@ -38,10 +38,10 @@ def image_extensions() -> frozenset[str]:
 
 
 def extension_of(name: str) -> str:
-    """The extension of a path or URI, with the dot and in small letters; empty without one.
+    """Return the lower-case extension of a path or URI with the dot; empty without one.
 
-    It ends at the first character that no extension has, as in ``a.jpg?width=3``. What is too long,
-    or a number, is a part of the name.
+    The extension ends at the first character that is not alphanumeric, as in ``a.jpg?width=3``. A
+    suffix that is too long or numeric is part of the name.
     """
     stem, _, end = re.split(r"[/\\]", name)[-1].strip().rpartition(".")
     end = re.split(r"[^a-z0-9]", end.lower())[0]
@@ -50,13 +50,13 @@ def extension_of(name: str) -> str:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is an image by its name, of whatever format, read here or not."""
+    """Return whether a file name is that of an image, including formats that cannot be read."""
     extension = extension_of(name)
     return extension in image_extensions() - _DATA or extension[1:] in _OTHER_PICTURES
 
 
 def is_address(text: str) -> bool:
-    """Whether a text begins as a path or address does, or ends as a picture or shard does."""
+    """Return whether a text starts like a path or address, or ends like a picture or shard."""
     text = text.strip()
     if _STARTS.match(text) or is_picture(text):
         return True
@@ -65,7 +65,7 @@ def is_address(text: str) -> bool:
 
 
 def is_path(text: str) -> bool:
-    """Whether a text is the path or address of a file by its looks: no caption, label or hash."""
+    """Return whether a text looks like a path or address, not like a caption, label or hash."""
     text = text.strip()
     if is_address(text):
         return True
@@ -73,9 +73,9 @@ def is_path(text: str) -> bool:
 
 
 def are_paths(texts: Iterable[str | None]) -> bool:
-    """Whether values of a column are paths or addresses: at least half of those that are not empty.
+    """Return whether at least half of a column's non-empty values look like paths or addresses.
 
-    Without any value nothing speaks against it.
+    Without any value, the result is True.
     """
     found = [is_path(text) for text in texts if text and text.strip()]
     return sum(found) >= _LEAST_SHARE * len(found)

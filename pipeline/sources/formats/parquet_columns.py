@@ -1,4 +1,4 @@
-"""Which column of a Parquet file holds the images or the URIs, and the rows of it."""
+"""Choose the column of a Parquet file that holds the images or URIs, and read its rows."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _ENTRIES_AT_ONCE = 4096
 _TEXTS = 256
 _PICTURES = 8
 _BUFFER = 1 << 22
-# So many may be null, or all the same.
+# Up to this many rows may be null or identical, and then occupy almost no bytes.
 _FEW_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The column that is meant.
+    """The chosen column of a Parquet file.
 
     Attributes:
-        name: its name.
-        holds_images: it holds the bytes of images, else URIs.
+        name: name of the column.
+        holds_images: whether the column holds image bytes; otherwise it holds URIs.
     """
 
     name: str
@@ -43,18 +43,18 @@ class Column:
 
 
 def open_parquet_file(file: RangedFile) -> pq.ParquetFile:
-    """Open a Parquet file; it must be closed before ``file`` is.
+    """Open a Parquet file; close the result before ``file``.
 
     Raises:
-        RejectError: it is damaged, encrypted, or none at all.
-        TransientError: the store did not answer properly, however often it was asked.
+        RejectError: the file is damaged, encrypted, or not a Parquet file.
+        TransientError: the store still fails after all retries.
     """
     with _damage():
-        # A buffer, because the images of a row group would be read all at once otherwise.
+        # Buffered, because otherwise all images of a row group would be read at once.
         parquet = pq.ParquetFile(
             pa.PythonFile(Stream(file), "r"), buffer_size=_BUFFER, pre_buffer=False
         )
-        # Raises for names that are not in UTF-8.
+        # Raises UnicodeDecodeError for column names that are not in UTF-8.
         _ = parquet.schema_arrow.names
         return parquet
 
@@ -62,24 +62,24 @@ def open_parquet_file(file: RangedFile) -> pq.ParquetFile:
 def choose_column(
     parquet: pq.ParquetFile, options: InputOptions, shown: str, is_named: bool
 ) -> Column | None:
-    """The column that ``--column`` names, or else the only one that can be meant.
+    """Return the column named by ``--column``, or else the only suitable one.
 
-    Bytes, or a struct with a field ``bytes`` as Hugging Face writes it, are images; strings are
-    URIs where their values look like paths or addresses. Where a file has both, the bytes are
-    meant. Of several columns the first values tell which is.
+    A binary column, or a struct with a field ``bytes`` as Hugging Face writes it, holds images; a
+    string column holds URIs if its values look like paths or addresses. Image columns take
+    precedence over URI columns. Several candidates are distinguished by their first values.
 
     Args:
-        parquet: the file.
-        options: ``format`` rules out images (``list``) or URIs (``parquet``).
-        shown: the file, for messages.
-        is_named: the user named it; of any other file with several columns of strings, such as
-            the metadata beside a shard, none is taken for paths.
+        parquet: the open file.
+        options: options of the input; ``format`` excludes images (``list``) or URIs (``parquet``).
+        shown: name of the file, for messages.
+        is_named: whether the user named the file. In any other file with several string columns,
+            such as the metadata of a shard, no column is taken for URIs.
 
     Returns:
-        The column; None when there is no such column.
+        The column, or None if there is no suitable column.
 
     Raises:
-        SpecError: several can be meant, or the one that is asked for is missing or holds neither.
+        SpecError: several columns are suitable, or the requested one is missing or of another type.
         RejectError: the file is damaged.
     """
     schema = parquet.schema_arrow
@@ -115,7 +115,7 @@ def _only(names: list[str], what: str, shown: str) -> str:
 
 
 def described(schema: pa.Schema) -> str:
-    """Names and types of the columns, for a message of bounded length."""
+    """Return names and types of the columns, for a message of bounded length."""
     shown = ", ".join(f"{field.name} ({field.type})" for field in islice(schema, _NAMED))
     if len(shown) > _SHOWN or len(schema) > _NAMED:
         return f"{shown[:_SHOWN]}, ..."
@@ -123,17 +123,17 @@ def described(schema: pa.Schema) -> str:
 
 
 def rows_of_groups(metadata: pq.FileMetaData, size: int, least: float) -> list[int]:
-    """The number of rows in each row group, as far as the file can hold so many.
+    """Return the number of rows in each row group, and check that the file can hold them.
 
-    A file of a few kilobytes can state a thousand million rows, all of them null or the same.
+    A file of a few kilobytes can declare a billion rows that are all null or identical.
 
     Args:
-        metadata: of the file.
-        size: of the file, in bytes.
-        least: bytes of the file for each row.
+        metadata: metadata of the file.
+        size: size of the file in bytes.
+        least: minimum number of file bytes per row.
 
     Raises:
-        RejectError: there are more rows than are read, or than the file can hold.
+        RejectError: a row count is invalid, or the file is too small for the number of rows.
     """
     rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     total = sum(rows)
@@ -148,7 +148,7 @@ def rows_of_groups(metadata: pq.FileMetaData, size: int, least: float) -> list[i
 
 
 def parquet_entries(parquet: pq.ParquetFile, column: str) -> Iterator[list[str | None]]:
-    """The strings of a column, some thousand at a time; None for those that are null.
+    """Yield the strings of a column in batches; null values are None.
 
     Raises:
         RejectError: the file is damaged.
@@ -159,7 +159,7 @@ def parquet_entries(parquet: pq.ParquetFile, column: str) -> Iterator[list[str |
 
 
 def _first_values(parquet: pq.ParquetFile, column: str, count: int) -> list[Any]:
-    """Some values from the beginning of a column, of a struct those of its field ``bytes``."""
+    """Return the first values of a column; for a struct, those of its field ``bytes``."""
     kind = parquet.schema_arrow.field(column).type
     path = f"{column}.{_BYTES}" if pt.is_struct(kind) else column
     with _damage():
@@ -203,7 +203,7 @@ def _is_string(kind: pa.DataType) -> bool:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """A type without its dress: of extensions and dictionaries, what they are stored as."""
+    """Return the storage type of an extension type, or the value type of a dictionary."""
     if isinstance(kind, pa.BaseExtensionType):
         return _plain(kind.storage_type)
     return _plain(kind.value_type) if pt.is_dictionary(kind) else kind

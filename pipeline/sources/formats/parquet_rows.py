@@ -1,4 +1,4 @@
-"""Rows of a Parquet file by their places, read forward."""
+"""Read single rows of a Parquet file by their location."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _DICTIONARY_PAGE = 2
 _BATCH_BYTES = 1 << 23
 _BATCH_ROWS = 256
 _DICTIONARY_BYTES = 1 << 26
-"""Bytes of a batch whose rows may all be the largest value of a dictionary."""
+"""Maximum bytes of a batch in which every row may be the largest value of a dictionary."""
 
 _KEPT_BYTES = 1 << 26
-"""Bytes of rows that were passed and may still be asked for, by another thread."""
+"""Maximum bytes of decoded rows that are kept because another thread may still request them."""
 
 
 class ParquetRows:
-    """An open Parquet file. One thread at a time may use it.
+    """An open Parquet file; not thread-safe.
 
-    Parquet has no way to a single row: a row group is unpacked from its beginning. So row groups
-    stay open where reading stopped, and rows that were passed are kept for a while, because several
-    threads ask for neighbours in any order.
+    Parquet has no access to a single row: a row group is decoded from its start. Row groups
+    therefore stay open at the position reached, and decoded rows are kept for a while, because
+    several threads request neighbouring rows in any order.
 
     Args:
-        file: closed with this.
+        file: open file; closed with this object.
 
     Attributes:
-        version: of the file.
+        version: version of the file.
 
     Raises:
-        OSError: it is no Parquet file.
-        TransientError: the store did not answer properly, however often it was asked.
+        OSError: the file is not a Parquet file.
+        TransientError: the store still fails after all retries.
     """
 
     def __init__(self, file: RangedFile) -> None:
@@ -53,22 +53,22 @@ class ParquetRows:
         self._ends: dict[int, tuple[int, RejectError]] = {}
 
     def read(self, place: str) -> bytes | None:
-        """The bytes in one row; None where there are none.
+        """Return the bytes in one row; None if the value is null.
 
         Args:
-            place: ``GROUP:ROW:COLUMN``: numbers of the row group and of the row in it, and a column
-                that is binary, or a struct with a field ``bytes``.
+            place: ``GROUP:ROW:COLUMN``: the index of the row group, the index of the row in it, and
+                the name of a binary column or a struct column with a field ``bytes``.
 
         Raises:
-            OSError: it cannot be read.
-            TransientError: the store did not answer properly, however often it was asked.
+            OSError, RejectError: the row cannot be read.
+            TransientError: the store still fails after all retries.
         """
         group, row, column = place.split(":", 2)
         return self._row(int(group), int(row), column)
 
     def _row(self, group: int, row: int, column: str) -> bytes | None:
         end = self._ends.get(group)
-        # Each further row would be looked for from the beginning again.
+        # Fail at once: each further row would be decoded from the start of the group again.
         if end is not None and row >= end[0]:
             raise end[1]
         try:
@@ -86,19 +86,19 @@ class ParquetRows:
             raise self._ended(group, row, failure) from error
 
     def _ended(self, group: int, row: int, failure: RejectError) -> RejectError:
-        """Take note that nothing can be read from a row on."""
+        """Record that no row can be read from this one on."""
         self._cursors.clear()
         self._ends[group] = (row, failure)
         return failure
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._cursors.clear()
         self._parquet.close(force=True)
         self._file.close()
 
     def _cursor(self, group: int, row: int, column: str) -> _Cursor:
-        """The nearest that can reach a row; it is the last to be given up."""
+        """Return the nearest cursor that can reach a row, and mark it as most recently used."""
         able = [each for each in self._cursors if each.can_reach(group, row, column)]
         if able:
             nearest = max(able, key=lambda each: each.has(row) or each.position / (row + 1))
@@ -118,7 +118,7 @@ class ParquetRows:
         rows = _BATCH_BYTES * metadata.num_rows // max(size, 1)
         largest = max((largest_in_dictionary(self._file, chunk) for chunk in chunks), default=0)
         if largest:
-            # Each row may be the same large value, which the size counts once.
+            # Every row may be the same large value, which the chunk's size counts only once.
             rows = min(rows, _DICTIONARY_BYTES // largest)
         for batch in self._parquet.iter_batches(
             min(max(rows, 1), _BATCH_ROWS),
@@ -131,14 +131,14 @@ class ParquetRows:
 
 
 def largest_in_dictionary(file: RangedFile, chunk: pq.ColumnChunkMetaData) -> int:
-    """Bytes that a value in the dictionary of a column chunk has at most; 0 without a dictionary.
+    """Return the maximum bytes of a dictionary value of a column chunk; 0 without a dictionary.
 
     Args:
-        file: that holds the chunk.
-        chunk: what the file's table of contents says of it, which may be wrong.
+        file: file that contains the chunk.
+        chunk: metadata of the chunk from the file's footer, which may be wrong.
 
     Returns:
-        The size of the dictionary's page, unpacked, as the page's own header states it.
+        The uncompressed size of the dictionary page, as stated in the page's own header.
     """
     start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
     header = file.read_at(max(start, 0), _PAGE_HEADER)
@@ -148,13 +148,13 @@ def largest_in_dictionary(file: RangedFile, chunk: pq.ColumnChunkMetaData) -> in
 
 
 def _number(header: bytes, at: int) -> tuple[int, int]:
-    """The next field of a page header, a 32-bit number in Thrift's compact form; 0 if it is none.
+    """Decode the next i32 field of a page header (Thrift compact protocol); 0 if it is none.
 
     Returns:
-        The number, and where the field after it begins.
+        The number, and the offset of the following field.
     """
     number, shift = 0, 0
-    # A field after the last one, of the kind i32.
+    # Header byte of a field whose id follows the previous one and whose type is i32.
     if header[at : at + 1] != b"\x15":
         return 0, at
     for place in range(at + 1, min(at + 6, len(header))):
@@ -166,10 +166,10 @@ def _number(header: bytes, at: int) -> tuple[int, int]:
 
 
 class _Cursor:
-    """A place in a row group, and the rows that were passed on the way to it.
+    """A position in a row group, with decoded rows that were not requested yet.
 
     Attributes:
-        position: number of the next row.
+        position: index of the next row to decode.
     """
 
     def __init__(self, group: int, column: str, batches: Iterator[pa.Array]) -> None:
@@ -200,7 +200,7 @@ class _Cursor:
         return value
 
     def _shrink(self, wanted: int) -> None:
-        """Forget the rows passed longest ago, but not the one that is wanted."""
+        """Drop the oldest decoded rows, except the wanted one."""
         for row in list(self._passed):
             if self._bytes <= _KEPT_BYTES:
                 return

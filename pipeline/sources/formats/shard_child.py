@@ -1,7 +1,7 @@
 """The child process that reads shards: ``python -m restyle.pipeline.sources.formats.shard_child``.
 
-It is given open files of this machine; of others it asks its parent for each part, so that it
-needs neither the network nor credentials.
+It receives open descriptors of local files, and requests each part of other files from its parent,
+so it needs neither network access nor credentials.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from restyle.pipeline.sources.ranged_file import LocalFile, RangedFile
 
 
 def serve(parent: Parent) -> None:
-    """Answer one parent until it is gone.
+    """Answer the requests of a parent until the connection closes.
 
     Args:
-        parent: the connection to it.
+        parent: connection to the parent.
     """
     limits: Limits = parent.receive()
     for name in FORMATS:
-        # One that cannot be used is told when it is asked for.
+        # A format that cannot be used is reported when it is requested.
         with contextlib.suppress(SpecError):
             for module in FORMATS[name].readers:
                 importlib.import_module(module)
@@ -53,7 +53,7 @@ def serve(parent: Parent) -> None:
             with shard_errors("the file cannot be read"):
                 for message in _answer(service, request, parent):
                     parent.send(message)
-                    # The limit is for each piece, however many there are.
+                    # Restart the timer: the limit applies to each piece, whatever their number.
                     _begin(limits)
             parent.send(Done())
         except ConnectionError:
@@ -84,7 +84,7 @@ def _file(given: GivenFile, parent: Parent) -> RangedFile:
 
 
 class _AskedFile(RangedFile):
-    """A file that the parent reads."""
+    """A file whose parts the parent reads."""
 
     def __init__(self, given: GivenFile, parent: Parent) -> None:
         self.size, self.version = given.size, given.version
@@ -101,8 +101,8 @@ class _AskedFile(RangedFile):
 
 
 def _begin(limits: Limits) -> None:
-    # Time of the processor, because waiting for a store is not the file's fault. The default action
-    # of the signal ends the process even inside native code.
+    # CPU time, because waiting for a store is not the file's fault. The signal's default action
+    # ends the process even inside native code.
     signal.setitimer(signal.ITIMER_PROF, limits.seconds)
 
 

@@ -1,4 +1,4 @@
-"""What the process that reads shards and its parent tell each other."""
+"""Messages between the child process that reads shards and its parent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from restyle.pipeline.sources.formats.source_format import Index
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may use.
+    """Resource limits of one request.
 
     Attributes:
-        seconds: of the processor, between two pieces of an answer.
-        memory: bytes beyond what the process needs when it has started.
+        seconds: maximum CPU time between two pieces of an answer.
+        memory: maximum number of bytes beyond the memory in use after the start of the process.
     """
 
     seconds: int
@@ -24,14 +24,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class GivenFile:
-    """A file for the child.
+    """Description of a file that the parent passes to the child.
 
     Attributes:
-        shard: what to call it when asking for parts of it.
-        size: in bytes.
-        version: as listings give it.
-        read_ahead: bytes that are worth reading at a time.
-        is_local: its descriptor follows the message.
+        shard: key by which the child requests parts of the file.
+        size: size in bytes.
+        version: version as in listings.
+        read_ahead: recommended number of bytes per read.
+        is_local: whether a file descriptor follows the message.
     """
 
     shard: ShardKey
@@ -43,7 +43,7 @@ class GivenFile:
 
 @dataclass(frozen=True)
 class Indexing:
-    """Asks what is in a file; answered by pieces."""
+    """Request for the contents of a file; the answer is a sequence of pieces."""
 
     asked: Index
     file: GivenFile
@@ -51,7 +51,7 @@ class Indexing:
 
 @dataclass(frozen=True)
 class Open:
-    """Asks to open a shard of a format for its inputs."""
+    """Request to open a shard of a given format."""
 
     shard: ShardKey
     file: GivenFile
@@ -60,7 +60,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Read:
-    """Asks for the bytes of an input; answered by their number and, up to ``most``, themselves."""
+    """Request for an input; the answer is its number of bytes and, up to ``most``, the bytes."""
 
     shard: ShardKey
     place: str
@@ -69,21 +69,21 @@ class Read:
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes of an input that come next; -1 when there are none."""
+    """Number of bytes of the input that follow; -1 if there are none."""
 
     size: int
 
 
 @dataclass(frozen=True)
 class Close:
-    """Asks to let go of a shard."""
+    """Request to close a shard."""
 
     shard: ShardKey
 
 
 @dataclass(frozen=True)
 class Ask:
-    """The child asks for a part of a file."""
+    """Request from the child to the parent for a part of a file."""
 
     shard: ShardKey
     offset: int
@@ -92,11 +92,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class Done:
-    """The request is answered."""
+    """End of the answer to a request."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The request failed, as whatever reads files fails."""
+    """Failure of a request, with the error to raise in the parent."""
 
     error: OSError | RestyleError

@@ -1,4 +1,4 @@
-"""Shards and lists, indexed and read in a child process that they cannot take down with them."""
+"""Index and read shards and lists in a child process, whose crash does not affect this one."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ from restyle.pipeline.sources.formats.source_format import FORMATS, Index, Piece
 from restyle.pipeline.sources.ranged_file import LocalFile, RangedFile
 
 TIME_LIMIT = 120
-"""Seconds of the processor that a shard may take for one row, or a thousand members or entries."""
+"""CPU seconds allowed for one row of a shard, or for a thousand members or entries."""
 
 MEMORY_LIMIT = 2 * 2**30
-"""Bytes that reading one shard may take."""
+"""Bytes of memory allowed for reading one shard."""
 
-# A child that is stopped from outside, or waits for a disk that never answers, is ended.
+# Seconds after which a child that is suspended, or waits for a disk that does not respond, is
+# killed.
 _PATIENCE = 600.0
 
 _MOST_DEATHS = 3
 _WHOLE = -1
 _CHILD = "restyle.pipeline.sources.formats.shard_child"
-# Arrow's own allocators reserve more addresses than the limit allows, and keep what is freed.
+# Arrow's own allocators reserve more address space than the limit allows, and keep freed memory.
 _ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
 
 
 class ShardProcess:
-    """Does what ``ShardService`` does, in a child that is replaced when it dies.
+    """``ShardService`` in a child process, which is replaced when it dies.
 
-    Not thread-safe. While the pieces of one file are taken, nothing else can be asked.
+    Not thread-safe. While the pieces of one file are consumed, no other request is possible.
 
     Args:
-        limits: of each request.
+        limits: resource limits of each request; by default the module's constants.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -57,17 +58,18 @@ class ShardProcess:
         self._kinds: dict[ShardKey, str] = {}
         self._opened: set[ShardKey] = set()
         self._deaths: Counter[ShardKey] = Counter()
-        # From which input on a part of a shard is given up, and why; from 0 on for whole shards.
+        # By shard and part: the first input that is given up and the error; 0 for a whole shard.
         self._ends: dict[tuple[ShardKey, int], tuple[int, RejectError]] = {}
 
     def index(self, file: RangedFile, asked: Index) -> Generator[Piece, None, None]:
-        """As ``ShardService.index``.
+        """Yield as ``ShardService.index``.
 
-        A file on which the child died is read once more, because the child may have been killed
-        from outside; then it is rejected as ``crashed``, or at once as ``timed_out``.
+        If the child dies, the file is read once more, because the child may have been killed from
+        outside. A second death rejects the file as ``crashed``; a timeout rejects it at once as
+        ``timed_out``.
 
         Raises:
-            TransientError, FatalError: its store failed.
+            TransientError, FatalError: the store fails.
         """
         key = (asked.file.uri, file.version)
         request = Indexing(asked, _given(file, key))
@@ -75,7 +77,7 @@ class ShardProcess:
         for is_last in (False, True):
             try:
                 for number, piece in enumerate(self._converse(request, file, {key: file})):
-                    # Whoever reads the same file again finds the same pieces.
+                    # A second reading yields the same pieces, so skip those already yielded.
                     if number >= known:
                         known += 1
                         yield piece
@@ -86,7 +88,7 @@ class ShardProcess:
                 return
 
     def open(self, shard: ShardKey, file: RangedFile, kind: str) -> None:
-        """As ``ShardService.open``, when an input is asked for."""
+        """Register a shard; the child opens it when the first input is read."""
         self._files[shard] = file
         self._kinds[shard] = kind
 
@@ -97,16 +99,16 @@ class ShardProcess:
         most: int,
         sized: Callable[[int], None] = lambda _size: None,
     ) -> bytes | None:
-        """As ``ShardService.read``.
+        """Return as ``ShardService.read``.
 
-        An input on which the child died twice is rejected, with all that follow in its part of the
-        shard; and the whole shard when that happens again and again.
+        An input on which the child died twice is rejected together with all later inputs in its
+        part of the shard; after several such deaths the whole shard is rejected.
 
         Args:
-            shard: was opened.
-            place: of the input.
-            most: bytes; an input that has more is rejected.
-            sized: is told the number of bytes before they come.
+            shard: key of an open shard.
+            place: location of the input.
+            most: maximum number of bytes; a larger input is rejected.
+            sized: callback that receives the number of bytes before they are received.
         """
         part, number = FORMATS[self._kinds[shard]].part_of(place)
         for end in (self._ends.get((shard, part)), self._ends.get((shard, _WHOLE))):
@@ -126,7 +128,7 @@ class ShardProcess:
         raise AssertionError("the last try returns or raises")
 
     def close(self, shard: ShardKey) -> None:
-        """As ``ShardService.close``."""
+        """Close a shard as ``ShardService.close``, and its file."""
         if shard in self._opened and self._child is not None:
             self._opened.discard(shard)
             list(self._converse(Close(shard), None, {}))
@@ -134,7 +136,7 @@ class ShardProcess:
             self._files.pop(shard).close()
 
     def end(self) -> None:
-        """End the child."""
+        """Stop the child and close all files."""
         for file in self._files.values():
             file.close()
         self._files.clear()
@@ -168,7 +170,7 @@ class ShardProcess:
         return data[0] if data else None
 
     def _give_up(self, shard: ShardKey, at: tuple[int, int], error: RejectError) -> None:
-        """Take note that nothing can be read from an input on, or nothing at all."""
+        """Record that no input can be read from this one on, or none of the shard."""
         self._deaths[shard] += 1
         if self._deaths[shard] >= _MOST_DEATHS:
             at = (_WHOLE, 0)
@@ -177,12 +179,12 @@ class ShardProcess:
     def _converse(
         self, request: object, given: RangedFile | None, files: dict[ShardKey, RangedFile]
     ) -> Iterator[Any]:
-        """The messages that answer a request.
+        """Send a request and yield the messages of its answer.
 
         Args:
-            request: what is asked.
-            given: the file that the request tells of.
-            files: from which the child may ask for parts.
+            request: message to send.
+            given: the file that the request refers to, if any.
+            files: files of which the child may request parts.
         """
         child = self._started()
         is_answered = False
@@ -195,7 +197,7 @@ class ShardProcess:
                 with self._deaths_of(child):
                     message = child.receive(_PATIENCE)
                 if isinstance(message, Ask):
-                    # What its store raises is nothing that the child could go on after.
+                    # Errors of the store end the request: the child could not continue after them.
                     data = files[message.shard].read_at(message.offset, message.length)
                     with self._deaths_of(child):
                         child.send(data)
@@ -208,7 +210,7 @@ class ShardProcess:
                 else:
                     yield message
         finally:
-            # Else it is in the middle of something that nobody waits for any more.
+            # An abandoned request leaves the child busy with an answer that nothing reads.
             if not is_answered and self._child is child:
                 self._lose().kill()
 
@@ -229,7 +231,7 @@ class ShardProcess:
                 child.wait_ready(_PATIENCE)
             except (EOFError, OSError) as error:
                 code = self._lose().stop()
-                # Killed before it was ready, it was killed from outside: no reason to give up.
+                # SIGKILL before the child was ready comes from outside, so a restart may succeed.
                 if code != -signal.SIGKILL or start == STARTS:
                     raise child.not_started(code, "reads shards") from error
             else:
@@ -237,7 +239,7 @@ class ShardProcess:
         raise AssertionError("the last start returns or raises")
 
     def _lose(self) -> ChildProcess:
-        """Have no child any more; the one that there was."""
+        """Forget the current child and return it."""
         child, self._child = self._child, None
         self._opened.clear()
         if child is None:
@@ -246,10 +248,10 @@ class ShardProcess:
 
 
 class _Died(Exception):  # noqa: N818 (it says what happened to the child)
-    """The child ended while it was at a request.
+    """The child died during a request.
 
     Attributes:
-        error: what this means for the input.
+        error: the resulting reject of the input.
     """
 
     def __init__(self, error: RejectError) -> None:

@@ -1,7 +1,8 @@
-"""What is in a shard or a list, and the inputs in a shard, with every failure told as a reject.
+"""Index shards and lists, and read the inputs of shards; parser errors become rejects.
 
-Runs in a child process (:mod:`restyle.pipeline.sources.formats.shard_child`), because the readers
-are native code in part, and files can be made that crash them, hold them up or swell in memory.
+The service runs in a child process (:mod:`restyle.pipeline.sources.formats.shard_child`), because
+parts of the readers are native code, and a malicious file can crash them, block them or exhaust
+memory.
 """
 
 from __future__ import annotations
@@ -14,61 +15,60 @@ from restyle.pipeline.sources.formats.source_format import FORMATS, Index, Piece
 from restyle.pipeline.sources.ranged_file import RangedFile
 
 ShardKey = tuple[bytes, str]
-"""URI and version of a shard, which tell it from all others."""
+"""URI and version, which identify a shard."""
 
 
 class ShardService:
-    """Indexes shards and lists, and reads inputs of shards."""
+    """Service that indexes shards and lists, and reads inputs of shards."""
 
     def __init__(self) -> None:
         self._shards: dict[ShardKey, Shard] = {}
 
     def index(self, file: RangedFile, asked: Index) -> Iterator[Piece]:
-        """What is in a file, piece by piece.
+        """Yield the contents of a file, piece by piece.
 
         Args:
-            file: is closed by the caller.
-            asked: what it is.
+            file: open file; the caller closes it.
+            asked: the file's format and options.
 
         Raises:
-            RejectError: after the last sound piece, where it is damaged or takes too much.
-            SpecError: it is no list, or has several columns that can be meant or not the one that
-                is asked for.
-            OSError: it cannot be read.
+            RejectError: the file is damaged or exceeds a limit; raised after the last valid piece.
+            SpecError: the file is not a list, or the requested column is missing or ambiguous.
+            OSError: the file cannot be read.
         """
         with shard_errors("the file cannot be read"):
             yield from FORMATS[asked.kind].index(file, asked)
 
     def open(self, shard: ShardKey, file: RangedFile, kind: str) -> None:
-        """Open a file for :meth:`read`; it is closed with the shard.
+        """Open a shard for :meth:`read`; closing the shard closes the file.
 
         Args:
-            shard: what it is called.
-            file: the file.
+            shard: key of the shard.
+            file: open file.
             kind: name of its format.
         """
         with shard_errors("the file cannot be read"):
             self._shards[shard] = FORMATS[kind].open(file)
 
     def read(self, shard: ShardKey, place: str) -> bytes | None:
-        """The bytes of one input of an open shard; None where there are none.
+        """Return the bytes of one input of an open shard; None if it has none.
 
         Raises:
-            RejectError: it is damaged or takes too much.
-            OSError: it cannot be read.
+            RejectError: the input is damaged or exceeds a limit.
+            OSError: the shard cannot be read.
         """
         with shard_errors("it cannot be unpacked"):
             return self._shards[shard].read(place)
 
     def close(self, shard: ShardKey) -> None:
-        """Let go of a shard."""
+        """Close a shard if it is open."""
         if shard in self._shards:
             self._shards.pop(shard).close()
 
 
 @contextlib.contextmanager
 def shard_errors(what: str) -> Iterator[None]:
-    """Turn whatever a reader raises into a reject: it depends on nothing but the file."""
+    """Convert unexpected errors of a reader into rejects: only the file can have caused them."""
     try:
         yield
     except (RestyleError, OSError):

@@ -1,9 +1,9 @@
-"""Formats of files that hold several inputs or name them. Imports no reader.
+"""Formats of files that contain several inputs or name them. This module imports no reader.
 
-A format is one file in ``pipeline/sources/formats/registered`` with a :class:`SourceFormat` called
-``FORMAT``. Another package registers one of its own in the entry point group ``restyle.sources``.
-Planning asks it what is in a file, and a run for one input after another; both happen in a child
-process that such a file cannot take down with it.
+A format is a module in ``pipeline/sources/formats/registered`` with a :class:`SourceFormat` called
+``FORMAT``. Other packages register formats in the entry point group ``restyle.sources``. Planning
+calls a format to index a file, and a run calls it to read single inputs; both happen in a child
+process, whose crash does not affect the caller.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from restyle.pipeline.sources.ranged_file import RangedFile
 
 HEAD_BYTES = 512
-"""Of a file that :meth:`SourceFormat.begins` is shown."""
+"""Number of bytes that :meth:`SourceFormat.begins` receives."""
 
 _AT_ONCE = 1024
 _LONGEST_EXTENSION = 64
@@ -34,14 +34,15 @@ _LONGEST_EXTENSION = 64
 
 @dataclass(frozen=True)
 class Index:
-    """What is asked about a file.
+    """Request to index a file.
 
     Attributes:
         kind: name of its format.
-        file: as an input.
-        options: how it is to be read.
-        in_list: a list names it, so that it can be no further list.
-        is_named: ``INPUT`` itself names it; otherwise what it is must be certain.
+        file: the file as an input.
+        options: options that control how it is read.
+        in_list: whether a list names the file, in which case it must not be another list.
+        is_named: whether ``INPUT`` itself names the file; otherwise its content must be
+            unambiguous.
     """
 
     kind: str
@@ -60,14 +61,14 @@ class Members:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Members of a file that were passed over, by extension."""
+    """Number of skipped members of a file, by extension."""
 
     members: Counter[str]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of each row group of a Parquet file, and the column that holds the images."""
+    """The number of rows of each row group of a Parquet file, and the column with the images."""
 
     column: str
     groups: list[int]
@@ -75,7 +76,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class NoColumn:
-    """No column can be meant; names and types of those that there are."""
+    """No column is suitable; ``columns`` describes the existing names and types."""
 
     columns: str
 
@@ -85,9 +86,9 @@ class Entries:
     """Entries of a list.
 
     Attributes:
-        values: None for those that are null.
-        numbers: where each stands; counted from 1 where none are given.
-        unit: what is counted so, lines or rows.
+        values: texts of the entries; None for null values.
+        numbers: number of each entry in the list; counted from 1 if empty.
+        unit: unit of these numbers, ``line`` or ``row``.
     """
 
     values: Sequence[str | None]
@@ -100,12 +101,12 @@ Piece = Members | Skipped | Rows | NoColumn | Entries
 
 @dataclass(frozen=True)
 class Member:
-    """An input in a file, as a format tells of it.
+    """An input in a file, as its format reports it.
 
     Attributes:
-        name: unlike those of the others.
-        place: where it is, in the format's own words.
-        size: bytes; -1 when unknown.
+        name: name, unique in the file.
+        place: location in the file, in the format's own notation.
+        size: size in bytes, -1 if unknown.
     """
 
     name: str
@@ -114,40 +115,40 @@ class Member:
 
 
 class Shard(Protocol):
-    """An open file. One thread at a time uses it."""
+    """An open file; used by one thread at a time."""
 
     def read(self, place: str) -> bytes | None:
-        """The bytes of one input; None where there are none.
+        """Return the bytes of one input; None if it has none.
 
         Args:
-            place: as :meth:`SourceFormat.index` gave it, without the prefix.
+            place: location as :meth:`SourceFormat.index` returned it, without the prefix.
 
         Raises:
-            RejectError: it is damaged or takes too much.
-            OSError: it cannot be read.
+            RejectError: the input is damaged or exceeds a limit.
+            OSError: the file cannot be read.
         """
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 class SourceFormat(ABC):
-    """A kind of file that holds inputs or names them.
+    """A format of files that contain several inputs or name them.
 
     Attributes:
-        name: by which ``--input-format`` means it.
-        extensions: of its files, in small letters, without the first dot.
-        compressed: extensions of such files within a compression, whose inputs cannot be read
-            singly; they are rejected.
-        names_inputs: files may be lists, which ``--input-format list`` also reads.
-        only_as_input: files are recognised only where ``INPUT`` names them themselves, not in a
-            folder or a list.
-        prefix: of the places of its inputs; the name when empty.
-        is_contiguous: an input's place is its offset, where its bytes lie as they are; it is read
-            without a child process.
-        readers: modules that read such files; the child imports them before the limit of its memory
-            holds.
-        position: in lists, among this project's own.
+        name: name of the format for ``--input-format``.
+        extensions: lower-case file extensions, without the first dot.
+        compressed: extensions of compressed files of the format; these are rejected, because their
+            inputs cannot be read individually.
+        names_inputs: whether such files may be lists, which ``--input-format list`` also reads.
+        only_as_input: whether a file is recognised only if ``INPUT`` names it, and not in a folder
+            or a list.
+        prefix: prefix of the locations of its inputs; empty for the name.
+        is_contiguous: whether an input's location is the offset of its unmodified bytes, which are
+            then read without a child process.
+        readers: modules that read such files; the child process imports them before its memory
+            limit takes effect.
+        position: sort position among the formats of this project.
     """
 
     name: str
@@ -161,44 +162,44 @@ class SourceFormat(ABC):
     position: int = 100
 
     def begins(self, _head: bytes) -> bool:
-        """Whether a file is one by its first :data:`HEAD_BYTES`, where its name does not tell."""
+        """Return whether a file has this format, given its first :data:`HEAD_BYTES`."""
         return False
 
     @abstractmethod
     def index(self, file: RangedFile, asked: Index) -> Iterator[Piece]:
-        """What is in a file, piece by piece; see :meth:`members`.
+        """Yield the contents of a file, piece by piece; see :meth:`members`.
 
         Args:
-            file: is closed by the caller.
-            asked: what it is.
+            file: open file; the caller closes it.
+            asked: the request.
 
         Raises:
-            RejectError: after the last sound piece, where it is damaged or takes too much.
-            SpecError: it cannot be meant so, or options are missing.
-            OSError: it cannot be read.
+            RejectError: the file is damaged or exceeds a limit; raised after the last valid piece.
+            SpecError: the file does not match the options, or options are missing.
+            OSError: the file cannot be read.
         """
 
     def open(self, _file: RangedFile) -> Shard:
-        """Open a file for its inputs; it is closed with the shard.
+        """Open a file to read its inputs; closing the shard closes the file.
 
         Raises:
-            RejectError, OSError: it cannot be read.
+            RejectError, OSError: the file cannot be read.
         """
         raise NotImplementedError(f"{self.name} reads no inputs in a child process")
 
     def part_of(self, _place: str) -> tuple[int, int]:
-        """The part of a file that an input lies in, and its number in there.
+        """Return the part of the file that contains an input, and the input's index in it.
 
-        Where reading an input crashed, those behind it in its part are not tried.
+        If reading an input crashes, later inputs in the same part are not tried.
         """
         return 0, 0
 
     def members(self, asked: Index, found: Iterable[Member]) -> Iterator[Members]:
-        """The pieces that tell of inputs in a file, some thousand at a time.
+        """Yield the inputs of a file in batches.
 
         Args:
-            asked: as for :meth:`index`.
-            found: the inputs; those with the name of an earlier one are rejected.
+            asked: the request passed to :meth:`index`.
+            found: the inputs; an input with the name of an earlier one is rejected.
         """
         seen: Counter[str] = Counter()
         rows = (self._row(asked.file, member, seen) for member in found)
@@ -213,7 +214,7 @@ class SourceFormat(ABC):
         identity = file.uri + b"::" + member.name.encode("utf-8", "surrogateescape")
         fault = ""
         if number:
-            # No name holds a zero byte, so that no other member can have this identity.
+            # A name cannot contain a zero byte, so no other member can have this identity.
             identity += b"\0%d" % number
             fault = f"{RejectReason.DUPLICATE_NAME}|an earlier member has the same name"
         source = f"{file.source}::{recorded(member.name)}"
@@ -227,19 +228,19 @@ FORMATS: Registry[SourceFormat] = Registry(
     lambda: constants_of("restyle.pipeline.sources.formats.registered", "FORMAT"),
     "restyle.sources",
 )
-"""Every format there is, by name."""
+"""Registry of all formats, by name."""
 
 
 def prefix_of(of: SourceFormat) -> str:
-    """What the places of a format's inputs begin with."""
+    """Return the prefix of the locations of a format's inputs."""
     return of.prefix or of.name
 
 
 def format_named(name: bytes) -> tuple[SourceFormat, bool] | None:
-    """The format of a file by its name, and whether it is compressed; None for a single input.
+    """Return a file's format by its name, with whether it is compressed; None for a single input.
 
     Raises:
-        SpecError: a package that brings a format cannot be used.
+        SpecError: a package that provides a format cannot be used.
     """
     known = _by_extension()
     *_, before, last = [b"", b"", *name[-_LONGEST_EXTENSION:].lower().split(b".")]
@@ -247,15 +248,15 @@ def format_named(name: bytes) -> tuple[SourceFormat, bool] | None:
 
 
 def format_beginning(head: bytes) -> SourceFormat | None:
-    """The format of a file by its first :data:`HEAD_BYTES`."""
+    """Return the format of a file by its first :data:`HEAD_BYTES`; None if no format matches."""
     return next((each for each in FORMATS.values() if each.begins(head)), None)
 
 
 def format_of(image: SourceImage) -> SourceFormat | None:
-    """The format of the file that holds an input; None where it is a file itself.
+    """Return the format of the file that contains an input; None if the input is a whole file.
 
     Raises:
-        FatalError: no package here reads the format that the input was planned with.
+        FatalError: the format that the input was planned with is not installed.
     """
     prefix, within, _ = image.place.partition(":")
     if not within:
@@ -270,7 +271,7 @@ def format_of(image: SourceImage) -> SourceFormat | None:
 
 @functools.cache
 def _by_extension() -> dict[bytes, tuple[SourceFormat, bool]]:
-    # This project's own come first, and keep their names.
+    # Formats of this project come first, so other packages cannot take over their extensions.
     found: dict[bytes, tuple[SourceFormat, bool]] = {}
     for each in FORMATS.values():
         for extension in each.extensions:

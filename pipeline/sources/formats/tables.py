@@ -1,7 +1,8 @@
-"""Tables as people keep them: which sign divides their columns, and which column holds the paths.
+"""Read tables of paths: detect the delimiter and the column that holds the paths.
 
-The standard library's ``csv`` reads them. Its ``Sniffer``, and those of others, know nothing
-of what is looked for; here the division is right that leaves a column of paths.
+The standard library's ``csv`` parses the rows. General delimiter detection, such as
+``csv.Sniffer``, does not know what the table contains; here the right delimiter is the one that
+produces a column of paths.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE = 64
 _COMMENT = "#"
 _MOST_COMMENTS = 0.75
-# No line has one, so that whatever swallows it is a quote that nothing closes.
+# No line contains it, so a row that ends with it has an unclosed quote.
 _END = "\0"
 
 Entry = tuple[str | None, int]
-"""What stands in a list, and in which line."""
+"""Text of an entry (None if null) and its line number."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a table is written.
+    """Format of a table.
 
     Attributes:
-        delimiter: between columns.
-        rows: the first ones, without comments.
-        has_paths: a column holds paths.
-        has_blanks: a blank stands between a delimiter and a quote.
-        has_comments: rows that begin with ``#`` are comments, because not nearly all do.
+        delimiter: delimiter between columns.
+        rows: first rows, without comments.
+        has_paths: whether a column holds paths.
+        has_blanks: whether a space follows delimiters before a quote.
+        has_comments: whether rows that start with ``#`` are comments; false if nearly all do.
     """
 
     delimiter: str
@@ -45,12 +46,12 @@ class _Layout:
 
     @property
     def width(self) -> int:
-        """Columns that the first row has."""
+        """Number of columns in the first row."""
         return len(self.rows[0]) if self.rows else 0
 
     @property
     def is_regular(self) -> bool:
-        """Whether there are several columns, as most rows have them and none has more."""
+        """Whether there are several columns, most rows have that number, and none has more."""
         full = sum(len(row) == self.width for row in self.rows)
         return (
             self.width > 1 and 2 * full >= len(self.rows) and max(map(len, self.rows)) == self.width
@@ -60,16 +61,17 @@ class _Layout:
 def table_entries(
     lines: Iterator[str], delimiter: str, column: str | None, shown: str
 ) -> Iterator[Entry]:
-    """The entries of a table, each with the line that its row begins in.
+    """Yield the entries of a table, each with the number of the first line of its row.
 
     Args:
-        lines: with their ends.
-        delimiter: that tables of this name have; another one that fits better is taken.
-        column: the one that holds the entries; None for the only one that holds paths.
-        shown: the table, for messages.
+        lines: lines with their line ends.
+        delimiter: expected delimiter for the file's extension; another one that fits better is
+            used.
+        column: name of the column with the entries; None selects the only one that holds paths.
+        shown: name of the table, for messages.
 
     Raises:
-        SpecError: no column, or several, can be meant; or a quote is not closed.
+        SpecError: no column or several are suitable, or a quote is not closed.
     """
     sample = list(islice(lines, _SAMPLE))
     layout = max(
@@ -88,20 +90,20 @@ def table_entries(
         rows = _without(rows, header)
     for row, line in rows:
         is_comment = layout.has_comments and bool(row) and row[0].startswith(_COMMENT)
-        # A blank line, or a row cut short: an empty entry, which is counted.
+        # A blank line or a truncated row yields an empty entry, which is counted.
         yield (row[0] if is_comment else row[index] if index < len(row) else "", line)
 
 
 def chosen(columns: dict[str, list[str]], column: str | None, shown: str) -> str:
-    """The column that is asked for, or else the only one that holds paths.
+    """Return the requested column, or else the only one that holds paths.
 
     Args:
-        columns: names, and some values of each.
-        column: the one that is asked for.
-        shown: the table, for messages.
+        columns: column names, each with some of its values.
+        column: requested column, or None.
+        shown: name of the table, for messages.
 
     Raises:
-        SpecError: there is none, or there are several.
+        SpecError: no column or several are suitable.
     """
     names = ", ".join(columns)
     if column is not None:
@@ -132,7 +134,7 @@ def _layout(sample: Sequence[str], delimiter: str) -> _Layout:
     except csv.Error:
         return _Layout(delimiter, [])
     if len(sample) == _SAMPLE:
-        # The last row may go on.
+        # The last row of the sample may be incomplete.
         rows = rows[:-1] or rows
     comments = sum(row[0].startswith(_COMMENT) for row in rows)
     has_comments = comments <= _MOST_COMMENTS * len(rows)
@@ -145,7 +147,7 @@ def _layout(sample: Sequence[str], delimiter: str) -> _Layout:
 
 
 def _without_comments(rows: list[list[str]]) -> list[list[str]]:
-    """Rows without the comments above and among them; a header that begins as one stays."""
+    """Remove comments above and among the rows; keep a header that starts with ``#``."""
     found = [row for row in rows if not row[0].startswith(_COMMENT)]
     if found and not _has_header(found):
         headers = [row for row in rows[: rows.index(found[0])] if len(row) == len(found[0]) > 1]
@@ -156,12 +158,13 @@ def _without_comments(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names the columns, or is one itself."""
+    """Return whether the first row holds the column names rather than entries."""
     if not rows:
         return False
     header = rows[0]
     if len(header) == 1:
-        # Names of columns are words; what looks like a path is taken for an entry, lest it be lost.
+        # A column name is a word; a text that may be a path is kept as an entry, so that none is
+        # lost.
         return not any(sign in header[0] for sign in "/.\\")
     for at, cell in enumerate(header):
         below = [row[at] for row in rows[1:] if at < len(row)]
@@ -171,7 +174,7 @@ def _has_header(rows: list[list[str]]) -> bool:
 
 
 def _index(rows: list[list[str]], has_header: bool, column: str | None, shown: str) -> int:
-    """Which column is meant."""
+    """Return the index of the chosen column."""
     if not rows:
         return 0
     width = len(rows[0])
@@ -184,7 +187,7 @@ def _index(rows: list[list[str]], has_header: bool, column: str | None, shown: s
 
 
 def _rows(lines: Iterator[str], layout: _Layout, shown: str) -> Iterator[tuple[list[str], int]]:
-    """All rows, each with its first line.
+    """Yield all rows, each with the number of its first line.
 
     Raises:
         SpecError: a quote is not closed.
@@ -208,7 +211,7 @@ def _rows(lines: Iterator[str], layout: _Layout, shown: str) -> Iterator[tuple[l
 def _without(
     rows: Iterator[tuple[list[str], int]], header: list[str]
 ) -> Iterator[tuple[list[str], int]]:
-    """The rows below the header; comments and blank lines above it are left out."""
+    """Yield the rows below the header; comments and blank lines above it are dropped."""
     for row, _ in rows:
         named = [row[0].removeprefix(_COMMENT).strip(), *row[1:]] if row else []
         if header in (row, named):

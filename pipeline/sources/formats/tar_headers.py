@@ -1,8 +1,7 @@
-"""The members of a tar archive, found by its headers alone; nothing is extracted.
+"""Locate the members of a tar archive from its headers, without extracting anything.
 
-The formats are POSIX ustar and pax, GNU's long names, and the old V7 one. An archive that is not
-what it should be is read as far as it is sound, and then said to be damaged: other readers stop
-without a word.
+Supported formats are POSIX ustar and pax, GNU long names, and the old V7 format. A damaged archive
+is read up to the damage and then reported; other readers stop there silently.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from restyle.core.errors import RejectError, RejectReason
 from restyle.pipeline.sources.ranged_file import RangedFile, ReadAhead
 
 BLOCK = 512
-"""Bytes of a header, and what the data of members are filled up to."""
+"""Size of a header in bytes; member data is padded to a multiple of it."""
 
 MAX_EXTENSION = 1 << 20
-"""Bytes of an extended header or a long name; no name needs more."""
+"""Maximum size in bytes of an extended header or a long name; no real name needs more."""
 
 MAX_PADDING = 1 << 26
-"""Bytes after the end that are looked at."""
+"""Maximum number of bytes after the end marker that are examined."""
 
 _ZEROS = bytes(BLOCK)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
 
 
 class MemberKind(Enum):
-    """What a member is."""
+    """Type of a member."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -51,13 +50,13 @@ _FOR_THE_NEXT = (b"x", b"X", b"L", b"K", b"g")
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """One member.
+    """One member of an archive.
 
     Attributes:
-        name: as the archive has it, with lone surrogates for bytes that are no UTF-8.
-        kind: what it is.
-        offset: of its data, in bytes from the start of the archive.
-        size: of its data, in bytes.
+        name: name as stored, with lone surrogates for bytes that are not UTF-8.
+        kind: type of the member.
+        offset: offset of its data in bytes from the start of the archive.
+        size: size of its data in bytes.
     """
 
     name: str
@@ -75,13 +74,13 @@ class _Header:
 
 
 def read_members(file: RangedFile) -> Iterator[TarMember]:
-    """The whole members of an archive, in order.
+    """Yield the complete members of an archive, in order.
 
     Raises:
-        RejectError: after the last whole member, where the archive is damaged or of a kind that is
-            not read: ``damaged_archive`` or ``unsupported_archive``.
-        OSError: it cannot be read.
-        TransientError: the store did not answer properly, however often it was asked.
+        RejectError: the archive is damaged (``damaged_archive``) or of a format that is not
+            supported (``unsupported_archive``); raised after the last complete member.
+        OSError: the archive cannot be read.
+        TransientError: the store still fails after all retries.
     """
     ahead = ReadAhead(file)
     position = 0
@@ -100,7 +99,7 @@ def read_members(file: RangedFile) -> Iterator[TarMember]:
             position = data + _filled(header.size)
             continue
         while header.type == b"S" and header.more_sparse:
-            # A map of more holes than fit into the header.
+            # Skip the continuation blocks of a sparse map that exceeds the header.
             more = ahead.read_at(data, BLOCK)
             header = _Header(header.name, header.type, header.size, more[504:505] == b"\x01")
             data += BLOCK
@@ -118,7 +117,7 @@ def read_members(file: RangedFile) -> Iterator[TarMember]:
 def _member(header: _Header, pending: dict[bytes, bytes], data: int) -> TarMember:
     name = pending.get(b"GNU.sparse.name", pending.get(b"path", header.name))
     kind = _KINDS.get(header.type, MemberKind.OTHER)
-    # As V7 wrote folders, before there was a type for them.
+    # V7 has no type for folders and marks them by a trailing slash.
     if header.type == b"\0" and name.endswith(b"/"):
         kind = MemberKind.FOLDER
     if any(key.startswith(b"GNU.sparse.") for key in pending):
@@ -133,10 +132,10 @@ def _member(header: _Header, pending: dict[bytes, bytes], data: int) -> TarMembe
 
 
 def _header(block: bytes, position: int) -> _Header:
-    """A header taken apart.
+    """Parse a header block.
 
     Raises:
-        RejectError: it is none.
+        RejectError: the block is not a valid header.
     """
     if not block:
         if not position:
@@ -152,7 +151,7 @@ def _header(block: bytes, position: int) -> _Header:
     stated = _number(block[148:156])
     unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     if stated != unsigned:
-        # Some old programs added the bytes up as signed numbers.
+        # Some old programs computed the checksum with signed bytes.
         high = sum(byte > 127 for byte in block[:148] + block[156:])
         if stated != unsigned - 256 * high:
             raise _damaged(f"what stands at byte {position:,} is not the header of a member")
@@ -162,14 +161,14 @@ def _header(block: bytes, position: int) -> _Header:
     name = block[:100].partition(b"\0")[0]
     kind = block[156:157]
     prefix = block[345:500].partition(b"\0")[0]
-    # GNU's own formats have other fields in the place of the prefix.
+    # GNU formats store other fields in place of the prefix.
     if prefix and block[257:263] == b"ustar\0":
         name = prefix + b"/" + name
     return _Header(name, kind, size, block[482:483] == b"\x01")
 
 
 def _number(field: bytes) -> int | None:
-    """A number of a header: octal, or binary where the first bit says so; None when neither."""
+    """Parse a numeric header field, octal or base-256; None if it is neither."""
     if field[0] in (0x80, 0xFF):
         return int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)
     digits = field.partition(b"\0")[0].strip(b" ")
@@ -180,7 +179,7 @@ def _number(field: bytes) -> int | None:
 
 
 def _extension(ahead: ReadAhead, header: _Header, data: int) -> dict[bytes, bytes]:
-    """What an extended header says of the member after it."""
+    """Return the fields that an extended header sets for the next member."""
     if header.size > MAX_EXTENSION:
         raise _damaged(f"the extended header at byte {data - BLOCK:,} states {header.size:,} bytes")
     content = ahead.read_at(data, header.size)
@@ -193,7 +192,7 @@ def _extension(ahead: ReadAhead, header: _Header, data: int) -> dict[bytes, byte
     found: dict[bytes, bytes] = {}
     position, last = 0, len(content.rstrip(b"\0"))
     while position < last:
-        # "LENGTH KEY=VALUE\n", where the length counts itself and the end of the line.
+        # A record is "LENGTH KEY=VALUE\n"; the length includes itself and the newline.
         length, _, _ = content[position : position + 20].partition(b" ")
         end = position + int(length) if length.isdigit() else 0
         key, equals, value = content[position + len(length) + 1 : max(end - 1, 0)].partition(b"=")
@@ -206,7 +205,7 @@ def _extension(ahead: ReadAhead, header: _Header, data: int) -> dict[bytes, byte
 
 
 def _check_end(ahead: ReadAhead, position: int, is_pending: bool, size: int) -> None:
-    """Look at what follows the first block of zeros: more of them, or nothing, is the end."""
+    """Check that only zeros, or nothing, follow the first block of zeros."""
     if is_pending:
         raise _damaged(f"a member is announced before byte {position - BLOCK:,}, but there is none")
     last = min(size, position + MAX_PADDING)
@@ -223,7 +222,7 @@ def _check_end(ahead: ReadAhead, position: int, is_pending: bool, size: int) -> 
 
 
 def unsupported(what: str) -> RejectError:
-    """The error for an archive that is sound but not read."""
+    """Return the error for a valid archive of an unsupported format."""
     return RejectError(RejectReason.UNSUPPORTED_ARCHIVE, what)
 
 

@@ -1,4 +1,4 @@
-"""A tar archive as a shard of images: its members as inputs, or as rejects that say why not."""
+"""List the members of a tar archive as inputs; unusable members become rejects with a reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from restyle.pipeline.sources.source_image import SourceImage, image_id
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_SHOWN = 300
 _NO_EXTENSION = "(none)"
-# Whatever is longer is a part of a name.
+# A longer suffix is part of the name, not an extension.
 _LONGEST = 16
 
 _FAULTS = {
@@ -33,19 +33,19 @@ _FAULTS = {
 def tar_images(
     archive: SourceImage, file: RangedFile, skipped: Counter[str]
 ) -> Iterator[SourceImage]:
-    """The images in an archive, and a fault for each member that is none for a reason to know.
+    """Yield the images in an archive, and a reject for each unusable or duplicate member.
 
-    Folders are passed over. So are hidden members and those without the extension of an image,
-    such as the texts and labels of WebDataset; they are counted.
+    Folders are skipped. Hidden members and members without an image extension, such as the texts
+    and labels of WebDataset, are skipped and counted.
 
     Args:
-        archive: the file as an input.
-        file: the same, open.
-        skipped: counts members that are passed over, by extension.
+        archive: the archive as an input.
+        file: the same archive, open.
+        skipped: counter of skipped members by extension; updated here.
 
     Raises:
-        OSError: it cannot be read.
-        TransientError: the store did not answer properly, however often it was asked.
+        OSError: the archive cannot be read.
+        TransientError: the store still fails after all retries.
     """
     seen: Counter[str] = Counter()
     try:
@@ -59,13 +59,13 @@ def tar_images(
 def damaged_container(
     file: SourceImage, opened: RangedFile, error: RejectError, prefix: str = "tar"
 ) -> SourceImage:
-    """The row that accounts for what is wrong with a container as a whole.
+    """Return a rejected input that records what is wrong with a container as a whole.
 
     Args:
         file: the container as an input.
-        opened: the same, open.
-        error: what is wrong.
-        prefix: of the places in its format.
+        opened: the same container, open.
+        error: the error to record.
+        prefix: prefix of the locations in its format.
     """
     return SourceImage(
         file.image_id,
@@ -73,7 +73,7 @@ def damaged_container(
         file.uri,
         opened.size,
         opened.version,
-        # Within its container, so that it is planned along with what the container holds.
+        # A location within the container, so that the row is planned together with the contents.
         f"{prefix}:{opened.size}",
         f"{error.reason}|{recorded(str(error))}",
     )
@@ -106,7 +106,7 @@ def _image(
         fault = RejectReason.DUPLICATE_NAME, message
     identity = archive.uri + b"::" + name.encode("utf-8", "surrogateescape")
     if number:
-        # No name holds a zero byte, so that no other member can have this identity.
+        # A name cannot contain a zero byte, so no other member can have this identity.
         identity += b"\0%d" % number
     return SourceImage(
         image_id(identity),
@@ -120,7 +120,7 @@ def _image(
 
 
 def _is_safe(name: str) -> bool:
-    """Whether a name stays within the folder that an archive would be extracted to."""
+    """Return whether a member's path stays within the folder that an archive is extracted to."""
     if not name or name[0] in "/\\" or "\0" in name or _DRIVE.match(name):
         return False
     return ".." not in name.replace("\\", "/").split("/")

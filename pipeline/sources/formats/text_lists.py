@@ -1,4 +1,4 @@
-"""Lists of URIs in text files, tables and JSON lines, read as streams."""
+"""Read lists of URIs in text files, tables and JSON lines as streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from restyle.pipeline.sources.formats.tables import Entry, chosen, table_entries
 from restyle.pipeline.sources.ranged_file import RangedFile, Stream
 
 LONGEST = 32_768
-"""Characters of a line at most; whatever has longer ones is no list."""
+"""Maximum line length in characters; a file with longer lines is not a list."""
 
 _AT_ONCE = 4096
 _BUFFER = 1 << 20
@@ -22,7 +22,7 @@ _SAMPLE = 64
 _DELIMITERS = {"csv": ",", "tsv": "\t", "tab": "\t"}
 _JSON = ("jsonl", "ndjson")
 
-# The longer marks first, because the shorter begin as they do.
+# Longer byte order marks come first, because a shorter one is a prefix of a longer one.
 _MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -38,22 +38,23 @@ _MOSTLY, _HARDLY = 0.7, 0.1
 def text_entries(
     file: RangedFile, extension: str, column: str | None, shown: str
 ) -> Iterator[Entries]:
-    """The entries of a list, some thousand at a time; empty ones too.
+    """Yield the entries of a list in batches, including empty ones.
 
-    A text file has one on each line, or columns between tabs. A table may begin with the names of
-    its columns. Lines of JSON are texts, or objects as the rows of a table are.
+    A text file has one entry per line, or columns separated by tabs. A table may start with a
+    header. JSON lines are strings, or objects that represent the rows of a table.
 
     Args:
-        file: in UTF-8, UTF-16 or UTF-32; bytes that are no UTF-8 are kept as they are.
-        extension: ``csv``, ``tsv`` and ``tab`` are tables, ``jsonl`` and ``ndjson`` lines of JSON,
+        file: file in UTF-8, UTF-16 or UTF-32; bytes that are not valid UTF-8 are kept as
+            surrogates.
+        extension: ``csv``, ``tsv`` and ``tab`` are tables, ``jsonl`` and ``ndjson`` are JSON lines,
             everything else is text.
-        column: the one of a table that holds the entries; None for the only one that can.
-        shown: the file, for messages.
+        column: table column that holds the entries; None selects the only suitable one.
+        shown: name of the file, for messages.
 
     Raises:
-        SpecError: it is no such file, or has no such column.
-        OSError: it cannot be read.
-        TransientError: the store did not answer properly, however often it was asked.
+        SpecError: the file is not such a list, or lacks the column.
+        OSError: the file cannot be read.
+        TransientError: the store still fails after all retries.
     """
     encoding = _encoding(file.read_at(0, _HEAD))
     buffered = io.BufferedReader(Stream(file), _BUFFER)
@@ -76,7 +77,7 @@ def _encoding(head: bytes) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
-    # Names and addresses are Latin letters for the most part, with a zero in every other place.
+    # Paths are mostly Latin letters, which in UTF-16 have a zero in every other byte.
     even, odd = head[::2].count(0), head[1::2].count(0)
     least, most = _MOSTLY * (len(head) // 2), _HARDLY * (len(head) // 2)
     if len(head) >= _LEAST and odd >= least and even <= most:
@@ -107,7 +108,7 @@ def _plain_entries(lines: Iterator[str], column: str | None, shown: str) -> Iter
     sample = list(islice(lines, _SAMPLE))
     tabs = {line.count("\t") for line in sample if line.strip()}
     lines = chain(sample, lines)
-    # No names of files have as many tabs each.
+    # Equal numbers of tabs in all lines indicate a table: file names would not have that.
     if len(tabs) == 1 and tabs != {0}:
         yield from table_entries(lines, "\t", column, shown)
     elif column is not None:

@@ -1,1 +1,1 @@
-"""What stands in a list: entries as inputs, and which addresses they may have."""
+"""Parse the entries of lists into inputs, and check the addresses that they name."""

@@ -1,4 +1,4 @@
-"""Which remote addresses an entry of a list may have; asked without asking any store."""
+"""Check which remote addresses a list entry may have, without contacting any store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 LONGEST = 32_768
-"""Characters of an entry at most."""
+"""Maximum length of an entry in characters."""
 
 LOCAL = ("file", "local")
 _WEB = ("http", "https")
@@ -14,14 +14,14 @@ _S3 = "s3"
 _SPELLINGS = {"s3a": "s3", "gcs": "gs"}
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
-# What botocore accepts; it raises for the others only when it is asked for an object.
+# Bucket names that botocore accepts; it rejects others only when an object is requested.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
-# Buckets whose name decides which host is asked, so that a made-up one looks like a store that is
-# down.
+# Suffixes of bucket names that determine the host, so that a non-existent bucket looks like an
+# unreachable store.
 _BUCKET_HOSTS = ("--x-s3", "--op-s3")
 _LONGEST_KEY = 1024
 
-# File systems that stand for another one, which they are told in other ways than by an address.
+# File systems that wrap another one, which an address alone cannot specify.
 _WRAPPERS = frozenset(
     {
         *("async_wrapper", "asyncwrapper", "asynclocal", "blockcache", "cached", "dask", "dir"),
@@ -32,7 +32,7 @@ _WRAPPERS = frozenset(
 
 
 def known_scheme(spelled: str) -> tuple[str, str]:
-    """A scheme as this project spells it, and why no entry can have it (or an empty text)."""
+    """Return the normalised scheme, and why no entry can use it (empty if entries can)."""
     if not _SCHEME.fullmatch(spelled):
         return "", "no such kind of address is known"
     scheme = _SPELLINGS.get(spelled.lower(), spelled.lower())
@@ -47,17 +47,17 @@ def known_scheme(spelled: str) -> tuple[str, str]:
     except ImportError as error:
         return scheme, f"{scheme}:// addresses: {error}"
     except Exception:
-        # A ValueError for one that is not known; whatever a package raises that cannot be loaded.
+        # A ValueError for an unknown scheme, or any error from a package that cannot be loaded.
         return "", "no such kind of address is known"
     return scheme, ""
 
 
 def fault_of(scheme: str, rest: str) -> str:
-    """Why nothing can be at an address; empty when there may be something.
+    """Return why an address is invalid; empty if it is valid.
 
     Args:
-        scheme: as :func:`known_scheme` spells it.
-        rest: what follows ``://``.
+        scheme: scheme as normalised by :func:`known_scheme`.
+        rest: the part after ``://``.
     """
     if len(rest) > LONGEST:
         return f"the address is longer than {LONGEST:,} characters"
@@ -66,7 +66,7 @@ def fault_of(scheme: str, rest: str) -> str:
         return fault_of_bucket(bucket) or _fault_of_key(key)
     try:
         parts = urlsplit(f"{scheme}://{rest}")
-        # Raises when it is no number, or none that a port can have.
+        # Raises ValueError for an invalid port.
         _ = parts.port
     except ValueError as error:
         return f"it is no address: {error}"
@@ -76,7 +76,7 @@ def fault_of(scheme: str, rest: str) -> str:
 
 
 def fault_of_bucket(bucket: str) -> str:
-    """Why no S3 bucket can have this name; empty when one may."""
+    """Return why a name is no valid S3 bucket name; empty if it is valid."""
     if not bucket:
         return "it is no address: it names no bucket"
     if not _BUCKET.fullmatch(bucket):
@@ -89,7 +89,7 @@ def fault_of_bucket(bucket: str) -> str:
 def _fault_of_key(key: str) -> str:
     if not key:
         return "it is a bucket, not a file"
-    # Characters have up to four bytes, so that short keys need not be encoded.
+    # A character has at most four bytes in UTF-8, so short keys need not be encoded.
     if 4 * len(key) > _LONGEST_KEY and len(key.encode()) > _LONGEST_KEY:
         return f"no name in a bucket is longer than {_LONGEST_KEY:,} bytes"
     return ""

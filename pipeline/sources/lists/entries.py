@@ -1,4 +1,4 @@
-"""What stands in a list of URIs, as inputs."""
+"""Convert the entries of a list of URIs to inputs."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _SHOWN = 300
 
 
 class EntryReader:
-    """Makes inputs of the entries of one list.
+    """Converter of the entries of one list to inputs.
 
     Args:
-        folder: URI (local: ``file://``) of the folder that the list is in.
+        folder: URI (local: ``file://``) of the folder that contains the list.
 
     Attributes:
-        needs: what was missing for the first entry that could have been read otherwise, such as a
+        needs: what is missing to read the first entry whose scheme is known but unusable, such as a
             package; or empty.
-        empty: entries that were blank, or how programs write that there is nothing.
-        comments: entries that were remarks.
-        respelled: entries whose file is there under another spelling.
-        example: the first of these, and its file.
+        empty: number of blank entries and null values.
+        comments: number of comments.
+        respelled: number of entries whose file was found under another spelling.
+        example: the first respelled entry and the path of its file.
     """
 
     def __init__(self, folder: bytes) -> None:
@@ -49,16 +49,16 @@ class EntryReader:
         self._local = os.fsdecode(folder.removeprefix(FILE)) if folder.startswith(FILE) else None
         self._folder = os.fsdecode(folder)
         scheme, _, root = self._folder.partition("://")
-        # Whatever a bucket is called that the list itself was read from.
+        # The list's own bucket is accepted under any name, since the list was read from it.
         self._own = f"{scheme}://{root.partition('/')[0]}/"
         self._schemes: dict[str, str] = {}
         self.needs = ""
 
     def __call__(self, entry: str) -> SourceImage | None:
-        """The input that an entry names, with a fault where it names none; None when it is empty.
+        """Return the input that an entry names, with a fault if invalid; None if it is empty.
 
-        Of local files it is looked up how large they are and when they changed; remote ones are
-        not asked for. A local file that is not there is looked for under other spellings.
+        The size and modification time of local files are looked up; remote files are not requested.
+        A missing local file is searched for under other spellings.
         """
         if len(entry) > LONGEST:
             message = f"the entry is longer than {LONGEST:,} characters"
@@ -81,7 +81,7 @@ class EntryReader:
         return self._local_entry(entry)
 
     def _local_entry(self, entry: str) -> SourceImage | None:
-        # No os.PathLike, because there may be a million.
+        # Plain strings rather than paths: a list may have millions of entries.
         folder = self._local or "/"
         path = os.path.join(folder, entry)  # noqa: PTH118
         image = None if "\0" in entry else local_image(absolute_path(path))
@@ -94,11 +94,11 @@ class EntryReader:
         return image if self._names_file(entry) else self._no_file(entry)
 
     def _relative(self, entry: str) -> SourceImage | None:
-        """An entry of a remote list that begins at its folder."""
+        """Resolve an entry of a remote list relative to the folder of the list."""
         if not self._names_file(entry):
             return self._no_file(entry)
         scheme, _, root = self._folder.partition("://")
-        # Names go up at most to the bucket, whose name stands where a host would.
+        # ``..`` goes up at most to the bucket, whose name takes the place of the host.
         bucket, _, within = root.partition("/")
         path = posixpath.normpath(posixpath.join("/", within, unquoted(entry)))
         return self._remote(scheme, f"{bucket}{path}")
@@ -107,7 +107,7 @@ class EntryReader:
         return not (is_comment(entry) or is_null(entry) or is_windows(unquoted(entry)))
 
     def _no_file(self, entry: str) -> SourceImage | None:
-        """A fault, or nothing, for an entry that can be no file of this machine."""
+        """Return a reject, or None, for an entry that cannot name a local file."""
         if is_comment(entry):
             self.comments += 1
         elif is_null(entry):
@@ -137,10 +137,10 @@ class EntryReader:
         return self._remote(scheme, rest)
 
     def _local_address(self, rest: str) -> SourceImage:
-        """A ``file://`` URI, as plain path or with signs in percent."""
+        """Resolve a ``file://`` URI, as a plain path or percent-encoded."""
         image = _local(rest)
         if image.size < 0 and not image.fault:
-            # file:///C:/photos names a drive behind a slash.
+            # In file:///C:/photos the drive follows a slash.
             if is_windows(rest.lstrip("/")):
                 return _faulty(f"file://{rest}", RejectReason.UNREADABLE, WINDOWS)
             for other in (unquote(rest), unquote(rest).removeprefix("localhost")):

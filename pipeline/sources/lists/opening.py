@@ -1,4 +1,4 @@
-"""Whether what a list names can be opened at all: asked at its beginning, not entry by entry."""
+"""Check the first entries of a list: a list whose entries cannot be opened is an error."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.source_image import SourceImage
 
 FIRST = 1000
-"""Entries that are looked at."""
+"""Number of entries that are checked."""
 
 _SHARE = 0.5
 _FEW = 16
-# Of so many that were asked, none fails in a list of which half cannot be opened once in 65,000.
+# If half of a list cannot be opened, the probability that no entry of a sample of 16 fails is 1 in
+# 65,000.
 _SUSPICIOUS = 0.25
 _AT_ONCE = 16
 _SHOWN = 120
 
 Opens = Callable[[SourceImage], None]
-"""Raises OSError or RejectError where an input cannot be opened."""
+"""Opens an input; raises OSError or RejectError if that fails."""
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What planning asks of a listing.
+    """Checks that planning applies to a listing.
 
     Attributes:
-        is_planned: whether an input, by its id, is planned already.
-        looks_at_lists: a list is an error where most of its first entries cannot be opened.
-        opens: by which remote entries are looked at, too.
+        is_planned: function that returns whether an input, given its id, is already planned.
+        looks_at_lists: whether a list is an error if most of its first entries cannot be opened.
+        opens: function that opens remote entries to check them; None to check local entries only.
     """
 
     is_planned: Callable[[str], bool] = lambda _image_id: False
@@ -43,20 +44,21 @@ class Checks:
     opens: Opens | None = None
 
     def opening(self, listing: SourceImage) -> Opening | None:
-        """Looks at the entries of a list; None where none are looked at."""
+        """Return the checker for the entries of a list; None if lists are not checked."""
         return Opening(listing.source, self.opens) if self.looks_at_lists else None
 
 
 class UnopenableListError(SpecError):
-    """Most of what a list names cannot be opened, for one reason."""
+    """Most entries of a list cannot be opened, all for the same reason."""
 
 
 class Opening:
-    """Looks at the first entries of a list.
+    """Checker of the first entries of a list.
 
     Args:
-        listing: the list, as it is called.
-        opens: opens remote inputs, many at a time; None where no store is asked.
+        listing: name of the list, for messages.
+        opens: function that opens remote inputs, called from several threads; None to skip remote
+            inputs.
     """
 
     def __init__(self, listing: str, opens: Opens | None) -> None:
@@ -69,19 +71,19 @@ class Opening:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many entries were seen as are looked at."""
+        """Whether the maximum number of entries has been checked."""
         return self._count >= FIRST
 
     def see(self, image: SourceImage, entry: str, where: str) -> None:
-        """Look at an entry that is not planned yet.
+        """Check an entry that is not planned yet.
 
         Args:
-            image: the input that it names.
-            entry: as it stands in the list.
-            where: ``line 7``.
+            image: the input that the entry names.
+            entry: text of the entry.
+            where: position in the list, such as ``line 7``.
 
         Raises:
-            UnopenableListError: as :meth:`judge`, with the last entry that is looked at.
+            UnopenableListError: as :meth:`judge`, after the last entry of the sample.
         """
         if self.is_full:
             return
@@ -97,10 +99,10 @@ class Opening:
             self.judge()
 
     def judge(self) -> None:
-        """See that no reason keeps more than half of the entries from being opened.
+        """Check that no single reason prevents more than half of the entries from being opened.
 
         Raises:
-            UnopenableListError: one does.
+            UnopenableListError: one reason does.
         """
         self._ask()
         for reason, count in self._failed.most_common(1):
@@ -108,7 +110,7 @@ class Opening:
                 raise UnopenableListError(self._message(reason, count))
 
     def _ask(self) -> None:
-        """Open some of the remote inputs, evenly chosen; all, where several of these fail."""
+        """Open an evenly spaced sample of the remote inputs, or all if many of the sample fail."""
         asked, self._remote = self._remote, []
         step = max(len(asked) // _FEW, 1)
         few = asked[::step]
@@ -132,7 +134,7 @@ class Opening:
             return os.strerror(errno.ENOENT)
         except (OSError, RejectError) as error:
             text = getattr(error, "strerror", None) or " ".join(str(error).split())
-            # Messages that name the input differ by that alone.
+            # Replace the input's name, so that messages with the same reason are counted together.
             return text.replace(image.source, "it")[:_SHOWN] or type(error).__name__
         return ""
 
@@ -154,9 +156,9 @@ class Opening:
 
 
 def _local_reason(path: str) -> str:
-    """Why a local file cannot be opened; empty when it can."""
+    """Return why a local file cannot be opened; empty if it can."""
     try:
-        # A pipe would wait for a writer otherwise.
+        # O_NONBLOCK, because opening a pipe would block until a writer opens it.
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         return error.strerror or type(error).__name__

@@ -1,4 +1,4 @@
-"""How else a list may spell the name of a file that is there."""
+"""Alternative spellings by which a list may name an existing file."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _SHARE = re.compile(r"\\\\[^\\/]")
 _QUOTES = "\"'"
 _NULLS = frozenset({"null", "none", "nan", "na", "n/a", "<na>", "\\n", "nil"})
 _COMMENT = "#"
-# What Excel and older programs write where there is no mark of another encoding.
+# Encodings that Excel and older programs use for files without a byte order mark.
 _ENCODINGS = ("cp1252", "latin-1")
 
 WINDOWS = "a path of Windows, which this machine has not; write it as it is called here"
 
 
 def is_null(text: str) -> bool:
-    """Whether an entry is how a program writes that there is none."""
+    """Return whether an entry is a null value as programs write it."""
     return text.strip().lower() in _NULLS
 
 
 def is_comment(text: str) -> bool:
-    """Whether an entry is a remark, unless a file is called so."""
+    """Return whether an entry looks like a comment; a file may have such a name, too."""
     return text.lstrip().startswith(_COMMENT)
 
 
 def is_windows(path: str) -> bool:
-    """Whether a path begins with a drive or a share of Windows."""
+    """Return whether a path begins with a Windows drive or share."""
     return bool(_DRIVE.match(path.strip()) or _SHARE.match(path.strip()))
 
 
 def unquoted(text: str) -> str:
-    """An entry without blanks and quotes around it."""
+    """Return an entry without surrounding whitespace and quotes."""
     text = text.strip()
     if len(text) > 2 and text[0] == text[-1] and text[0] in _QUOTES:
         return text[1:-1].strip()
@@ -43,10 +43,10 @@ def unquoted(text: str) -> str:
 
 
 def spellings(path: str) -> Iterator[str]:
-    """Other spellings of a path or name that is not there as it stands, likely ones first.
+    """Yield other spellings of a path that does not exist as written, the most likely first.
 
     Args:
-        path: as the list has it; relative ones to the folder of the list.
+        path: the path as written in the list; relative paths start at the folder of the list.
     """
     path = unquoted(path)
     yield path
@@ -54,7 +54,7 @@ def spellings(path: str) -> Iterator[str]:
     for form in ("NFC", "NFD"):
         yield unicodedata.normalize(form, path)
     if drive := _DRIVE.match(path):
-        # Where the Windows subsystem for Linux has them.
+        # Mount point of the drive in the Windows Subsystem for Linux.
         yield f"/mnt/{drive[1].lower()}/" + drive[2].replace("\\", "/")
     elif not _SHARE.match(path):
         yield path.replace("\\", "/")

@@ -1,1 +1,1 @@
-"""Files on web servers, and which hosts an address may lead to."""
+"""Read files from web servers, and check which hosts an address may reach."""

@@ -1,7 +1,7 @@
-"""Files from the web, of which never more is held than is used.
+"""Read files from web servers with bounded memory.
 
-Other servers are strangers: they may redirect anywhere, say one length and send another, ignore
-which part was asked for, or never end.
+Web servers are not trusted: they may redirect to any address, state a wrong length, ignore the
+requested range, or never finish a response.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 WEB = (b"http://", b"https://")
 
 LONGEST = 300.0
-"""Seconds that one file may take."""
+"""Seconds allowed for one request."""
 
 _CONNECT_TIMEOUT = 10.0
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
 _GONE = frozenset({404, 410})
-# Answers that another try may change.
+# Status codes after which a retry may succeed.
 _PASSING_STATUS = frozenset({408, 425, 429})
 _AT_ONCE = 1 << 20
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
 class Web:
-    """Reads from web servers. Several threads may use one.
+    """Reader of files on web servers; thread-safe.
 
     Args:
-        policy: where addresses may lead, redirects included.
+        policy: which hosts addresses, including redirects, may lead to.
     """
 
     def __init__(self, policy: UrlPolicy) -> None:
@@ -52,18 +52,20 @@ class Web:
     def read(
         self, url: str, start: int, length: int, sized: Callable[[int], None] = lambda _size: None
     ) -> bytes:
-        """So many bytes from an offset on; fewer only where the file ends.
+        """Read ``length`` bytes from an offset; fewer only at the end of the file.
 
-        Tries twice where that may help, since one host that is down must not hold up all others.
+        A failure that may be temporary is retried only once, so that one unreachable host does not
+        delay the other inputs.
 
         Args:
-            url: of the file.
-            start: the offset.
-            length: in bytes, at least 1.
-            sized: is told a number of bytes before more than the last are held.
+            url: URL of the file.
+            start: offset in bytes.
+            length: number of bytes, at least 1.
+            sized: callback that receives the number of bytes about to be held, before memory use
+                grows beyond the last reported number.
 
         Raises:
-            OSError: it cannot be read, or leads where it may not.
+            OSError: the file cannot be read, or the policy forbids its host.
         """
         for is_last in (False, True):
             try:
@@ -76,7 +78,7 @@ class Web:
         raise AssertionError("the last try returns or raises")
 
     def size_and_etag(self, url: str) -> tuple[int, str]:
-        """Bytes (-1 when the server does not say) and etag (or empty) of a file.
+        """Return the size of a file in bytes (-1 if unknown) and its ETag (empty if unknown).
 
         Raises:
             OSError: as :meth:`read`.
@@ -93,7 +95,7 @@ class Web:
             answer.end()
 
     def session(self, url: str) -> aiohttp.ClientSession:
-        """The connections that an address may use. To be called in the event loop."""
+        """Return the HTTP session for an address; call it inside the event loop."""
         return _session(asyncio.get_running_loop(), self._policy.allows(url))
 
     def _read(self, url: str, start: int, length: int, sized: Callable[[int], None]) -> bytes:
@@ -113,15 +115,15 @@ class Web:
 
 
 class _Final(Exception):  # noqa: N818 (it says that no other try follows)
-    """Another try would not change this."""
+    """An error that a retry cannot resolve."""
 
 
 class _Answer:
-    """What a server answers to one request for a part of a file.
+    """A server's response to one range request.
 
     Attributes:
-        size: of the whole file, -1 when the server does not say.
-        etag: of the file; or empty.
+        size: size of the whole file in bytes, -1 if the server does not state it.
+        etag: ETag of the file, or empty.
     """
 
     def __init__(self, web: Web, url: str, start: int, length: int) -> None:
@@ -136,10 +138,11 @@ class _Answer:
         self.size, self.etag = -1, ""
 
     def begin(self) -> None:
-        """Ask.
+        """Send the request and check the status and headers of the response.
 
         Raises:
-            _Final: the server refuses, or what it answers is of no use.
+            _Final: the server refuses the request, or the response is unusable.
+            OSError: the server fails; a retry may succeed.
         """
         response = self._response = self._waited(self._get)
         status = response.status
@@ -164,20 +167,20 @@ class _Answer:
         self.etag = response.headers.get("ETag", "")
 
     def more(self) -> bytes:
-        """The next piece; empty at the end."""
+        """Return the next piece of the body; empty at the end."""
         if self._is_empty:
             return b""
         piece: bytes = self._waited(self._piece)
         return piece
 
     def end(self) -> None:
-        """Let go of the connection, whatever would follow."""
+        """Close the response, even if it is incomplete."""
         if self._response is not None:
             self._loop.call_soon_threadsafe(self._response.close)
             self._response = None
 
     def _waited(self, ask: Callable[[], Any]) -> Any:
-        """What the event loop answers, within the seconds that are left."""
+        """Run a coroutine in the event loop within the remaining time."""
         from fsspec.asyn import sync
 
         began = time.monotonic()
@@ -188,7 +191,7 @@ class _Answer:
         try:
             return sync(self._loop, limited)
         except TimeoutError as error:
-            # It has had its time, or has said nothing for long.
+            # Either the total time is used up, or the server has sent nothing for too long.
             raise _Final("the server did not answer in time") from error
         finally:
             self._left -= time.monotonic() - began
@@ -216,17 +219,17 @@ class _Answer:
 
 @functools.cache
 def _session(loop: asyncio.AbstractEventLoop, is_free: bool) -> aiohttp.ClientSession:
-    """Connections of this process, to public hosts alone unless they are free to lead anywhere."""
+    """Return this process's session: unrestricted if ``is_free``, else for public hosts only."""
     import aiohttp
 
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, socket_factory=None if is_free else checked_socket),
-        # Cookies would tell servers of one another's files.
+        # Cookies would reveal to one server which files another server holds.
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=storage_timeout()
         ),
-        # What is packed would have to be unpacked to know its size.
+        # The size of compressed data is known only after decompression.
         headers={"Accept-Encoding": "identity"},
         auto_decompress=False,
     )
@@ -240,6 +243,6 @@ def _session(loop: asyncio.AbstractEventLoop, is_free: bool) -> aiohttp.ClientSe
 
 
 def _reason(error: Exception) -> str:
-    # Its first line; a parser shows what it met in the others.
+    # Only the first line: the other lines of a parser's message quote the input.
     text = (str(error).splitlines() or [""])[0].strip()
     return REFUSED if REFUSED in text else text[:200] or type(error).__name__

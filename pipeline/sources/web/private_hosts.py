@@ -1,7 +1,7 @@
-"""Which hosts an entry of a list may lead to: none of this machine's or of its network, by default.
+"""Restrict the hosts that list entries may lead to; private hosts are refused by default.
 
-Whoever writes a list, or a page that a web server redirects to, could otherwise have services
-asked that trust everybody within a network, such as those that give out credentials.
+The author of a list, or of a page that redirects, could otherwise make this machine send requests
+to services that trust their whole network, such as those that issue credentials.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ REFUSED = (
     "--allow-private-urls allows it"
 )
 
-# What stands where a host would is a bucket, a container or a repository: the host is chosen by
-# the environment.
+# In addresses of these schemes a bucket, container or repository takes the place of the host; the
+# environment determines the host.
 _WITHOUT_HOST = frozenset(
     {
         *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "ocilake", "oss"),
@@ -34,31 +34,31 @@ _PORTS = {"http": 80, "https": 443}
 
 
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
-"""As ``socket.getaddrinfo`` gives them."""
+"""An element of the result of ``socket.getaddrinfo``."""
 
 
 @dataclass(frozen=True)
 class UrlPolicy:
-    """Where addresses may lead.
+    """Policy for the hosts that addresses may lead to.
 
     Attributes:
-        allow_private: to this machine and its network, too.
-        own: the address that the user named in this command, whose host is allowed whatever it is;
-            empty for none.
+        allow_private: whether hosts on this machine and in its private networks are allowed.
+        own: address that the user named in the command, whose host is always allowed; empty for
+            none.
     """
 
     allow_private: bool = False
     own: str = ""
 
     def allows(self, url: str) -> bool:
-        """Whether an address may lead anywhere."""
+        """Return whether the policy lets an address lead to any host, private ones included."""
         return self.allow_private or (bool(self.own) and _host_of(url) == _host_of(self.own))
 
 
 def is_private(address: str) -> bool:
-    """Whether an IP address is none of the public internet's.
+    """Return whether an IP address is not on the public internet.
 
-    Addresses that stand for an IPv4 address within IPv6 are taken for that one.
+    An IPv6 address that embeds an IPv4 address is judged by the embedded address.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -71,7 +71,7 @@ def is_private(address: str) -> bool:
 
 
 def checked_socket(info: AddressInfo) -> socket.socket:
-    """A socket for an address that a name has led to, as aiohttp wants it; asked at each hop.
+    """Return a socket for a resolved address; aiohttp calls this for every connection and redirect.
 
     Raises:
         OSError: the address is private.
@@ -83,10 +83,12 @@ def checked_socket(info: AddressInfo) -> socket.socket:
 
 
 def check_host(uri: str, policy: UrlPolicy) -> None:
-    """Refuse an address that leads to a private host, unless it is of the web or of a bucket.
+    """Check that an address does not lead to a private host.
+
+    Addresses of buckets name no host and pass. Web addresses are checked on connection instead.
 
     Raises:
-        SpecError: it does.
+        SpecError: the address leads to a private host that the policy does not allow.
     """
     parts = urlsplit(uri)
     if parts.scheme in _WITHOUT_HOST or not parts.hostname or policy.allows(uri):
@@ -94,7 +96,7 @@ def check_host(uri: str, policy: UrlPolicy) -> None:
     try:
         found = socket.getaddrinfo(parts.hostname, None)
     except OSError:
-        # Whoever opens it says so.
+        # Opening the address reports this error.
         return
     if any(is_private(str(each[4][0])) for each in found):
         raise SpecError(REFUSED)

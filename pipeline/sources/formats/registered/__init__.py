@@ -1,1 +1,1 @@
-"""One file for each format: how it is recognised, and functions that import its readers."""
+"""The built-in formats, one module each: how a format is recognised and which readers it uses."""

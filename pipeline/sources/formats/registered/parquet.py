@@ -1,4 +1,4 @@
-"""Parquet files with a column of images, or of URIs."""
+"""Parquet files with a column of images or of URIs."""
 
 from __future__ import annotations
 

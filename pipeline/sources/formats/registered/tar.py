@@ -1,4 +1,4 @@
-"""Tar archives, as WebDataset makes them."""
+"""Tar archives, as WebDataset writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of URIs in text files, tables and lines of JSON."""
+"""Lists of URIs in text files, tables and JSON lines."""
 
 from __future__ import annotations
 
