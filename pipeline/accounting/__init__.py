@@ -1,1 +1,1 @@
-"""What was run and what it came to: run records, status, compaction, and the proof."""
+"""Run records, status, verification, compaction and repair of an output."""

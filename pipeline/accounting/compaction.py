@@ -1,9 +1,9 @@
-"""Compaction: the small files of many units become one file in each dataset, a pack.
+"""Compaction: merge the small files of many units into a pack, one file per dataset.
 
-The merged files are written first, then the pack's entry, which is the commit; then what was merged
-is removed, files before the entries that name them. A marker in the ledger names the files that are
-about to be written. So whatever moment a compaction is killed at, :func:`settle` knows from the
-files alone what to remove, and the ledger counts every row once all the time.
+A compaction first writes a marker that names the new files, then the files, then the pack's entry,
+which commits the pack. Last, it removes the merged units and packs, files before the entries that
+name them. If it is killed at any moment, :func:`settle` determines from the files alone what to
+remove. The ledger counts every row exactly once throughout.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
 TARGET = 128 * 2**20
-"""Bytes that the largest file of a pack comes to, about."""
+"""Default maximum size of a pack's largest file, in bytes."""
 
-# Rows are read again a row group at a time: by verify, by the report, by training loops.
+# Readers (verify, the report, training loops) hold a whole row group, so its rows are limited.
 _PICTURE_ROWS = 64
 _MOST_ROWS = 16384
 _BATCH_ROWS = 64
@@ -45,14 +45,14 @@ _BATCH_ROWS = 64
 
 @dataclass(frozen=True)
 class Compacted:
-    """What :func:`compact` did.
+    """Result of :func:`compact`.
 
     Attributes:
-        packs: that were written.
-        units: in these packs.
-        files: of datasets that were merged.
-        written: files that they became.
-        left: files of datasets in the output now.
+        packs: Number of packs written.
+        units: Number of units in these packs.
+        files: Number of dataset files merged.
+        written: Number of dataset files written in their place.
+        left: Number of dataset files in the output after the compaction.
     """
 
     packs: int
@@ -63,19 +63,19 @@ class Compacted:
 
 
 def compact(out: str, target: int = TARGET, listener: Listener | None = None) -> Compacted:
-    """Merge small files of an output; may be killed at any moment and called again.
+    """Merge small files of an output; safe to kill at any moment and to call again.
 
-    Packs that have come to half the target are left alone from then on. Memory: about three times
-    the target.
+    Packs larger than half the target are not merged again. Peak memory is about three times the
+    target.
 
     Args:
-        out: a path or any fsspec URI.
-        target: bytes that the largest file of a pack may have.
-        listener: is told of every pack.
+        out: the output, a path or any fsspec URI.
+        target: maximum size of a pack's largest file, in bytes.
+        listener: receives a note per pack.
 
     Raises:
-        SpecError: there is no output at this place, or a run is at work on it.
-        FatalError: a file is missing or damaged, or there is no space; nothing is lost.
+        SpecError: there is no output at ``out``, or another run is using it.
+        FatalError: a file is missing or damaged, or the disk is full; no rows are lost.
     """
     output, listener = Output.at(out), listener or Listener()
     storage = output.storage
@@ -83,7 +83,7 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
     with driver_lock(storage, listener) as lock:
         tidy(output, operation, settings)
         sets = output.sets()
-        # Units that can be withdrawn as a whole alone stay by themselves.
+        # Withdrawal of a unit with rejects removes a whole entry, so that unit stays out of packs.
         is_revised = operation.is_revised
         kept = [each for each in sets if is_revised or not any(u.rejects for u in each.units)]
         groups = list(choose(kept, target))
@@ -107,7 +107,7 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
 
 
 def choose(sets: Sequence[FileSet], target: int) -> Iterator[list[FileSet]]:
-    """What is merged with what: in the order of the units, as much as fits, two at least."""
+    """Group entries to merge: in the order of their units, up to the target, at least two each."""
     group: list[FileSet] = []
     size = 0
     for each in sorted(sets, key=lambda each: each.units[0].unit):
@@ -125,12 +125,12 @@ def choose(sets: Sequence[FileSet], target: int) -> Iterator[list[FileSet]]:
 
 
 def settle(output: Output, operation: Operation[Any], settings: Settings) -> bool:
-    """Finish or take back what a killed compaction began. The driver's lock must be held.
+    """Complete or undo a killed compaction. The caller must hold the driver's lock.
 
     Args:
-        output: where; its ledger is looked at again where there was something to do.
-        operation: that the output is of.
-        settings: of the output.
+        output: the output; its ledger snapshot is refreshed if a file was removed.
+        operation: the operation of the output.
+        settings: the output's settings.
 
     Returns:
         Whether anything was removed.
@@ -159,20 +159,20 @@ def settle(output: Output, operation: Operation[Any], settings: Settings) -> boo
 
 
 def tidy(output: Output, operation: Operation[Any], settings: Settings) -> bool:
-    """Finish what earlier runs left half-done. The driver's lock must be held.
+    """Clean up after killed compactions and retries. The caller must hold the driver's lock.
 
-    Lists every dataset, and reads those entries of the ledger that were not read yet.
+    Lists every dataset, and reads the ledger entries that are not in the snapshot yet.
 
     Args:
-        output: where.
-        operation: that the output is of.
-        settings: of the output.
+        output: the output.
+        operation: the operation of the output.
+        settings: the output's settings.
 
     Returns:
-        Whether anything was done.
+        Whether anything was changed.
 
     Raises:
-        FatalError: the ledger is damaged, or what is to replace something is.
+        FatalError: the ledger, or a pack that replaces other files, is damaged.
     """
     settled = settle(output, operation, settings)
     dropped = operation.is_revised and drop_outdated_rejects(output)
@@ -183,7 +183,7 @@ def tidy(output: Output, operation: Operation[Any], settings: Settings) -> bool:
 def _merge(
     storage: Storage, datasets: Sequence[str], group: Sequence[FileSet], lock: DriverLock
 ) -> FileSet:
-    """Make one pack of a group, and remove what it was made of."""
+    """Merge a group into one pack, and remove the merged entries and files."""
     units = sorted((unit for each in group for unit in each.units), key=lambda unit: unit.unit)
     fingerprint = units[0].fingerprint
     if any(unit.fingerprint != fingerprint for unit in units):
@@ -214,7 +214,7 @@ def _merge(
         units=tuple(unit.model_copy(update={"files": ()}) for unit in units),
         files=tuple(files),
     )
-    # Whoever took over meanwhile has removed the marked files, and may have merged the same units.
+    # A driver that took over the lock has removed the marked files and may have merged the units.
     lock.confirm()
     ledger.replace(storage, pack)
     _remove(storage, group, set(targets.values()))
@@ -223,7 +223,7 @@ def _merge(
 
 
 def _remove(storage: Storage, sets: Sequence[FileSet], named: set[str]) -> None:
-    """Remove files, and only then the entries that name them."""
+    """Remove the files of entries, then the entries."""
     for each in sets:
         for file in each.files:
             if file.name not in named:
@@ -232,7 +232,7 @@ def _remove(storage: Storage, sets: Sequence[FileSet], named: set[str]) -> None:
 
 
 def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[bytes, int]:
-    """The rows of a group in one dataset, as a Parquet file; and how many there are."""
+    """Merge the rows of a group in one dataset; return the Parquet bytes and the row count."""
     target = pa.BufferOutputStream()
     writer: pq.ParquetWriter | None = None
     waiting: list[pa.RecordBatch] = []
@@ -249,7 +249,7 @@ def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[b
             writer = pq.ParquetWriter(target, batch.schema, **parquet_options(batch.schema))
         elif not _are_alike(batch.schema, writer.schema):
             raise FatalError(f"files in {storage.shown(dataset)} have different columns")
-        # What is said beside the columns, such as a metric's definition, may be another version's.
+        # The metadata, such as a metric's definition, may differ between versions of restyle.
         waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=writer.schema))
         rows = sum(each.num_rows for each in waiting)
         size = sum(each.nbytes for each in waiting)
@@ -266,12 +266,12 @@ def _merged(storage: Storage, dataset: str, group: Sequence[FileSet]) -> tuple[b
 
 
 def _are_alike(one: pa.Schema, other: pa.Schema) -> bool:
-    """Whether rows of two files can stand in one."""
+    """Whether rows of both schemas can be written to one file."""
     return one.equals(other, check_metadata=False) and latent_shape(one) == latent_shape(other)
 
 
 def _batches(storage: Storage, dataset: str, group: Sequence[FileSet]) -> Iterator[pa.RecordBatch]:
-    """A few rows at a time, from files that are what was committed."""
+    """Yield the rows of a group in one dataset in batches, after checking each file's checksum."""
     for each in group:
         for file in each.files:
             if not file.name.startswith(f"{dataset}/"):

@@ -1,4 +1,4 @@
-"""What a proof comes to, and what the proofs of all kinds of outputs have in common."""
+"""The result of a verification, and the checks that all operations share."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from restyle.pipeline.storage.filesystem import Storage
 
 @dataclass(frozen=True)
 class Verification:
-    """What :func:`verify` found.
+    """Result of :func:`restyle.pipeline.accounting.verify.verify`.
 
     Attributes:
-        problems: one line each; the output is sound when there are none.
-        units: units that were read.
-        images: their inputs, without rejects that were tried again since.
-        faces: rows in their ``latents``.
-        rejects: rows in their ``rejects``.
-        size: bytes that were read.
+        problems: Problems found, one line each; empty if the output is sound.
+        units: Number of units read.
+        images: Number of inputs in these units, without rejects that were retried since.
+        faces: Number of rows in the first dataset, ``latents`` for an inversion.
+        rejects: Number of rows in ``rejects``.
+        size: Number of bytes read.
     """
 
     problems: list[str]
@@ -42,7 +42,7 @@ class Verification:
 
 
 def unit_list_problems(units: Sequence[UnitRef], done: set[str]) -> Iterator[str]:
-    """Units that stand twice in the manifest, not at all, or are not done."""
+    """Yield a line for each unit that is planned twice or not at all, and one for pending units."""
     for name, times in Counter(unit.name for unit in units).items():
         if times > 1:
             yield f"unit {name} stands {times} times in the manifest"
@@ -55,12 +55,14 @@ def unit_list_problems(units: Sequence[UnitRef], done: set[str]) -> Iterator[str
 
 
 def check_units(output: Output) -> None:
-    """See that what is done was planned, and once: with a plan lost, all would be done again.
+    """Check that every committed unit is planned exactly once.
+
+    Without this check, a run on an output that lost a plan would invert its inputs again.
 
     Raises:
-        FatalError: it was not.
+        FatalError: a committed unit is in no plan, or a unit is planned twice.
     """
-    # The entries before the manifest, which only grows while a run is at work.
+    # Read before the manifest: a concurrent run only adds to it, so every entry finds its plan.
     done = output.entries.units
     names = [unit.name for unit in output.manifest.units]
     unplanned = sorted(done - set(names))
@@ -75,10 +77,12 @@ def check_units(output: Output) -> None:
 
 
 def lost_files(output: Output) -> str:
-    """What the ledger names and is not there, by names and sizes from one listing of each dataset.
+    """Find committed files that are missing or have a wrong size.
+
+    Lists each dataset once and reads no file.
 
     Returns:
-        One line that says what to do; empty when all is there.
+        One line that names the first such file and the remedy; empty if there is none.
     """
     storage, named = output.storage, [file for files in output.sets() for file in files.files]
     there: dict[str, int] = {}
@@ -96,7 +100,7 @@ def lost_files(output: Output) -> str:
 
 
 def stray_problems(storage: Storage, datasets: Iterable[str], named: set[str]) -> Iterator[str]:
-    """Files of the datasets that are not among the named ones."""
+    """Yield a line for each file in the datasets whose name is not in ``named``."""
     for dataset in datasets:
         for name in storage.sizes(dataset):
             if name not in named:
@@ -109,16 +113,16 @@ def read_keys(
     expected: Callable[[pa.Schema], pa.Schema],
     wanted: Sequence[str],
 ) -> pa.Table | str:
-    """Read every row of a file.
+    """Read and check every row of a file.
 
     Args:
         storage: the output.
-        file: as it was committed.
-        expected: what the file's schema should be, given what it is.
-        wanted: the columns to return, where there are such.
+        file: the file as its ledger entry describes it.
+        expected: maps the file's schema to the schema that it should have.
+        wanted: names of the columns to return, if the file has them.
 
     Returns:
-        Some columns of the file; or what is wrong with it.
+        The wanted columns of the file, or one line that describes its problem.
     """
     where = storage.shown(file.name)
     try:
@@ -154,12 +158,12 @@ def _is_finite(rows: pa.Table) -> bool:
 
 
 def repeated(what: str, values: Iterable[object], dataset: str) -> Iterator[str]:
-    """What stands in a dataset more than once."""
+    """Yield a line for each value that occurs more than once in a dataset."""
     for value, times in Counter(values).items():
         if times > 1:
             yield f"{what} {value} stands {times} times in {dataset}"
 
 
 def columns(table: pa.Table, *names: str) -> Iterator[Any]:
-    """The rows of some columns."""
+    """Iterate over the rows of the named columns, as tuples."""
     return zip(*(table.column(name).to_pylist() for name in names), strict=True)

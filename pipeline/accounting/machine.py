@@ -1,4 +1,4 @@
-"""Where and how a worker computes, as it found out itself; imports no torch."""
+"""The device and precision that a worker reports; this module does not import torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What a worker chose, or was left with.
+    """Device, precision and batch size that a worker uses.
 
     Attributes:
-        device: ``cpu``, ``cuda`` or ``cuda:N``, as the worker counts.
-        gpu: the name of the GPU; empty on a CPU.
-        dtype: of activations.
-        kernels: by which of the generator's operators, and why.
-        batch_size: faces per batch, less than before where these did not fit into memory; None
-            where they come as units have them.
-        graphs: why a GPU's steps are not replayed from recordings; empty where they are, or where
-            there is no GPU.
+        device: ``cpu``, ``cuda`` or ``cuda:N``, with the worker's own device index.
+        gpu: Name of the GPU; empty on a CPU.
+        dtype: Data type of activations, such as ``bfloat16``.
+        kernels: Implementation of the generator's operators, and the reason for it.
+        batch_size: Faces per batch, reduced if the batch did not fit into memory; None if the
+            worker computes each unit as one batch.
+        graphs: Reason why the GPU runs without CUDA graphs; empty if it uses them, or on a CPU.
     """
 
     device: str
@@ -33,7 +32,7 @@ class WorkerInfo:
 
     @classmethod
     def of(cls, model: Model, batch_size: int | None = None) -> WorkerInfo:
-        """That of a process that holds a model."""
+        """Describe the process that has loaded ``model``."""
         return cls(
             device=str(model.device),
             gpu=model.gpu_name,

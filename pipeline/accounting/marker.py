@@ -1,4 +1,4 @@
-"""The marker of a compaction: which files it is about to write."""
+"""The marker of a compaction, which names the files that it is about to write."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PACK = r"part-pack-[0-9a-f]{16}-\w{1,8}\.parquet"
 
 
 def marked(storage: Storage, datasets: Collection[str]) -> list[str]:
-    """The files that a compaction was about to write when it was killed.
+    """Return the files that a killed compaction was about to write; empty without a marker.
 
     Args:
         storage: the output.
-        datasets: of it.
+        datasets: names of the output's datasets.
 
     Raises:
-        DamagedError: the marker cannot be read, or names what is no file of a pack.
+        DamagedError: the marker cannot be parsed, or names a file that is not part of a pack.
     """
     try:
         names = json.loads(storage.read(MARKER))
@@ -31,7 +31,7 @@ def marked(storage: Storage, datasets: Collection[str]) -> list[str]:
         return []
     except ValueError:
         names = None
-    # They are going to be deleted.
+    # The caller deletes these files, so the marker may name nothing else.
     if isinstance(names, list) and all(_is_pack(name, datasets) for name in names):
         return [str(name) for name in names]
     raise DamagedError(

@@ -1,10 +1,10 @@
-"""Operations: the kinds of outputs that there are, and what differs between them.
+"""Operations: the protocol for the kinds of output, and the registry of its implementations.
 
-An operation makes rows out of inputs: inversion makes latents of photographs, editing makes edited
-faces of latents. Everything that plans, runs, proves, compacts or shows an output goes through the
-protocol below and knows no operation. Built-in operations are listed here; packages outside this
-project add theirs through the entry-point group ``restyle.operations``, each the name of an
-:class:`Operation` object.
+An operation makes rows from inputs: inversion makes latents from photographs, editing makes edited
+faces from latents. The code that plans, runs, verifies, compacts or shows an output uses only the
+protocol below, so that it works for every operation. This module lists the built-in operations;
+other packages register theirs in the entry-point group ``restyle.operations``, where each entry
+point names an :class:`Operation` object.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Operation(ABC, Generic[S]):
     """One kind of output.
 
     Attributes:
-        name: of the operation, ``inversion``.
-        holds: what its outputs hold, ``an inversion``.
-        inputs: what its inputs are called, ``photographs``.
-        settings_file: where an output keeps what shapes its rows.
-        datasets: the folders of rows; the first has the operation's own result.
-        is_revised: inputs that changed are planned again, with a higher revision.
+        name: Name of the operation, such as ``inversion``.
+        holds: Content of its outputs as a noun phrase for messages, such as ``an inversion``.
+        inputs: Plural noun for its inputs in messages, such as ``photographs``.
+        settings_file: Path of the settings file, relative to the output.
+        datasets: Folders of Parquet files; the first holds the operation's main result.
+        is_revised: Whether changed inputs are planned again with a higher revision.
     """
 
     name: ClassVar[str]
@@ -60,13 +60,16 @@ class Operation(ABC, Generic[S]):
     @property
     @abstractmethod
     def settings_type(self) -> type[S]:
-        """What shapes the rows."""
+        """The class of the operation's settings."""
 
     def read_settings(self, storage: Storage) -> S | None:
-        """What an output was made with; None where it was not made by this operation.
+        """Read the settings of an output.
+
+        Returns:
+            The settings; None if the output has none of this operation.
 
         Raises:
-            FatalError: the settings are damaged.
+            DamagedError: the settings file is damaged.
         """
         try:
             return self.settings_type.model_validate_json(storage.read(self.settings_file))
@@ -79,27 +82,27 @@ class Operation(ABC, Generic[S]):
             ) from error
 
     def write_settings(self, storage: Storage, settings: S) -> None:
-        """Bind an output to its settings."""
+        """Write the settings file, which binds the output to these settings."""
         storage.write(self.settings_file, settings.model_dump_json(indent=1).encode())
 
     @abstractmethod
     def schema(self, dataset: str, settings: S, found: pa.Schema) -> pa.Schema:
-        """The schema of a dataset's files.
+        """Return the schema that the files of a dataset must have.
 
         Args:
             dataset: one of :attr:`datasets`.
-            settings: of the output.
-            found: the schema of a file, which has the shape of the latents.
+            settings: the output's settings.
+            found: the schema of an actual file, which gives the shape of the latents.
         """
 
     @abstractmethod
     def proof(self, storage: Storage, settings: S, done: Collection[str]) -> Proof:
-        """What checks an output.
+        """Return an object that verifies an output.
 
         Args:
             storage: the output.
-            settings: of it.
-            done: units that count as done, where it matters whether an input was done again.
+            settings: the output's settings.
+            done: names of the committed units; they decide which revision of an input is current.
 
         Raises:
             FatalError: the manifest is damaged.
@@ -107,23 +110,23 @@ class Operation(ABC, Generic[S]):
 
     @abstractmethod
     def write_report(self, output: Output, settings: S) -> str:
-        """Write ``report.html`` from what is committed.
+        """Write ``report.html`` from the committed rows.
 
         Args:
-            output: where.
-            settings: of it.
+            output: the output to report on.
+            settings: the output's settings.
 
         Returns:
-            Where the report is.
+            The path or URI of the report, without credentials.
         """
 
 
 @functools.cache
 def operations() -> Mapping[str, Operation[Any]]:
-    """All operations by name, the built-in ones first.
+    """Return all operations by name, the built-in ones first.
 
     Raises:
-        FatalError: one that another package registers cannot be imported.
+        FatalError: an operation registered by another package cannot be imported.
     """
     found = {name: _load(place) for name, place in _BUILT_IN.items()}
     for point in importlib.metadata.entry_points(group=GROUP):
@@ -138,10 +141,11 @@ def operations() -> Mapping[str, Operation[Any]]:
 
 
 def bound_to(storage: Storage) -> tuple[Operation[Any], Settings] | None:
-    """What made an output, and the settings that it was made with; None where nothing was run.
+    """Return the operation and the settings of an output; None before its first run.
 
     Raises:
-        FatalError: the settings are damaged, or gone although something is done.
+        FatalError: the settings are damaged, belong to several operations, or are missing although
+            the ledger has entries.
     """
     found = [
         (operation, settings)
@@ -162,11 +166,16 @@ def bound_to(storage: Storage) -> tuple[Operation[Any], Settings] | None:
 
 
 def own_settings(storage: Storage, operation: Operation[S], option: str = "--out") -> S | None:
-    """The settings of an output that must not be another operation's; None where it is new.
+    """Return an output's settings if it belongs to ``operation``; None if the output is new.
+
+    Args:
+        storage: the output.
+        operation: the operation that the output must belong to.
+        option: the command-line option that names the output, for the error message.
 
     Raises:
-        SpecError: it is another operation's.
-        FatalError: as :func:`bound_to`.
+        SpecError: the output belongs to another operation.
+        FatalError: the settings cannot be used; see :func:`bound_to`.
     """
     bound = bound_to(storage)
     if bound is not None and bound[0].name != operation.name:

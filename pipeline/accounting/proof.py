@@ -1,9 +1,8 @@
-"""The proof of an output, as far as those of all kinds are alike.
+"""Base class for the verification of an output, shared by all operations.
 
-What was planned is compared with the ledger, the ledger with the files, and the rows of the files
-with what was planned. What rows are to be there is said by the kind of output: see
-:mod:`restyle.pipeline.accounting.verify` for inversions, :mod:`restyle.pipeline.editing.verify` for
-edits.
+A proof compares the manifest with the ledger, the ledger with the files, and the rows of the files
+with the manifest. Each operation defines in a subclass which rows it expects; see
+:meth:`restyle.pipeline.accounting.operation.Operation.proof`.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ Tables = dict[str, pa.Table]
 
 @dataclass
 class SetFindings:
-    """What the files of one entry hold.
+    """Result of checking the files of one ledger entry.
 
     Attributes:
-        problems: one line each.
-        images: inputs that stand in them.
-        faces: faces of these.
-        rejects: inputs without a face.
+        problems: Problems found, one line each.
+        images: Number of inputs with rows in the files.
+        faces: Number of faces in these inputs.
+        rejects: Number of rejected inputs.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -52,18 +51,18 @@ class SetFindings:
 
 
 class Proof(ABC):
-    """Checks an output of one kind.
+    """Verifies the outputs of one operation.
 
     Args:
         storage: the output.
-        fingerprint: of its settings.
+        fingerprint: the fingerprint of its settings.
     """
 
     datasets: tuple[str, ...]
-    """The folders that hold its rows."""
+    """Folders that hold the output's Parquet files."""
 
     keys: tuple[str, ...]
-    """The columns that are compared, where a dataset has them."""
+    """Columns compared with the manifest; a dataset need not have all of them."""
 
     def __init__(self, storage: Storage, fingerprint: str) -> None:
         self.storage = storage
@@ -74,24 +73,37 @@ class Proof(ABC):
 
     @abstractmethod
     def schema(self, dataset: str, found: pa.Schema) -> pa.Schema:
-        """What the schema of a file should be, given what it is."""
+        """Return the expected schema of a file.
+
+        Args:
+            dataset: the dataset of the file.
+            found: the actual schema, which gives the shape of the latents.
+        """
 
     @abstractmethod
     def manifest_problems(self) -> Iterator[str]:
-        """What contradicts itself in the manifest as a whole."""
+        """Yield a line for each contradiction within the manifest."""
 
     @abstractmethod
     def count(self, files: FileSet, units: Sequence[Unit], tables: Tables) -> SetFindings:
-        """Compare the rows of some units with what was planned, and count them."""
-
-    def verification(self, entries: Entries) -> Verification:
-        """Read every file; one is in memory at a time, and the keys of one unit or pack.
+        """Compare the rows of units with the manifest, and count them.
 
         Args:
-            entries: the ledger, which must have been looked through before the manifest was.
+            files: the ledger entry.
+            units: the planned units of the entry, with their inputs.
+            tables: key columns of the entry's files, by dataset.
+        """
+
+    def verification(self, entries: Entries) -> Verification:
+        """Read and check every file of the output.
+
+        Memory holds one file at a time, plus the key columns of one unit or pack.
+
+        Args:
+            entries: the ledger, which must have been read before the manifest.
 
         Raises:
-            FatalError: an entry is damaged, or something cannot be read.
+            FatalError: an entry is damaged, or a file cannot be read.
         """
         problems = [
             *self.manifest_problems(),
@@ -113,7 +125,7 @@ class Proof(ABC):
         return Verification(problems, units, total.images, total.faces, total.rejects, size)
 
     def pending_files(self, done: set[str]) -> set[str]:
-        """Files that units without an entry overwrite when they are run."""
+        """Return the names of the files that pending units will write."""
         return {
             file_name(dataset, name, self.fingerprint)
             for name in self._units
@@ -122,7 +134,7 @@ class Proof(ABC):
         }
 
     def check(self, files: FileSet) -> SetFindings:
-        """What is wrong with a unit, or with the units of a pack, which are looked at as one."""
+        """Check the files of one entry: of a unit, or of all units of a pack together."""
         problems = [
             f"unit {record.unit} was run with other settings"
             for record in files.units
@@ -158,14 +170,14 @@ class Proof(ABC):
         return counted
 
     def unplanned(self, files: FileSet) -> list[str]:
-        """Units of an entry that the manifest does not hold."""
+        """Return the names of the entry's units that the manifest does not contain."""
         return [record.unit for record in files.units if record.unit not in self._units]
 
     def require(self, files: FileSet) -> None:
-        """Make sure that an entry's rows are all there, before others of them are removed.
+        """Check that an entry is sound before other copies of its rows are removed.
 
         Raises:
-            FatalError: they are not.
+            FatalError: the entry has a problem.
         """
         problems = self.check(files).problems
         problems += [f"unit {unit} is not in the manifest" for unit in self.unplanned(files)]

@@ -1,9 +1,9 @@
-"""``restyle repair``: an output is brought back to where a run can complete it.
+"""``restyle repair``: make a damaged output ready for a run that completes it.
 
-What is damaged, doubled or belongs to nothing is set aside: moved into the output's folder
-``_set-aside``, from where a person may take it back or delete it. Rows that are sound stay; the
-units of the others have no entry any more, so that the next run does them again. Nothing is
-deleted, and what does not carry this project's mark is left where it is.
+Repair sets aside damaged, duplicate and unowned files: it moves them into the output's folder
+``_set-aside``, from which the user can restore or delete them. Sound rows stay. Units whose entry
+was set aside become pending, so that the next run processes them again. Repair deletes nothing,
+and does not touch files whose metadata does not identify them as restyle's.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from restyle.pipeline.storage.lock import driver_lock
 from restyle.pipeline.storage.rehearsal import Rehearsal
 
 SET_ASIDE = "_set-aside"
-"""The folder in an output that takes what repair moves."""
+"""Folder of an output that receives the files set aside."""
 
 Bound = tuple[Operation[Any], Settings]
-"""An operation, and settings of its kind."""
+"""An operation and its settings."""
 
 
 @dataclass
 class Repaired:
-    """What :func:`repair` did, or would do.
+    """Result of :func:`repair`: the changes made, or to be made.
 
     Attributes:
-        done: a line for each change.
-        left: a line for each file that is not touched, because nothing says that it is ours.
-        folder: where things are set aside, fit to be shown.
+        done: One line per change.
+        left: One line per file left in place because its metadata does not name restyle.
+        folder: Path or URI of the folder for files set aside, without credentials.
     """
 
     done: list[str] = field(default_factory=list)
@@ -66,19 +66,19 @@ class Repaired:
 
 
 def repair(out: str, *, apply: bool, listener: Listener | None = None) -> Repaired:
-    """Set aside what keeps an output from being verified and continued.
+    """Set aside the files that prevent an output from being verified and continued.
 
-    Reads every file, as :func:`~restyle.pipeline.accounting.verify.verify` does. May be killed at
-    any moment and called again.
+    Reads every file, as :func:`~restyle.pipeline.accounting.verify.verify` does. Safe to kill at
+    any moment and to call again.
 
     Args:
-        out: a path or any fsspec URI.
-        apply: do it; otherwise only find out what would be done.
-        listener: is told when another driver is waited for.
+        out: the output, a path or any fsspec URI.
+        apply: make the changes; if false, only report them.
+        listener: receives a note while the lock of another driver is awaited.
 
     Raises:
-        SpecError: a run is at work on the output.
-        FatalError: the settings are lost and no record has them, or something cannot be read.
+        SpecError: another run is using the output.
+        FatalError: the settings are lost and no record has them, or a file cannot be read.
     """
     storage = open_storage(out)
     if not apply:
@@ -88,7 +88,7 @@ def repair(out: str, *, apply: bool, listener: Listener | None = None) -> Repair
 
 
 class _Repair:
-    """One repair; its methods are called in the order in which they stand."""
+    """One repair; :meth:`run` calls the other methods."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -110,7 +110,7 @@ class _Repair:
         return self._repaired
 
     def _settings(self) -> Bound | None:
-        """Find the settings that the rows were made with, or None where there are no rows."""
+        """Restore the settings that most entries name; None if there are no usable settings."""
         found = {
             operation.settings_file: (operation, self._parsed_settings(operation))
             for operation in operations().values()
@@ -140,7 +140,7 @@ class _Repair:
         return best
 
     def _settings_without_rows(self, present: Sequence[Bound]) -> Bound | None:
-        """Nothing that can be read depends on the settings; entries that cannot be are useless."""
+        """Set aside unreadable entries; keep the settings only if one operation has some."""
         for name in ledger.entry_names(self._storage):
             self._set_aside(name, "cannot be read")
         if len(present) == 1:
@@ -159,7 +159,7 @@ class _Repair:
             return None
 
     def _plans(self, *, is_ordered: bool) -> None:
-        """Keep plans that can be read, in their order, that plan nothing twice and leave no gap."""
+        """Keep readable plans that plan no input twice and skip no revision; set others aside."""
         plans: list[PlanFile] = []
         for name in plan_names(self._storage):
             try:
@@ -179,7 +179,7 @@ class _Repair:
                 self._set_aside(plan.name, problem)
 
     def _in_order(self, plans: list[PlanFile]) -> list[PlanFile]:
-        """Give plans new names where their units were numbered in another order."""
+        """Rename plans whose order differs from the running numbers of their units."""
         wanted = sorted(plans, key=lambda plan: min(unit_number(u.name) for u in plan.units))
         numbers = [min(unit_number(unit.name) for unit in plan.units) for plan in wanted]
         if wanted == plans or len(set(numbers)) < len(numbers):
@@ -198,7 +198,7 @@ class _Repair:
                 self._set_aside(dataset, "is a link, which is not followed")
 
     def _entries(self, proof: Proof) -> list[FileSet]:
-        """Keep entries whose rows are all there; of several that hold a unit, the latest pack."""
+        """Keep sound entries; of several with the same unit, keep the latest pack."""
         if MARKER in self._storage.sizes(ledger.FOLDER):
             try:
                 marked(self._storage, proof.datasets)
@@ -228,17 +228,17 @@ class _Repair:
         return kept
 
     def _require_answer(self, files: FileSet) -> None:
-        """Make sure that files are damaged, and not kept from us.
+        """Check that files are damaged or missing, rather than temporarily unreadable.
 
         Raises:
-            FatalError, TransientError: a file cannot be read, and may be as it should be.
+            FatalError, TransientError: a file cannot be read and may be intact.
         """
         for file in files.files:
             with contextlib.suppress(FileNotFoundError, DamagedError):
                 self._storage.read(file.name)
 
     def _in_place(self, name: str) -> FileSet | None:
-        """An entry that can be read; where it stands in another's place, it is put into its own."""
+        """Read an entry; move a valid one that is stored under another's name to its own."""
         try:
             return ledger.read_entry(self._storage, name)
         except DamagedError as error:
@@ -252,7 +252,7 @@ class _Repair:
         return moved
 
     def _drop(self, files: FileSet, reason: str) -> None:
-        """Set an entry aside, and then its files, so that no file is named that is not there."""
+        """Set an entry aside before its files, so that no entry names a missing file."""
         self._set_aside(ledger.entry_name(files), reason)
         for file in files.files:
             if file.name in self._storage.sizes(dataset_of(file.name)):
@@ -291,7 +291,7 @@ def _plan_problem(
     *,
     is_ordered: bool,
 ) -> str:
-    """Why a plan cannot be kept beside those before it; they are added to when it can be."""
+    """Return why a plan conflicts with earlier ones; if empty, add it to units and revisions."""
     if any(unit.name in units for unit in plan.units):
         return "plans units that another plan holds"
     images = [image for unit in plan.units for image in images_of(storage, plan, unit.group)]
@@ -313,14 +313,14 @@ def _plans(storage: Storage) -> Iterator[PlanFile]:
 
 
 def _entries(storage: Storage) -> Iterator[FileSet]:
-    """The entries that can be read."""
+    """Yield the readable entries."""
     for name in ledger.entry_names(storage):
         with contextlib.suppress(DamagedError):
             yield ledger.read_entry(storage, name)
 
 
 def _recorded(storage: Storage) -> list[Bound]:
-    """Settings that records of runs, and the files of rows, say they were made with."""
+    """Collect the settings stored in run records and in the metadata of dataset files."""
     found: list[Bound] = []
     with contextlib.suppress(DamagedError):
         last = read_run(storage)
@@ -339,7 +339,7 @@ def _recorded(storage: Storage) -> list[Bound]:
 
 
 def _parsed(records: Iterable[tuple[str, object]]) -> Iterator[Bound]:
-    """Those records of an operation's settings that can be understood."""
+    """Yield the valid settings among pairs of operation name and JSON value."""
     known = operations()
     for name, settings in records:
         with contextlib.suppress(KeyError, ValidationError):
@@ -347,5 +347,5 @@ def _parsed(records: Iterable[tuple[str, object]]) -> Iterator[Bound]:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says is wrong, without what to do about it, which is being done."""
+    """Return an error message without its advice, because repair follows that advice."""
     return str(error).rpartition("; ")[0] or str(error)

@@ -1,7 +1,7 @@
-"""What a run was asked, what it used, and what came of it: ``run.json``, and a dated copy per run.
+"""Run records: the request, environment and result of a run, in ``run.json`` and a dated copy.
 
-``run.json`` tells of the last run that had something to do. ``_ledger/run-STAMP-NONCE.json`` tells
-of one run each, also of those that found nothing to do, and is what ``restyle runs`` lists.
+``run.json`` describes the last run that processed units. Each ``_ledger/run-STAMP-NONCE.json``
+describes one run, including runs without pending units; ``restyle runs`` lists these files.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _PACKAGES = ("restyle-pipeline", "torch", "ray", "pyarrow", "numpy", "pillow", "
 
 
 class Asked(BaseModel):
-    """The command, as far as it does not shape the rows. Holds no credentials.
+    """Options of the command that do not affect the rows. Contains no credentials.
 
     Attributes:
-        source: ``INPUT``, fit to be shown.
-        out: the output, fit to be shown.
-        limit: inputs planned at most.
+        source: ``INPUT`` without credentials.
+        out: Path or URI of the output, without credentials.
+        limit: Maximum number of inputs to plan; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
-        batch_size: faces per batch.
-        max_reject_rate: share of rejects at which the run stops.
-        command: the command of ``restyle``.
-        input_format: how ``INPUT`` was read.
-        column: of Parquet and CSV; None for the only one that can be meant.
-        address: of the Ray cluster; None for one on this machine alone.
-        align_actors: fewest and most; None for what suits the cluster.
-        invert_actors: the same.
-        gpus_per_actor: None for what suits the device.
+        batch_size: Faces per batch; None for the model's default.
+        max_reject_rate: Share of rejected inputs, 0 to 1, above which the run stops.
+        command: Subcommand of ``restyle``.
+        input_format: Format of ``INPUT``.
+        column: Column of a Parquet or CSV input; None if chosen automatically.
+        address: Address of the Ray cluster; None for a local cluster that ends with the run.
+        align_actors: Minimum and maximum number of alignment actors; None if chosen automatically.
+        invert_actors: Minimum and maximum number of inversion actors; None if chosen automatically.
+        gpus_per_actor: GPUs per inversion actor; None if chosen by device.
         executor: ``auto``, ``local`` or ``ray``.
     """
 
@@ -72,7 +72,7 @@ class Asked(BaseModel):
 
 
 class Counts(BaseModel):
-    """Where the output stands; see :class:`restyle.pipeline.accounting.summary.Summary`."""
+    """Counts of an output; see :class:`restyle.pipeline.accounting.summary.Summary`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -86,16 +86,16 @@ class Counts(BaseModel):
 
 
 class Timings(BaseModel):
-    """How long the last run took.
+    """Duration and throughput of a run.
 
     Attributes:
-        started: ISO 8601, UTC.
-        finished: the same; None while it runs.
-        seconds: wall time from the command to the report.
-        images: inputs that this run accounted for.
-        rejects: those of them that were rejected.
-        images_per_second: of this run, once its workers had started.
-        stages: seconds spent in each stage, summed over all units of the output.
+        started: Start time, ISO 8601 in UTC.
+        finished: End time in the same format; None while the run is in progress.
+        seconds: Wall time in seconds from the command to the record.
+        images: Number of inputs processed by this run, rejects included.
+        rejects: Number of these inputs that were rejected.
+        images_per_second: Throughput, measured from the moment the workers had started.
+        stages: Seconds spent in each stage, summed over all units of the output.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -110,34 +110,34 @@ class Timings(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """The content of ``run.json``, and of a run's dated copy.
+    """Content of ``run.json`` and of a run's dated copy.
 
     Attributes:
-        format: version of this file.
-        run: names the run: when it started, and a nonce; see :func:`run_name`.
-        new: inputs that this run was the first to plan.
-        changed: inputs planned again because they are no longer the file that was planned.
-        vanished: planned inputs that ``INPUT`` no longer holds; their rows stay.
-        state: how the run ended, or that it has not.
-        error: why it failed.
-        asked: the command.
-        operation: what the run does, ``inversion``.
-        settings: what shapes the rows, resolved.
-        fingerprint: of the settings.
-        model: name, domain, encoder, image size and fingerprint of the model.
-        device: where it was computed.
-        dtype: what it was computed in.
-        dtype_reason: why.
-        kernels: by which of the generator's operators, and why.
-        workers: where and how the workers of the run computed, each way once.
-        steps: refinement steps; None where nothing is refined.
-        reconstructions: which were kept; None where there are none.
-        metrics: which were measured.
-        means: mean of each metric at each step.
-        counts: where the output stands.
-        timings: of the last run.
-        versions: of what it was computed with.
-        machine: what it was computed on.
+        format: Version of the file format.
+        run: Name of the run, a start time and a nonce; see :func:`run_name`.
+        new: Number of inputs planned for the first time by this run.
+        changed: Number of inputs planned again because their file changed.
+        vanished: Number of planned inputs that ``INPUT`` no longer lists; their rows stay.
+        state: ``running``, ``complete``, ``interrupted`` or ``failed``.
+        error: Error message of a failed run; None otherwise.
+        asked: Options of the command.
+        operation: Name of the operation, such as ``inversion``.
+        settings: Resolved settings of the output.
+        fingerprint: Fingerprint of the settings.
+        model: Name, domain, encoder, image size and fingerprint of the model.
+        device: Devices of the workers.
+        dtype: Precision of the computation.
+        dtype_reason: The precision and the reason for it.
+        kernels: Implementation of the generator's operators, and the reason for it.
+        workers: Distinct configurations of the workers.
+        steps: Number of refinement steps; None if the operation has none.
+        reconstructions: Steps whose images are kept; None if the operation has none.
+        metrics: Names of the measured metrics.
+        means: Mean of each metric at each step.
+        counts: Counts of the whole output.
+        timings: Duration and throughput of the run.
+        versions: Versions of Python and of the main packages.
+        machine: Operating system, architecture and number of cores of the driver.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -171,14 +171,14 @@ class RunRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Described:
-    """What is told of an operation itself.
+    """Fields of a :class:`RunRecord` that depend on the operation.
 
     Attributes:
-        operation: its name.
-        model: name, domain, encoder, image size and fingerprint of the model.
-        steps: as in :class:`RunRecord`, and so are the following.
-        reconstructions: the same.
-        metrics: the same.
+        operation: Name of the operation.
+        model: Name, domain, encoder, image size and fingerprint of the model.
+        steps: Number of refinement steps; None if the operation has none.
+        reconstructions: Steps whose images are kept; None if the operation has none.
+        metrics: Names of the measured metrics.
     """
 
     operation: str
@@ -189,7 +189,7 @@ class Described:
 
 
 def counts(summary: Summary) -> Counts:
-    """The part of a summary that ``run.json`` counts."""
+    """Return the counts of a summary as ``run.json`` stores them."""
     return Counts(
         units=summary.units,
         pending_units=summary.pending_units,
@@ -202,12 +202,12 @@ def counts(summary: Summary) -> Counts:
 
 
 def now() -> str:
-    """The time as ``run.json`` writes it."""
+    """Return the current time, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape the result."""
+    """Return the versions of Python and of the packages that affect the results."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -218,7 +218,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    """What this computer is, without its name."""
+    """Describe this computer without its host name."""
     return {
         "system": platform.system(),
         "architecture": platform.machine(),
@@ -232,7 +232,7 @@ def write_run(storage: Storage, record: RunRecord) -> None:
 
 
 def read_run(storage: Storage) -> RunRecord | None:
-    """``run.json``, or None when there is none that can be read."""
+    """Read ``run.json``; None if it is missing or damaged."""
     try:
         return RunRecord.model_validate_json(storage.read(NAME))
     except (FileNotFoundError, ValidationError):
@@ -240,22 +240,23 @@ def read_run(storage: Storage) -> RunRecord | None:
 
 
 def spec_of(storage: Storage, model: str) -> str:
-    """Where the last run of an output found its model, or else the model's name."""
+    """Return the model spec that the last run used, or ``model`` if no record has one."""
     run = read_run(storage)
     spec = run.model.get("spec") if run is not None else None
     return as_begun(storage, spec) if isinstance(spec, str) else model
 
 
 def as_begun(storage: Storage, spec: str) -> str:
-    """A model as the last run of an output took it.
+    """Add to a checkpoint's spec the domain that the last run of the output used.
+
+    Another version of restyle may choose another default domain for a published checkpoint.
 
     Args:
         storage: the output.
-        spec: as ``load_model`` takes it.
+        spec: a model spec in the form that ``load_model`` takes.
 
     Returns:
-        The same; a published checkpoint for the domain for which it was taken then, which another
-        version may choose otherwise.
+        ``FILE:DOMAIN`` if ``spec`` is the last run's checkpoint without a domain, else ``spec``.
     """
     run = read_run(storage)
     domain = run.model.get("domain") if run is not None else None
@@ -267,21 +268,21 @@ def as_begun(storage: Storage, spec: str) -> str:
 
 
 def run_name() -> str:
-    """A name for a run that starts now: ``20260131T235959.123456Z-1f2e3d4c``; sorts by time."""
-    # To the microsecond: runs that take a tenth of a second are listed in order, too.
+    """Return a new run name, which sorts by time: ``20260131T235959.123456Z-1f2e3d4c``."""
+    # Microseconds keep short runs within the same second in order.
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
 
 
 def dated_name(run: str) -> str:
-    """Where the dated record of a run lies in its output."""
+    """Return the path of a run's dated record, relative to the output."""
     return f"{_DATED}{run}{_SUFFIX}"
 
 
 def archive_run(storage: Storage, record: RunRecord) -> str:
-    """Write, or replace, the dated record of a run, and return its name.
+    """Write or replace the dated record of a run, and return its name.
 
-    To be called when a run begins, with the state ``running``, and again when it ends, also when
-    there was nothing to do: a run that was killed then still has its line in ``restyle runs``.
+    A run calls this at its start, with the state ``running``, and at its end, so that
+    ``restyle runs`` also lists a run that was killed. A run without pending units calls it once.
     """
     name = dated_name(record.run)
     storage.write(name, record.model_dump_json(indent=1).encode())
@@ -289,14 +290,14 @@ def archive_run(storage: Storage, record: RunRecord) -> str:
 
 
 def read_runs(storage: Storage, last: int | None = None) -> list[RunRecord | str]:
-    """Dated records, the oldest first.
+    """Read the dated records, the oldest first.
 
     Args:
         storage: the output.
-        last: only so many of the newest; only these are read.
+        last: read only this many of the newest records; None for all.
 
     Returns:
-        Records; in place of one that cannot be understood, where it is.
+        The records; a damaged record is replaced by its path.
     """
     names = [
         name for name in storage.sizes(FOLDER) if name.startswith(_DATED) and name.endswith(_SUFFIX)

@@ -1,4 +1,4 @@
-"""Where an output stands, from its manifest, ledger and ``run.json``."""
+"""The status of an output, from its manifest, ledger and ``run.json``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from restyle.pipeline.storage.filesystem import Storage
 
 @dataclass(frozen=True)
 class Status:
-    """What :func:`read_status` found.
+    """Result of :func:`read_status`.
 
     Attributes:
-        out: the output, fit to be shown.
-        settings: what its rows are made with.
-        summary: counts and means.
-        run: the last run's record, None when it is missing or damaged.
-        report: where ``report.html`` is, None when there is none.
-        damage: what of the rows is missing, and what to do; empty when nothing is.
+        out: Path or URI of the output, without credentials.
+        settings: Settings of the output.
+        summary: Counts and metric means.
+        run: Record of the last run; None if it is missing or damaged.
+        report: Path or URI of ``report.html``; None if there is none.
+        damage: One line about missing files and the remedy; empty if no file is missing.
     """
 
     out: str
@@ -40,11 +40,14 @@ class Status:
 
 
 def read_status(out: str) -> Status:
-    """Look at an output.
+    """Read the status of an inversion output.
+
+    Args:
+        out: the output, a path or any fsspec URI.
 
     Raises:
-        SpecError: there is none at this place.
-        FatalError: a file of it is damaged or cannot be read.
+        SpecError: there is no output at ``out``, or it holds edits.
+        FatalError: a file of the output is damaged or cannot be read.
     """
     output = Output.at(out)
     storage = output.storage
@@ -57,22 +60,22 @@ def read_status(out: str) -> Status:
 
 
 def bound_of(storage: Storage) -> tuple[Operation[Any], Settings]:
-    """What made an output that must exist, and the settings that it was made with.
+    """Return the operation and the settings of an existing output.
 
     Raises:
-        SpecError: there is none at this place.
-        FatalError: as :func:`restyle.pipeline.accounting.operation.bound_to`.
+        SpecError: the storage holds no output, or one without a run.
+        FatalError: see :func:`restyle.pipeline.accounting.operation.bound_to`.
     """
-    # Where nothing is bound, the other says what is there instead.
+    # Without settings, settings_of raises an error that says what the storage holds instead.
     return bound_to(storage) or (operations()["inversion"], settings_of(storage))
 
 
 def settings_of(storage: Storage) -> ResolvedSettings:
-    """The settings of an inversion that must exist.
+    """Return the settings of an existing inversion output.
 
     Raises:
-        SpecError: there is no output at this place, or one of edits.
-        FatalError: as :func:`restyle.pipeline.accounting.operation.bound_to`.
+        SpecError: the storage holds no output, one without a run, or edits.
+        FatalError: see :func:`restyle.pipeline.accounting.operation.bound_to`.
     """
     bound = bound_to(storage)
     settings = None if bound is None else bound[1]

@@ -1,4 +1,4 @@
-"""Counts and means over an output, from its manifest and ledger alone."""
+"""Counts and metric means over an output, from its manifest and ledger alone."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """Where an output stands.
+    """Progress and statistics of an output.
 
     Attributes:
-        units: planned units.
-        pending_units: of these, the ones without a ledger entry.
-        images: planned inputs; one that changed counts for each of its revisions, one that was
-            rejected and then tried again does not.
-        pending_images: of these, the ones in pending units.
-        faces: rows in ``latents``.
-        rejects: rejected inputs by reason, the most frequent first.
-        metrics: mean of each metric at each step, None where no face has a value.
-        seconds: summed wall time of the stages over all units.
+        units: Number of planned units.
+        pending_units: Number of planned units without a ledger entry.
+        images: Number of planned inputs. A changed input counts once per revision; a rejected
+            input that was retried counts once.
+        pending_images: Number of inputs in pending units.
+        faces: Number of rows in the first dataset, ``latents`` for an inversion.
+        rejects: Number of rejected inputs by reason, the most frequent first.
+        metrics: Mean of each metric at each step; None if no face has a value.
+        seconds: Wall time of each stage in seconds, summed over all units.
     """
 
     units: int
@@ -39,17 +39,17 @@ class Summary:
 
     @property
     def rejected(self) -> int:
-        """Inputs without a row in ``latents``."""
+        """Number of rejected inputs."""
         return sum(self.rejects.values())
 
     @property
     def done_images(self) -> int:
-        """Inputs in committed units."""
+        """Number of inputs in committed units."""
         return self.images - self.pending_images
 
 
 def summarise(output: Output) -> Summary:
-    """Add up the entries of an output's committed units."""
+    """Compute the summary of an output from its manifest and ledger."""
     units, records = output.manifest.units, output.records()
     done = {record.unit for record in records}
     pending = [unit for unit in units if unit.name not in done]

@@ -1,4 +1,4 @@
-"""The proof, from the files alone, that every input is accounted for exactly once."""
+"""Verify from the files alone that every input is accounted for exactly once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from restyle.pipeline.storage.filesystem import open_storage
 
 
 def verify(out: str) -> Verification:
-    """Read every file of an output and check it against manifest and ledger.
+    """Read every file of an output and check it against the manifest and the ledger.
 
-    One file is in memory at a time, and the keys of one unit or pack.
+    Memory holds one file at a time, plus the key columns of one unit or pack.
+
+    Args:
+        out: the output, a path or any fsspec URI.
 
     Raises:
-        SpecError: there is no output at this place.
-        FatalError: manifest or ledger are damaged or cannot be read.
+        SpecError: there is no output at ``out``.
+        FatalError: the manifest or the ledger is damaged or cannot be read.
     """
     storage = open_storage(out)
     operation, settings = bound_of(storage)
-    # Before the manifest, which only grows while a run is at work.
+    # Read before the manifest: a concurrent run only adds to it, so every entry finds its plan.
     entries = ledger.read_entries(storage)
     return operation.proof(storage, settings, entries.units).verification(entries)

@@ -1,8 +1,8 @@
-"""Withdrawal: units whose inputs were rejected become pending again.
+"""Withdrawal: make units with rejected inputs pending again.
 
-An input of an inversion that is tried again gets a new revision. Where inputs have no revisions,
-as faces that are edited, the unit itself is run again: its entry is removed, and then its files.
-A run that is killed between the two leaves files that no entry names, which the next removes.
+An inversion retries an input under a new revision. An operation whose inputs have no revisions,
+such as editing, runs the whole unit again: withdrawal removes the unit's entry first, then its
+files. If it is killed between the two steps, the next run removes the files without an entry.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from restyle.pipeline.storage.lock import driver_lock
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """What :func:`withdraw` did.
+    """Result of :func:`withdraw`.
 
     Attributes:
-        units: that are pending again.
-        inputs: in these units.
+        units: Number of units that became pending.
+        inputs: Number of inputs in these units.
     """
 
     units: int
@@ -35,17 +35,17 @@ class Withdrawn:
 def withdraw(
     out: str, reasons: Collection[RejectReason], listener: Listener | None = None
 ) -> Withdrawn:
-    """Make units pending again that hold rejects of these reasons; the next run does them.
+    """Make every unit with a reject of the given reasons pending; the next run processes it again.
 
-    Compaction leaves such units out of packs, so that nothing else is done again with them.
+    Compaction keeps such units out of packs, so that no other unit has to run again with them.
 
     Args:
-        out: an output without revisions, a path or any fsspec URI.
-        reasons: of the rejects.
-        listener: is told when another driver is waited for.
+        out: an output whose operation has no revisions, a path or any fsspec URI.
+        reasons: reject reasons to retry.
+        listener: receives a note while the lock of another driver is awaited.
 
     Raises:
-        SpecError: there is no output at this place, or a run is at work on it.
+        SpecError: there is no output at ``out``, or another run is using it.
         FatalError: the ledger is damaged.
     """
     output = Output.at(out)
