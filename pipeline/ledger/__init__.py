@@ -1,1 +1,1 @@
-"""What is promised on disk: schemas, settings, manifest, entries, and what stands of them."""
+"""The format of an output on disk: schemas, settings, manifest and ledger entries."""

@@ -1,8 +1,8 @@
-"""Tries: how often a unit's inversion was begun, so that one that kills its worker is given up.
+"""Attempt counts per unit, so that a unit that repeatedly kills its worker is rejected.
 
-``_ledger/try-<unit>.json`` is written before a unit is computed and deleted once it is committed.
-A unit whose earlier tries ended without an entry is computed alone, so that others that were in
-work beside it do not share its fate for ever.
+A worker writes ``_ledger/try-<unit>.json`` before it computes a unit and deletes the file after
+the commit. A unit with several failed attempts is computed alone, so that units that ran
+concurrently with it are not rejected for its crashes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.storage.filesystem import Storage
 
 MAX_TRIES = 10
-"""Tries after which a unit's images become rejects."""
+"""Number of attempts after which all inputs of a unit are rejected."""
 
 ALONE_FROM = 3
-"""Failed tries after which a unit is computed with no other beside it in its worker."""
+"""Number of failed attempts from which a worker computes a unit without concurrent units."""
 
 _PREFIX = f"{ledger.FOLDER}/try-"
 _SUFFIX = ".json"
 
 
 class Attempts:
-    """Counts the tries of units in an output, across workers and runs.
+    """Counts the attempts at each unit of an output, across workers and runs.
 
     Args:
         storage: the output.
@@ -36,7 +36,7 @@ class Attempts:
         self._storage = storage
 
     def failed(self, unit: str) -> int:
-        """Tries that were begun and did not end in an entry, as far as is known."""
+        """Return the number of recorded attempts at a unit without a commit."""
         try:
             data = self._storage.read(_name(unit))
         except FileNotFoundError:
@@ -44,37 +44,37 @@ class Attempts:
         try:
             return max(0, int(json.loads(data)["tries"]))
         except (ValueError, KeyError, TypeError):
-            # Cut off by a crash of the machine: it was tried at least once.
+            # A crash truncated the file, so at least one attempt was made.
             return 1
 
     def begin(self, unit: str, number: int) -> None:
-        """Record that a try begins; 1 is the first."""
+        """Record the start of an attempt; ``number`` counts from 1."""
         self._storage.write(_name(unit), json.dumps({"tries": number}).encode())
 
     def take_back(self, unit: str, failed: int) -> None:
-        """Forget that a try was begun; so many before it failed."""
+        """Undo :meth:`begin`; ``failed`` is the number of earlier attempts."""
         if failed:
             self.begin(unit, failed)
         else:
             self.end(unit)
 
     def end(self, unit: str) -> None:
-        """Forget a unit, which has been committed."""
+        """Delete the count of a committed unit."""
         self._storage.delete(_name(unit))
 
 
 def among(names: Iterable[str]) -> list[str]:
-    """Those files of the ledger that tell of units that are being tried."""
+    """Select the attempt files among names of ledger files."""
     return [name for name in names if name.startswith(_PREFIX)]
 
 
 def sweep(storage: Storage, names: Iterable[str], pending: Collection[str]) -> None:
-    """Forget units that are not pending; a worker that died after its commit left them.
+    """Delete the counts of units that are not pending, left by workers that died after a commit.
 
     Args:
         storage: the output.
-        names: the files of its ledger.
-        pending: names of units.
+        names: names of the files in its ledger.
+        pending: names of the pending units.
     """
     for name in among(names):
         if name.removeprefix(_PREFIX).removesuffix(_SUFFIX) not in pending:
@@ -82,7 +82,7 @@ def sweep(storage: Storage, names: Iterable[str], pending: Collection[str]) -> N
 
 
 class Admission:
-    """Lets units be computed beside each other, or one alone; safe for several threads."""
+    """Lock that admits units concurrently, or one unit exclusively; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -91,7 +91,7 @@ class Admission:
 
     @contextlib.contextmanager
     def admitted(self, *, alone: bool) -> Iterator[None]:
-        """Wait until there is room; whoever wants to be alone goes before those who do not."""
+        """Wait for admission; a waiting ``alone`` caller blocks new callers that are not alone."""
         with self._changed:
             if alone:
                 self._alone += 1

@@ -1,4 +1,4 @@
-"""The sink: a unit's files first, its ledger entry last."""
+"""The sink: write a unit's files, then commit the unit by its ledger entry."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from restyle.pipeline.storage.filesystem import Storage
 
 @dataclass(frozen=True, eq=False)
 class EncodedUnit:
-    """A unit's rows, ready to be written.
+    """A unit's rows, encoded as Parquet.
 
     Attributes:
-        unit: the unit's name.
-        images: number of inputs.
-        faces: how many were found in them.
-        rejects: inputs without a row, by reason.
-        files: Parquet bytes and number of rows by dataset; none without rows.
-        metrics: sums of each metric.
-        seconds: wall time by stage.
-        notes: what a person should know of how its inputs were read.
+        unit: Name of the unit.
+        images: Number of inputs.
+        faces: Number of faces with a row.
+        rejects: Number of rejected inputs by reason.
+        files: Parquet bytes and number of rows by dataset; datasets without rows are absent.
+        metrics: Sums of each metric.
+        seconds: Wall time in seconds by stage.
+        notes: Remarks for the user on how inputs were read.
     """
 
     unit: str
@@ -50,15 +50,15 @@ def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> Unit
 
     Args:
         storage: the output.
-        encoded: the unit's tables.
-        fingerprint: of the run's settings.
+        encoded: the unit's rows.
+        fingerprint: the fingerprint of the run's settings.
 
     Returns:
-        The entry as it stands in the ledger.
+        The committed ledger entry.
 
     Raises:
-        FatalError: no space or no permission; the files of the unit have been taken back.
-        TransientError: the store failed; the unit may be run again.
+        FatalError: no space or no permission; the unit's files are removed again.
+        TransientError: the store failed; the unit can be run again.
     """
     files = []
     try:
@@ -80,7 +80,7 @@ def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> Unit
         )
         commit(storage, record)
     except FatalError:
-        # A full disk: rows that no entry vouches for must not lie about.
+        # On a full disk, for example, no rows without an entry may remain.
         with contextlib.suppress(RestyleError):
             _take_back(storage, encoded.unit, files)
         raise
@@ -88,10 +88,10 @@ def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> Unit
 
 
 def _take_back(storage: Storage, unit: str, files: Sequence[WrittenFile]) -> None:
-    """Remove the files of a unit that has no entry; where that cannot be found out, they stay.
+    """Remove the files of a unit, unless the unit has an entry.
 
-    The entry may be there although its write failed, or be that of another driver, which took this
-    one for dead.
+    An entry can exist although its write reported a failure, or because another driver took over
+    and committed the unit. If the lookup fails, the files stay.
     """
     if find(storage, unit) is None:
         for file in files:

@@ -1,4 +1,4 @@
-"""The Parquet datasets of an output: explicit schemas, their version, and their encoding."""
+"""Schemas, schema version and encoding of an output's Parquet datasets."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from restyle.core.shown_text import visible
 from restyle.pipeline.ledger.settings import ResolvedSettings
 
 VERSION = 2
-"""Rises whenever a column changes; stands in every file's metadata."""
+"""Version of the schemas, stored in every file's metadata; increases when a column changes."""
 
 GROUP_BYTES = 16 * 2**20
-"""About as much a row group holds, which is what a reader of a few rows has to read."""
+"""Approximate size of a row group in bytes, the least that a reader has to read."""
 
 LATENTS, STEPS, RECONSTRUCTIONS, REJECTS = "latents", "steps", "reconstructions", "rejects"
 DATASETS = (LATENTS, STEPS, RECONSTRUCTIONS, REJECTS)
 
 _DEFINITION = b"definition"
-"""In the metadata of a metric's column, and of no other."""
+"""Metadata key that only metric columns have."""
 
 _ALWAYS = ("l2", "psnr", "ms_ssim", "lpips", "id_similarity")
-"""Metrics that have a column also where they are not measured, in every output of this version."""
+"""Metrics that always have a column, null if they are not measured."""
 
 _INPUT = [
     pa.field("image_id", pa.string(), nullable=False),
-    # Rows of an input that changed stay; the highest revision is what stands now.
+    # The rows of older revisions stay; the highest revision is the current one.
     pa.field("revision", pa.int16(), nullable=False),
 ]
 _IDENTITY = [
@@ -51,15 +51,16 @@ _REJECT = [
 
 
 def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, int]) -> pa.Schema:
-    """The schema of one dataset.
+    """Return the schema of one dataset.
 
     Args:
         dataset: one of :data:`DATASETS`.
-        settings: of the run; they decide whether ``steps`` has a latent.
-        latent_shape: number of styles and their length.
+        settings: settings of the output; they determine the metric columns, and whether ``steps``
+            has latents.
+        latent_shape: number of styles and length of each.
 
     Returns:
-        The schema with version and shapes in its metadata.
+        The schema, with version and shapes in its metadata.
     """
     fields = {
         LATENTS: lambda: [
@@ -89,10 +90,10 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
 
 
 def reject_schema(fingerprint: str) -> pa.Schema:
-    """The schema of ``rejects``, which outputs of every operation have.
+    """Return the schema of ``rejects``, which is the same for every operation.
 
     Args:
-        fingerprint: of the output's settings.
+        fingerprint: the fingerprint of the output's settings.
     """
     return pa.schema(_REJECT, _marks(REJECTS, fingerprint))
 
@@ -106,20 +107,20 @@ def _marks(dataset: str, fingerprint: str) -> dict[str, str]:
 
 
 def metric_names(settings: ResolvedSettings) -> tuple[str, ...]:
-    """The metrics that have a column in the datasets of a run."""
+    """Return the metrics that have a column in an output with these settings."""
     return tuple(dict.fromkeys((*_ALWAYS, *settings.metrics)))
 
 
 def metric_columns(file_schema: pa.Schema) -> list[str]:
-    """The metrics that a file has columns for, whether they are installed here or not."""
+    """Return the metrics that a file has columns for, including metrics not installed here."""
     return [field.name for field in file_schema if _DEFINITION in (field.metadata or {})]
 
 
 def latent_shape(file_schema: pa.Schema) -> tuple[int, int]:
-    """Number of styles and their length, from a file's metadata; (0, 0) without a latent.
+    """Return number of styles and length of each, from a schema; (0, 0) without latents.
 
     Raises:
-        ValueError: the metadata is missing or contradicts the column's type.
+        ValueError: the shape is missing in the metadata or contradicts the column's type.
     """
     if "latent" not in file_schema.names:
         return 0, 0
@@ -133,10 +134,13 @@ def latent_shape(file_schema: pa.Schema) -> tuple[int, int]:
 
 
 def encode(table: pa.Table) -> bytes:
-    """A table as one Parquet file, in row groups of a few megabytes.
+    """Encode a table as one Parquet file, with row groups of about :data:`GROUP_BYTES`.
+
+    Returns:
+        The bytes of the file.
 
     Raises:
-        FatalError: it holds numbers that are not finite; nothing of it may be committed.
+        FatalError: the table has a non-finite number in a column that does not allow it.
     """
     _check_finite(table)
     target = pa.BufferOutputStream()
@@ -156,7 +160,7 @@ def _check_finite(table: pa.Table) -> None:
         metric = find_metric(name)
         if metric is not None and metric.may_be_infinite:
             allowed = pc.or_(allowed, pc.is_inf(flat))
-        # Nulls are values that were not computed.
+        # A null is a value that was not measured, so it is allowed.
         wrong = np.flatnonzero(~pc.fill_null(allowed, fill_value=True).to_numpy())
         if wrong.size:
             rows = np.unique(wrong // size)
@@ -174,11 +178,10 @@ def _of(table: pa.Table, rows: npt.NDArray[np.int_]) -> str:
 
 
 def parquet_options(columns: pa.Schema) -> dict[str, Any]:
-    """How pyarrow is to write these columns: zstd, except for latents.
+    """Return the arguments for pyarrow's Parquet writer: zstd for all columns except latents.
 
-    Those are as good as noise to a compressor, which takes 1 to 8 percent off and makes reading
-    them ten times slower; as they are,
-    :mod:`restyle.pipeline.results.latent_pages` reads them into place.
+    Compression would shrink latents by only 1 to 8 percent and make reading them ten times slower;
+    :mod:`restyle.pipeline.results.latent_pages` reads uncompressed latents directly into an array.
     """
     repeated = [name for name in columns.names if name not in ("latent", "image")]
     compression = {
@@ -188,16 +191,19 @@ def parquet_options(columns: pa.Schema) -> dict[str, Any]:
         for field in columns
     }
     options: dict[str, Any] = {"compression": compression, "use_dictionary": repeated}
-    # One page for a row group's latents, that there be few places to look for them.
+    # One page per row group of latents, so that their reader has few pages to locate.
     return options | ({"data_page_size": 2 * GROUP_BYTES} if "latent" in columns.names else {})
 
 
 def column(values: Any, shape: tuple[int, ...]) -> pa.Array:
-    """Rows of a fixed shape as a fixed-size list, without copying.
+    """Convert a numpy array to a fixed-size list column, without copying.
 
     Args:
-        values: numpy array of ``len(rows)`` times ``shape``.
-        shape: of one row.
+        values: numpy array of shape ``(rows, *shape)``.
+        shape: shape of one row.
+
+    Returns:
+        An array of ``rows`` lists with the product of ``shape`` values each.
     """
     size = 1
     for side in shape:
@@ -211,7 +217,7 @@ def _list_of(element: pa.DataType, size: int) -> pa.DataType:
 
 
 def _fixed(name: str, element: pa.DataType, shape: tuple[int, int]) -> pa.Field:
-    # Never null: a null would misalign every reader that flattens the column.
+    # Not nullable, because a null would misalign readers that flatten the column.
     return pa.field(
         name,
         _list_of(element, shape[0] * shape[1]),

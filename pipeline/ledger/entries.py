@@ -1,9 +1,8 @@
-"""The ledger: a unit is done exactly when an entry names it.
+"""The ledger: a unit is committed exactly when an entry names it.
 
-A unit that was just run has a small entry and small files of its own. Compaction puts many units
-into a pack: one entry for all of them, and one file in each dataset. Where a unit stands in several
-entries, because compaction was stopped before it removed what it had merged, the pack of the
-highest generation counts.
+A unit first has its own small entry and its own small files. Compaction merges many units into a
+pack, with one entry and one file per dataset. If several entries name a unit, because a compaction
+was killed before it removed the merged entries, the pack with the highest generation counts.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ _READ_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Entries:
-    """The entries of a ledger, those of single units unread.
+    """The entries of a ledger; the entries of single units are listed but not read.
 
     Attributes:
-        single: names of the units that have an entry of their own and stand in no pack.
-        packs: that count, by name.
-        outdated: names of units that stand in a pack and still have an entry of their own.
-        replaced: packs that a later one holds the units of.
+        single: Names of the units with their own entry that are in no pack.
+        packs: Current packs, ordered by name.
+        outdated: Names of the units in a pack whose own entry still exists.
+        replaced: Packs whose units are in a pack of a higher generation.
     """
 
     single: set[str]
@@ -52,19 +51,19 @@ class Entries:
 
     @property
     def units(self) -> set[str]:
-        """Names of all units that are done."""
+        """Names of all committed units."""
         return {unit.unit for pack in self.packs for unit in pack.units} | self.single
 
 
 def read_entries(storage: Storage, names: Sequence[str] | None = None) -> Entries:
-    """Look through the ledger.
+    """List the ledger and read the entries of its packs.
 
     Args:
         storage: the output.
-        names: the files of the ledger, where they were listed already.
+        names: names of the files in the ledger; None to list them.
 
     Raises:
-        FatalError: the entry of a pack is damaged, or two packs hold a unit that should be in one.
+        FatalError: the entry of a pack is damaged, or two current packs contain the same unit.
     """
     names = list(storage.sizes(FOLDER)) if names is None else names
     single = {name[len(_PREFIX) : -len(_SUFFIX)] for name in names if _is_entry(name, _PREFIX)}
@@ -74,7 +73,7 @@ def read_entries(storage: Storage, names: Sequence[str] | None = None) -> Entrie
         winners |= {unit.unit: pack for unit in pack.units}
     counting = {pack.pack for pack in winners.values()}
     for pack in packs:
-        # A compaction takes packs as a whole, so that one is replaced as a whole or not at all.
+        # A compaction merges whole packs, so a pack cannot be replaced in part.
         lost = [unit.unit for unit in pack.units if winners[unit.unit] is not pack]
         if lost and pack.pack in counting:
             raise FatalError(
@@ -91,12 +90,12 @@ def read_entries(storage: Storage, names: Sequence[str] | None = None) -> Entrie
 
 
 def commit(storage: Storage, record: UnitRecord) -> None:
-    """Declare a unit done. Everything that the record names must have been written before."""
+    """Commit a unit. All files named by the record must have been written before."""
     storage.write(_entry(record.unit), record.model_dump_json(indent=1).encode())
 
 
 def replace(storage: Storage, files: FileSet) -> None:
-    """Commit a pack, or a unit by itself, in place of what its entry said before.
+    """Write the entry of a pack or a single unit, replacing an existing one.
 
     The files must have been written before.
     """
@@ -109,12 +108,15 @@ def replace(storage: Storage, files: FileSet) -> None:
 def read_records(
     storage: Storage, units: list[str], entries: Entries | None = None
 ) -> list[UnitRecord]:
-    """The entries of committed units, in the order asked for; units of packs have no files.
+    """Read the entries of committed units.
 
     Args:
         storage: the output.
-        units: names.
-        entries: the ledger, where it was looked through already.
+        units: names of the units.
+        entries: the ledger's entries; None to read them.
+
+    Returns:
+        One entry per name, in the order of ``units``; the entries of packed units have no files.
 
     Raises:
         FatalError: an entry is damaged.
@@ -128,10 +130,10 @@ def read_records(
 
 
 def find(storage: Storage, unit: str) -> UnitRecord | None:
-    """The entry that a unit has by itself; None when it has none.
+    """Read a unit's own entry; None if it has none.
 
     Raises:
-        FatalError: it is damaged.
+        FatalError: the entry is damaged.
     """
     try:
         data = storage.read(_entry(unit))
@@ -141,31 +143,31 @@ def find(storage: Storage, unit: str) -> UnitRecord | None:
 
 
 def entry_names(storage: Storage) -> list[str]:
-    """The files of all entries, relative to the output: packs first."""
+    """Return the paths of all entries, relative to the output, packs first."""
     names = list(storage.sizes(FOLDER))
     return [name for prefix in (_PACK_PREFIX, _PREFIX) for name in names if _is_entry(name, prefix)]
 
 
 def entry_name(files: FileSet) -> str:
-    """The file that an entry stands in."""
+    """Return the path of an entry, relative to the output."""
     return _pack_entry(files.pack) if files.pack else _entry(files.units[0].unit)
 
 
 def read_entry(storage: Storage, name: str) -> FileSet:
-    """One entry, by the name of its file.
+    """Read one entry by its path, relative to the output.
 
     Raises:
-        FatalError: it is damaged, says what another entry should, or cannot be read.
+        FatalError: the entry is damaged, belongs under another name, or cannot be read.
     """
     return _parsed(storage, name, _read(storage, [name])[0])
 
 
 def read_file_sets(storage: Storage, entries: Entries | None = None) -> Iterator[FileSet]:
-    """All files that are committed, with their units: packs first, few entries in memory at a time.
+    """Yield the content of all entries, packs first, with few single entries in memory at a time.
 
     Args:
         storage: the output.
-        entries: the ledger, where it was looked through already.
+        entries: the ledger's entries; None to read them.
 
     Raises:
         FatalError: an entry is damaged.
@@ -178,7 +180,7 @@ def read_file_sets(storage: Storage, entries: Entries | None = None) -> Iterator
 
 
 def read_single(storage: Storage, units: list[str]) -> Iterator[FileSet]:
-    """Units by themselves, a few entries in memory at a time.
+    """Yield the units' own entries, with a few in memory at a time.
 
     Raises:
         FatalError: an entry is damaged.
@@ -189,7 +191,7 @@ def read_single(storage: Storage, units: list[str]) -> Iterator[FileSet]:
 
 
 def remove(storage: Storage, files: FileSet) -> None:
-    """Forget an entry: that of a pack, or the one that a unit has by itself."""
+    """Delete the entry of a pack or a single unit."""
     storage.delete(entry_name(files))
 
 
@@ -207,7 +209,7 @@ def _read_packs(storage: Storage, names: list[str]) -> list[PackRecord]:
 
 
 def misplaced(storage: Storage, name: str) -> FileSet | None:
-    """The entry that stands in another's place, if it is whole; None otherwise."""
+    """Read a valid entry that is stored under another entry's name; None if it is not one."""
     try:
         files = _decoded(name, _read(storage, [name])[0])
     except (ValidationError, DamagedError):
@@ -223,10 +225,10 @@ def _decoded(name: str, data: bytes) -> FileSet:
 
 
 def _parsed(storage: Storage, name: str, data: bytes) -> FileSet:
-    """An entry that says what its place in the ledger promises.
+    """Parse an entry and check it against its path.
 
     Raises:
-        FatalError: it is damaged, or another's was put into its place.
+        DamagedError: the entry is damaged or belongs under another name.
     """
     try:
         files = _decoded(name, data)

@@ -1,8 +1,8 @@
-"""The manifest: which inputs there are, cut once into units of work that never change again.
+"""The manifest: all planned inputs, divided into units of work that never change.
 
-Each planning run that finds something new adds files ``_ledger/plan-NNNNNN.parquet``; older ones
-stay as they are. A file has one row group for each of its units, so that a worker reads the unit it
-is to run and the driver no unit at all.
+Each planning run that finds new inputs adds plan files ``_ledger/plan-NNNNNN.parquet``; existing
+ones stay unchanged. A plan file has one row group per unit, so that a worker reads only the unit
+that it runs, and the driver reads only the metadata.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from restyle.pipeline.storage.filesystem import Storage
 
 FOLDER = "_ledger"
 MAX_UNIT = 256
-"""Most inputs in a unit: what a killed run may lose per worker."""
+"""Maximum number of inputs in a unit, which bounds the work lost per killed worker."""
 
 PART_UNITS = 64
-"""Units in a file of the manifest; more only where one container alone has more."""
+"""Maximum number of units in a plan file, unless a single container has more."""
 
 _PREFIX = f"{FOLDER}/plan-"
 _SUFFIX = ".parquet"
 _UNITS = b"restyle.units"
 _ORIGIN = b"restyle.origin"
 
-# Files in memory at a time where all are read: a megabyte each.
+# Number of plan files in memory while all are read; each takes about a megabyte.
 _READ_AT_ONCE = 16
 _KEPT = 4
 
@@ -58,13 +58,13 @@ _FIELDS = SCHEMA.names[1:]
 
 @dataclass(frozen=True, slots=True)
 class UnitRef:
-    """A unit by name, without its inputs: what the driver holds of it, whatever the job's size.
+    """Reference to a unit without its inputs, so that the driver's memory stays small.
 
     Attributes:
-        name: a running number and a digest of the members; part of the unit's file names.
-        images: number of inputs.
-        plan: the manifest's file that holds it, relative to the output.
-        group: which of that file's row groups it is.
+        name: Running number and a digest of the inputs; part of the unit's file names.
+        images: Number of inputs.
+        plan: Path of the plan file with the unit, relative to the output.
+        group: Index of the unit's row group in that file.
     """
 
     name: str
@@ -75,11 +75,11 @@ class UnitRef:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Inputs that are run and committed together.
+    """Inputs that are processed and committed together.
 
     Attributes:
-        name: as in :class:`UnitRef`.
-        images: at most :data:`MAX_UNIT` inputs, all of one container or of none.
+        name: Name of the unit, as in :class:`UnitRef`.
+        images: At most :data:`MAX_UNIT` inputs, all from one container or all from none.
     """
 
     name: str
@@ -88,12 +88,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Origin:
-    """How the inputs of one file of the manifest came into it.
+    """Origin of the inputs of a plan file.
 
     Attributes:
-        input: ``INPUT`` in full, fit to be shown; empty for inputs that are tried again.
-        column: that was asked for; empty where none was.
-        cut: the container (hex of its URI) whose end ``--limit`` left out; empty when it did not.
+        input: Absolute ``INPUT`` without credentials; empty for inputs that are retried.
+        column: Requested column of ``INPUT``; empty if none was requested.
+        cut: Container (hex of its URI) of which ``--limit`` excluded a part; empty if none.
     """
 
     input: str = ""
@@ -103,13 +103,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class PlanFile:
-    """One file of the manifest, open for reading.
+    """A plan file, open for reading.
 
     Attributes:
-        name: relative to the output.
-        origin: of its inputs.
-        units: in the order of the row groups.
-        parquet: the rows.
+        name: Path relative to the output.
+        origin: Origin of its inputs.
+        units: Units in the order of the row groups.
+        parquet: The open Parquet file, with one row per input.
     """
 
     name: str
@@ -119,7 +119,7 @@ class PlanFile:
 
 
 class PlanReader:
-    """Reads units one by one and keeps the last few files; safe for several threads.
+    """Reads single units and caches the last few plan files; thread-safe.
 
     Args:
         storage: the output.
@@ -131,11 +131,11 @@ class PlanReader:
         self._lock = threading.Lock()
 
     def read(self, ref: UnitRef) -> Unit:
-        """A unit with its inputs.
+        """Read a unit with its inputs.
 
         Raises:
-            FatalError: the manifest is damaged or does not hold this unit.
-            TransientError: the store failed; trying again may work.
+            FatalError: the plan file is damaged or does not contain this unit.
+            TransientError: the store failed; a retry may succeed.
         """
         with self._lock:
             file = self._files.pop(ref.plan, None)
@@ -153,12 +153,12 @@ class PlanReader:
 
 
 def read_unit(storage: Storage, ref: UnitRef) -> Unit:
-    """One unit with its inputs; for several use a :class:`PlanReader`."""
+    """Read one unit with its inputs; use a :class:`PlanReader` for several units."""
     return PlanReader(storage).read(ref)
 
 
 def read_units(storage: Storage) -> list[UnitRef]:
-    """All units that were ever planned, in order.
+    """Return all planned units in order.
 
     Raises:
         FatalError: a plan is damaged.
@@ -167,11 +167,11 @@ def read_units(storage: Storage) -> list[UnitRef]:
 
 
 def read_plans(storage: Storage, names: Sequence[str] | None = None) -> Iterator[PlanFile]:
-    """The files of the manifest in order, a few in memory at a time.
+    """Yield the plan files in order, with a few in memory at a time.
 
     Args:
         storage: the output.
-        names: of the files, where they were listed already.
+        names: paths of the plan files; None to list them.
 
     Raises:
         FatalError: a plan is damaged.
@@ -184,17 +184,22 @@ def read_plans(storage: Storage, names: Sequence[str] | None = None) -> Iterator
 
 
 def plan_names(storage: Storage) -> list[str]:
-    """The files of the manifest, in the order in which they were planned."""
+    """Return the paths of the plan files, relative to the output, in planning order."""
     return plans_among(storage.sizes(FOLDER))
 
 
 def plans_among(names: Iterable[str]) -> list[str]:
-    """Those files of the ledger that are the manifest's, in order."""
+    """Select the plan files among names of ledger files, in planning order."""
     return sorted(filter(_is_plan, names), key=_number)
 
 
 def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage, ...]:
-    """The inputs of one unit of a file.
+    """Read the inputs of one unit of a plan file.
+
+    Args:
+        storage: the output, for error messages.
+        file: the plan file.
+        group: index of the unit's row group.
 
     Raises:
         FatalError: the file is damaged.
@@ -211,12 +216,12 @@ def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage
 
 
 def new_unit(number: int, images: Sequence[SourceImage]) -> Unit:
-    """A unit, named after its running number and its members."""
+    """Create a unit whose name has its running number and a digest of its inputs."""
     return Unit(f"{number:06d}-{members_digest(images, 4)}", tuple(images))
 
 
 def members_digest(images: Sequence[SourceImage], size: int) -> str:
-    """What the name of a unit ends with: a digest of its members, of so many bytes."""
+    """Return the digest that ends a unit's name: hex over ``size`` bytes."""
     digest = hashlib.blake2b(digest_size=size)
     for image in images:
         digest.update(f"{image.image_id}/{image.revision};".encode())
@@ -224,34 +229,34 @@ def members_digest(images: Sequence[SourceImage], size: int) -> str:
 
 
 def named_after(unit: Unit) -> bool:
-    """Whether a unit holds the inputs that it was made of."""
+    """Whether a unit's inputs match the digest in its name."""
     digest = unit.name.rpartition("-")[2]
     return digest in (members_digest(unit.images, size) for size in (4, 8))
 
 
 def next_number(units: Sequence[UnitRef]) -> int:
-    """The running number of the next unit: above those of all units, of which some may be lost."""
+    """Return the next running number, above all existing ones, which may have gaps."""
     return 1 + max((unit_number(unit.name) for unit in units), default=-1)
 
 
 def unit_number(name: str) -> int:
-    """The running number in a unit's name."""
+    """Return the running number in a unit's name."""
     return int(name.partition("-")[0])
 
 
 def write_plan(
     storage: Storage, units: Sequence[Unit], origin: Origin, plans: Sequence[str] | None = None
 ) -> list[UnitRef]:
-    """Add units to the manifest, in one file that is there whole or not at all.
+    """Add units to the manifest by writing one plan file atomically.
 
     Args:
         storage: the output.
-        units: new ones; at least one.
-        origin: of their inputs.
-        plans: the files of the manifest in order, where they were listed already.
+        units: the new units; at least one.
+        origin: the origin of their inputs.
+        plans: paths of the existing plan files in order; None to list them.
 
     Returns:
-        The units as they stand there.
+        References to the written units.
     """
     name = plan_name(plan_names(storage) if plans is None else plans)
     described = {
@@ -264,7 +269,7 @@ def write_plan(
         target,
         schema,
         compression="zstd",
-        # Where every value is another, a dictionary would only be made and thrown away.
+        # For columns of distinct values, a dictionary would be built and then discarded.
         use_dictionary=["unit", "version", "fault"],
         write_statistics=False,
         write_page_checksum=True,
@@ -281,16 +286,16 @@ def _table(unit: Unit, schema: pa.Schema) -> pa.Table:
 
 
 def open_plan(storage: Storage, name: str) -> PlanFile:
-    """One file of the manifest.
+    """Open one plan file by its path, relative to the output.
 
     Raises:
-        FatalError: it is damaged or gone.
+        FatalError: the file is damaged or missing.
     """
     return _opened(storage, name, _data_of(storage, name))
 
 
 def plan_name(taken: Sequence[str]) -> str:
-    """The name of the next file of the manifest, given those of all others in order."""
+    """Return the path of the next plan file, given the existing paths in order."""
     return f"{_PREFIX}{1 + _number(taken[-1]) if taken else 0:06d}{_SUFFIX}"
 
 
@@ -330,7 +335,7 @@ def _number(name: str) -> int:
 
 
 def damaged(storage: Storage, name: str, error: Exception) -> DamagedError:
-    """What to raise when a file of the manifest cannot be read."""
+    """Create the exception for a plan file that cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DamagedError(
         f"{storage.shown(name)} is damaged ({reason}); restore it, or "

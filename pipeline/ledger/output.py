@@ -1,8 +1,9 @@
-"""An output: where it is, and what its ledger holds.
+"""An output: its storage and a snapshot of its ledger.
 
-A run looks at the ledger once, when it has the output's lock. From then on nobody else changes the
-ledger, except workers, whose results say what they committed: so the driver keeps the snapshot up
-to date in memory, and looks again only where a result may be missing.
+A run reads the ledger once, after it has acquired the output's lock. From then on only its own
+workers change the ledger, and their results name the units that they committed. The driver
+therefore updates the snapshot in memory, and reads the ledger again only if a result may be
+missing.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 @dataclass
 class Manifest:
-    """What the plans of an output hold, as far as a driver needs it.
+    """The units of an output's plans, without their inputs.
 
     Attributes:
-        storage: the output.
-        plans: names of the plans, in order.
-        units: of all plans, in order.
-        later: by unit, those of its inputs that had been planned before: id and revision.
+        storage: Storage of the output.
+        plans: Names of the plan files, in order.
+        units: Units of all plans, in order.
+        later: Id and revision of the inputs with a revision above 1, by unit.
     """
 
     storage: Storage
@@ -47,7 +48,7 @@ class Manifest:
 
     @classmethod
     def read(cls, storage: Storage) -> Manifest:
-        """Look through all plans.
+        """Read all plans.
 
         Raises:
             FatalError: a plan is damaged.
@@ -58,17 +59,17 @@ class Manifest:
         return manifest
 
     def take(self, file: PlanFile) -> None:
-        """Take note of what a plan holds.
+        """Add the units of a plan file to this object.
 
         Raises:
-            FatalError: it is damaged.
+            FatalError: the plan is damaged.
         """
         self.units += file.units
         try:
             is_later = pc.greater(_columns(file, "revision")["revision"], 1)
             if not pc.any(is_later).as_py():
                 return
-            # By a mask: Arrow hands conditions to threads, which outlive the interpreter.
+            # A mask avoids Arrow's expression threads, which can abort the interpreter at exit.
             rows = _columns(file, "unit", "image_id", "revision").filter(is_later)
         except (pa.ArrowException, OSError) as error:
             raise damaged(self.storage, file.name, error) from error
@@ -76,7 +77,7 @@ class Manifest:
             self.later.setdefault(unit, []).append((image_id, revision))
 
     def add(self, units: Sequence[Unit], origin: Origin) -> list[UnitRef]:
-        """Write a plan, as :func:`~restyle.pipeline.ledger.manifest.write_plan` does."""
+        """Write a plan, see :func:`~restyle.pipeline.ledger.manifest.write_plan`; add its units."""
         refs = write_plan(self.storage, units, origin, self.plans)
         self.plans.append(refs[0].plan)
         self.units += refs
@@ -88,10 +89,10 @@ class Manifest:
 
 
 class Output:
-    """An output, with a snapshot of its ledger that is taken when it is first asked for.
+    """An output, with a snapshot of its ledger that is read on first access.
 
     Args:
-        storage: where it is.
+        storage: the storage of the output.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -101,16 +102,16 @@ class Output:
 
     @classmethod
     def at(cls, address: str) -> Output:
-        """The output at a path or any fsspec URI."""
+        """Open the output at a path or any fsspec URI."""
         return cls(open_storage(address))
 
     @property
     def address(self) -> str:
-        """The path or URI."""
+        """Path or URI of the output."""
         return self.storage.address
 
     def look(self) -> None:
-        """Forget what was found, except for the manifest, so that it is looked at again."""
+        """Discard the snapshot, except for the manifest, so that it is read again."""
         for name in ("names", "entries"):
             self.__dict__.pop(name, None)
         self._read.clear()
@@ -118,33 +119,33 @@ class Output:
 
     @cached_property
     def names(self) -> list[str]:
-        """The files of ``_ledger`` when it was last looked at."""
+        """Names of the files in ``_ledger``, as of the snapshot."""
         return list(self.storage.sizes(ledger.FOLDER))
 
     @cached_property
     def entries(self) -> Entries:
-        """The entries of the ledger."""
+        """Entries of the ledger, as of the snapshot."""
         return ledger.read_entries(self.storage, self.names)
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What is planned. Asked for after the entries: it only grows while a run is at work."""
+        """The manifest. Read it after :attr:`entries`: a concurrent run only adds units to it."""
         return Manifest.read(self.storage)
 
     def add(self, record: UnitRecord) -> None:
-        """Take note of a unit that a worker has committed."""
+        """Add a unit that a worker has committed to the snapshot."""
         self.entries.single.add(record.unit)
         self._read[record.unit] = FileSet((record,), record.files)
         self._listed.clear()
 
     def files(self, dataset: str) -> dict[str, int]:
-        """The files of a dataset and their bytes, listed once as long as nothing is committed."""
+        """Return names and sizes in bytes of a dataset's files; cached until the next commit."""
         if dataset not in self._listed:
             self._listed[dataset] = self.storage.sizes(dataset)
         return self._listed[dataset]
 
     def sets(self) -> list[FileSet]:
-        """All files that are committed, with their units: packs first.
+        """Return the content of all entries, packs first.
 
         Raises:
             FatalError: an entry is damaged.
@@ -155,7 +156,7 @@ class Output:
         return [*map(FileSet.of_pack, packs), *(self._read[name] for name in single)]
 
     def records(self) -> list[UnitRecord]:
-        """The entries of all units that are done, in the order of their names."""
+        """Return the entries of all committed units, ordered by name."""
         records = (record for files in self.sets() for record in files.units)
         return sorted(records, key=lambda record: record.unit)
 

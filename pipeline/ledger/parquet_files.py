@@ -1,9 +1,9 @@
-"""Reading an output's Parquet files: a few rows of one, or one that is in memory.
+"""Readers for an output's Parquet files: parts of a file, or a whole file in memory.
 
-Always with ``use_threads=False`` and without reading ahead: what Arrow's own threads have read,
-they let go of a moment after the call has returned. Where that is an object of Python's, and be it
-the ``bytes`` behind a ``BufferReader``, and the interpreter is already ending, the process is
-aborted: once in about a hundred times on a busy machine.
+Every read sets ``use_threads=False`` and disables read-ahead. Arrow's own threads release their
+buffers shortly after the call has returned. If such a buffer belongs to a Python object (even the
+``bytes`` behind a ``BufferReader``) and the interpreter is already shutting down, the process
+aborts; on a busy machine this happened about once in a hundred runs.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ T = TypeVar("T")
 
 _BUFFER = 1 << 20
 BATCH_ROWS = 16
-"""Rows of image bytes held at a time: a few megabytes even at 1024 x 1024."""
+"""Rows of image bytes per batch: a few megabytes even at 1024 x 1024."""
 
 
 class HasFiles(Protocol):
-    """A unit with files of its own, or the units of a pack."""
+    """A ledger entry with files: of a single unit or of a pack."""
 
     @property
     def files(self) -> tuple[WrittenFile, ...]:
-        """At most one in each dataset."""
+        """Files of the entry, at most one per dataset."""
 
     @property
     def faces(self) -> int:
-        """Rows in ``latents``."""
+        """Number of rows in the first dataset, ``latents`` for an inversion."""
 
 
 def parquet_of(data: bytes, *, page_checksums: bool = False) -> pq.ParquetFile:
-    """A Parquet file that is in memory.
+    """Open a Parquet file that is in memory.
 
     Args:
-        data: the whole file.
-        page_checksums: check them; the file must have been written with them.
+        data: the bytes of the whole file.
+        page_checksums: verify page checksums; the file must have been written with them.
 
     Raises:
-        pa.ArrowException: it is no Parquet.
+        pa.ArrowException: the data is not a Parquet file.
     """
     return pq.ParquetFile(
         pa.BufferReader(data), pre_buffer=False, page_checksum_verification=page_checksums
@@ -63,20 +63,20 @@ def parquet_of(data: bytes, *, page_checksums: bool = False) -> pq.ParquetFile:
 
 @contextlib.contextmanager
 def open_parquet(out: str, name: str) -> Iterator[pq.ParquetFile]:
-    """Open one file of an output for reading parts of it.
+    """Open a file of an output to read parts of it.
 
     Args:
         out: the output, a path or any fsspec URI.
-        name: relative to it, as the ledger names it.
+        name: path relative to the output, as in the ledger.
 
     Raises:
-        FatalError: the file is missing or no Parquet.
+        FatalError: the file is missing or is not a Parquet file.
     """
     where = f"{out.rstrip('/')}/{name}"
     with storage_errors("cannot read", where), contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(_open(out, name))
-            # A buffer, because a column of images would be read as a whole otherwise.
+            # Without a buffer, Arrow reads a whole column chunk of images at once.
             yield stack.enter_context(pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False))
         except (pa.ArrowInvalid, FileNotFoundError) as error:
             raise FatalError(
@@ -85,10 +85,16 @@ def open_parquet(out: str, name: str) -> Iterator[pq.ParquetFile]:
 
 
 def read_range(out: str, name: str, start: int, size: int) -> bytes:
-    """Part of a remote file, by one request that is tried again when the store fails.
+    """Read a byte range of a remote file in one request, retried when the store fails.
+
+    Args:
+        out: the output, any fsspec URI.
+        name: path relative to the output.
+        start: offset of the first byte.
+        size: number of bytes.
 
     Raises:
-        FatalError: the file is missing, or may not be read.
+        FatalError: the file is missing, or permission is denied.
     """
     filesystem, root = open_filesystem(out)
     where = f"{out.rstrip('/')}/{name}"
@@ -105,7 +111,7 @@ def read_range(out: str, name: str, start: int, size: int) -> bytes:
 
 
 def file_of(owner: HasFiles, dataset: str) -> tuple[str, int] | None:
-    """Name and rows of a unit's or a pack's file in a dataset; None when it has no rows there."""
+    """Return name and row count of an entry's file in a dataset; None if it has no rows there."""
     for file in owner.files:
         if file.name.startswith(f"{dataset}/") and file.rows:
             return file.name, file.rows
@@ -113,13 +119,13 @@ def file_of(owner: HasFiles, dataset: str) -> tuple[str, int] | None:
 
 
 def columns_of(parquet: pq.ParquetFile, wanted: Sequence[str]) -> list[str]:
-    """Those of the wanted columns that a file has, in the order wanted."""
+    """Return the wanted columns that a file has, in the order of ``wanted``."""
     present = set(parquet.schema_arrow.names)
     return [name for name in wanted if name in present]
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
-    """At most ``most`` of the items, evenly over their order."""
+    """Select at most ``most`` items, evenly spaced."""
     if len(items) <= most:
         return list(items)
     return [items[(2 * index + 1) * len(items) // (2 * most)] for index in range(most)]
@@ -134,18 +140,18 @@ def _open(out: str, name: str) -> Any:
 
 
 def open_remote(filesystem: Any, path: str, shown: str) -> pa.NativeFile:
-    """An object as Arrow reads it: by ranges, each tried again when the store fails.
+    """Open a remote object for Arrow; each range read is retried when the store fails.
 
     Args:
-        filesystem: of fsspec.
-        path: in it.
-        shown: what errors call it.
+        filesystem: an fsspec filesystem.
+        path: path of the object in the filesystem.
+        shown: name of the object in error messages.
     """
     return pa.PythonFile(_RemoteFile(filesystem, path, shown), mode="r")
 
 
 class _RemoteFile(io.RawIOBase):
-    """An object that is read by ranges, each tried again when the store fails for the moment."""
+    """Remote object read by byte ranges, each retried on a transient failure of the store."""
 
     def __init__(self, filesystem: Any, path: str, shown: str) -> None:
         self._filesystem = filesystem

@@ -1,4 +1,4 @@
-"""What an entry of the ledger says: of a unit, of a pack, and of the files that they have."""
+"""Models of the ledger entries: units, packs and their files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from restyle.pipeline.ledger.part_names import dataset_of, is_file_of
 
 Count = Annotated[int, Field(ge=0)]
 MOST_NOTES = 10
-"""Notes that an entry keeps of a unit: they are alike, and an entry is to stay small."""
+"""Maximum number of notes in a unit's entry, which keeps entries small."""
 
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
-"""A part of a file's name."""
+"""A string that is safe as part of a file name."""
 
 
 class _Frozen(BaseModel):
@@ -26,13 +26,13 @@ class WrittenFile(_Frozen):
     """One dataset file of a unit.
 
     Attributes:
-        name: relative to the output.
-        rows: rows in it.
-        size: bytes.
-        sha256: checksum of the whole file, in hex.
+        name: Path relative to the output.
+        rows: Number of rows.
+        size: Size in bytes.
+        sha256: SHA-256 of the whole file, in hex.
     """
 
-    # In a dataset's folder, whoever wrote the entry: neither outside, nor in the ledger.
+    # Restricts an entry, which may be forged, to files in dataset folders.
     name: Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*/\w[\w.-]*$")]
     rows: Count
     size: Count
@@ -40,11 +40,11 @@ class WrittenFile(_Frozen):
 
 
 class MetricSums(_Frozen):
-    """Sums of one metric over the faces of a unit, so that means need no dataset to be read.
+    """Sums of one metric over the faces of a unit; means can be computed without the datasets.
 
     Attributes:
-        total: sum at each step, over the faces where it is a number.
-        count: how many those were, at each step.
+        total: Sum at each step over the faces with a value.
+        count: Number of faces with a value at each step.
     """
 
     total: tuple[float, ...]
@@ -52,21 +52,21 @@ class MetricSums(_Frozen):
 
 
 class UnitRecord(_Frozen):
-    """What is known about a committed unit.
+    """Ledger entry of a committed unit.
 
     Attributes:
-        format: version of this file.
-        unit: name in the manifest.
-        fingerprint: of the settings it was run with.
-        images: inputs.
-        faces: rows in ``latents``.
-        rejects: inputs without a latent, by reason.
-        files: what was written, none without rows.
-        metrics: sums of each metric.
-        seconds: wall time by stage.
-        superseded: number of inputs with a later revision, as of the last cleanup.
-        dropped: rejects among them, whose rows were taken out of ``rejects`` for that.
-        notes: what a person should know of how inputs were read, the first few.
+        format: Version of the file format.
+        unit: Name of the unit in the manifest.
+        fingerprint: Fingerprint of the settings that the unit was run with.
+        images: Number of inputs.
+        faces: Number of rows in the first dataset, ``latents`` for an inversion.
+        rejects: Number of rejected inputs by reason.
+        files: Files written, one per dataset with rows.
+        metrics: Sums of each metric.
+        seconds: Wall time in seconds by stage.
+        superseded: Number of inputs with a later committed revision, as of the last cleanup.
+        dropped: Number of rejects among them, whose rows the cleanup removed from ``rejects``.
+        notes: Remarks for the user on how inputs were read, at most :data:`MOST_NOTES`.
     """
 
     format: Literal[1] = 1
@@ -84,14 +84,14 @@ class UnitRecord(_Frozen):
 
 
 class PackRecord(_Frozen):
-    """What is known about units whose rows were merged into common files.
+    """Ledger entry of a pack: units whose rows were merged into common files.
 
     Attributes:
-        format: version of this file.
-        pack: its name, a digest of what it was made of.
-        generation: one more than that of any pack it was made of; 1 for a pack of units alone.
-        units: as they were committed, without files.
-        files: at most one in each dataset.
+        format: Version of the file format.
+        pack: Name of the pack, a digest of the merged files.
+        generation: One more than the highest generation merged into it; 1 if only units were.
+        units: Entries of the units, without files.
+        files: Files of the pack, at most one per dataset.
     """
 
     format: Literal[1] = 1
@@ -103,13 +103,13 @@ class PackRecord(_Frozen):
 
 @dataclass(frozen=True)
 class FileSet:
-    """Units whose rows stand in the same files: a unit by itself, or those of a pack.
+    """Content of one entry: a single unit or the units of a pack, and their common files.
 
     Attributes:
-        units: in the order of their names.
-        files: at most one in each dataset.
-        pack: name of the pack; empty for a unit by itself.
-        generation: of the pack; 0 for a unit by itself.
+        units: Entries of the units, ordered by name.
+        files: Files with the units' rows, at most one per dataset.
+        pack: Name of the pack; empty for a single unit.
+        generation: Generation of the pack; 0 for a single unit.
     """
 
     units: tuple[UnitRecord, ...]
@@ -119,29 +119,29 @@ class FileSet:
 
     @property
     def faces(self) -> int:
-        """Rows in ``latents``."""
+        """Number of rows in the first dataset, ``latents`` for an inversion."""
         return sum(unit.faces for unit in self.units)
 
     @property
     def name(self) -> str:
-        """What their files are named after."""
+        """Name of the unit, or ``pack-`` and the name of the pack; part of the file names."""
         return f"pack-{self.pack}" if self.pack else self.units[0].unit
 
     @classmethod
     def of_pack(cls, pack: PackRecord) -> FileSet:
-        """The units of a pack."""
+        """Convert the entry of a pack."""
         return cls(pack.units, pack.files, pack.pack, pack.generation)
 
     @property
     def fingerprint(self) -> str:
-        """Of the settings that the units were run with; of the first, should they differ."""
+        """Fingerprint of the first unit's settings, which all units of a sound entry share."""
         return self.units[0].fingerprint
 
     def problem(self) -> str:
-        """What contradicts itself in the entry; empty when nothing does.
+        """Describe the first contradiction within the entry; empty if there is none.
 
-        Every file's name follows from the unit or pack that wrote it, so that no file can belong
-        to two entries.
+        A file's name must contain the name of its unit or pack, so that no file can belong to two
+        entries.
         """
         twice = [unit for unit, times in Counter(u.unit for u in self.units).items() if times > 1]
         if twice:

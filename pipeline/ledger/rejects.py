@@ -1,4 +1,4 @@
-"""Rejects: inputs that gave no row, whatever operation they were meant for."""
+"""Rejects: inputs without a result, for every operation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from restyle.pipeline.ledger.manifest import Unit
 
 @dataclass(frozen=True)
 class Reject:
-    """One input that gave no row: the columns of ``rejects/``."""
+    """One rejected input; the attributes are the columns of ``rejects/``."""
 
     image_id: str
     source: str
@@ -26,11 +26,11 @@ class Reject:
 
 
 def reject_table(rejects: Sequence[Reject], fingerprint: str) -> pa.Table:
-    """Rows of ``rejects``.
+    """Return a table for ``rejects/``.
 
     Args:
-        rejects: in the order of the rows.
-        fingerprint: of the output's settings.
+        rejects: the rows, in order.
+        fingerprint: the fingerprint of the output's settings.
     """
     columns = {
         "image_id": [reject.image_id for reject in rejects],
@@ -46,14 +46,14 @@ def reject_table(rejects: Sequence[Reject], fingerprint: str) -> pa.Table:
 def rejected_unit(
     unit: Unit, stage: str, reason: RejectReason, message: str, fingerprint: str
 ) -> EncodedUnit:
-    """A unit all of whose inputs are rejected for the same reason.
+    """Encode a unit whose inputs are all rejected for the same reason.
 
     Args:
         unit: the unit.
-        stage: that rejects them.
-        reason: why.
-        message: the same in a sentence.
-        fingerprint: of the output's settings.
+        stage: the stage that rejects the inputs.
+        reason: the reason of the rejects.
+        message: a sentence for the user that explains the reason.
+        fingerprint: the fingerprint of the output's settings.
     """
     rejects = [
         Reject(image.image_id, image.source, stage, reason, message, image.revision)

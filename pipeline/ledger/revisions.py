@@ -1,9 +1,9 @@
-"""Inputs of which a later revision was done: what they are, and how their rejects are dropped.
+"""Outdated inputs, those with a later committed revision, and the removal of their rejects.
 
-``rejects/`` is to show what stands now. So once an input that was rejected has been done again, the
-older row is taken out of its unit's file: the rest is written under a new name, the unit's entry is
-replaced by one that names it, and the old file is removed. Between any two of these steps a killed
-run leaves files that no entry names, which the next run removes.
+``rejects/`` holds current rejects only. When a rejected input is committed again, the cleanup
+removes its older row: it writes the remaining rows under a new name, replaces the unit's entry by
+one that names the new file, and removes the old file. If a run is killed between these steps, the
+next run removes the files that no entry names.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import Storage
 
 OutdatedInputs = dict[str, set[str]]
-"""By unit: ids of those of its inputs of which a later revision is done."""
+"""Ids of the inputs with a later committed revision, by unit."""
 
 
 def outdated_inputs(manifest: Manifest, done: set[str]) -> OutdatedInputs:
-    """Which inputs were done again, or changed and were done again.
+    """Find the inputs of committed units that have a later committed revision.
 
     Args:
-        manifest: of the output. Its plans are read once more where there are such inputs.
+        manifest: the output's manifest; its plans are read again if there are such inputs.
         done: names of the committed units.
 
     Raises:
@@ -51,7 +51,7 @@ def outdated_inputs(manifest: Manifest, done: set[str]) -> OutdatedInputs:
             rows = file.parquet.read(columns=names, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise damaged(storage, file.name, error) from error
-        # By a mask: Arrow hands conditions to threads, which outlive the interpreter.
+        # A mask avoids Arrow's expression threads, which can abort the interpreter at its exit.
         for row in rows.filter(pc.is_in(rows["image_id"], ids)).to_pylist():
             unit, image_id = row["unit"], row["image_id"]
             if unit in done and row["revision"] < newest[image_id]:
@@ -60,10 +60,10 @@ def outdated_inputs(manifest: Manifest, done: set[str]) -> OutdatedInputs:
 
 
 def newest_revisions(manifest: Manifest, done: set[str]) -> dict[str, int]:
-    """The newest revision that is done, of those inputs alone that were done more than once.
+    """Return the newest committed revision, by id, of inputs with a committed revision above 1.
 
     Args:
-        manifest: of the output.
+        manifest: the output's manifest.
         done: names of the committed units.
     """
     newest: dict[str, int] = {}
@@ -74,16 +74,16 @@ def newest_revisions(manifest: Manifest, done: set[str]) -> dict[str, int]:
 
 
 def drop_outdated_rejects(output: Output) -> bool:
-    """Take the rejects of older revisions out of ``rejects/``. The driver's lock must be held.
+    """Remove outdated rejects from ``rejects/``. The caller must hold the driver's lock.
 
-    May be killed at any moment and called again; costs nothing where no input was done again.
-    Files that no entry names any more are left to :func:`remove_unnamed`.
+    Safe to kill at any moment and to call again; reads nothing if no input has a later revision.
+    :func:`remove_unnamed` removes the replaced files.
 
     Returns:
-        Whether anything was done.
+        Whether any entry was replaced.
 
     Raises:
-        FatalError: manifest, ledger or a file of rejects is damaged.
+        FatalError: the manifest, the ledger or a file of rejects is damaged.
     """
     storage, entries = output.storage, output.entries
     found = outdated_inputs(output.manifest, entries.units)
@@ -112,7 +112,7 @@ def drop_outdated_rejects(output: Output) -> bool:
 def _without(
     storage: Storage, files: FileSet, older: dict[tuple[str, int], str], found: OutdatedInputs
 ) -> FileSet:
-    """Units without the rejects of older revisions, the file of the others being written."""
+    """Return an entry without outdated rejects, after writing the file of the remaining ones."""
     removed: Counter[tuple[str, str]] = Counter()
     left = list(files.files)
     old = next((file for file in left if file.name.startswith(f"{REJECTS}/")), None)
@@ -161,18 +161,18 @@ def _rejects_name(files: FileSet, generation: int = 0) -> str:
 
 
 def remove_unnamed(output: Output, datasets: Sequence[str]) -> bool:
-    """Remove files of units that are done which no entry names. The driver's lock must be held.
+    """Remove files of committed units that no entry names. The caller must hold the driver's lock.
 
-    They are left by a run that was killed while it replaced a file, or that woke up after another
-    had taken over and merged what it was still writing.
+    Such files remain when a run is killed while it replaces a file, or when a suspended run
+    resumes writing after another driver has taken over and merged its units.
 
     Args:
-        output: where; its ledger is looked at again before anything is removed, because a worker
-            that was thought dead may have committed a unit once more, with other files.
-        datasets: where to look.
+        output: the output; its ledger is read again before a removal, because a worker presumed
+            dead may have committed a unit again with other files.
+        datasets: names of the datasets to search.
 
     Returns:
-        Whether there were any.
+        Whether any file was removed.
     """
     names = [name for dataset in datasets for name in output.files(dataset)]
     if not _unnamed(names, output.sets()):
@@ -185,7 +185,7 @@ def remove_unnamed(output: Output, datasets: Sequence[str]) -> bool:
 
 
 def _unnamed(names: Sequence[str], looked_at: Sequence[FileSet]) -> list[str]:
-    """Files of units that are done which none of the entries names."""
+    """Return the files that belong to a committed unit or pack but are not named by its entry."""
     named = {file.name for files in looked_at for file in files.files}
     owners = {files.name: files.fingerprint for files in looked_at}
     owners |= {unit.unit: unit.fingerprint for files in looked_at for unit in files.units}
@@ -198,10 +198,10 @@ def _unnamed(names: Sequence[str], looked_at: Sequence[FileSet]) -> list[str]:
 
 
 def is_marked(storage: Storage, name: str) -> bool:
-    """Whether a file says of itself that this project wrote it, into the folder where it lies.
+    """Whether a file's metadata says that restyle wrote it to the dataset that it is in.
 
     Raises:
-        FatalError, TransientError: it cannot be read.
+        FatalError, TransientError: the file cannot be read.
     """
     try:
         metadata = parquet_of(storage.read(name)).schema_arrow.metadata or {}
@@ -211,6 +211,6 @@ def is_marked(storage: Storage, name: str) -> bool:
 
 
 def _stem(name: str, stems: set[str]) -> str:
-    """A file's name without ending and generation."""
+    """Return a file name without extension and generation."""
     stem = name.removesuffix(".parquet")
     return stem if stem in stems else stem.rpartition("-")[0]

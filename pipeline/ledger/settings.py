@@ -1,4 +1,7 @@
-"""What shapes the rows of a run, resolved and fingerprinted: no output holds a mixture."""
+"""Settings that determine the rows of an output, and their fingerprint.
+
+All rows of an output are made with the same settings.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ SaveSteps = Literal["none", "metrics", "latents"]
 Reconstructions = Literal["none", "last", "all"]
 
 PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
-"""As in ``restyle.core.faces.alignment``, whose import would cost a third of a second."""
+"""Same value as in ``restyle.core.faces.alignment``, whose import takes a third of a second."""
 
 MAX_STEPS = 100
 MAX_TOLERANCE = 2.0
-"""As much as pixels in [-1, 1] can change."""
+"""Largest possible change of a pixel in [-1, 1]."""
 
 _STEPS = 5
 
@@ -35,15 +38,15 @@ class _Frozen(BaseModel):
 
 
 class Settings(_Frozen, ABC):
-    """What shapes the rows of an output, whatever operation makes them."""
+    """Base class of the settings that determine the rows of an output."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 over everything that shapes the rows, in hex."""
+        """SHA-256 over all settings, in hex."""
 
     def differences(self, earlier: Self) -> list[str]:
-        """``name: then -> now`` for every field that is not as it was."""
+        """Return ``name: then -> now`` for every field that differs from ``earlier``."""
         then, now = earlier.model_dump(mode="json"), self.model_dump(mode="json")
         return [
             f"{name}: {_brief(then[name])} -> {_brief(now[name])}"
@@ -53,20 +56,20 @@ class Settings(_Frozen, ABC):
 
 
 class InversionSettings(_Frozen):
-    """What the user asked for; None stands for the model's own default.
+    """Settings that the user requested; None selects the model's default.
 
     Attributes:
-        model: name, directory or file, with ``:encoder`` where one is chosen.
-        steps: refinement steps, 1 to 100; 5 when None, 1 for a single-pass encoder.
-        align: find and align faces, or take each image whole.
-        faces: which faces of a photograph get rows.
-        save_steps: what ``steps/`` holds of each step.
-        reconstructions: which steps' images are kept.
-        metrics: what is measured at each step, in the order of ``METRICS``.
-        dtype: ``auto`` is bf16 where the hardware has it; ``tf32`` is a GPU's.
-        tolerance: an image takes no further steps once one changes its pixels, in [-1, 1], by
-            less than this on average; all steps when None.
-        bootstrap: a model that takes the first step in the other's place; none when None.
+        model: Name, directory or file of the model, optionally with ``:encoder``.
+        steps: Number of refinement steps, 1 to 100; None for 5, or 1 with a single-pass encoder.
+        align: Whether to detect and align faces; if false, each image is inverted whole.
+        faces: Faces of a photograph that get rows: the largest, or all.
+        save_steps: Content of ``steps/``: none, metrics only, or metrics and latents.
+        reconstructions: Steps whose images are kept: none, the last, or all.
+        metrics: Metrics measured at each step, in the order of ``METRICS``.
+        dtype: Precision; ``auto`` selects bf16 if the hardware supports it, ``tf32`` needs a GPU.
+        tolerance: Mean absolute change of the pixels, in [-1, 1], below which an image takes no
+            further steps; None for all steps.
+        bootstrap: Model that performs the first step instead of ``model``; None for no such model.
     """
 
     model: str = "faces64"
@@ -87,19 +90,22 @@ class InversionSettings(_Frozen):
 
 
 class ResolvedSettings(Settings):
-    """Everything that shapes the rows, with nothing left open.
+    """Settings of an inversion with all defaults filled in.
+
+    ``align``, ``faces``, ``save_steps``, ``reconstructions`` and ``metrics`` have the meaning that
+    they have in :class:`InversionSettings`.
 
     Attributes:
-        format: version of the datasets' layout.
-        model: name of the model and its encoder, ``faces64:restyle-psp``.
-        model_fingerprint: over the model's configuration and weights.
-        steps: as in :class:`InversionSettings`, and so are the following.
-        landmarks: ``default``, or the checksum of the user's own landmark predictor; empty
-            when nothing is aligned.
-        dtype: what is computed in.
-        tolerance: as above; None also where it makes no difference.
-        bootstrap: name and encoder of the model that takes the first step; None without one.
-        bootstrap_fingerprint: of that model.
+        format: Version of the settings and of the datasets' layout.
+        model: Name of the model and its encoder, such as ``faces64:restyle-psp``.
+        model_fingerprint: Fingerprint of the model's configuration and weights.
+        steps: Number of refinement steps.
+        landmarks: ``default``, or the checksum of the user's landmark predictor; empty without
+            alignment.
+        dtype: Precision of the computation.
+        tolerance: As in :class:`InversionSettings`; None instead of 0, which has the same effect.
+        bootstrap: Name and encoder of the model that performs the first step; None without one.
+        bootstrap_fingerprint: Fingerprint of that model.
     """
 
     format: Literal[2] = 2
@@ -119,8 +125,8 @@ class ResolvedSettings(Settings):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all fields, in hex."""
-        # Without what is None, so that outputs from before there was such a field keep theirs.
+        """SHA-256 over all fields that are not None, in hex."""
+        # Omitting None keeps the fingerprints of outputs that predate an optional field.
         fields = self.model_dump(mode="json", exclude_none=True)
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -137,20 +143,21 @@ def resolve(
     dtype: Precision,
     bootstrap: tuple[str, str] | None = None,
 ) -> ResolvedSettings:
-    """Fill in what the user left open.
+    """Fill in the defaults of the requested settings.
 
     Args:
-        settings: what was asked for.
-        model: the model's name and encoder.
-        model_fingerprint: over its configuration and weights.
-        aligned_domain: the model was trained on aligned faces.
-        domain: what it was trained on; its preset names the metrics.
-        iterative: its encoder refines, rather than working in a single pass.
-        dtype: what ``auto`` came to.
-        bootstrap: name and fingerprint of the model that takes the first step.
+        settings: the requested settings.
+        model: name and encoder of the model.
+        model_fingerprint: fingerprint of its configuration and weights.
+        aligned_domain: whether the model was trained on aligned faces.
+        domain: domain of the model, whose preset selects the default metrics.
+        iterative: whether the encoder refines its result over several steps.
+        dtype: precision chosen for the device.
+        bootstrap: name and fingerprint of the model that performs the first step.
 
     Raises:
-        SpecError: more than one step of a single-pass encoder, or nothing after a bootstrap.
+        SpecError: several steps are requested of a single-pass encoder, a bootstrap leaves no step
+            for the model, or the landmark predictor cannot be read.
     """
     if bootstrap is not None and (not iterative or settings.steps == 1):
         raise SpecError(
@@ -174,7 +181,7 @@ def resolve(
         model_fingerprint=model_fingerprint,
         steps=settings.steps or (_STEPS if iterative else 1) + (bootstrap is not None),
         align=align,
-        # The policy means nothing without alignment, so it must not make a difference there.
+        # Without alignment the policy has no effect, so it must not change the fingerprint.
         faces=settings.faces if align else "largest",
         landmarks=_landmarks() if align else "",
         save_steps=settings.save_steps,

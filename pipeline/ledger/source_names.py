@@ -1,7 +1,7 @@
-"""How a person names sources: whole, by their last part, or by a pattern of either.
+"""Selection of sources by a user-given name: whole, by the last part, or by a pattern of either.
 
-What a name says literally counts before what it says as a pattern: ``a[1].tiff`` is the file that
-is called so, where there is one, and ``a1.tiff`` otherwise.
+A literal match takes precedence over a pattern match: ``a[1].tiff`` selects the file of exactly
+that name if it exists, and ``a1.tiff`` otherwise.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ IntArray = npt.NDArray[np.int64]
 
 _WHOLE, _LAST, _PATTERN = 1, 2, 3
 NO_MATCH = 4
-"""The rank of a source that is not meant."""
+"""Rank of a source that does not match."""
 
 
 def source_ranks(sources: pa.ChunkedArray, name: str) -> IntArray:
-    """How well each source matches a name, the best lowest.
+    """Rank how well each source matches a name; lower is better.
 
     Args:
-        sources: strings.
-        name: with or without ``*``, ``?`` and ``[]``.
+        sources: a string column of n sources.
+        name: a name, or a pattern with ``*``, ``?`` or ``[]``.
 
     Returns:
-        1 for a whole source, 2 for its last part, 3 for a pattern of either; else
-        :data:`NO_MATCH`.
+        Array of shape (n,), int64: 1 if the name equals the source, 2 if it equals the last part,
+        3 if it matches either as a pattern, else :data:`NO_MATCH`.
     """
     ranks = np.full(len(sources), NO_MATCH, np.int64)
     if any(sign in name for sign in "*?["):
@@ -46,11 +46,11 @@ def source_ranks(sources: pa.ChunkedArray, name: str) -> IntArray:
 
 
 def best_rank(columns: Iterable[pa.ChunkedArray], name: str) -> int:
-    """The best rank that any source of several columns has; :data:`NO_MATCH` where none is meant.
+    """Return the best rank of any source; :data:`NO_MATCH` if none matches.
 
     Args:
-        columns: of sources; not read further than a whole one.
-        name: as for :func:`source_ranks`.
+        columns: string columns of sources; iteration stops at the first exact match.
+        name: a name or pattern, as for :func:`source_ranks`.
     """
     best = NO_MATCH
     for sources in columns:
