@@ -1,1 +1,1 @@
-"""Model files: the project's own directories, and those that the authors published."""
+"""Read and write model files: the project's own directories, and published checkpoints."""

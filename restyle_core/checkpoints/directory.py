@@ -1,7 +1,7 @@
-"""The project's own model format: a directory of safetensors files and a typed ``model.json``.
+"""Read and write the project's model format: a directory of safetensors and ``model.json``.
 
-Safetensors cannot hold code, and every file is checked against the checksum in ``model.json``
-before it is used.
+Safetensors files cannot contain code, and every file is checked against its checksum in
+``model.json`` before use.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ def convert(
     domain: str | None = None,
     noted: Callable[[str], object] = str,
 ) -> ModelConfig:
-    """Turn a published ``.pt`` checkpoint into a model directory.
+    """Convert a published ``.pt`` checkpoint to a model directory.
 
     Args:
-        source: an encoder's checkpoint (it contains its generator).
-        out_dir: a directory that does not exist yet.
-        domain: what the model is for; None to go by the file.
-        noted: is told why the model is taken to be for its domain.
+        source: path of an encoder checkpoint (which includes its generator).
+        out_dir: path of a directory that does not exist yet.
+        domain: domain of the model; None infers it from the file.
+        noted: callback that receives the reason for the choice of the domain.
 
     Returns:
-        The ``model.json`` that was written.
+        The config that was written to ``model.json``.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used; nothing is written.
-        SpecError: there is no such domain.
+        CheckpointError: the checkpoint is unusable; nothing is written.
+        SpecError: the domain is unknown.
         FatalError: the directory exists or cannot be written.
     """
     path = Path(source)
@@ -79,16 +79,16 @@ def convert(
 
 
 def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, Tensor | None]:
-    """Read the generator of a published generator file or encoder checkpoint.
+    """Load the generator of a published generator file or encoder checkpoint.
 
     Args:
-        path: ``{"g_ema", "latent_avg"}``, or an encoder's checkpoint.
+        path: file with ``{"g_ema", "latent_avg"}``, or an encoder checkpoint.
 
     Returns:
-        The generator, and its average latent as stored ([512] or [n_styles, 512]) if there is one.
+        The generator, and its average latent as stored ([512] or [n_styles, 512]), or None.
 
     Raises:
-        CheckpointError: the file cannot be used.
+        CheckpointError: the file is unusable.
     """
     path = Path(path)
     content = read_pickle(path)
@@ -106,18 +106,18 @@ def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, Tensor | No
 def save_model(
     weights: ModelWeights, out_dir: str | os.PathLike[str], *, half: bool = False
 ) -> ModelConfig:
-    """Write a model directory: complete under its final name, or not at all.
+    """Write a model directory atomically.
 
     Args:
-        weights: what to write; checked to fit together first.
-        out_dir: a directory that does not exist yet.
-        half: store float16, which is loaded as float32 again; averages stay float32.
+        weights: the weights; their consistency is checked first.
+        out_dir: path of a directory that does not exist yet.
+        half: store float16, which loads as float32; average latents remain float32.
 
     Returns:
-        The ``model.json`` that was written.
+        The config that was written to ``model.json``.
 
     Raises:
-        CheckpointError: the weights do not fit together.
+        CheckpointError: the weights are inconsistent.
         FatalError: the directory exists or cannot be written.
     """
     target = Path(out_dir)
@@ -154,7 +154,8 @@ def _write(
             file=file, sha256=digest, kind=encoder.kind, iterative=iterative[name]
         )
     config = ModelConfig(
-        # A domain that was read from a model directory is a whole config; its files are others.
+        # A domain read from a model directory is a full ModelConfig; its file entries do not apply
+        # here.
         **weights.domain.model_dump(include=set(Domain.model_fields)),
         generator=GeneratorFile(file=_GENERATOR_FILE, sha256=generator),
         encoders=encoders,
@@ -168,7 +169,7 @@ def _save(state: State, path: Path, half: bool, latent_avg: Tensor | None = None
     tensors = {key: _stored(tensor, half, key) for key, tensor in state.items()}
     if latent_avg is not None:
         tensors[_AVERAGE_KEY] = latent_avg.float().contiguous()
-    # Not by save_file, whose files nobody else may read.
+    # Not with save_file, which creates files that only their owner can read.
     path.write_bytes(save(tensors))
     return file_sha256(path)
 
@@ -187,15 +188,15 @@ def read_model(directory: Path, encoder: str | None = None) -> tuple[ModelConfig
     """Read a generator and one encoder from a model directory.
 
     Args:
-        directory: holds ``model.json``.
-        encoder: which one; the model's default when None.
+        directory: directory that contains ``model.json``.
+        encoder: name of the encoder; None selects the model's default.
 
     Returns:
-        The whole config, and weights that hold that one encoder.
+        The full config, and the weights of the generator and this encoder.
 
     Raises:
-        CheckpointError: a file is missing or is not what its checksum says.
-        SpecError: there is no such encoder.
+        CheckpointError: a file is missing or does not match its checksum.
+        SpecError: the model has no such encoder.
     """
     config = read_config(directory)
     name = config.encoder_named(encoder)

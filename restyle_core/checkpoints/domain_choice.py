@@ -1,8 +1,8 @@
-"""The domain of a published checkpoint: no file names it, but its options and shapes tell.
+"""Infer the domain of a published checkpoint from its options and weight shapes.
 
-What they tell, the surest first: the name of a data set that is known; the loss of a face's
-identity, which ReStyle and pSp train with on faces alone; words in the name of a data set of the
-user's own; and the shapes in which models were published for faces alone.
+No file states its domain. The evidence, most reliable first: a known data set name; the face
+identity loss, with which ReStyle and pSp train on faces only; words in an unknown data set's name;
+and shapes that were published for faces only.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _MOST_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class DomainChoice:
-    """What a checkpoint is for, and why.
+    """The inferred domain of a checkpoint.
 
     Attributes:
-        preset: of the domain.
-        reason: what tells, as a clause.
+        preset: settings of the domain.
+        reason: evidence for the domain, as a clause for messages.
     """
 
     preset: DomainPreset
@@ -45,17 +45,17 @@ class DomainChoice:
 def choose_domain(
     options: Mapping[str, Any], kind: EncoderKind, size: int, asked: str = ""
 ) -> DomainChoice:
-    """Decide what a published checkpoint is for.
+    """Choose the domain of a published checkpoint.
 
     Args:
         options: ``opts`` of the file.
-        kind: of its encoder.
-        size: of its generator's images in pixels.
-        asked: a domain, or the file's own name for its data set, which is then one of its own with
-            nothing special; empty to go by the file.
+        kind: architecture of its encoder.
+        size: width and height of its generator's images in pixels.
+        asked: requested domain, or the file's own data set name, which stands for a domain without
+            special settings; empty to infer the domain.
 
     Raises:
-        SpecError: there is no such domain.
+        SpecError: the requested domain is unknown.
     """
     given = str(options.get("dataset_type") or "unknown")[:_MOST_CHARACTERS]
     dataset = given.removesuffix("_encode")
@@ -79,7 +79,8 @@ def _evidence(
     by_name = f"its dataset_type is {given}"
     if (preset := preset_of_dataset(dataset)).name in DOMAINS:
         yield DomainChoice(preset, by_name)
-    # e4e has one option for both losses, and gives it to MoCo where there are no faces.
+    # e4e has only id_lambda, which weights MoCo on domains without faces; so id_lambda is evidence
+    # of faces only in files that also have moco_lambda.
     tells = "moco_lambda" in options
     if tells and (weight := _number(options, "id_lambda")):
         reason = f"trained with a loss of identity, id_lambda {weight:g}"
@@ -88,14 +89,14 @@ def _evidence(
     named = preset_named_in(dataset)
     if named is not None and not (named.align and has_no_faces):
         yield DomainChoice(named, by_name)
-    # Those with ResNet34 begin as a classifier of things, the others as one of faces.
+    # ResNet34 encoders start from an object classifier, the others from a face recogniser.
     if size == _SIZE_OF_FACES and not has_no_faces and not kind.startswith("ResNet"):
         reason = f"{size}x{size} pixels and an encoder of this kind are published for faces alone"
         yield DomainChoice(preset_of(_FACES), reason)
 
 
 def _number(options: Mapping[str, Any], name: str) -> float:
-    """An option that is a positive number; 0 otherwise."""
+    """Return an option that is a positive finite number; 0 otherwise."""
     value: object = options.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return 0.0

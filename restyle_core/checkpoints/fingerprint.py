@@ -1,4 +1,4 @@
-"""Which generator something was made for."""
+"""Identify the generator for which a direction or latent was made."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _MAPPING = "style."
 
 
 def synthesis_fingerprint(generator: Generator) -> str:
-    """Identify what turns w into an image.
+    """Compute the fingerprint of a generator's synthesis network.
 
-    The mapping network is left out: it decides which w are drawn, not what they look like, so a
-    direction stays what it is when only the mapping was trained on.
+    The mapping network is excluded: it determines which w are sampled, not how they are rendered,
+    so a direction remains valid if only the mapping network was trained further.
 
     Returns:
         SHA-256 in hex of the names, shapes and float32 values of all weights of the synthesis
-        network; the same whatever precision they are stored in, if that held them exactly.
+            network; independent of the stored precision, if that represents the values exactly.
     """
     digest = hashlib.sha256()
     for key, tensor in sorted(generator.state_dict().items()):

@@ -1,7 +1,8 @@
-"""Foreign files: what a file is that lies where weights should, told by its first bytes.
+"""Recognise files that are not torch checkpoints by their first bytes, and suggest a remedy.
 
-Downloads end early or bring an error page, archives are given packed, and other programs call
-their files ``.pt`` too. Nothing of such a file is executed, and little of it is read.
+Downloads may be truncated or contain an error page, archives may still be packed, and other
+programs also use the extension ``.pt``. Nothing in such a file is executed, and only a small part
+is read.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _TAR = slice(257, 262)
 
-# The number that torch's files began with before they were zip archives.
+# Magic number of torch files from before the zip format.
 _TORCH = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 
-# Modules of NVIDIA's programs that their pickles ask for.
+# Modules of NVIDIA's programs that their pickles import.
 _NVIDIA = re.compile(rb"torch_utils\.persistence|dnnlib\b|training\.networks")
 _PICKLE_HEAD = 1 << 16
 
@@ -50,20 +51,20 @@ NVIDIA = (
     "convert_weight.py of rosinality's stylegan2-pytorch, or export_weights.py for pickles of "
     "stylegan2-ada-pytorch). To invert, a checkpoint with an encoder is needed"
 )
-"""What to do with the format that StyleGAN2, StyleGAN2-ADA and StyleGAN3 are published in."""
+"""Description and remedy for the file format of NVIDIA's StyleGAN2, StyleGAN2-ADA and StyleGAN3."""
 
 
 def foreign_kind(path: Path) -> str:
-    """What a file is that holds no weights of torch, and what to do.
+    """Describe a file that contains no torch weights, and suggest a remedy.
 
     Args:
-        path: of a file.
+        path: path of the file.
 
     Returns:
-        To follow "is"; empty for a file that may be a checkpoint.
+        A phrase that continues "<path> is"; empty if the file may be a checkpoint.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(_PICKLE_HEAD)
@@ -72,7 +73,7 @@ def foreign_kind(path: Path) -> str:
 
 
 def _kinds(path: Path, head: bytes, size: int) -> Iterator[str]:
-    """Everything that a file may be taken for, the surest first."""
+    """Yield the descriptions that match a file, the most specific first."""
     if not size:
         yield "empty; download or copy it again"
     if left := stand_in(head[:HEAD]):
@@ -87,7 +88,7 @@ def _kinds(path: Path, head: bytes, size: int) -> Iterator[str]:
     elif _PICKLE.match(head):
         if _NVIDIA.search(head):
             yield NVIDIA
-        # Of those that torch wrote, its reader says what they ask for.
+        # For pickles that torch wrote, its restricted reader reports which globals they import.
         if _TORCH not in head[:HEAD]:
             yield (
                 "a pickle that torch did not write, which could run code when opened; where you "
@@ -103,7 +104,7 @@ def _kinds(path: Path, head: bytes, size: int) -> Iterator[str]:
 
 
 def _zip_kinds(path: Path, size: int) -> Iterator[str]:
-    """What a zip archive is that torch did not write."""
+    """Yield the description of a zip archive that torch did not write."""
     if not zipfile.is_zipfile(path):
         yield f"cut short: it ends after {size:,} bytes, in the middle; download or copy it again"
         return
@@ -129,7 +130,7 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _odd_kinds(head: bytes) -> Iterator[str]:
-    """What a file is that begins like nothing that torch writes."""
+    """Yield the description of a file that starts unlike any torch file."""
     advice = "give a checkpoint as torch.save writes it"
     for begin, name in _OTHERS:
         if head.startswith(begin):

@@ -1,7 +1,7 @@
-"""Files of numpy from anywhere: ``.npy`` and ``.npz``, read without running code.
+"""Read untrusted numpy files (``.npy`` and ``.npz``) without running code.
 
-What they claim is checked before memory is given to it, and whatever numpy and zipfile raise for an
-encrypted, damaged or odd file is one kind of error.
+Declared sizes are checked before memory is allocated, and every error that numpy and zipfile raise
+for an encrypted, damaged or malformed file becomes an :class:`ArrayFileError`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ import numpy.typing as npt
 
 _HARMLESS_BYTES = 1 << 30
 _MOST_RATIO = 100
-"""Times that an array above a gigabyte may be larger than its compressed form; pictures and
-latents come to two, what was made to fill a memory to a thousand."""
+"""Maximum compression ratio of an array above a gigabyte.
+
+Pictures and latents reach about 2, decompression bombs about 1,000.
+"""
 
 
 class ArrayFileError(ValueError):
-    """A file that numpy cannot read, or that should not be; says why in one line."""
+    """A numpy file is unreadable or unsafe; the message gives the reason in one line."""
 
 
 def map_array(path: Path) -> npt.NDArray[Any]:
-    """The array of a ``.npy`` file, mapped: a header that promises more than there is costs little.
+    """Memory-map the array of a ``.npy`` file, so that a wrong size in its header costs no memory.
 
     Raises:
-        ArrayFileError: it is missing, damaged, or holds objects.
+        ArrayFileError: the file is missing or damaged, or contains objects.
     """
     with _explained(path):
         mapped: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
@@ -38,13 +40,13 @@ def map_array(path: Path) -> npt.NDArray[Any]:
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-    """Some arrays of an ``.npz`` file, those that it has.
+    """Read the named arrays of an ``.npz`` file; names that the file lacks are left out.
 
     Raises:
-        ArrayFileError: it is missing, damaged, encrypted, holds objects, or unpacks to a multiple
-            of itself that no data comes to.
+        ArrayFileError: the file is missing, damaged or encrypted, contains objects, or has an
+            implausible compression ratio.
     """
-    # Not by numpy's own reader of archives, which allocates first and may leave the file open.
+    # Not with numpy.load, which allocates memory first and may leave the file open.
     with _explained(path), path.open("rb") as file, zipfile.ZipFile(file) as archive:
         found = {}
         for name in names:
@@ -65,7 +67,7 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
-        # A pipe would be waited for.
+        # Opening a pipe would block.
         if not path.is_file():
             raise FileNotFoundError(2, os.strerror(2))
         yield
@@ -74,7 +76,7 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ArrayFileError(error.strerror or str(error)) from error
     except Exception as error:
-        # On files made for it numpy raises nearly anything: RecursionError and MemoryError from
+        # On malicious files numpy raises almost any exception: RecursionError and MemoryError from
         # parsing a header, TokenError, RuntimeError for encryption, zlib.error, ...
         lines = str(error).splitlines()
         raise ArrayFileError(lines[0] if lines else type(error).__name__) from error

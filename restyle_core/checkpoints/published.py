@@ -1,7 +1,7 @@
-"""Checkpoints as the authors of ReStyle, pSp and e4e published them: pickled ``.pt`` files.
+"""Read checkpoints in the format of the ReStyle, pSp and e4e authors: pickled ``.pt`` files.
 
-A pickle can run code when it is opened. These files are opened with torch's restricted reader,
-which knows tensors and plain values, plus ``argparse.Namespace``, in which some store ``opts``.
+A pickle can run code when it is opened. These files are read with torch's restricted unpickler,
+which accepts tensors, plain values and ``argparse.Namespace``, in which some files store ``opts``.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from restyle.core.errors import CheckpointError
 from restyle.core.networks.config import Domain, EncoderKind
 
 ENCODER_NAME = "published"
-"""What the one encoder of a published checkpoint is called."""
+"""Name of the only encoder of a published checkpoint."""
 
 
 def read_pickle(path: Path) -> Mapping[str, Any]:
-    """Open a checkpoint safely, on the CPU, mapped into memory where its format allows.
+    """Read a checkpoint safely onto the CPU, memory-mapped if its format allows it.
 
     Raises:
-        CheckpointError: missing, damaged, or a pickle that asks for code to be run.
+        CheckpointError: the file is missing or damaged, or its pickle imports other globals.
     """
     content = open_pickle(path)
     if not isinstance(content, Mapping):
@@ -48,10 +48,10 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
 
 
 def open_pickle(path: Path) -> Any:
-    """Whatever a ``.pt`` file holds, read as :func:`read_pickle` does.
+    """Read the content of a ``.pt`` file of any type, as :func:`read_pickle` does.
 
     Raises:
-        CheckpointError: missing, damaged, or a pickle that asks for code to be run.
+        CheckpointError: the file is missing or damaged, or its pickle imports other globals.
     """
     try:
         if other := foreign_kind(path):
@@ -59,7 +59,8 @@ def open_pickle(path: Path) -> Any:
         # Files from before torch 1.6 are bare pickles and cannot be mapped.
         mapped = zipfile.is_zipfile(path)
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            # Of an unusual pickle protocol: what cannot be read is told below.
+            # Warnings about an unusual pickle protocol; a file that cannot be read raises an error
+            # below.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
@@ -67,8 +68,8 @@ def open_pickle(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:
-        # On bytes it refuses or cannot read torch raises nearly anything: UnpicklingError,
-        # RuntimeError, EOFError, KeyError, ...; whatever it was, the file cannot be used.
+        # For refused or unreadable files torch raises almost any exception: UnpicklingError,
+        # RuntimeError, EOFError, KeyError, ... In each case the file is unusable.
         raise CheckpointError(_refusal(path, str(error))) from error
 
 
@@ -79,8 +80,7 @@ def _refusal(path: Path, reason: str) -> str:
             f"{path} asks for {code[1]} when opened, which could run code; only tensors and plain "
             "values are read: where you trust the file, open it and save the state_dict alone"
         )
-    # A first cut at the line end and then at the sentence: torch appends advice on how to
-    # switch the protection off.
+    # Keep only the first sentence: torch appends advice on how to disable the protection.
     first = reason.strip().split("\n")[0].split(". ")[0]
     return (
         f"{path} is damaged or no PyTorch checkpoint ({first or 'it ends too early'}); download or "
@@ -89,22 +89,22 @@ def _refusal(path: Path, reason: str) -> str:
 
 
 def is_generator_file(content: Mapping[str, Any]) -> bool:
-    """Whether a file's content is a generator's, ``{"g_ema", "latent_avg"}``."""
+    """Return whether a file's content is that of a generator file, ``{"g_ema", "latent_avg"}``."""
     return "g_ema" in content
 
 
 def generator_weights(content: Mapping[str, Any], path: Path) -> tuple[State, Tensor | None]:
-    """Take the generator out of a generator file.
+    """Extract the generator from the content of a generator file.
 
     Args:
-        content: from :func:`read_pickle`; discriminator and optimizer are left alone.
-        path: for messages.
+        content: result of :func:`read_pickle`; discriminator and optimizer are ignored.
+        path: path of the file, for messages.
 
     Returns:
-        Its weights, and the average latent if there is one.
+        The generator's weights, and the average latent or None.
 
     Raises:
-        CheckpointError: there is no generator in it.
+        CheckpointError: the file contains no generator.
     """
     state = _tensors(content.get("g_ema"), "g_ema", path)
     average = content.get("latent_avg")
@@ -114,17 +114,17 @@ def generator_weights(content: Mapping[str, Any], path: Path) -> tuple[State, Te
 def published_weights(
     content: Mapping[str, Any], path: Path, domain: str | None = None
 ) -> ModelWeights:
-    """Take encoder, generator and average out of an encoder checkpoint.
+    """Extract encoder, generator and average latent from an encoder checkpoint.
 
     Args:
-        content: from :func:`read_pickle`: ``{"state_dict", "opts", "latent_avg"}``; optimizer and
-            discriminator of training files are left alone.
-        path: for messages; its stem becomes the model's name.
-        domain: what the model is for; None to go by the file.
+        content: result of :func:`read_pickle`: ``{"state_dict", "opts", "latent_avg"}``; optimizer
+            and discriminator of training files are ignored.
+        path: path of the file, for messages; its stem becomes the model's name.
+        domain: domain of the model; None infers it from the file.
 
     Raises:
-        CheckpointError: something is missing, or contradicts the rest.
-        SpecError: there is no such domain.
+        CheckpointError: a part is missing or contradicts another.
+        SpecError: the domain is unknown.
     """
     if is_generator_file(content):
         raise CheckpointError(
@@ -170,7 +170,7 @@ def _tensors(value: Any, name: str, path: Path) -> dict[str, Tensor]:
         known = "{'state_dict', 'opts', 'latent_avg'} or {'g_ema', 'latent_avg'}"
         raise CheckpointError(f"{path} has no {name}; a published file holds {known}")
     for key, tensor in value.items():
-        # Subclasses (distributed, nested, ...) and sparse layouts behave in ways of their own.
+        # Tensor subclasses (distributed, nested, ...) and sparse layouts behave differently.
         plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
         if not plain:
             raise CheckpointError(f"{path}: {name} entry {key} is not a dense tensor")

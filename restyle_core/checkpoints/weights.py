@@ -1,4 +1,4 @@
-"""Weights in memory, and putting them into a network strictly."""
+"""Weights in memory, and strict loading of weights into networks."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from restyle.core.networks.generator import Generator, GeneratorConfig
 
 State = Mapping[str, Tensor]
 
-# How many keys a message names before it only counts them.
+# Number of keys that a message names before it counts the rest.
 _NAMED_KEYS = 3
 
-# A counter of training batches that evaluation never reads; old files lack it.
+# A counter of training batches that is unused in evaluation and missing from old files.
 _UNUSED_SUFFIX = ".num_batches_tracked"
 
 
 @dataclass(frozen=True, eq=False)
 class EncoderWeights:
-    """One encoder.
+    """Weights of one encoder.
 
     Attributes:
-        kind: the architecture.
-        state: its weights, without prefix.
-        latent_avg: [n_styles, style_dim] float32, where refinement starts.
+        kind: architecture of the encoder.
+        state: weights by key, without prefix.
+        latent_avg: average latent, [n_styles, style_dim] float32, from which refinement starts.
     """
 
     kind: EncoderKind
@@ -40,14 +40,14 @@ class EncoderWeights:
 
 @dataclass(frozen=True, eq=False)
 class ModelWeights:
-    """A generator and encoders of one domain.
+    """Weights of a generator and its encoders.
 
     Attributes:
-        domain: what the model is for.
-        generator: the generator's weights, without prefix.
+        domain: domain of the model.
+        generator: the generator's weights by key, without prefix.
         encoders: encoders by name.
-        default_encoder: the encoder used when none is named.
-        domain_reason: why the model is taken to be for this domain; empty where it says so itself.
+        default_encoder: name of the encoder that is used by default.
+        domain_reason: why this domain was inferred; empty if the model states its domain.
     """
 
     domain: Domain
@@ -58,16 +58,16 @@ class ModelWeights:
 
 
 def fit(network: nn.Module, state: State, where: str) -> None:
-    """Make a state's tensors the parameters of a network, without copying float32 ones.
+    """Load a state into a network strictly, without copying float32 tensors.
 
     Args:
-        network: may be on the meta device.
-        state: weights in any floating dtype; parameters end up float32.
-        where: what the weights are and the file they come from, for messages.
+        network: the network; it may be on the meta device.
+        state: weights in any floating dtype; the parameters become float32.
+        where: description of the weights and their file, for messages.
 
     Raises:
-        CheckpointError: keys are missing, unexpected, of another shape or type, or hold values
-            that are not finite; the message names them.
+        CheckpointError: keys are missing, unexpected, of another shape or type, or have values that
+            are not finite; the message names them.
     """
     wanted = network.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith(_UNUSED_SUFFIX)]
@@ -106,7 +106,7 @@ def fit(network: nn.Module, state: State, where: str) -> None:
 
 
 def _check_finite(tensors: State, where: str) -> None:
-    """Refuse weights from which only NaN comes, whatever the photograph is."""
+    """Refuse NaN and infinite weights, which make every result NaN."""
     counts = {key: count for key, tensor in tensors.items() if (count := _not_finite(tensor))}
     if counts:
         named = ", ".join(
@@ -121,10 +121,10 @@ def _check_finite(tensors: State, where: str) -> None:
 
 
 def _not_finite(tensor: Tensor) -> int:
-    """How many values of a tensor are NaN or infinite."""
+    """Return the number of NaN and infinite values of a tensor."""
     if not tensor.is_floating_point() or not tensor.numel():
         return 0
-    # The extremes show both without a mask of the tensor's size.
+    # Minimum and maximum reveal both without a mask of the tensor's size.
     if all(extreme.isfinite() for extreme in torch.aminmax(tensor)):
         return 0
     return int(tensor.numel() - tensor.isfinite().sum())
@@ -135,18 +135,18 @@ def _as_parameter(tensor: Tensor) -> Tensor:
 
 
 def expand_average(latent_avg: Tensor, n_styles: int, where: str) -> Tensor:
-    """Bring an average latent to one row per style.
+    """Expand an average latent to one row per style.
 
     Args:
-        latent_avg: [style_dim], [1, style_dim] or [n_styles, style_dim].
-        n_styles: rows wanted.
-        where: the file it comes from, for messages.
+        latent_avg: average latent, [style_dim], [1, style_dim] or [n_styles, style_dim].
+        n_styles: number of rows of the result.
+        where: file of the latent, for messages.
 
     Returns:
-        [n_styles, style_dim] float32.
+        The average latent, [n_styles, style_dim] float32.
 
     Raises:
-        CheckpointError: another shape, or values that are not finite.
+        CheckpointError: the shape is another one, or values are not finite.
     """
     rows = latent_avg.detach().float()
     if rows.ndim == 1:
@@ -161,28 +161,28 @@ def expand_average(latent_avg: Tensor, n_styles: int, where: str) -> Tensor:
 
 
 def generator_shape(state: State, where: str) -> GeneratorConfig:
-    """Read a generator's shape from its weights.
+    """Derive a generator's config from its weights.
 
     Args:
-        state: the weights, without prefix.
-        where: the file they come from, for messages.
+        state: weights by key, without prefix.
+        where: file of the weights, for messages.
 
     Raises:
-        CheckpointError: they are no generator's.
+        CheckpointError: the weights are not those of a generator.
     """
     with _shapes_of("generator", where):
         return GeneratorConfig.from_state(state)
 
 
 def assemble_generator(state: State, where: str) -> Generator:
-    """Make a generator of the shape that weights have, and give it them.
+    """Build a generator from its weights; their shapes determine its config.
 
     Args:
-        state: the weights, without prefix.
-        where: the file they come from, for messages.
+        state: weights by key, without prefix.
+        where: file of the weights, for messages.
 
     Raises:
-        CheckpointError: they fit no generator.
+        CheckpointError: the weights do not fit a generator.
     """
     config = generator_shape(state, where)
     with _shapes_of("generator", where), torch.device("meta"):
@@ -192,15 +192,15 @@ def assemble_generator(state: State, where: str) -> Generator:
 
 
 def assemble_encoder(weights: EncoderWeights, generator: Generator, where: str) -> Encoder:
-    """Make an encoder of the shape that weights have, and give it them.
+    """Build an encoder from its weights; their shapes determine its config.
 
     Args:
-        weights: one encoder.
-        generator: what it predicts for.
-        where: the file they come from, for messages.
+        weights: weights of the encoder.
+        generator: generator for which the encoder predicts latents.
+        where: file of the weights, for messages.
 
     Raises:
-        CheckpointError: they fit no encoder of that kind, or not the generator.
+        CheckpointError: the weights do not fit an encoder of this kind, or the generator.
     """
     with _shapes_of(weights.kind, where):
         encoder = encoder_from_state(weights.kind, weights.state)
@@ -228,7 +228,7 @@ def assemble_encoder(weights: EncoderWeights, generator: Generator, where: str) 
 
 @contextlib.contextmanager
 def _shapes_of(what: str, where: str) -> Iterator[None]:
-    """Turn what torch says about impossible shapes into one line."""
+    """Convert errors of torch about invalid shapes to a CheckpointError."""
     try:
         yield
     except CheckpointError as error:
