@@ -1,1 +1,1 @@
-"""The commands, grouped by what a person does."""
+"""The commands, grouped by the user's activity."""

@@ -1,1 +1,1 @@
-"""Commands that edit faces and find directions."""
+"""Commands that edit faces and find editing directions."""

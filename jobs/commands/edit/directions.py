@@ -1,4 +1,4 @@
-"""``restyle directions``: finding, importing and listing directions of editing."""
+"""``restyle directions``: find, import and list editing directions."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def import_file(
     ] = None,
     layers: LayersText = None,
 ) -> None:
-    """Take over directions from the files of InterfaceGAN, GANSpace, ReStyle and others."""
+    """Import directions from the files of InterfaceGAN, GANSpace, ReStyle and others."""
     from restyle.core.editing.directions import parse_layers
     from restyle.core.editing.imported import import_directions
 
@@ -135,7 +135,7 @@ def list_directions(
         typer.Option("--in", metavar="FOLDER", help="Look here instead of into the model."),
     ] = None,
 ) -> None:
-    """List the directions that a model comes with, or those of a folder."""
+    """List the directions of a model, or those in a folder."""
     from restyle.core.editing.directions import SUFFIX, read_about, show_layers
     from restyle.core.editing.lookup import directions_of
 
@@ -156,7 +156,7 @@ def list_directions(
 
 
 def _numbered(path: Path) -> list[tuple[str, int]]:
-    """Sorts component-2 before component-10."""
+    """Return a sort key that puts component-2 before component-10."""
     parts = re.findall(r"(\D*)(\d*)", path.stem)
     return [(word, int(number or -1)) for word, number in parts]
 

@@ -1,4 +1,4 @@
-"""``restyle edit``: move the latents of a finished inversion along directions."""
+"""``restyle edit``: shift the latents of a finished inversion along directions."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def edit(
         typer.Option(help="Render with this model instead of the one that inverted."),
     ] = None,
 ) -> None:
-    """Edit the faces of a finished inversion, and measure what became of them.
+    """Edit the faces of a finished inversion, and measure the changes.
 
-    The same command again continues after an interruption, and takes in what is new.
+    The same command again continues after an interruption, and adds faces that are new.
     """
     from restyle.jobs.display.termination import EndableDisplay
     from restyle.pipeline.editing.edit import edit as run

@@ -1,4 +1,4 @@
-"""``restyle interpolate``, ``mix`` and ``animate``: pictures from the latents of an output."""
+"""``restyle interpolate``, ``mix`` and ``animate``: render pictures from latents of an output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def interpolate(
     model: Model = None,
     device: Device = "auto",
 ) -> None:
-    """Go from one face to another along a straight line between their latents."""
+    """Interpolate between two faces along a straight line in latent space."""
     from restyle.core.imaging.animation import FORMATS
     from restyle.pipeline.pictures.picture_file import check_kind, write_pictures
 
@@ -60,7 +60,7 @@ def mix(
     model: Model = None,
     device: Device = "auto",
 ) -> None:
-    """Mix faces: some layers' styles of one, the rest of another."""
+    """Mix two faces: the styles of some layers from one, the rest from the other."""
     from restyle.core.editing.directions import parse_layers
     from restyle.pipeline.pictures.picture_file import (
         as_png,
@@ -110,7 +110,7 @@ def animate(
     model: Model = None,
     device: Device = "auto",
 ) -> None:
-    """Show a face's refinement, or an edit of it, as a moving picture."""
+    """Animate a face's refinement, or an edit of it."""
     from restyle.core.editing.strengths import parse_strengths
     from restyle.core.imaging.animation import FORMATS
     from restyle.pipeline.pictures.picture_file import check_kind, write_pictures

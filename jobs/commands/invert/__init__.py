@@ -1,1 +1,1 @@
-"""Commands that plan and invert."""
+"""Commands that plan and run inversions."""

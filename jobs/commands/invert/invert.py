@@ -1,4 +1,4 @@
-"""``restyle invert``."""
+"""``restyle invert``: invert images into latents."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 def invert(context: typer.Context, spec: options.Spec = None) -> None:
     """Invert images into latents, with reconstructions and metrics, as Parquet.
 
-    The same command again continues where it stopped, and takes in only what is new.
+    The same command again continues where it stopped, and adds only inputs that are new.
     """
     run(options.spec_from(context, spec).request())
 
 
 def run(request: Request, extras: Sequence[tuple[str, Callable[[], str]]] = ()) -> None:
-    """Run a job with its progress shown, and print what came of it.
+    """Run a job with a progress display, and print its result.
 
     Args:
         request: the job.
-        extras: names and makers of what is written beside the report, which say where it is.
+        extras: names of further files and functions that write them and return their location.
     """
     from restyle.jobs.display.progress import duration
     from restyle.jobs.display.tables import show_summary

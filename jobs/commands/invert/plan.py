@@ -1,4 +1,4 @@
-"""``restyle plan``."""
+"""``restyle plan``: list the input and write the manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from restyle.jobs.spec import options
 def plan(context: typer.Context, spec: options.Spec = None) -> None:
     """List the input and write the manifest, without computing anything.
 
-    restyle invert plans too; this is for looking at a job before it costs something.
+    restyle invert plans too; this command shows the size of a job before it is run.
     """
     request = options.spec_from(context, spec).request()
 

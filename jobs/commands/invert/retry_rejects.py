@@ -1,4 +1,4 @@
-"""``restyle retry-rejects``."""
+"""``restyle retry-rejects``: run rejected inputs again."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def retry_rejects(
         ),
     ] = None,
 ) -> None:
-    """Run inputs once more that were rejected for reasons that may have passed.
+    """Run inputs again that were rejected for reasons that may be temporary.
 
-    The settings are those that OUT was made with. What comes of it takes the place of the rejects.
-    Units of edits become pending again, and the command that made OUT runs them.
+    The settings are those that OUT was made with. New results replace the rejects. Units of edits
+    become pending again, and the command that made OUT runs them.
     """
     from restyle.jobs.display.progress import duration
     from restyle.jobs.display.tables import show_summary
@@ -57,7 +57,7 @@ def retry_rejects(
         else:
             say("nothing to try again: no input is rejected for these reasons")
         return
-    # INPUT is not asked for, but a specification is not whole without one.
+    # The command has no INPUT, but a specification requires one.
     context.params["source"] = out
     request = options.spec_from(context, None).request()
     retry = Retry(

@@ -1,4 +1,4 @@
-"""``restyle toonify``: photographs into another domain, by encoder bootstrapping."""
+"""``restyle toonify``: convert photographs to another domain by encoder bootstrapping."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def toonify(
         int, typer.Option(min=2, help="In all; the first is the photo model's, the others follow.")
     ] = 6,
 ) -> None:
-    """Turn photographs into cartoons, or into whatever domain a model was fine-tuned to.
+    """Turn photographs into cartoons, or into any other domain that a model was fine-tuned to.
 
-    One step of the photo model, then the other model's. OUT is an output like any other: resumable,
-    with latents, all steps' pictures and a report, and strip.png to look at.
+    The first step uses the photo model, later steps the other model. OUT is an output like any
+    other: resumable, with latents, all steps' pictures and a report, and strip.png to look at.
     """
     from restyle.jobs.commands.invert.invert import run
     from restyle.pipeline.pictures.strip import write_strip

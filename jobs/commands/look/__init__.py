@@ -1,1 +1,1 @@
-"""Commands that look at an output."""
+"""Commands that inspect an output."""

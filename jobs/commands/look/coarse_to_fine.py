@@ -1,4 +1,4 @@
-"""``restyle coarse-to-fine``: what each step of refinement changes, by spatial frequency."""
+"""``restyle coarse-to-fine``: measure the change of each refinement step by spatial frequency."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def coarse_to_fine(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Measure the change of every step by spatial frequency: do coarse things come first?
+    """Measure the change of each refinement step by spatial frequency.
 
     The steps are computed again from the aligned faces that OUT has kept.
     """

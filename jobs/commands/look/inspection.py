@@ -1,4 +1,4 @@
-"""``restyle status`` and ``restyle verify``: looking at an output without computing anything."""
+"""``restyle status`` and ``restyle verify``: inspect an output without computing anything."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_PROBLEMS = 50
 
 
 def status(out: Written) -> None:
-    """Say how far an output is."""
+    """Show the progress of an output."""
     from restyle.jobs.display.tables import show_summary
     from restyle.pipeline.accounting.operation import bound_to
     from restyle.pipeline.accounting.status import read_status
@@ -54,7 +54,7 @@ def status(out: Written) -> None:
 
 
 def _show_other(output: Output, settings: Settings) -> None:
-    """Say how far an output of another operation than inversion is."""
+    """Print the progress of an output of another operation than inversion."""
     from restyle.jobs.display.edit_tables import show_edits
     from restyle.pipeline.accounting.findings import check_units, lost_files
     from restyle.pipeline.editing.settings import EditSettings

@@ -1,4 +1,4 @@
-"""``restyle query``: SQL over the datasets of an output."""
+"""``restyle query``: query the datasets of an output with SQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How an answer is printed."""
+    """Output format of an answer."""
 
     TABLE = "table"
     CSV = "csv"
@@ -40,10 +40,10 @@ def query(
         ),
     ] = Format.TABLE,
 ) -> None:
-    """Ask an output a question in SQL, which can change nothing and reach nothing else.
+    """Query an output with SQL; queries are read-only and have no access to anything else.
 
-    The tables are latents, steps, reconstructions and rejects, with the rows that stand now;
-    all_latents and so on also have those of older revisions.
+    The tables are latents, steps, reconstructions and rejects, with the current rows; all_latents
+    and so on also include those of older revisions.
     """
     from restyle.pipeline.results.query import query as ask
 
@@ -51,7 +51,7 @@ def query(
 
 
 def show(answer: pa.RecordBatchReader, output_format: Format) -> None:
-    """Print rows in the wanted way; a reader that has seen enough may go, as ``head`` does."""
+    """Print rows in the given format; stop silently if the reader (such as ``head``) exits."""
     from restyle.jobs.display.answers import print_csv, print_json, print_table
 
     printers = {Format.TABLE: print_table, Format.CSV: print_csv, Format.JSON: print_json}
@@ -59,6 +59,7 @@ def show(answer: pa.RecordBatchReader, output_format: Format) -> None:
         printers[output_format](answer)
         sys.stdout.flush()
     except BrokenPipeError as error:
-        # What is still held must not be tried again.
+        # Redirect stdout, so that the interpreter does not flush the remaining buffer into the
+        # closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from error

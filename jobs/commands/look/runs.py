@@ -1,4 +1,4 @@
-"""``restyle runs``: what was run on an output, and when."""
+"""``restyle runs``: list the runs of an output with their times."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def runs(
         rows.append(_row(record))
         if record.error:
             remarks.append(f"{record.timings.started}: {record.error}")
-    # Not by rich: lines that a script may cut up must not depend on the terminal's width.
+    # Not with rich, whose output depends on the terminal's width and would break scripts.
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
@@ -53,7 +53,8 @@ def runs(
 def _row(record: RunRecord) -> tuple[str, ...]:
     timings = record.timings
     counts = (record.new, record.changed, record.vanished, timings.images, timings.rejects)
-    # Written at the beginning and again at the end: what has not ended was killed, or goes on.
+    # A run is recorded when it starts and when it ends: one recorded as running was killed or is
+    # still running.
     state = "unfinished" if record.state == "running" else record.state
     seconds = "-" if record.state == "running" else f"{timings.seconds:.1f}"
     return timings.started, state, *map(str, counts), seconds

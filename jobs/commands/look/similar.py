@@ -1,4 +1,4 @@
-"""``restyle similar``: the faces of an output whose latents lie nearest to a given one."""
+"""``restyle similar``: list the faces of an output whose latents are nearest to a given one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``restyle view``: a page over finished runs, served on this machine or written as files."""
+"""``restyle view``: show finished runs on a page, served locally or written to files."""
 
 from __future__ import annotations
 

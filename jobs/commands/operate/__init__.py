@@ -1,1 +1,1 @@
-"""Commands that operate: specifications, clusters, compaction, speed."""
+"""Commands for operation: specifications, clusters, compaction, benchmarks."""

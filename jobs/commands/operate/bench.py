@@ -1,4 +1,4 @@
-"""``restyle bench``: how fast inversion is here."""
+"""``restyle bench``: measure the speed of inversion on this machine."""
 
 from __future__ import annotations
 
@@ -55,11 +55,12 @@ def bench(
 ) -> None:
     """Time encoder, synthesis and whole loop against a plain implementation in float32.
 
-    It stands against two bounds: "floor" is the convolutions' arithmetic at the highest rate that
-    was seen (on a GPU that of a large product, or a copy's for what is read and written), "bare"
-    each of them on its own, in its best formulation.
+    The table also shows two bounds: "floor" is the time of the convolutions' arithmetic at the
+    highest rate measured (on a GPU that of a large matrix product, or of a copy for memory
+    traffic); "bare" is the sum of the convolutions, each timed on its own in its fastest
+    formulation.
     """
-    # What is wrong with the options is said before torch is imported, and not after minutes.
+    # Report invalid options before the slow import of torch and the measurements.
     dtypes, batches = _dtypes(dtype), [_count(each) for each in batch.split(",")]
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: there is no such folder; make it first")

@@ -1,4 +1,4 @@
-"""``restyle compact``."""
+"""``restyle compact``: merge the small files of an output."""
 
 from __future__ import annotations
 

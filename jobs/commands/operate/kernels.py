@@ -1,4 +1,4 @@
-"""``restyle kernels``: the compiled operators, built ahead of time, as for a container image."""
+"""``restyle kernels``: build the compiled operators ahead of time, as for a container image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _Target = Annotated[Target, typer.Option("--device", help="Which of them: cpu or
 
 @app.command()
 def build(device: _Target = "cpu") -> None:
-    """Build them into the cache unless they are there; print where they are.
+    """Build the operators into the cache unless they exist; print their path.
 
-    They are built for this machine's processor and torch, on first use if not by this.
+    They are built for this machine's processor and torch. Without this command they are built on
+    first use.
     """
     from restyle.kernels.build import ensure_built
     from restyle.kernels.errors import KernelError
@@ -34,7 +35,7 @@ def build(device: _Target = "cpu") -> None:
 
 @app.command()
 def status() -> None:
-    """Say for each kind of device with what they are built, and whether they are."""
+    """Show the compiler and state of the operators for each kind of device."""
     from restyle.kernels.build import library_path
     from restyle.kernels.errors import KernelError
     from restyle.kernels.toolchain import find

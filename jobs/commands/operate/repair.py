@@ -1,4 +1,4 @@
-"""``restyle repair``."""
+"""``restyle repair``: set aside damaged files of an output."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def repair(
         bool, typer.Option("--yes", help="Do it; otherwise it is only said what would be done.")
     ] = False,
 ) -> None:
-    """Set aside what is damaged, doubled or belongs to nothing, so that a run can complete OUT.
+    """Set aside damaged, duplicate and orphaned files, so that a run can complete OUT.
 
-    Nothing is deleted: it is moved to OUT/_set-aside. The next restyle invert, or edit, does again
-    what has no sound rows any more. Exits with 1 when something is to be done and was not.
+    Nothing is deleted: files are moved to OUT/_set-aside. The next restyle invert, or edit,
+    computes the missing rows again. Exits with 1 if a repair is needed and was not made.
     """
     from restyle.pipeline.accounting.repair import repair as mend
 

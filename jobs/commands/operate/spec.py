@@ -1,4 +1,4 @@
-"""``restyle spec``: making and checking job specifications."""
+"""``restyle spec``: create and check job specifications."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SpecPath = Annotated[Path, typer.Argument(metavar="FILE", help="TOML; every opti
 
 @app.command("init")
 def init(file: SpecPath = Path("job.toml")) -> None:
-    """Write a specification with every option explained, to start from."""
+    """Write a specification with every option explained, as a starting point."""
     from restyle.jobs.spec.file import example
 
     try:
@@ -32,7 +32,7 @@ def init(file: SpecPath = Path("job.toml")) -> None:
 
 @app.command("check")
 def check(file: SpecPath) -> None:
-    """Check a specification without touching its input, and say what it stands for."""
+    """Check a specification without reading its input, and print its meaning."""
     from restyle.jobs.spec.file import read_spec
     from restyle.jobs.spec.options import NAMES, command_line
 

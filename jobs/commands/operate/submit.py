@@ -1,4 +1,4 @@
-"""``restyle submit``: a specification, run on a cluster as one of its jobs."""
+"""``restyle submit``: run a specification as a job on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from restyle.jobs.spec.job_spec import JobSpec
     from restyle.pipeline.execution.ray.job_server import JobServer, SubmittedJob
 
-# Seconds between looks at a job. Each look fetches its whole log, so a long one is looked at
-# less often: about this many characters a second at most.
+# Bounds of the polling interval in seconds, and the log characters per second of polling: each poll
+# fetches the whole log, so a job with a long log is polled less often.
 _SHORTEST, _LONGEST, _CHARACTERS = 1.0, 30.0, 50_000
-# How long a server may be out of reach while a job is followed.
+# Seconds that a server may be unreachable while a job is followed.
 _PATIENCE = 300.0
 _STOPPED_WITHIN = 60.0
 _TRIES = 5
@@ -61,7 +61,7 @@ def submit(
     if status + attach + stop > 1:
         raise SpecError("--status, --attach and --stop exclude one another")
     job_spec = read_spec(spec, {}, NAMES)
-    # Not before there is something to ask Ray's client for.
+    # Imported late: Ray's client is needed only for a valid specification.
     from restyle.pipeline.execution.ray.job_server import JobServer
 
     server = JobServer(address)
@@ -83,7 +83,7 @@ def submit(
 
 
 def submission_prefix(out: str) -> str:
-    """What the ids of all submissions that write to one output begin with."""
+    """Return the common prefix of the ids of all submissions that write to one output."""
     from restyle.pipeline.storage.filesystem import absolute_path, local_path
 
     path = local_path(out)
@@ -92,10 +92,10 @@ def submission_prefix(out: str) -> str:
 
 
 def _start(server: JobServer, spec: JobSpec, again: str) -> SubmittedJob:
-    """Submit, unless a job for the same output has not ended.
+    """Submit a job, unless a job for the same output has not ended.
 
-    A server takes each id once. Submissions of one output are numbered, so of two that are made at
-    the same time only one gets the next number; the other looks again, and is refused.
+    A server accepts each id once. Submissions of one output are numbered, so of two concurrent
+    submissions only one gets the next number; the other lists the jobs again and is refused.
     """
     from restyle.jobs.spec.options import command_line
     from restyle.pipeline.execution.ray.job_server import DuplicateError
@@ -192,12 +192,12 @@ def _follow(server: JobServer, submission: str, again: str) -> None:
 
 
 def _watch(server: JobServer, submission: str, write: Callable[[str], None]) -> SubmittedJob:
-    """Write a job's log as it grows, until the job has ended: the job as it then is."""
+    """Print a job's log as it grows until the job ends; return the ended job."""
     shown = 0
     reached = time.monotonic()
     while True:
         try:
-            # In this order, so that the log of an ended job is read to its end.
+            # The state is read first, so that the log of an ended job is complete.
             job = server.job(submission)
             log = server.log(submission)
         except TransientError as error:

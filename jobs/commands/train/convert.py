@@ -1,4 +1,4 @@
-"""``restyle convert``."""
+"""``restyle convert``: convert published checkpoints to model directories."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Turn a published checkpoint into a model directory of safetensors, which loads faster."""
+    """Convert a published checkpoint to a model directory of safetensors, which loads faster."""
     from restyle.core.checkpoints.directory import convert as convert_checkpoint
 
     reasons: list[str] = []

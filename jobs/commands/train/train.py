@@ -1,4 +1,4 @@
-"""``restyle train``: generators and encoders from a specification, resumable."""
+"""``restyle train``: train generators and encoders from a specification, resumably."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def export_run(
         bool, typer.Option("--align", help="Photographs are of faces and are aligned.")
     ] = False,
 ) -> None:
-    """Make a model that every other command takes of a run and its generator."""
+    """Export the encoder of a run and its generator as a model for the other commands."""
     from restyle.core.training.encoders.export import export
 
     config = export(run, out, name or out.name, align=align)
