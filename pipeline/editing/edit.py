@@ -1,7 +1,7 @@
-"""``restyle edit``: the latents of a finished inversion, edited into a dataset of their own.
+"""``restyle edit``: edit the latents of a finished inversion into a dataset.
 
-An output of edits has a manifest, a ledger and files that are there whole or not at all, as an
-inversion's has: the same command again does what is left, and what is new.
+An output of edits has a manifest, a ledger and atomically written files, like that of an inversion:
+running the same command again completes pending units and adds new faces.
 """
 
 from __future__ import annotations
@@ -48,18 +48,19 @@ from restyle.pipeline.storage.filesystem import shown_uri
 def edit(
     request: EditRequest, listener: Listener | None = None, engine: Engine | None = None
 ) -> EditOutcome:
-    """Edit faces that were not edited yet, and what an earlier run left.
+    """Edit all pending and new faces.
 
     Args:
         request: the job.
-        listener: is told about progress.
-        engine: gives what runs units; chosen by ``request.workers`` and the number of pictures
-            when None.
+        listener: receiver of progress events.
+        engine: factory of the engine that runs units; None to choose one by ``request.workers`` and
+            the number of pictures.
 
     Raises:
-        SpecError: there is no inversion, no such direction, or what is there was made otherwise.
-        FatalError: a file is damaged, or nothing can be written.
-        Interrupted: Ctrl-C; what is done stays.
+        SpecError: the inversion or a direction does not exist, or the output was made with other
+            settings.
+        FatalError: a file is damaged, or the output cannot be written.
+        Interrupted: the user pressed Ctrl-C; finished units are kept.
     """
     listener = listener or Listener()
     tasks: list[EditTask] = []
@@ -77,21 +78,21 @@ def edit(
 
 @dataclass(frozen=True, eq=False)
 class EditTask(Task):
-    """A request to edit faces, resolved.
+    """A validated request to edit faces.
 
     Attributes:
-        request: what the user asked for.
+        request: the user's request.
         snapshot: the inversion whose faces are edited.
-        output: where the rows go.
-        model: the model that renders.
-        spec: the same, as ``load_model`` takes it.
-        directions: those that the settings describe.
-        settings: what shapes the rows.
-        earlier: the settings that stand in the output; None when it is new.
-        device: that was asked for.
-        workers: where the work is done.
-        dtype: of the model's activations.
-        dtype_reason: the dtype and why.
+        output: output of the edits.
+        model: identity of the model that renders.
+        spec: the same model, in the form that ``load_model`` takes.
+        directions: directions that the settings describe.
+        settings: settings that determine the rows.
+        earlier: settings recorded in the output; None if it is new.
+        device: requested device.
+        workers: placement of the workers.
+        dtype: dtype of the model's activations.
+        dtype_reason: the dtype and the reason for it.
     """
 
     operation = EDITING
@@ -111,12 +112,12 @@ class EditTask(Task):
 
     @classmethod
     def of(cls, request: EditRequest, listener: Listener) -> Self:
-        """Look at everything that can be wrong before anything is written.
+        """Validate a request before anything is written.
 
         Raises:
-            SpecError: there is no inversion, no such direction, or what is there was made
-                otherwise.
-            FatalError: a file is damaged, or nothing can be written.
+            SpecError: the inversion or a direction does not exist, or the output was made with
+                other settings.
+            FatalError: a file is damaged, or the output cannot be written.
         """
         snapshot = read_snapshot(request.out)
         inverted = snapshot.settings
@@ -157,7 +158,7 @@ class EditTask(Task):
     def plan(
         self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
     ) -> Planned:
-        """Plan faces that stand in the inversion and in no plan of the edits."""
+        """Plan the current faces of the inversion that no plan of the edits contains."""
         n_styles, _ = _latent_shape(self.snapshot)
         most = faces_together(n_styles, len(self.settings.combinations))
         planner = EditPlanner(self.snapshot, planned_inputs, most, before_first)
@@ -167,7 +168,7 @@ class EditTask(Task):
         return planned
 
     def job(self, device: str, images: float) -> EditJob:
-        """What the workers are told."""
+        """Return the job description for the workers."""
         run = read_run(self.snapshot.storage)
         return EditJob(
             inversion=self.snapshot.out,
@@ -184,15 +185,15 @@ class EditTask(Task):
         )
 
     def pictures(self, images: int) -> int:
-        """Every photograph is shown in every edit."""
+        """Return the number of pictures: one per photograph and edit."""
         return images * len(self.settings.combinations)
 
     def title(self) -> str:
-        """The model and the directions."""
+        """Return the names of the model and the directions."""
         return f"{self.model.name}, {', '.join(each.name for each in self.settings.directions)}"
 
     def asked(self) -> Asked:
-        """The request as it is recorded: without user names, passwords and signatures."""
+        """Return the request as recorded: without user names, passwords and signatures."""
         return Asked(
             source=shown_uri(self.request.out),
             out=shown_uri(self.request.to),
@@ -205,7 +206,7 @@ class EditTask(Task):
         )
 
     def described(self) -> Described:
-        """The model and the metrics."""
+        """Return the description of the model and the metrics."""
         return Described(
             operation=EDITING.name,
             model=self.model.described(self.spec),
@@ -214,7 +215,7 @@ class EditTask(Task):
 
 
 def _checked(output: Output, settings: EditSettings) -> EditSettings | None:
-    """The settings of the output, which must be able to hold these edits."""
+    """Return the settings recorded in the output, checked to be compatible with these edits."""
     storage = output.storage
     earlier = own_settings(storage, EDITING, "--to")
     if earlier is None and plans_among(output.names):
@@ -254,7 +255,7 @@ def _settings(
 def _note_strangers(
     moves: Sequence[Move], directions: Sequence[Direction], spec: str, listener: Listener
 ) -> None:
-    """Tell of directions from elsewhere that were found for another generator."""
+    """Notify the listener of imported directions that were found for another generator."""
     own = directions_of(spec)
     strangers = [
         direction
@@ -263,7 +264,7 @@ def _note_strangers(
     ]
     if not strangers:
         return
-    # Here, because only their weights tell generators apart.
+    # Imported late: only a comparison of the generators' weights needs torch.
     from restyle.core.checkpoints.fingerprint import synthesis_fingerprint
     from restyle.core.inference.model import load_model
 
@@ -277,10 +278,10 @@ def _note_strangers(
 
 
 def _latent_shape(snapshot: Snapshot) -> tuple[int, int]:
-    """Of the inversion's latents.
+    """Return the shape of the inversion's latents, (n_styles, style_dim).
 
     Raises:
-        SpecError: it has none.
+        SpecError: the inversion has no latents.
     """
     for file in snapshot.files(LATENTS):
         with open_parquet(snapshot.out, file.name) as parquet:

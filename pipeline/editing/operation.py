@@ -1,4 +1,4 @@
-"""Editing as an operation: what its outputs hold."""
+"""Editing as an operation: the settings, schemas, verification and report of its outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EditOperation(Operation[EditSettings]):
-    """Latents to edited faces."""
+    """The operation that converts latents to edited faces."""
 
     name = "editing"
     holds = "edits"
@@ -29,11 +29,11 @@ class EditOperation(Operation[EditSettings]):
 
     @property
     def settings_type(self) -> type[EditSettings]:
-        """What shapes the rows."""
+        """Type of the settings that determine the rows."""
         return EditSettings
 
     def schema(self, dataset: str, settings: EditSettings, found: pa.Schema) -> pa.Schema:
-        """The schema of a dataset's files."""
+        """Return the schema of a dataset's files."""
         if dataset == REJECTS:
             return reject_schema(settings.fingerprint)
         return edit_schema(settings, latent_shape(found))
@@ -44,12 +44,12 @@ class EditOperation(Operation[EditSettings]):
         settings: EditSettings,
         done: Collection[str],
     ) -> EditProof:
-        """What checks an output."""
+        """Return the verifier of an output."""
         return EditProof(storage, settings)
 
     def write_report(self, output: Output, settings: EditSettings) -> str:
-        """Write ``report.html``; where it is."""
-        # Here, because templates are not needed before.
+        """Write ``report.html`` and return its path."""
+        # Imported late: only the report needs the template engine.
         from restyle.pipeline.editing.report import write_edit_report
 
         return write_edit_report(output, settings)

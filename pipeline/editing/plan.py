@@ -1,8 +1,8 @@
-"""Planning edits: faces that stand in an inversion and no plan of the edits holds yet.
+"""Plan edits: the current faces of an inversion that no plan of the edits contains yet.
 
-A unit of edits has photographs of one unit of the inversion, each with all of its faces, and is
-named after that unit and a digest of its members. So a worker finds their latents by one look into
-the inversion's ledger, wherever a compaction may have put them meanwhile.
+A unit of edits contains photographs of one unit of the inversion, each with all its faces, and is
+named after that unit and a digest of its members. A worker therefore finds the latents with one
+lookup in the inversion's ledger, even after a compaction has moved them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from restyle.pipeline.sources.source_image import SourceImage
 
 _MOST_FACES = 64
 _MOST_ROWS = 1024
-# About what is in work at a time: a few dozen small faces, or a few of a megapixel.
+# Number of pixels processed at a time: a few dozen small faces, or a few of a megapixel.
 _PIXELS = 8 * 1024 * 1024
 
 Input = tuple[str, int]
@@ -42,30 +42,32 @@ Input = tuple[str, int]
 
 
 def faces_together(n_styles: int, edits: int) -> int:
-    """Faces of a unit, unless one photograph has more: what a killed run may lose per worker.
+    """Return the maximum number of faces in a unit; a photograph with more forms its own unit.
+
+    This bounds the work that each worker of a killed run loses.
 
     Args:
-        n_styles: of the latents, which says how large their pictures are.
-        edits: of each face.
+        n_styles: number of styles of a latent, which determines the size of the pictures.
+        edits: number of edits of each face.
     """
     side = 1 << (n_styles // 2 + 1)
     return max(1, min(_MOST_FACES, _PIXELS // (side * side), _MOST_ROWS // edits))
 
 
 def inverted_in(unit: str) -> str:
-    """The unit of the inversion that a unit of edits takes its faces from."""
+    """Return the name of the inversion's unit from which a unit of edits takes its faces."""
     return unit.rpartition("-")[0]
 
 
 @dataclass(frozen=True)
 class EditPlanner:
-    """Adds what is new to the manifest of an output of edits.
+    """Adds new photographs to the manifest of an output of edits.
 
     Attributes:
         snapshot: the inversion.
-        planned_inputs: the manifest of the edits; what is added is added here too.
-        most: faces in a unit, unless one photograph has more.
-        before_first: is called once, before the first file is written.
+        planned_inputs: inputs in the manifest of the edits; new units are added here, too.
+        most: maximum number of faces in a unit, unless one photograph has more.
+        before_first: callback that is called once, before the first file is written.
     """
 
     snapshot: Snapshot
@@ -74,13 +76,14 @@ class EditPlanner:
     before_first: Callable[[], None] = lambda: None
 
     def plan(self, selection: Selection) -> Planned:
-        """Plan the faces that are asked for.
+        """Plan the selected faces.
 
         Returns:
-            What came of it; photographs are its inputs, those planned earlier are listed, too.
+            The result, in which the inputs are photographs; ``listed`` includes those planned
+                earlier.
 
         Raises:
-            FatalError: a file of the inversion is damaged, or the edits cannot be written.
+            FatalError: a file of the inversion is damaged, or the manifest cannot be written.
         """
         planned = _planned(self.planned_inputs.manifest)
         units: list[Unit] = []
@@ -108,7 +111,7 @@ class EditPlanner:
         is_asked: Callable[[pa.Table], npt.NDArray[np.bool_]],
         left: int | None,
     ) -> dict[Input, int]:
-        """The inputs of some units that are asked for, each with the number of its faces."""
+        """Return the selected inputs of some units, each with its number of faces."""
         named = file_of(files, LATENTS)
         if named is None or left == 0:
             return {}
@@ -123,7 +126,7 @@ class EditPlanner:
     def _cut(
         self, name: str, images: Sequence[SourceImage], faces: dict[Input, int]
     ) -> Iterator[Unit]:
-        """Units of the photographs of one of the inversion's."""
+        """Yield units of the photographs in one unit of the inversion."""
         group: list[SourceImage] = []
         size = 0
         for image in images:
@@ -156,5 +159,5 @@ def _planned(manifest: Manifest) -> set[tuple[bytes, int]]:
 
 
 def _short(key: Input) -> tuple[bytes, int]:
-    # As numpy has ids, which takes zeros at the end of bytes for padding.
+    # Same form as the ids in numpy arrays, which strip trailing zero bytes as padding.
     return bytes.fromhex(key[0]).rstrip(b"\0"), key[1]

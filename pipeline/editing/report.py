@@ -1,4 +1,4 @@
-"""``report.html`` of an output of edits: what each edit did, and faces to look at."""
+"""``report.html`` of an output of edits: the effect of each edit, and example faces."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from restyle.pipeline.report.report import (
 from restyle.pipeline.sources.output_names import REPORT_FILE
 
 MAX_FACES = 40
-"""Faces that are shown."""
+"""Maximum number of faces shown."""
 
 MAX_EDITS = 9
-"""Edits of each face that are shown: the weakest to the strongest, evenly."""
+"""Maximum number of edits shown per face, evenly spaced from the weakest to the strongest."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class EditedPicture:
     """One edit of a face.
 
     Attributes:
-        strengths: along each direction.
-        image: data URI.
-        identity: cosine of face embeddings to the unedited reconstruction; None if not measured.
+        strengths: strength along each direction.
+        image: data URI of the picture.
+        identity: cosine similarity of the face embeddings of the edit and the unedited
+            reconstruction; None if not measured.
     """
 
     strengths: tuple[float, ...]
@@ -52,7 +53,7 @@ class EditedPicture:
 
 @dataclass(frozen=True)
 class EditedStrip:
-    """One face with its edits, the weakest first."""
+    """One face with its edits, weakest first."""
 
     source: str
     face: int
@@ -61,7 +62,7 @@ class EditedStrip:
 
 @dataclass(frozen=True)
 class EditRow:
-    """What an edit did on average: a row of the table."""
+    """Average effect of an edit: a row of the table."""
 
     strengths: tuple[str, ...]
     identity: str
@@ -69,18 +70,18 @@ class EditRow:
 
 
 def write_edit_report(output: Output, settings: EditSettings) -> str:
-    """Write ``report.html`` into an output of edits, from what is committed there so far.
+    """Write ``report.html`` into an output of edits, from the units committed so far.
 
     Args:
-        output: where.
-        settings: of it.
+        output: the output.
+        settings: settings of the output.
 
     Returns:
-        Where the report is.
+        The path or URI of the report.
 
     Raises:
-        FatalError: one of its files is damaged.
-        TransientError: the storage failed in a way that may pass.
+        FatalError: a file of the output is damaged.
+        TransientError: the storage failed in a way that may be temporary.
     """
     storage, out = output.storage, output.address
     files = output.sets()
@@ -116,13 +117,13 @@ def write_edit_report(output: Output, settings: EditSettings) -> str:
 def read_strips(
     out: str, sets: Sequence[HasFiles], settings: EditSettings, most: int = MAX_FACES
 ) -> Iterator[EditedStrip]:
-    """Faces spread evenly over the units, each with its edits, the weakest first.
+    """Yield faces spread evenly over the units, each with its edits, weakest first.
 
     Args:
-        out: the output, a path or any fsspec URI.
-        sets: what is committed.
-        settings: of the output.
-        most: faces.
+        out: path or any fsspec URI of the output.
+        sets: committed file sets.
+        settings: settings of the output.
+        most: maximum number of faces.
     """
     names = [file[0] for each in sets if (file := file_of(each, FOLDER)) is not None]
     chosen = spread(names, most)
@@ -131,7 +132,8 @@ def read_strips(
     shown = [order[index] for index in ends.tolist()]
     left = most
     for number, name in enumerate(chosen):
-        # Those that come later get their share of what earlier ones left.
+        # Each file gets an equal share of the faces still missing, so later files use what earlier
+        # ones lack.
         for strip in _strips(out, name, settings, shown, -(-left // (len(chosen) - number))):
             left -= 1
             yield strip

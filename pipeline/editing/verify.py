@@ -1,4 +1,4 @@
-"""The proof, from the files alone, that every face that was planned has every edit exactly once."""
+"""Verify from the files alone that every planned face has every edit exactly once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from restyle.pipeline.storage.filesystem import Storage
 
 
 class EditProof(Proof):
-    """Every planned photograph has faces with each edit once, or one row in ``rejects``.
+    """Verifier: every planned photograph has faces with each edit once, or one row in ``rejects``.
 
     Args:
-        storage: the output.
-        settings: of it.
+        storage: storage of the output.
+        settings: settings of the output.
     """
 
     datasets = (FOLDER, REJECTS)
@@ -40,7 +40,7 @@ class EditProof(Proof):
         return edit_schema(self._settings, latent_shape(found))
 
     def manifest_problems(self) -> Iterator[str]:
-        """Photographs that were planned twice."""
+        """Yield a problem for each photograph that is planned twice."""
         ids, revisions = read_revisions(self.manifest)
         inputs = zip(ids.tolist(), revisions.tolist(), strict=True)
         yield from repeated("(image_id, revision)", inputs, "the manifest")
@@ -86,5 +86,5 @@ class EditProof(Proof):
 
 
 def _rows(table: pa.Table | None, *names: str) -> Iterator[Any]:
-    """The rows of some columns; none where there is no file."""
+    """Return the rows of some columns; empty if there is no file."""
     return iter(()) if table is None else columns(table, *names)

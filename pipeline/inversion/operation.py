@@ -1,4 +1,4 @@
-"""Inversion as an operation: what its outputs hold."""
+"""Inversion as an operation: the settings, schemas, verification and report of its outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class InversionOperation(Operation[ResolvedSettings]):
-    """Photographs to latents."""
+    """The operation that converts photographs to latents."""
 
     name = "inversion"
     holds = "an inversion"
@@ -28,22 +28,22 @@ class InversionOperation(Operation[ResolvedSettings]):
 
     @property
     def settings_type(self) -> type[ResolvedSettings]:
-        """What shapes the rows."""
+        """Type of the settings that determine the rows."""
         return ResolvedSettings
 
     def schema(self, dataset: str, settings: ResolvedSettings, found: pa.Schema) -> pa.Schema:
-        """The schema of a dataset's files."""
+        """Return the schema of a dataset's files."""
         return schema(dataset, settings, latent_shape(found))
 
     def proof(
         self, storage: Storage, settings: ResolvedSettings, done: Collection[str]
     ) -> InversionProof:
-        """What checks an output."""
+        """Return the verifier of an output."""
         return InversionProof(storage, settings, done)
 
     def write_report(self, output: Output, settings: ResolvedSettings) -> str:
-        """Write ``report.html``; where it is."""
-        # Here, because templates are not needed before.
+        """Write ``report.html`` and return its path."""
+        # Imported late: only the report needs the template engine.
         from restyle.pipeline.report.report import write_report
 
         return write_report(output, settings)

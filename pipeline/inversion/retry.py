@@ -1,4 +1,4 @@
-"""``retry-rejects``: inputs that were rejected are planned again, and run like any others."""
+"""``retry-rejects``: plan rejected inputs again, and run them."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import open_storage
 
 TRANSIENT = (RejectReason.UNREADABLE, RejectReason.TIMED_OUT, RejectReason.CRASHED)
-"""Reasons that need not be the input's fault, and may be gone when it is tried again."""
+"""Reasons that may be temporary and not caused by the input."""
 
 MAX_UNIT = 32
-"""Most inputs in a unit here: small, because one of them may be what made its unit crash."""
+"""Maximum number of inputs in a retried unit; small, because one of them may crash the unit."""
 
 _READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Retry:
-    """What the user asked for.
+    """The user's request.
 
     Attributes:
-        out: the output, a path or any fsspec URI.
-        reasons: of the rejects that are tried again.
-        model: as in :class:`InversionSettings`; None for where the last run found it.
+        out: path or any fsspec URI of the output.
+        reasons: reject reasons that are retried.
+        model: model as in :class:`InversionSettings`; None for that of the last run.
         device: ``auto``, ``cpu`` or ``cuda``.
-        batch_size: faces per batch; None for what suits the model.
-        max_reject_rate: stop once more than this share of the inputs is rejected again.
-        workers: where the work is done.
-        allow_private_urls: addresses of inputs may lead to this machine and its network; not taken
-            from the output, which may be a stranger's.
+        batch_size: faces per batch; None selects it by model.
+        max_reject_rate: share of rejected inputs above which the run stops.
+        workers: placement of the workers.
+        allow_private_urls: whether addresses of inputs may lead to this machine and its private
+            networks; not taken from the output, which may come from an untrusted source.
     """
 
     out: str
@@ -67,26 +67,26 @@ class Retry:
 def retry_rejects(
     retry: Retry, listener: Listener | None = None, engine: Engine | None = None
 ) -> Outcome:
-    """Run rejected inputs once more, each as a new revision, and whatever else is pending.
+    """Run rejected inputs again, each as a new revision, together with all other pending units.
 
-    An input keeps its reject until its new revision is done, and then has what came of that.
+    An input keeps its reject until its new revision is finished, whose result then replaces it.
 
     Args:
-        retry: what is tried again.
-        listener: is told about progress.
+        retry: the request.
+        listener: receiver of progress events.
         engine: as in :func:`restyle.pipeline.inversion.run.invert_images`.
 
     Raises:
         SpecError: there is no output, or its model cannot be found.
         FatalError: as in :func:`restyle.pipeline.inversion.run.invert_images`.
-        Interrupted: Ctrl-C.
+        Interrupted: the user pressed Ctrl-C.
     """
     return conduct(lambda: _RetryTask.again(retry), listener or Listener(), engine)
 
 
 @dataclass(frozen=True)
 class _RetryTask(InversionTask):
-    """An inversion that plans what was rejected instead of what an input lists."""
+    """An inversion that plans rejected inputs instead of listing an input."""
 
     command = "retry-rejects"
 
@@ -109,10 +109,10 @@ def plan_again(
     listener: Listener,
     before_first: Callable[[], None] = lambda: None,
 ) -> Planned:
-    """Plan the rejects of these reasons that stand now. The driver's lock must be held.
+    """Plan the current rejects with the given reasons. The caller must hold the driver's lock.
 
     Raises:
-        FatalError: manifest or rejects are damaged.
+        FatalError: the manifest or the rejects are damaged.
     """
     rejected = _standing(output, reasons, planned_inputs)
     faults = 0
@@ -120,7 +120,7 @@ def plan_again(
     def batches() -> Iterator[list[SourceImage]]:
         nonlocal faults
         for images in _inputs(output, rejected):
-            # The same fault would be found again: it stands in the manifest.
+            # The manifest records these faults, so a retry would find the same ones.
             sound = [image for image in images if not image.fault]
             faults += len(images) - len(sound)
             yield [replace(image, revision=image.revision + 1) for image in sound]
@@ -145,7 +145,7 @@ def _request(retry: Retry) -> Request:
         spec = last.model.get("spec") if last is not None else None
         model = spec if isinstance(spec, str) else settings.model
     return Request(
-        # For the connection to its store alone; the inputs come from the manifest.
+        # Only for the connection to its store; the inputs come from the manifest.
         source=last.asked.source if last is not None else "",
         out=retry.out,
         settings=_as_asked(settings, model, _bootstrap(settings, last)),
@@ -159,7 +159,7 @@ def _request(retry: Retry) -> Request:
 
 
 def _bootstrap(settings: ResolvedSettings, last: RunRecord | None) -> str | None:
-    """Where the last run found the model of the first step."""
+    """Return the first step's model as the last run specified it."""
     spec = last.model.get("bootstrap") if last is not None else None
     return spec if isinstance(spec, str) else settings.bootstrap
 
@@ -182,7 +182,7 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
 def _standing(
     output: Output, reasons: Sequence[RejectReason], planned_inputs: PlannedInputs
 ) -> dict[str, int]:
-    """Ids and revisions of the rejects of these reasons that were not planned again yet."""
+    """Return ids and revisions of the current rejects with these reasons, not planned again yet."""
     wanted = pa.array([str(reason) for reason in reasons], pa.string())
     storage, files = output.storage, (file for each in output.sets() for file in each.files)
     names = [file.name for file in files if dataset_of(file.name) == REJECTS]
@@ -205,11 +205,11 @@ def _standing(
 
 
 def _inputs(output: Output, wanted: dict[str, int]) -> Iterator[list[SourceImage]]:
-    """These inputs as they stand in the manifest, unit by unit, of committed units alone."""
+    """Yield these inputs from the manifest, unit by unit, for committed units only."""
     if not wanted:
         return
     storage, done, ids = output.storage, output.entries.units, pa.array(wanted, pa.string())
-    # A copy, because what is planned again is added while this goes on.
+    # A copy, because plans are added to the manifest during the iteration.
     for file in read_plans(storage, list(output.manifest.plans)):
         rows = file.parquet.read(columns=["unit", "image_id"], use_threads=False)
         hits = set(rows.filter(pc.is_in(rows.column("image_id"), ids)).column("unit").to_pylist())
@@ -223,14 +223,14 @@ def _inputs(output: Output, wanted: dict[str, int]) -> Iterator[list[SourceImage
 
 
 def reasons_named(names: Sequence[str]) -> tuple[RejectReason, ...]:
-    """Reasons by name.
+    """Return reasons by name.
 
     Args:
-        names: as in the column ``reason``; ``all`` stands for every one; the transient ones
-            when empty.
+        names: values of the column ``reason``; ``all`` selects every reason; an empty sequence
+            selects :data:`TRANSIENT`.
 
     Raises:
-        SpecError: there is no such reason.
+        SpecError: a name is no reason.
     """
     if "all" in names:
         return tuple(RejectReason)

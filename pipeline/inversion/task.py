@@ -1,4 +1,4 @@
-"""A request to invert images, resolved against its output without Ray and mostly without torch."""
+"""Validate a request to invert images against its output, without Ray and mostly without torch."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from restyle.pipeline.storage.filesystem import Storage
 
 @dataclass(frozen=True)
 class InversionTask(Task):
-    """A request to invert images, resolved against its output.
+    """A request to invert images, validated against its output.
 
     Attributes:
-        request: what the user asked for.
-        output: where the rows go.
-        model: the model that is meant.
-        settings: what shapes the rows.
-        earlier: the settings that stand in the output; None when it is new.
-        device: that was asked for.
-        workers: where the work is done.
-        dtype: what is computed in.
-        dtype_reason: the dtype and why.
-        max_reject_rate: share of rejects at which the run stops.
+        request: the user's request.
+        output: output of the inversion.
+        model: identity of the model.
+        settings: settings that determine the rows.
+        earlier: settings recorded in the output; None if it is new.
+        device: requested device.
+        workers: placement of the workers.
+        dtype: dtype of the computation.
+        dtype_reason: the dtype and the reason for it.
+        max_reject_rate: share of rejects above which the run stops.
     """
 
     operation = INVERSION
@@ -63,11 +63,12 @@ class InversionTask(Task):
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """Look at everything that can be wrong before anything is written or listed.
+        """Validate a request before anything is listed or written.
 
         Raises:
-            SpecError: no such model or device; or the output was made with other settings.
-            FatalError: something cannot be read.
+            SpecError: the model or device does not exist, or the output was made with other
+                settings.
+            FatalError: a file cannot be read.
         """
         output = Output.at(request.out)
         earlier = own_settings(output.storage, INVERSION)
@@ -96,7 +97,7 @@ class InversionTask(Task):
     def plan(
         self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
     ) -> Planned:
-        """Plan what the input lists and no plan holds yet."""
+        """List the input and plan what no plan contains yet."""
         request = self.request
         asked = InputPlan(
             request.source, request.out, request.input, request.limit, opens_remote=True
@@ -104,8 +105,8 @@ class InversionTask(Task):
         return plan_input(asked, planned_inputs, listener, before_first)
 
     def job(self, device: str, images: float) -> InversionJob:
-        """What the workers are told."""
-        # Here, because a run with nothing to do need not wait for these.
+        """Return the job description for the workers."""
+        # Imported late: a run without pending units does not need these slow imports.
         from restyle.pipeline.decoding.crops import CropSettings
         from restyle.pipeline.inversion.stages import stages_of
 
@@ -129,24 +130,24 @@ class InversionTask(Task):
         )
 
     def title(self) -> str:
-        """The model and the steps, and what a published checkpoint is taken to be for."""
+        """Return the model's name and steps, and the inferred domain of a published checkpoint."""
         title = f"{self.model.name}, {plural(self.settings.steps, 'step')}"
         reason = self.model.domain_reason
         return f"{title}, {self.model.config.for_what(reason)}" if reason else title
 
     def _spec(self) -> str:
-        """The model as workers and later commands load it."""
+        """Return the model specification for workers and later commands."""
         spec = self.request.settings.model
         if self.model.domain_reason:
             spec = with_domain(spec, self.model.config.domain)
         return absolute_spec(spec)
 
     def asked(self) -> Asked:
-        """The request as it is recorded."""
+        """Return the request as recorded."""
         return self.request.recorded(self.command)
 
     def described(self) -> Described:
-        """Model, steps, reconstructions and metrics."""
+        """Return the description of the model, steps, reconstructions and metrics."""
         settings, wanted = self.settings, self.request.settings
         first = {} if wanted.bootstrap is None else {"bootstrap": absolute_spec(wanted.bootstrap)}
         return Described(
@@ -159,7 +160,7 @@ class InversionTask(Task):
 
 
 def _bootstrap(spec: str | None, model: ModelIdentity) -> tuple[str, str] | None:
-    """Name and fingerprint of the model that takes the first step, once it is known to fit."""
+    """Return name and fingerprint of the first step's model, checked for compatibility."""
     if spec is None:
         return None
     first = identify(spec)
@@ -177,10 +178,10 @@ def _bootstrap(spec: str | None, model: ModelIdentity) -> tuple[str, str] | None
 def _resolved(
     request: Request, storage: Storage, earlier: ResolvedSettings | None
 ) -> tuple[ModelIdentity, ResolvedSettings, str]:
-    """The model, what shapes the rows, and why they are computed in their dtype.
+    """Return the model, the settings that determine the rows, and the reason for their dtype.
 
-    What "auto" came to once holds for the whole output, on whatever machine it is continued, and so
-    does the domain of a model that does not name it.
+    The dtype that "auto" selected first applies to the whole output, whichever machine continues
+    it; so does the inferred domain of a model that does not state its own.
     """
     spec = request.settings.model
     model = identify(spec if earlier is None else as_begun(storage, spec))

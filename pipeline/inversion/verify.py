@@ -1,4 +1,4 @@
-"""The proof of an inversion: every input is in exactly one of ``latents`` and ``rejects``."""
+"""Verify an inversion: every input is in exactly one of ``latents`` and ``rejects``."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from restyle.pipeline.planning.planned_inputs import read_revisions
 from restyle.pipeline.storage.filesystem import Storage
 
 Key = tuple[str, int, int]
-"""Image, revision and number of the face."""
+"""``image_id``, ``revision`` and face number."""
 
 Input = tuple[str, int]
-"""Image and revision."""
+"""``image_id`` and ``revision``."""
 
 
 class InversionProof(Proof):
-    """Every input is in exactly one of two places: in ``latents``, or in ``rejects``.
+    """Verifier: every input is in exactly one of ``latents`` and ``rejects``.
 
     Args:
-        storage: the output.
-        settings: of it.
-        done: units that count as done, where it matters whether an input was done again.
+        storage: storage of the output.
+        settings: settings of the output.
+        done: names of finished units, which determine the outdated inputs.
     """
 
     datasets = DATASETS
@@ -56,7 +56,7 @@ class InversionProof(Proof):
         return schema(dataset, self._settings, latent_shape(found))
 
     def manifest_problems(self) -> Iterator[str]:
-        """Units out of order; inputs planned twice, or again without having been planned before."""
+        """Yield problems: units out of order, inputs planned twice, missing earlier revisions."""
         for before, after in itertools.pairwise(self.manifest.units):
             if unit_number(after.name) < unit_number(before.name):
                 yield (
@@ -78,7 +78,7 @@ class InversionProof(Proof):
         rejected = _inputs(tables.get(REJECTS))
         inverted = {(image_id, revision) for image_id, revision, _ in faces}
         found = inverted | set(rejected)
-        # The reject of an input of which a later revision is done may be there or not.
+        # The reject of an outdated input is optional: it may have been dropped.
         dropped = (planned - found) & outdated
         problems = [
             *_key_problems(faces, rejected, planned - dropped),
@@ -169,5 +169,5 @@ def _step_keys(table: pa.Table | None) -> list[tuple[str, int, int, int]]:
 
 
 def _hex(image_id: bytes) -> str:
-    # numpy takes zeros at the end of bytes for padding.
+    # numpy strips trailing zero bytes as padding.
     return image_id.ljust(16, b"\0").hex()

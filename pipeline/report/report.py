@@ -1,4 +1,4 @@
-"""``report.html``: what a person looks at first, made from the files of an output alone."""
+"""``report.html`` of an inversion, generated from the files of the output alone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REASONS = {
     "duplicate_name": "name stands twice",
     "unsafe_name": "unsafe name",
 }
-"""What a person calls the reasons of rejects."""
+"""Display names of reject reasons."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Figure:
-    """A large number of the summary, with what it counts and a remark."""
+    """A summary number with its label and an optional remark."""
 
     value: str
     label: str
@@ -69,29 +69,28 @@ class Figure:
 
 @dataclass(frozen=True)
 class Chart:
-    """A curve and its drawing."""
+    """A curve with the layout of its drawing."""
 
     curve: Curve
     drawing: Drawing
 
 
 def write_report(output: Output, settings: ResolvedSettings | None = None) -> str:
-    """Write ``report.html`` into an output, from what is committed there so far.
+    """Write ``report.html`` into an output, from the units committed so far.
 
-    At most :data:`~restyle.pipeline.report.gallery.MAX_FACES` faces and :data:`MAX_REJECTS`
-    rejects are read and
-    shown, whatever the size of the output.
+    At most :data:`~restyle.pipeline.report.gallery.MAX_FACES` faces and :data:`MAX_REJECTS` rejects
+    are read and shown, whatever the size of the output.
 
     Args:
-        output: where.
-        settings: of it; read when None.
+        output: the output.
+        settings: settings of the output; None to read them.
 
     Returns:
-        Where the report is.
+        The path or URI of the report.
 
     Raises:
-        FatalError: there is no run in the output, or one of its files is damaged.
-        TransientError: the storage failed in a way that may pass.
+        FatalError: the output contains no run, or one of its files is damaged.
+        TransientError: the storage failed in a way that may be temporary.
     """
     storage, out = output.storage, output.address
     settings = settings or _settings_in(storage)
@@ -127,7 +126,7 @@ def render(
     gallery: Gallery,
     rejects: Sequence[Reject],
 ) -> bytes:
-    """The page as HTML in UTF-8; everything that came from outside is escaped."""
+    """Render the page as UTF-8 HTML; all values are escaped."""
     prefix = common_folder(
         [strip.source for strip in gallery.strips] + [reject.source for reject in rejects]
     )
@@ -155,7 +154,7 @@ def render(
 
 
 def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS) -> list[Reject]:
-    """The first rejects of a run, unit after unit."""
+    """Return the first rejects of a run, in the order of its units."""
     rejects: list[Reject] = []
     for record in records:
         file = file_of(record, REJECTS)
@@ -171,7 +170,7 @@ def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS)
 
 
 def reasons_of(records: Sequence[UnitRecord]) -> Counter[str]:
-    """Rejects by reason."""
+    """Count rejects by reason."""
     reasons = Counter[str]()
     for record in records:
         reasons.update(record.rejects)
@@ -179,7 +178,7 @@ def reasons_of(records: Sequence[UnitRecord]) -> Counter[str]:
 
 
 def figures_of(records: Sequence[UnitRecord], run: RunRecord | None) -> list[Figure]:
-    """Images, faces and rejects of an output, and the speed of the last run."""
+    """Return the number of images, faces and rejects of an output, and the last run's speed."""
     images = sum(record.images - record.dropped for record in records)
     faces = sum(record.faces for record in records)
     rejects = sum(sum(record.rejects.values()) for record in records)
@@ -218,7 +217,7 @@ def _steps(settings: ResolvedSettings) -> str:
 
 
 def notice(run: RunRecord | None) -> str:
-    """A sentence about a run that is not complete; empty for one that is."""
+    """Return a sentence about an incomplete run; empty for a complete one."""
     if run is None or (run.state == "complete" and not run.counts.pending_images):
         return ""
     done = run.counts.images - run.counts.pending_images
@@ -231,7 +230,7 @@ def notice(run: RunRecord | None) -> str:
 
 
 def finished(run: RunRecord | None) -> str:
-    """When the last run ended, for a person."""
+    """Return when the last run ended, formatted for display; its start if it has not ended."""
     return "" if run is None else _moment(run.timings.finished or run.timings.started)
 
 
@@ -251,7 +250,7 @@ def _moment(value: str) -> str:
 
 
 def common_folder(sources: Sequence[str]) -> str:
-    """What every source begins with, up to a slash; left out of the captions."""
+    """Return the common folder of all sources with its slash, which captions leave out."""
     if len(sources) < 2:
         return sources[0].rpartition("/")[0] + "/" if sources and "/" in sources[0] else ""
     first, last = min(sources), max(sources)
