@@ -1,1 +1,1 @@
-"""Planning: what an input lists and no plan holds yet becomes units of the manifest."""
+"""Planning: add the new and changed inputs of a listing to the manifest, as units."""

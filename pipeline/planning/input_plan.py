@@ -1,4 +1,4 @@
-"""Planning an input as a request names it: the listing goes in, the manifest comes out."""
+"""Plan an ``INPUT``: list it, and add its new and changed inputs to the manifest."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from restyle.pipeline.storage.lock import driver_lock
 
 @dataclass(frozen=True)
 class InputPlan:
-    """What is to be planned.
+    """A request to plan an ``INPUT``.
 
     Attributes:
-        source: ``INPUT``.
-        out: the output's path or URI.
-        input: how ``source`` is to be read.
-        limit: take only the first so many inputs.
-        opens_remote: of a list whose entries lie elsewhere, some of the first are opened.
+        source: ``INPUT``, a path or any fsspec URI.
+        out: Path or URI of the output.
+        input: Options for reading ``source``.
+        limit: Maximum number of inputs to take, in listing order; None for all.
+        opens_remote: Whether the first remote entries of a list are opened as a check.
     """
 
     source: str
@@ -43,13 +43,13 @@ class InputPlan:
 
 @dataclass(frozen=True)
 class PlanOutcome:
-    """What :func:`plan_only` came to.
+    """Result of :func:`plan_only`.
 
     Attributes:
-        planned: what was added.
-        images: inputs in the whole manifest, each revision for itself.
-        units: units in the whole manifest.
-        pending: inputs in units that are not done.
+        planned: Inputs and units added by this call.
+        images: Number of inputs in the whole manifest; each revision counts.
+        units: Number of units in the whole manifest.
+        pending: Number of inputs in units that are not committed.
     """
 
     planned: Planned
@@ -59,11 +59,15 @@ class PlanOutcome:
 
 
 def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
-    """Write the manifest and nothing else: no settings, no model.
+    """Write the manifest alone, without settings; no model is loaded.
+
+    Args:
+        asked: the request.
+        listener: receives notes and the number of inputs found.
 
     Raises:
-        SpecError, FatalError, TransientError: as :func:`plan_input`.
-        SpecError: another run works on the output.
+        SpecError: the output belongs to another operation, or another run is using it.
+        SpecError, FatalError, TransientError: the input cannot be planned; see :func:`plan_input`.
     """
     output = Output.at(asked.out)
     own_settings(output.storage, operations()["inversion"])
@@ -86,18 +90,18 @@ def plan_input(
     listener: Listener,
     before_first: Callable[[], None] = lambda: None,
 ) -> Planned:
-    """Bring the manifest of an output up to date with its input. The driver's lock must be held.
+    """Add new and changed inputs to an output's manifest. The caller must hold the driver's lock.
 
     Args:
-        asked: the input.
-        planned_inputs: the output's manifest; what is added is added here too.
-        listener: is told how many inputs were found.
-        before_first: is called once, before anything is written.
+        asked: the request.
+        planned_inputs: index of the output's manifest; updated with the added inputs.
+        listener: receives notes and the number of inputs found.
+        before_first: called once, before the first plan file is written.
 
     Raises:
-        SpecError: the input cannot be what is meant; what was planned of it is taken back.
-        FatalError: the input cannot be listed or the output cannot be written.
-        TransientError: a store failed for longer than it was waited for; what is planned is kept.
+        SpecError: the input is not usable; the plan files written by this call are removed.
+        FatalError: the input cannot be listed, or the output cannot be written.
+        TransientError: a store still failed after all retries; plan files already written stay.
     """
     origin = Origin(_full(asked.source), asked.input.column or "")
     planner = Planner(planned_inputs, origin, listener, before_first)
@@ -133,7 +137,7 @@ def _checks(asked: InputPlan, planned_inputs: PlannedInputs) -> Checks:
 
 
 def notes(planned: Planned, source: str) -> Iterator[str]:
-    """What a person should hear of: inputs that changed, and inputs that are gone."""
+    """Yield notes for the user about changed and vanished inputs."""
     if planned.changed:
         one = planned.changed == 1
         yield (

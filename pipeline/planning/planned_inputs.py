@@ -1,4 +1,4 @@
-"""Index of the inputs that are planned already, which tells new and changed ones."""
+"""Index of all planned inputs, which identifies new and changed ones in a listing."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ _UNKNOWN = 0
 
 
 class PlannedInputs:
-    """The newest revision of every planned input, in about 150 bytes each.
+    """Index of the newest revision of every planned input; takes about 150 bytes per input.
 
     Args:
-        manifest: to which is added what is planned.
+        manifest: the manifest that new units are added to.
 
     Attributes:
-        origins: of the manifest's files, each once.
+        manifest: The manifest.
+        origins: Distinct origins of the plan files.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.origins: list[Origin] = []
         self._rows: dict[bytes, int] = {}
-        # One value per row of the manifest, where the dictionary holds the newest row of an input.
+        # The arrays have one value per manifest row; _rows maps an id to its newest row.
         self._size = array("q")
         self._version = array("q")
         self._revision = array("h")
@@ -53,10 +54,10 @@ class PlannedInputs:
 
     @classmethod
     def read(cls, output: Output) -> PlannedInputs:
-        """Everything that the manifest of an output holds. The driver's lock must be held.
+        """Index the manifest of an output. The caller must hold the driver's lock.
 
         Args:
-            output: is given the manifest, so that it is read once.
+            output: the output; its ``manifest`` is set, so that the plans are read only once.
 
         Raises:
             FatalError: the manifest is damaged.
@@ -75,7 +76,7 @@ class PlannedInputs:
         return len(self._rows)
 
     def revision(self, image_id: str) -> int:
-        """The newest revision of an input; 0 when it was never planned."""
+        """Return the newest revision of an input; 0 if it is not planned."""
         try:
             row = self._rows.get(bytes.fromhex(image_id))
         except ValueError:
@@ -83,11 +84,11 @@ class PlannedInputs:
         return 0 if row is None else self._revision[row]
 
     def holds(self, uri: bytes, version: str) -> bool:
-        """Whether a container was planned in full; if so, all its inputs count as listed.
+        """Whether a container is planned completely; if so, all its inputs are marked as listed.
 
         Args:
-            uri: of the container.
-            version: of its file now; one of which nothing is known is always read again.
+            uri: URI of the container.
+            version: current version of the container's file; if empty, the result is False.
         """
         container = self._containers.get((uri, _digest(version)))
         if not version or container is None or container not in self._whole:
@@ -96,16 +97,16 @@ class PlannedInputs:
         return True
 
     def met(self) -> int:
-        """Inputs of containers that :meth:`holds` was asked for."""
+        """Return the number of inputs in containers for which :meth:`holds` returned True."""
         if not self._met:
             return 0
         newest, _, _, container = self._columns()
         return int(np.isin(container[newest], sorted(self._met)).sum())
 
     def sift(self, images: Sequence[SourceImage]) -> Iterator[SourceImage]:
-        """Those of the listed inputs that are to be planned: new ones, and changed ones as such.
+        """Yield the listed inputs to plan: new ones, and changed ones with a higher revision.
 
-        What is listed twice is passed on once.
+        An input that is listed twice is yielded at most once.
         """
         for image in images:
             key = bytes.fromhex(image.image_id)
@@ -118,13 +119,13 @@ class PlannedInputs:
                     yield self._add(key, replace(image, revision=self._revision[row] + 1))
 
     def is_listed(self) -> int:
-        """Inputs that were listed, each once."""
+        """Return the number of distinct inputs listed so far."""
         newest, _, seen, container = self._columns()
         met = np.isin(container[newest], sorted(self._met))
         return int(((seen[newest] != 0) | met).sum())
 
     def vanished(self, source: str) -> npt.NDArray[np.int64]:
-        """Rows of inputs that were planned from ``source`` before and were not listed now."""
+        """Return the manifest rows, (n,) int64, of unlisted inputs planned from ``source``."""
         newest, origin, seen, container = self._columns()
         same = [index for index, each in enumerate(self.origins) if each.input == source]
         lost = np.isin(origin[newest], same) & (seen[newest] == 0)
@@ -132,7 +133,7 @@ class PlannedInputs:
         return np.sort(newest[lost])
 
     def add(self, image: SourceImage) -> None:
-        """Take note of an input that is being planned now."""
+        """Add an input that is being planned."""
         self._add(bytes.fromhex(image.image_id), image)
 
     def _take(self, file: PlanFile) -> None:
@@ -151,7 +152,7 @@ class PlannedInputs:
 
     def _origins_of(self, origin: Origin, ids: list[bytes]) -> list[int]:
         if not origin.input:
-            # Tried again: they still belong to the input that they came from.
+            # Retried inputs keep the origin that they were first planned from.
             return [self._origin[self._rows[key]] if key in self._rows else -1 for key in ids]
         return [self._origin_index(origin)] * len(ids)
 
@@ -198,7 +199,7 @@ class PlannedInputs:
 
 
 def read_revisions(manifest: Manifest) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
-    """Ids, 16 bytes each, and revisions of all rows of the manifest, in order.
+    """Return ids (n,) of 16 bytes and revisions (n,), int64, of all manifest rows in order.
 
     Raises:
         FatalError: the manifest is damaged.
@@ -215,7 +216,7 @@ def read_revisions(manifest: Manifest) -> tuple[npt.NDArray[np.bytes_], npt.NDAr
 
 
 def _containers(file: PlanFile) -> Iterator[tuple[UnitRef, tuple[bytes, str]]]:
-    """Each unit with URI and version of its container; both empty when it has none."""
+    """Yield each unit with URI and version of its container; both are empty if it has none."""
     places = file.parquet.read(columns=["place"], use_threads=False).column("place")
     if not pc.any(pc.not_equal(places, "")).as_py():
         yield from ((unit, (b"", "")) for unit in file.units)
@@ -229,7 +230,7 @@ def _containers(file: PlanFile) -> Iterator[tuple[UnitRef, tuple[bytes, str]]]:
 
 
 def _ids(column: pa.ChunkedArray) -> list[bytes]:
-    """Hexadecimal ids as bytes: 16 instead of 32, without a string of each in between."""
+    """Convert hexadecimal ids to 16 bytes each."""
     joined = bytes.fromhex("".join(column.to_pylist()))
     if len(joined) != 16 * len(column):
         raise ValueError("it holds ids that are none")
@@ -244,5 +245,5 @@ def _digests(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def _digest(version: str) -> int:
-    """64 bits that tell versions apart, in this process; 0 for one that is not known."""
+    """Return a 64-bit hash of a version, stable within this process; 0 if it is unknown."""
     return (hash(version) or 1) if version else _UNKNOWN

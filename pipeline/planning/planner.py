@@ -1,7 +1,7 @@
-"""Planning: what an input lists now and no plan holds yet becomes units of the manifest.
+"""Planner: adds the new and changed inputs of a listing to the manifest, as units.
 
-Streams: the listing is never held. Every file of the manifest that has been written counts, so
-planning that is killed half-way goes on where it was.
+The listing is streamed, never held in memory. Each plan file takes effect once it is written, so
+that planning continues after the last one if it was killed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.sources.source_image import SourceImage
 
 MAX_NAMED = 5
-"""Vanished inputs that are named."""
+"""Maximum number of vanished inputs listed by name."""
 
 _MIN_UNIT = 8
 _UNITS_WANTED = 32
@@ -38,16 +38,16 @@ _UNITS_WANTED = 32
 
 @dataclass
 class Planned:
-    """What planning came to.
+    """Result of planning.
 
     Attributes:
-        new: inputs that were never planned before.
-        changed: inputs that were, but are another file now; they have a new revision.
-        vanished: inputs planned from the same ``INPUT`` that it no longer lists.
-        gone: some of these by name.
-        listed: inputs that ``INPUT`` lists, each once.
-        units: what was added to the manifest.
-        written: the files that hold these, relative to the output.
+        new: Number of inputs planned for the first time, or retried.
+        changed: Number of inputs planned under a new revision because their file changed.
+        vanished: Number of inputs planned from the same ``INPUT`` that it no longer lists.
+        gone: Sources of the first :data:`MAX_NAMED` vanished inputs.
+        listed: Number of distinct inputs that ``INPUT`` lists.
+        units: Units added to the manifest.
+        written: Paths of the plan files with these units, relative to the output.
     """
 
     new: int = 0
@@ -61,13 +61,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Planner:
-    """Adds what is new to a manifest.
+    """Adds inputs to a manifest.
 
     Attributes:
-        planned_inputs: the manifest.
-        origin: where the inputs come from.
-        listener: is told how many were found.
-        before_first: is called once, before the first file is written.
+        planned_inputs: Index of the manifest.
+        origin: Origin of the inputs.
+        listener: Receiver of the number of inputs found.
+        before_first: Callback invoked once, before the first plan file is written.
     """
 
     planned_inputs: PlannedInputs
@@ -76,14 +76,14 @@ class Planner:
     before_first: Callable[[], None] = lambda: None
 
     def plan(self, batches: Iterable[Sequence[SourceImage]], limit: int | None = None) -> Planned:
-        """Plan what a listing holds.
+        """Plan the new and changed inputs of a listing.
 
         Args:
-            batches: the listing; no container is split between two of them.
-            limit: take only the first so many inputs; what vanished is not asked then.
+            batches: the listing; each container lies within one batch.
+            limit: maximum number of inputs to take; with a limit, vanished inputs are not detected.
 
         Raises:
-            SpecError: the same input was planned with another column.
+            SpecError: the same ``INPUT`` was planned with another column.
             FatalError: the output cannot be written.
         """
         self._check_column()
@@ -109,11 +109,11 @@ class Planner:
         return planned
 
     def plan_again(self, batches: Iterable[Sequence[SourceImage]], most: int) -> Planned:
-        """Plan inputs once more, whatever is known of them.
+        """Plan inputs unconditionally, as a retry does.
 
         Args:
-            batches: the inputs, with the revisions that they are to have.
-            most: inputs in a unit.
+            batches: the inputs, with their new revisions.
+            most: maximum number of inputs in a unit.
         """
         planned = Planned()
         parts = _Parts(self.planned_inputs.manifest, self.origin, self.before_first, most=most)
@@ -141,7 +141,7 @@ class Planner:
 
 
 class _Parts:
-    """Collects new inputs and writes them to the manifest, file by file."""
+    """Buffer of new inputs that writes them to the manifest, one plan file at a time."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class _Parts:
 
 
 def unit_size(count: int) -> int:
-    """Inputs per unit: small jobs get small units, so that they overlap and show progress."""
+    """Return the inputs per unit; small jobs get small units, for parallelism and progress."""
     return min(MAX_UNIT, max(_MIN_UNIT, _cuts(count, _UNITS_WANTED)))
 
 
@@ -212,7 +212,7 @@ def _cuts(count: int, size: int) -> int:
 def _limited(
     batches: Iterable[Sequence[SourceImage]], limit: int | None, met: Callable[[], int]
 ) -> Iterator[tuple[Sequence[SourceImage], bool]]:
-    """The first so many inputs of a listing, and whether the last batch is only a part of one."""
+    """Yield batches up to a limit, each with whether the limit cut it."""
     taken = 0
     for batch in batches:
         if limit is None:
@@ -226,10 +226,10 @@ def _limited(
 
 
 def _by_container(batch: Sequence[SourceImage]) -> Iterator[tuple[bytes, list[SourceImage]]]:
-    """Neighbours of one container together, with its URI; empty for files of their own."""
+    """Group consecutive inputs by container URI; the URI is empty for standalone files."""
     current, group = b"", list[SourceImage]()
     for image in batch:
-        # What is wrong with a container as a whole belongs to it too.
+        # An input for a fault of the whole container has its URI but no place; it joins the group.
         within = image.uri if image.place or image.uri == current else b""
         if within != current and group:
             yield current, group
@@ -241,7 +241,7 @@ def _by_container(batch: Sequence[SourceImage]) -> Iterator[tuple[bytes, list[So
 
 
 def _sources(manifest: Manifest, rows: npt.NDArray[np.int64]) -> list[str]:
-    """What rows of the manifest, counted through all its files, are called."""
+    """Return the sources of manifest rows, numbered across all plan files."""
     wanted, found = [int(row) for row in rows], list[str]()
     if not wanted:
         return found

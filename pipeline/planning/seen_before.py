@@ -1,7 +1,8 @@
-"""Seen before: new inputs that look like those of another ``INPUT``, as of a folder that was moved.
+"""Detection of new inputs that resemble those of another ``INPUT``, such as a moved folder.
 
-An input is known by its address. A folder that was moved, or is given through a link, has others,
-and its photographs are inverted once more. Whether that is meant only a person knows.
+Inputs are identified by their address. If a folder is moved, or given through a link, its
+photographs have new addresses and are inverted a second time. Only the user knows whether that is
+intended, so a note describes the case.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from restyle.pipeline.ledger.output import Manifest
 from restyle.pipeline.storage.filesystem import Storage
 
 _SHARE = 0.5
-"""Of the new inputs, that must look alike: single files of the same name and size are chance."""
+"""Minimum share of similar new inputs; a few files of equal name and size may be coincidence."""
 
 
 def seen_before(manifest: Manifest, written: Collection[str], source: str) -> str:
-    """What a person should hear of inputs that were just planned.
+    """Compare new inputs by name and size with inputs planned from other sources.
 
     Args:
-        manifest: of the output.
-        written: those of its files that are new.
-        source: ``INPUT`` in full.
+        manifest: the manifest of the output.
+        written: paths of the plan files with the new inputs.
+        source: absolute ``INPUT``, as in :class:`restyle.pipeline.ledger.manifest.Origin`.
 
     Returns:
-        A sentence; empty when the inputs look like none from elsewhere.
+        A note for the user; empty if fewer than half of the new inputs resemble another source's.
 
     Raises:
         FatalError: the manifest is damaged.
@@ -62,7 +63,7 @@ def _alike(new: array[int], others: array[int]) -> int:
 
 
 def _keys(storage: Storage, file: PlanFile) -> npt.NDArray[np.int64]:
-    """A number for name and size of each input of a file whose size is known."""
+    """Return a hash of name and size for each input with a known size; (n,), int64."""
     try:
         rows = file.parquet.read(columns=["source", "size"], use_threads=False)
     except (pa.ArrowException, OSError) as error:
