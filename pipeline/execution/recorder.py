@@ -1,4 +1,4 @@
-"""Keeps ``run.json``, and the run's dated copy of it, while a run goes on."""
+"""Writer of ``run.json`` and of the run's dated record."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ from restyle.pipeline.planning.planner import Planned
 
 
 class Recorder:
-    """What one run was asked, what it used and what came of it so far.
+    """Collects the state of one run and writes its records.
+
+    Args:
+        task: the task that the run processes.
 
     Attributes:
-        device: where it computes; filled in when that is known.
-        kernels: by which operators; the same.
-        workers: of the workers, as they said.
-        planned: what planning came to; the same.
-        progress: how far it is.
+        device: Requested device; replaced by the devices of the workers once they report.
+        kernels: Implementation of the generator's operators; empty until it is known.
+        workers: Distinct configurations reported by the workers.
+        planned: Result of planning.
+        progress: Progress of the run.
     """
 
     def __init__(self, task: Task) -> None:
@@ -54,11 +57,11 @@ class Recorder:
 
     @property
     def seconds(self) -> float:
-        """Wall time since the run began."""
+        """Wall time in seconds since the run began."""
         return time.perf_counter() - self._began
 
     def add_worker(self, worker_info: WorkerInfo) -> None:
-        """Add the worker of a unit, unless it is recorded already."""
+        """Record a worker's configuration, unless it is recorded already."""
         if worker_info in self.workers:
             return
         self.workers.append(worker_info)
@@ -66,18 +69,24 @@ class Recorder:
         self.kernels = _different(each.kernels for each in self.workers)
 
     def save(self, state: State, summary: Summary, error: str | None = None) -> None:
-        """Write both records as things stand."""
+        """Write ``run.json`` and the dated record.
+
+        Args:
+            state: state of the run.
+            summary: summary of the output.
+            error: error message of a failed run.
+        """
         record = self._record(state, summary, error)
         self._is_saved = True
         write_run(self._storage, record)
         archive_run(self._storage, record)
 
     def save_idle(self, summary: Summary) -> None:
-        """Write the dated record of a run that found nothing to do; ``run.json`` stays."""
+        """Write the dated record of a run without pending units; ``run.json`` is unchanged."""
         archive_run(self._storage, self._record("complete", summary, None))
 
     def discard(self) -> None:
-        """Take back both records, if this run wrote any, as far as that works."""
+        """Delete the records that this run wrote; errors are ignored."""
         for name in (NAME, dated_name(self._name)) if self._is_saved else ():
             with contextlib.suppress(RestyleError):
                 self._storage.delete(name)

@@ -1,4 +1,4 @@
-"""What a run is asked, and what it tells at its end."""
+"""The request for a run, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ Executor = Literal["auto", "local", "ray"]
 
 @dataclass(frozen=True)
 class Workers:
-    """Where the work is done, and by how many actors.
+    """Executor, cluster and numbers of actors of a run.
 
     Attributes:
-        address: None for a Ray cluster on this machine alone that ends with the run; ``auto`` for
-            the one that this machine belongs to; or ``HOST:PORT`` of its head.
-        align_actors: fewest and most alignment actors; None for what suits the cluster.
-        invert_actors: fewest and most inversion actors; None for what suits the cluster.
-        gpus_per_actor: GPUs that each inversion actor reserves; None for 1 where the device is a
-            GPU and 0 elsewhere.
-        executor: ``local`` for this process, ``ray`` for a cluster; ``auto`` is ``local`` for small
-            jobs that ask for nothing that only a cluster has.
+        address: ``HOST:PORT`` of a Ray cluster's head; ``auto`` for the cluster that this machine
+            belongs to; None for a local cluster that ends with the run.
+        align_actors: Minimum and maximum number of alignment actors; None to fit the cluster.
+        invert_actors: Minimum and maximum number of inversion actors; None to fit the cluster.
+        gpus_per_actor: GPUs reserved by each inversion actor; None for 1 on a GPU device, else 0.
+        executor: ``local`` for this process or ``ray`` for a cluster; ``auto`` selects ``local``
+            for small jobs without options that need a cluster.
     """
 
     address: str | None = None
@@ -37,12 +36,12 @@ class Workers:
 
     @property
     def has_actors(self) -> bool:
-        """Numbers of actors are asked for, which only Ray has."""
+        """Whether numbers of actors or GPUs are requested, which need Ray."""
         asked = (self.align_actors, self.invert_actors, self.gpus_per_actor)
         return any(value is not None for value in asked)
 
     def recorded(self) -> dict[str, Any]:
-        """Where the work is done as ``run.json`` has it, without credentials."""
+        """Return the fields for ``run.json``, without credentials."""
         fields = asdict(self)
         if self.address is not None:
             fields["address"] = shown_uri(self.address)
@@ -51,20 +50,20 @@ class Workers:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for.
+    """Request for an inversion.
 
     Attributes:
-        source: ``INPUT``: a file, folder, glob, shard or list; a path or any fsspec URI.
-        out: the output, a path or any fsspec URI.
-        settings: what shapes the rows.
+        source: ``INPUT``, a file, folder, glob, shard or list; a path or any fsspec URI.
+        out: Output, a path or any fsspec URI.
+        settings: Settings that determine the rows.
         device: ``auto``, ``cpu`` or ``cuda``.
-        batch_size: faces per batch; None for what suits the model.
-        limit: plan only the first so many inputs.
-        max_reject_rate: stop once more than this share of the inputs is rejected.
-        input: how ``source`` is to be read.
-        workers: where the work is done.
-        source_is_recorded: ``source`` was read from an output, which may be a stranger's, so that
-            no more is allowed to it than to an entry of a list.
+        batch_size: Faces per batch; None for the model's default.
+        limit: Maximum number of inputs to plan, in listing order; None for all.
+        max_reject_rate: Share of rejected inputs, 0 to 1, above which the run stops.
+        input: Options for reading ``source``.
+        workers: Executor, cluster and numbers of actors.
+        source_is_recorded: Whether ``source`` was read from an output. Such an output may come from
+            an untrusted party, so ``source`` gets only the permissions of a list entry.
     """
 
     source: str
@@ -79,7 +78,7 @@ class Request:
     source_is_recorded: bool = False
 
     def recorded(self, command: Command = "invert") -> Asked:
-        """The request as ``run.json`` has it: without user names, passwords and signatures."""
+        """Return the options for ``run.json``, without user names, passwords and signatures."""
         return Asked(
             source=shown_uri(self.source),
             out=shown_uri(self.out),
@@ -96,13 +95,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
-        summary: the whole output, earlier runs included.
-        images: inputs accounted for in this run; 0 when there was nothing to do.
-        seconds: wall time of this run.
-        report: where ``report.html`` is.
+        summary: Summary of the whole output, including earlier runs.
+        images: Number of inputs processed by this run, rejects included; 0 if none was pending.
+        seconds: Wall time of this run in seconds.
+        report: Path or URI of ``report.html``.
     """
 
     summary: Summary

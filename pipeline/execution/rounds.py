@@ -1,4 +1,4 @@
-"""The middle of a run: pending units are run, round after round, until none is left."""
+"""Rounds: run the pending units repeatedly until none is pending."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from restyle.pipeline.listener import Listener, Progress
 from restyle.pipeline.storage.lock import DriverLock
 
 Execute = Callable[[Job, Sequence[UnitRef]], Iterator[UnitResult]]
-"""Runs units, in any order, and tells what became of them; units may be left out."""
+"""Runs units and yields their results in any order; a unit may have no result."""
 
 ATTEMPTS = 3
-"""Rounds in a row without a single new entry before the run gives up."""
+"""Number of consecutive rounds without a new entry after which the run fails."""
 
 FAILURES = f"{ledger.FOLDER}/failures.txt"
-"""What went wrong in units that failed, until the next run."""
+"""File with the stack traces of failed units, kept until the next run."""
 
 RAY_LOG = f"{ledger.FOLDER}/ray.log"
-"""What Ray said in the last run that it had messages in."""
+"""File with Ray's messages, kept until the next run."""
 
-# A share of rejects means nothing over a handful of inputs.
+# The reject rate is checked from this number of inputs on, as it means little for a few.
 _RATE_FROM = 32
 _MOST_TOLD = 5
-"""Notes on inputs that a run tells its listener."""
+"""Maximum number of notes on inputs passed to the listener per run."""
 
 _BACK_OFF = (1.0, 4.0)
 
 
 class Account(Protocol):
-    """Is kept up to date while a run goes on.
+    """Receiver of the progress and the workers of a run.
 
     Attributes:
-        progress: how far it is.
+        progress: Progress of the run.
     """
 
     progress: Progress
 
     def add_worker(self, worker_info: WorkerInfo) -> None:
-        """Add the worker of a unit, unless it is recorded already."""
+        """Record a worker's configuration, unless it is recorded already."""
 
 
 class Rounds:
-    """Runs what is pending.
+    """Runs the pending units of an output.
 
     Args:
-        output: where; what is committed is added to its ledger.
-        pending: by name; what is done is taken out.
-        account: of the run.
-        lock: of this driver.
-        listener: is told about progress.
-        max_reject_rate: share of rejects at which the run stops.
+        output: the output; committed units are added to its ledger snapshot.
+        pending: pending units by name; committed units are removed.
+        account: receives the progress and the workers of the run.
+        lock: the lock that this driver holds.
+        listener: receives notes and progress.
+        max_reject_rate: share of rejected inputs, 0 to 1, above which the run stops.
     """
 
     def __init__(
@@ -81,10 +81,15 @@ class Rounds:
         self._told = 0
 
     def run(self, execute: Execute, job: Job) -> None:
-        """Run all pending units, until :data:`ATTEMPTS` rounds in a row have achieved nothing.
+        """Run all pending units, in as many rounds as necessary.
+
+        Args:
+            execute: runs the units.
+            job: job for the workers.
 
         Raises:
-            FatalError: units failed each time, or a failure that no unit would escape.
+            FatalError: :data:`ATTEMPTS` consecutive rounds committed no unit, a failure affects
+                every unit, too many inputs were rejected, or another driver holds the lock.
         """
         total = sum(unit.images for unit in self._pending.values())
         self._advance_to(Progress(0, total, 0, 0.0))
@@ -111,7 +116,7 @@ class Rounds:
         )
 
     def _round(self, execute: Execute, job: Job) -> dict[str, UnitResult]:
-        """Run what is pending once; the results of units that failed."""
+        """Run all pending units once; return the results of failed units by name."""
         failures: dict[str, UnitResult] = {}
         attempts.sweep(self._output.storage, self._output.names, self._pending)
         try:
@@ -127,10 +132,10 @@ class Rounds:
         except RestyleError:
             raise
         except Exception as error:
-            # Whatever Ray raises; its units have no entry, which is all that counts.
+            # Ray can raise any exception; units without an entry run again in the next round.
             failures[""] = failure("", error)
         if self._pending:
-            # A worker may have died between its unit's entry and its result.
+            # A worker may have died after the commit of a unit and before its result.
             self._output.look()
             done = sorted(self._output.entries.units & self._pending.keys())
             for record in ledger.read_records(self._output.storage, done, self._output.entries):
@@ -147,7 +152,7 @@ class Rounds:
         self._output.add(record)
         before = self._account.progress
         if not before.done:
-            # The time that workers took to start says nothing about the time that is left.
+            # Excludes the start of the workers, which would distort the estimated remaining time.
             working = time.perf_counter() - sum(record.seconds.values())
             self._computing_since = max(self._computing_since, working)
         self._tell(record.notes)
@@ -184,5 +189,5 @@ class Rounds:
 
 
 def plural(count: int, noun: str) -> str:
-    """``1 unit``, ``2 units``."""
+    """Format a count with its noun: ``1 unit``, ``2 units``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""One run of a task: plan, run what is pending, and account for it."""
+"""One run of a task: plan, process the pending units, and write record and report."""
 
 from __future__ import annotations
 
@@ -29,24 +29,29 @@ from restyle.pipeline.storage.lock import DriverLock, driver_lock
 def conduct(
     prepare: Callable[[], Task], listener: Listener, engine: Engine | None = None
 ) -> Outcome:
-    """Plan a task, run what is pending, and account for it, as the only driver of its output.
+    """Plan a task, process its pending units, and write record and report, under the driver's lock.
 
     Args:
-        prepare: makes the task; called again when the output changed while its lock was waited for.
-        listener: is told about progress.
-        engine: gives what runs units; chosen by the task's workers and their number when None.
+        prepare: creates the task; called again if the output's settings changed before the lock
+            was acquired.
+        listener: receives notes and progress.
+        engine: creates the executor of units; None to choose one by the task's workers and the
+            number of inputs.
+
+    Returns:
+        Summary of the output, and number of inputs, duration and report of this run.
 
     Raises:
-        FatalError: the job cannot go on. What is committed stays; when nothing is, the output
-            is left as it was found.
-        Interrupted: Ctrl-C.
+        FatalError: the run cannot continue. Committed units stay; if the output has no rows, the
+            run removes everything that it wrote.
+        Interrupted: the user pressed Ctrl-C.
     """
     task = prepare()
     with driver_lock(task.output.storage, listener) as lock:
         if task.is_outdated():
-            # Another driver was at work until now.
+            # Another driver changed the settings before this one acquired the lock.
             task = prepare()
-        # What was seen without the lock may have changed.
+        # Anything read before the lock was acquired may be outdated.
         task.output.look()
         run = _Run(task, listener, lock)
         try:
@@ -65,7 +70,7 @@ def conduct(
 
 
 class _Run:
-    """The state of one run; its methods are called in the order in which they stand."""
+    """State of one run; :func:`conduct` calls its methods in the order of their definition."""
 
     def __init__(
         self,
@@ -85,10 +90,10 @@ class _Run:
         self.pending: dict[str, UnitRef] = {}
 
     def plan(self) -> None:
-        """Bring the manifest up to date and find out what is pending."""
+        """Update the manifest and determine the pending units."""
         planned_inputs = PlannedInputs.read(self._output)
         check_units(self._output)
-        # Rows that are gone must neither be called done nor cost hours before that is noticed.
+        # Lost rows must not count as done, and must be reported before hours of computation.
         if lost := lost_files(self._output):
             raise DamagedError(lost)
         self._record.planned = self._task.plan(planned_inputs, self._listener, self._bind)
@@ -96,13 +101,13 @@ class _Run:
         self.pending = {unit.name: unit for unit in units if unit.name not in done}
 
     def _bind(self) -> None:
-        """Write the settings; together with the first entry they bind the output."""
+        """Write the settings, unless the output has them."""
         if not self._is_bound:
             self._task.bind()
             self._is_bound = True
 
     def unchanged(self) -> Outcome | None:
-        """The outcome of an earlier run that left nothing to do, report included."""
+        """Return the outcome if record and report of an earlier run are current, else None."""
         if self._tidy():
             return None
         names = self._storage.sizes("")
@@ -115,7 +120,7 @@ class _Run:
         return self._outcome(summary, self._storage.shown(REPORT_FILE))
 
     def begin(self) -> None:
-        """Write what must be there before the first unit is."""
+        """Write settings and run record before the first unit, and delete logs of the last run."""
         task = self._task
         self._record.device = choose(task.dtype, task.device, task.workers).device
         self._listener.noted(f"{task.title()}, {task.dtype_reason}, device {self._record.device}")
@@ -129,15 +134,15 @@ class _Run:
         self._save("running")
 
     def executor(self) -> AbstractContextManager[Execute]:
-        """Where the pending units are run."""
+        """Return the context manager of the executor for the pending units."""
         images = sum(unit.images for unit in self.pending.values())
         return executor(self._task.workers, self._task.pictures(images), self._listener)
 
     def execute(self, execute: Execute) -> None:
-        """Run all pending units.
+        """Process all pending units.
 
         Raises:
-            FatalError: they fail again and again, or a failure that no unit would escape.
+            FatalError: units failed repeatedly, or a failure affects every unit.
         """
         images = sum(unit.images for unit in self.pending.values()) / len(self.pending)
         job = self._task.job(self._record.device, images)
@@ -152,9 +157,9 @@ class _Run:
         rounds.run(execute, job)
 
     def conclude(self) -> Outcome:
-        """Account for the whole output in ``run.json`` and ``report.html``."""
+        """Write ``run.json`` and ``report.html`` for the whole output."""
         self._tidy()
-        # A worker that was killed, in this run or an earlier one, may have been writing.
+        # A worker killed in this or an earlier run may have left temporary files.
         for folder in ("", ledger.FOLDER, *self._task.operation.datasets):
             self._storage.sweep(folder)
         summary = self._save("complete")
@@ -162,10 +167,10 @@ class _Run:
         return self._outcome(summary, report)
 
     def interrupted(self) -> str:
-        """Record that the user stopped the run; how far it came and how to go on."""
+        """Record the interruption; return a line with the progress and how to continue."""
         with contextlib.suppress(RestyleError):
             if self._is_bound:
-                # Units may be committed whose results were not waited for.
+                # Units may have been committed whose results have not arrived.
                 self._output.look()
                 summary = self._save("interrupted")
                 return (
@@ -176,11 +181,11 @@ class _Run:
         return "interrupted; run the same command again to continue"
 
     def failed(self, error: str) -> None:
-        """Record the failure, or leave no trace when it is certain that nothing was committed."""
-        # The failure itself is what the user must hear of, and a full disk fails here again.
+        """Record the failure, or remove the files of this run if the output has no rows."""
+        # An error here, such as a full disk again, must not replace the original one.
         with contextlib.suppress(RestyleError):
-            # Where the output is another driver's now, nothing in it is ours to change; and where
-            # it does not answer, nothing is known about it.
+            # Raises if another driver has taken over the output or the storage does not respond;
+            # in both cases this run must not change the output.
             self._lock.confirm()
             self._output.look()
             if self._holds_rows():
@@ -189,7 +194,7 @@ class _Run:
                 self._withdraw()
 
     def with_log(self, error: FatalError) -> FatalError:
-        """An error that also names what Ray said, where that is known."""
+        """Add the path of Ray's log to an error, if this run has one."""
         with contextlib.suppress(RestyleError):
             if self._has_begun and RAY_LOG in self._storage.sizes(ledger.FOLDER):
                 log = self._storage.shown(RAY_LOG)
@@ -197,13 +202,13 @@ class _Run:
         return error
 
     def _holds_rows(self) -> bool:
-        """Whether anything depends on the manifest and the settings."""
+        """Whether the output has entries or dataset files, which need manifest and settings."""
         return bool(self._output.entries.units) or any(
             map(self._storage.sizes, self._task.operation.datasets)
         )
 
     def _withdraw(self) -> None:
-        """Take back what this run wrote into an output that holds no rows."""
+        """Remove the files that this run wrote, for an output without rows."""
         self._record.discard()
         names = self._output.names
         written = [FAILURES, RAY_LOG, *(set(plans_among(names)) - self._plans_before)]
@@ -216,7 +221,7 @@ class _Run:
         self._storage.prune([ledger.FOLDER, *self._task.operation.datasets])
 
     def _tidy(self) -> bool:
-        """Finish what an earlier compaction or retry left half-done; whether there was any."""
+        """Clean up after a killed compaction or retry; return whether anything changed."""
         self._lock.confirm()
         return tidy(self._output, self._task.operation, self._task.settings)
 

@@ -1,7 +1,7 @@
-"""What one run of an operation does: a request, resolved against its output.
+"""Task: a request for one run of an operation, resolved against its output.
 
-Every operation makes tasks; :func:`restyle.pipeline.execution.run.conduct` runs them and knows no
-operation.
+Each operation implements the protocol below; :func:`restyle.pipeline.execution.run.conduct` runs
+the tasks of every operation.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Task(ABC):
     """One run of an operation.
 
     Attributes:
-        operation: that the output is of.
-        output: where the rows go.
-        settings: what shapes the rows.
-        earlier: the settings that stand in the output; None when it is new.
-        device: that was asked for, ``auto`` included.
-        workers: where the work is done.
-        dtype: what is computed in.
-        dtype_reason: the dtype and why.
-        max_reject_rate: share of rejects at which the run stops.
+        operation: Operation of the output.
+        output: Output that receives the rows.
+        settings: Settings that determine the rows.
+        earlier: Settings stored in the output; None if the output is new.
+        device: Requested device, possibly ``auto``.
+        workers: Executor, cluster and numbers of actors.
+        dtype: Precision of the computation.
+        dtype_reason: The precision and the reason for it, as text.
+        max_reject_rate: Share of rejected inputs, 0 to 1, above which the run stops.
     """
 
     operation: ClassVar[Operation[Any]]
@@ -50,32 +50,32 @@ class Task(ABC):
 
     @property
     def is_begun(self) -> bool:
-        """The output is bound to these settings already."""
+        """Whether the output already has these settings."""
         return self.earlier == self.settings
 
     def bind(self) -> None:
-        """Bind the output to the settings."""
+        """Write the settings to the output."""
         self.operation.write_settings(self.output.storage, self.settings)
 
     def is_outdated(self) -> bool:
-        """Whether the output has other settings now than when the task was made."""
+        """Whether the output's settings have changed since the task was created."""
         return self.operation.read_settings(self.output.storage) != self.earlier
 
     @abstractmethod
     def plan(
         self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
     ) -> Planned:
-        """Bring the manifest up to date. The driver's lock is held.
+        """Update the manifest. The caller must hold the driver's lock.
 
         Args:
-            planned_inputs: what is planned already; what is added is added here too.
-            listener: is told how many inputs were found.
-            before_first: is called once, before anything is written.
+            planned_inputs: index of the manifest; updated with the added inputs.
+            listener: receives notes and the number of inputs found.
+            before_first: called once, before the first plan file is written.
         """
 
     @abstractmethod
     def job(self, device: str, images: float) -> Job:
-        """What the workers are told.
+        """Return the job for the workers.
 
         Args:
             device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -84,16 +84,16 @@ class Task(ABC):
 
     @abstractmethod
     def title(self) -> str:
-        """What is done by which model, in a few words."""
+        """Return a short phrase for messages that names the model and the work."""
 
     @abstractmethod
     def asked(self) -> Asked:
-        """The command, as far as it does not shape the rows."""
+        """Return the options of the command that do not affect the rows."""
 
     @abstractmethod
     def described(self) -> Described:
-        """What ``run.json`` tells of the operation itself."""
+        """Return the fields of ``run.json`` that depend on the operation."""
 
     def pictures(self, images: int) -> int:
-        """Pictures that are made of so many images."""
+        """Return the number of images generated from ``images`` inputs."""
         return images

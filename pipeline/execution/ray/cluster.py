@@ -1,4 +1,4 @@
-"""The Ray cluster that a run works on: one of its own on this machine, or one that is there."""
+"""The Ray cluster of a run: a local one that ends with the run, or an existing one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from restyle.pipeline.execution.ray.session import Session, working_in
 from restyle.pipeline.execution.watchdog import Stalled
 from restyle.pipeline.isolation.environment import SAFE_PATH
 
-# What workers on other machines find in their environment too.
+# Environment variables passed to workers on other machines.
 _PASSED_ON = (
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
     "OMP_WAIT_POLICY",
@@ -36,18 +36,18 @@ _PASSED_ON_PREFIX = "RESTYLE_"
 
 _ANSWER_SECONDS = 10.0
 
-# Ray Data uses half of it, and a unit of 256 crops takes 50 MB: with less than the most, units are
-# held back while cores are idle. Linux gives shared memory up to half of what the machine has.
+# Size of the object store. Ray Data uses half of it, and a unit of 256 crops takes 50 MB: with less
+# than the maximum, units wait while cores are idle. Linux limits shared memory to half of the RAM.
 _LEAST_STORE, _MOST_STORE = 512 * 2**20, 2 * 2**30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (only asked for its size)
 
 
 class Cluster:
-    """A connection to Ray, which can be made anew. Used as a context.
+    """A connection to Ray that can be restarted; a context manager.
 
     Args:
-        address: None for a cluster on this machine alone that ends with the context; ``auto`` for
-            the one that this machine belongs to; or ``HOST:PORT`` of its head.
+        address: ``HOST:PORT`` of a cluster's head; ``auto`` for the cluster that this machine
+            belongs to; None for a local cluster that ends with the context.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -64,15 +64,15 @@ class Cluster:
 
     @property
     def is_local(self) -> bool:
-        """It ends with this run."""
+        """Whether the cluster is local and ends with the context."""
         return self.address is None
 
     def start(self) -> None:
-        """Start or connect, unless that is done.
+        """Start a local cluster or connect to an existing one, unless connected already.
 
         Raises:
-            SpecError: this process is connected to another one.
-            FatalError: it does not start, or is not there.
+            SpecError: this process is connected to another cluster, or the address is invalid.
+            FatalError: the local cluster does not start, or no cluster responds at the address.
         """
         if ray.is_initialized():
             if self.address is None and self._session is None:
@@ -91,7 +91,7 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """End a cluster of one's own, without a trace; leave one that was there before."""
+        """Disconnect; end a local cluster and delete its files, leave an existing one running."""
         ray.shutdown()
         if self._daemons is not None:
             self._daemons.close()
@@ -101,7 +101,7 @@ class Cluster:
             self._session = None
 
     def answers(self) -> bool:
-        """Whether Ray may be asked for something; it waits for long, and in vain, where not.
+        """Whether the cluster responds; a call to an unresponsive one would block for long.
 
         Raises:
             Stalled: the cluster is lost.
@@ -109,7 +109,7 @@ class Cluster:
         return self._daemons is None or self._daemons.answer()
 
     def is_lost(self) -> bool:
-        """Whether the cluster must be started, or found, again."""
+        """Whether the cluster must be started, or connected to, again."""
         try:
             self.answers()
         except Stalled:
@@ -117,11 +117,11 @@ class Cluster:
         return False
 
     def last_words(self) -> str:
-        """Of the worker that died last, where they are known."""
+        """Return the last fatal message of a worker's native code; empty if there is none."""
         return "" if self._session is None else self._session.last_words()
 
     def offers(self) -> list[Offer]:
-        """What each living node has in Ray's books."""
+        """Return the resources that each live node registered with Ray."""
         return [
             Offer(
                 cpus=node["Resources"].get("CPU", 0.0),
@@ -150,10 +150,10 @@ class Cluster:
 
 
 def _check_loopback() -> None:
-    """Make sure that nobody reaches this cluster from another machine.
+    """Check that the local cluster is not reachable from other machines.
 
     Raises:
-        FatalError: Ray was imported, by somebody else, before it could be told.
+        FatalError: it is, because Ray was imported before restyle could configure it.
     """
     address = living_nodes()[0]["NodeManagerAddress"]
     if not ipaddress.ip_address(address).is_loopback:
@@ -164,19 +164,19 @@ def _check_loopback() -> None:
 
 
 def _store_bytes() -> int:
-    """An eighth of a usual machine's memory, within bounds."""
+    """Return a quarter of the free shared memory in bytes, within the limits above."""
     free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else 0
     return min(max(free // 4, _LEAST_STORE), _MOST_STORE)
 
 
 def living_nodes() -> list[dict[str, Any]]:
-    """Ray's description of each node."""
+    """Return Ray's description of each live node."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [node for node in nodes if node["Alive"]]
 
 
 def _connect(address: str) -> str:
-    """Connect to a cluster; HOST:PORT of its head."""
+    """Connect to a cluster; return ``HOST:PORT`` of its head."""
     if "://" in address:
         raise SpecError(
             f"--address {address}: give HOST:PORT of the cluster's head (port 6379 unless it was "
@@ -189,7 +189,7 @@ def _connect(address: str) -> str:
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
     }
     try:
-        # Where only an administrator can write, here and on the other machines.
+        # Workers import from the working directory, so it must be writable to root alone.
         with _standard_error_closed(), working_in("/"):
             ray.init(
                 address=head,
@@ -203,10 +203,10 @@ def _connect(address: str) -> str:
 
 
 def _head_of(address: str) -> str:
-    """HOST:PORT of a head that answers; Ray itself would knock for minutes.
+    """Return ``HOST:PORT`` of a responding head; Ray itself would retry for minutes.
 
     Raises:
-        FatalError: there is none.
+        FatalError: no cluster responds at the address.
     """
     try:
         head: str | None = ray._private.services.canonicalize_bootstrap_address(address)
@@ -222,7 +222,7 @@ def _head_of(address: str) -> str:
 
 @contextlib.contextmanager
 def _standard_error_closed() -> Iterator[None]:
-    """Keep Ray's native code from announcing its log level; errors come as exceptions."""
+    """Suppress the log-level message of Ray's native code; errors are raised as exceptions."""
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
