@@ -134,7 +134,7 @@ class LocalFiles(OwnFiles):
         self._looked_up = functools.lru_cache(_FOLDERS)(_looked_up)
 
     def marked(self, path: str) -> Iterable[str]:
-        """As :meth:`OwnFiles.marked`."""
+        """Return as :meth:`OwnFiles.marked`."""
         if not path.startswith(self._base + "/"):
             return ()
         if len(self._marked) > _FOLDERS:

@@ -73,7 +73,7 @@ class SourceReader:
             OSError, RejectError, FatalError, TransientError: as :func:`input_errors`.
         """
         is_own = bool(self._own) and image.uri.startswith(self._own)
-        # A format that is not installed is the job's fault.
+        # Outside input_errors: a format that is not installed is the job's fault, not the input's.
         kind = format_of(image)
         with input_errors(image, is_own=is_own):
             return self._read(image, kind, sized)

@@ -80,7 +80,7 @@ def _show_other(output: Output, settings: Settings) -> None:
 
 
 def verify(out: Written) -> None:
-    """Prove from the files alone that every input is accounted for exactly once."""
+    """Verify from the files alone that every input is accounted for exactly once."""
     from restyle.pipeline.accounting.verify import verify as prove
     from restyle.pipeline.storage.addresses import shown_uri
 

@@ -21,7 +21,7 @@ def runs(
     out: Out,
     last: Annotated[int, typer.Option(min=1, help="How many, counted from the newest.")] = 20,
 ) -> None:
-    """List the runs of an output, scheduled ones included, the newest last."""
+    """List the runs of an output, scheduled ones included, newest last."""
     from restyle.pipeline.accounting.run_record import read_runs
     from restyle.pipeline.storage.filesystem import open_storage
 

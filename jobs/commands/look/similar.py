@@ -29,7 +29,7 @@ def similar(
         str | None, typer.Option(help="Inverts an image, where OUT's own model lies elsewhere now.")
     ] = None,
 ) -> None:
-    """List the faces nearest in latent space: exact, however many there are.
+    """List the faces nearest in latent space, by exact search over all faces.
 
     Distance is the root mean square, over the styles, of the distance between style vectors.
     """

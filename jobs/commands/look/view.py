@@ -33,7 +33,7 @@ def view(
         typer.Option(help="Renders edits, where the run's own model lies elsewhere now."),
     ] = None,
 ) -> None:
-    """Look at finished runs in a browser: faces, their steps, edits, two runs beside each other."""
+    """Show finished runs in a browser: faces, their steps, edits, two runs side by side."""
     from restyle.pipeline.viewer.run import ViewedRun
 
     runs = [ViewedRun(out, model) for out in outs]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from restyle.jobs.spec.job_spec import JobSpec
     from restyle.pipeline.execution.ray.job_server import JobServer, SubmittedJob
 
-# Bounds of the polling interval in seconds, and the log characters per second of polling: each poll
-# fetches the whole log, so a job with a long log is polled less often.
+# Bounds of the polling interval in seconds, and the log characters fetched per second at most: each
+# poll fetches the whole log, so a job with a long log is polled less often.
 _SHORTEST, _LONGEST, _CHARACTERS = 1.0, 30.0, 50_000
 # Seconds that a server may be unreachable while a job is followed.
 _PATIENCE = 300.0
@@ -51,7 +51,7 @@ def submit(
         bool, typer.Option("--stop", help="Submit nothing: end the last submission.")
     ] = False,
 ) -> None:
-    """Run a specification on a Ray cluster; the job goes on when this command ends.
+    """Run a specification on a Ray cluster; the job continues after this command ends.
 
     One job per output at a time: while one runs, another is refused.
     """
