@@ -140,7 +140,7 @@ class Stream(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position and return it, as :meth:`io.IOBase.seek`."""
+        """Set the position and return it, as ``io.IOBase.seek``."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
         self._position = base + offset
         return self._position
