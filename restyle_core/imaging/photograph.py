@@ -32,12 +32,14 @@ class Photograph:
         profile: its ICC profile; empty for sRGB.
         exif: from :func:`restyle.core.imaging.exif.exif_of`.
         xmp: an XMP packet, or empty.
+        alpha: its transparency, upright, of mode ``L``; None for an opaque one.
     """
 
     pixels: Image.Image
     profile: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
+    alpha: Image.Image | None = None
 
     def in_its_colours(self, picture: Image.Image) -> Image.Image:
         """Convert an sRGB picture of mode ``RGB`` to the photograph's space."""
@@ -51,7 +53,8 @@ class Photograph:
     def encoded(self, picture: Image.Image) -> bytes:
         """Encode an edited picture as PNG with the photograph's profile and metadata.
 
-        The orientation is 1, because the picture is upright; a thumbnail is replaced.
+        The orientation is 1, because the picture is upright; a thumbnail is replaced. A
+        transparent photograph keeps its transparency.
 
         Args:
             picture: of mode ``RGB``, in the photograph's space.
@@ -60,14 +63,16 @@ class Photograph:
         is_new = not np.array_equal(pixels, np.asarray(self.pixels))
         block = exif.for_picture(self.exif, picture, is_new=is_new) if self.exif else b""
         xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", self.xmp)
+        if self.alpha is not None:
+            pixels = np.dstack([pixels, np.asarray(self.alpha)])
         return encode_png(pixels, profile=self.profile, exif=block, xmp=xmp)
 
 
 def read_photograph(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photograph:
     """Decode a photograph without converting its colours.
 
-    Transparent images, and images without a two-way RGB profile (grey, CMYK, scanners), are
-    converted to sRGB as by :func:`restyle.core.imaging.decoding.decode_image`.
+    Images without a two-way RGB profile (grey, CMYK, scanners) are converted to sRGB as by
+    :func:`restyle.core.imaging.decoding.decode_image`, and composed over white where transparent.
 
     Args:
         data: the bytes of one image file.
@@ -78,16 +83,34 @@ def read_photograph(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photograph:
     """
     image = load_whole(open_image(data, max_pixels), data)
     profile = image.info.get("icc_profile")
-    xmp = image.info.get("xmp", b"")
-    rest = {
-        "exif": exif.exif_of(image),
-        "xmp": xmp.encode() if isinstance(xmp, str) else xmp or b"",
-    }
-    is_plain = image.mode == "RGB" and not image.has_transparency_data
-    if is_plain and isinstance(profile, bytes) and not colour.problem(image, profile):
-        is_srgb = colour.read_profile(profile).to_srgb is None
-        if is_srgb or colour.from_srgb(profile) is not None:
-            pixels = turned_upright(image, image.copy())
-            pixels.info.clear()
-            return Photograph(pixels, profile, **rest)
-    return Photograph(upright_rgb(image), **rest)
+    xmp = image.info.get("xmp") or b""
+    is_two_way = _is_two_way(image, profile)
+    alpha = None
+    if is_two_way and image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        alpha = turned_upright(image, with_alpha.getchannel("A"))
+        pixels = turned_upright(image, with_alpha.convert("RGB"))
+    elif is_two_way and image.mode == "RGB":
+        pixels = turned_upright(image, image.copy())
+        pixels.info.clear()
+    else:
+        pixels, profile = upright_rgb(image), b""
+    return Photograph(
+        pixels,
+        profile or b"",
+        exif.exif_of(image),
+        xmp.encode() if isinstance(xmp, str) else xmp,
+        alpha,
+    )
+
+
+def _is_two_way(image: Image.Image, profile: object) -> bool:
+    """Whether colours can be converted to sRGB and back; without a profile they are sRGB."""
+    if not isinstance(profile, bytes) or not profile:
+        return "gamma" not in image.info
+    known = colour.read_profile(profile)
+    return (
+        not colour.problem(image, profile)
+        and known.mode == "RGB"
+        and (known.to_srgb is None or colour.from_srgb(profile) is not None)
+    )

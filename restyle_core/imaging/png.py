@@ -15,8 +15,8 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_EIGHT_BIT_RGB = (8, 2, 0, 0, 0)
-"""Bit depth, colour type, compression, filter method, interlacing."""
+_COLOUR_TYPES = {3: 2, 4: 6}
+"""PNG's colour type by the number of channels."""
 _UP = 2
 """Filter: difference of each byte to the one above."""
 _LEVEL = 1
@@ -32,7 +32,7 @@ def encode_png(
     """Encode a picture as PNG (https://www.w3.org/TR/png-3/).
 
     Args:
-        pixels: [h, w, 3] uint8 RGB, not empty.
+        pixels: [h, w, 3] RGB or [h, w, 4] RGBA, uint8, not empty.
         profile: ICC profile of the pixels; sRGB without one.
         exif: EXIF block from its TIFF header on.
         xmp: XMP packet.
@@ -45,7 +45,11 @@ def encode_png(
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     return _SIGNATURE + b"".join(
         (
-            _chunk(b"IHDR", struct.pack(">2I5B", width, height, *_EIGHT_BIT_RGB)),
+            # Bit depth, colour type, compression, filter method, interlacing.
+            _chunk(
+                b"IHDR",
+                struct.pack(">2I5B", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0),
+            ),
             _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)) if profile else b"",
             _chunk(b"eXIf", exif) if exif else b"",
             _chunk(b"iTXt", _XMP + xmp) if xmp else b"",

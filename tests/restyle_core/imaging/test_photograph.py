@@ -170,9 +170,36 @@ def test_other_formats_keep_their_data(kind: str) -> None:
     assert result.info["icc_profile"] == PROFILE
 
 
-@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA"])
+@pytest.mark.parametrize("profile", [b"", PROFILE], ids=["sRGB", "profile"])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGBA"), ("WEBP", "RGBA"), ("TIFF", "RGBA"), ("PNG", "P")]
+)
+def test_transparency_is_kept(kind: str, mode: str, profile: bytes) -> None:
+    expected = np.dstack([scene(), np.linspace(0, 255, scene()[..., 0].size).reshape(160, 240)])
+    image = Image.fromarray(expected.astype(np.uint8))
+    options: dict[str, object] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    if mode == "P":
+        image = image.convert("RGB").quantize(64)
+        options["transparency"] = 3
+    if profile:
+        options["icc_profile"] = profile
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = saved(image, kind, exif=exif, **options)
+    photo = read_photograph(data)
+    result = Image.open(io.BytesIO(photo.encoded(photo.pixels)))
+    assert result.mode == "RGBA"
+    with Image.open(io.BytesIO(data)) as given:
+        # Pillow turns TIFF files itself.
+        original = np.rot90(np.asarray(given.convert("RGBA")), 0 if kind == "TIFF" else 3)
+    assert np.ptp(original[..., 3]) == 255
+    np.testing.assert_array_equal(np.asarray(result), original)
+    assert result.info.get("icc_profile", b"") == profile
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_what_has_no_rgb_profile_becomes_srgb(mode: str) -> None:
-    profile = {"L": grey_profile(1.0), "CMYK": ink_profile(), "RGBA": PROFILE}[mode]
+    profile = {"L": grey_profile(1.0), "CMYK": ink_profile()}[mode]
     data = saved(Image.fromarray(scene()).convert(mode), "TIFF", icc_profile=profile)
     photo = read_photograph(data)
     assert not photo.profile
