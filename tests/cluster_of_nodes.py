@@ -60,7 +60,8 @@ class ClusterOfNodes:
     def __init__(self, nodes: int = 3) -> None:
         # Short, because the paths of Unix sockets inside may have no more than 107 characters.
         self._folder = tempfile.mkdtemp(prefix="nodes-", dir="/tmp")
-        # Agents of dead nodes are mourned at length.
+        # Ray reports every agent of a dead node.
+        self._level = logging.getLogger("ray").level
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         head = {
             **_NODE,
@@ -163,6 +164,7 @@ class ClusterOfNodes:
         self._end(self._cluster.head_node)
         # Its hooks for the end of this process would find nothing left to end.
         ray.shutdown()
+        logging.getLogger("ray").setLevel(self._level)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
