@@ -12,16 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from restyle.core.errors import RejectError, SpecError
-from restyle.pipeline.execution.request import InputOptions
-from restyle.pipeline.sources import SourceReader, iter_images
-from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.sources import SourceReader
+from tests.pipeline.sources.listing import listed
 
 GOOD = b"a photograph"
-
-
-def listed(source: Path | str, options: InputOptions | None = None) -> list[SourceImage]:
-    batches = iter_images(str(source), "/out", options or InputOptions())
-    return [image for batch in batches for image in batch]
 
 
 ENTRIES = {

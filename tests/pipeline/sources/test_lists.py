@@ -15,17 +15,8 @@ from restyle.pipeline.sources import SourceReader, iter_images
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.url_secrets import lasting_part, without_secrets
+from tests.pipeline.sources.listing import AUTO, listed
 from tests.pipeline.sources.tars import packed
-
-AUTO = InputOptions()
-
-
-def listed(
-    path: Path | str, options: InputOptions = AUTO, noted: list[str] | None = None
-) -> list[SourceImage]:
-    notes = [] if noted is None else noted
-    batches = iter_images(str(path), "/out", options, noted=notes.append)
-    return [image for batch in batches for image in batch]
 
 
 def uris(images: list[SourceImage]) -> list[str]:
@@ -38,7 +29,7 @@ def test_a_text_file_has_one_entry_on_each_line(tmp_path: Path) -> None:
         b"S3A://b/6@x#?.jpg\nlast, with comma.jpg"
     )
     noted: list[str] = []
-    images = listed(tmp_path / "list.txt", noted=noted)
+    images = listed(tmp_path / "list.txt", notes=noted)
     assert uris(images) == [
         "s3://b/one.jpg",
         "s3://b/two three.jpg",
@@ -61,7 +52,7 @@ def test_names_of_lists_that_input_names(tmp_path: Path, name: str) -> None:
     # In a folder they are passed over, as notes and labels often lie there.
     (tmp_path / "photo.jpg").write_bytes(b"x")
     noted: list[str] = []
-    assert uris(listed(tmp_path, noted=noted)) == [f"file://{tmp_path}/photo.jpg"]
+    assert uris(listed(tmp_path, notes=noted)) == [f"file://{tmp_path}/photo.jpg"]
     kind = Path(name).suffix.lower()
     assert noted == [
         f"passed over: 1 file that is no image ({kind} 1); name a list or table itself to read it"

@@ -18,19 +18,14 @@ from restyle.core.errors import RejectError, RejectReason, SpecError
 from restyle.pipeline.sources import SourceReader, iter_images
 from restyle.pipeline.sources.formats import parquet_columns, parquet_rows
 from restyle.pipeline.sources.options import InputOptions
-from restyle.pipeline.sources.source_image import SourceImage
+from tests.pipeline.sources.listing import AUTO, listed
 
 IMAGES = [b"%05d" % at * 40 for at in range(700)]
-AUTO = InputOptions()
 
 
 def write(path: Path, group: int = 300, **columns: object) -> Path:
     pq.write_table(pa.table(columns), path, row_group_size=group)
     return path
-
-
-def listed(path: Path, options: InputOptions = AUTO) -> list[SourceImage]:
-    return [image for batch in iter_images(str(path), "/out", options) for image in batch]
 
 
 def test_rows_are_images(tmp_path: Path) -> None:

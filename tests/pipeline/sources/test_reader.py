@@ -13,10 +13,10 @@ import fsspec
 import pytest
 
 from restyle.core.errors import FatalError, RejectError, RejectReason, TransientError
-from restyle.pipeline.sources import SourceReader, iter_images, reader
-from restyle.pipeline.sources.options import InputOptions
+from restyle.pipeline.sources import SourceReader, reader
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
+from tests.pipeline.sources.listing import listed
 from tests.pipeline.sources.tars import packed
 from tests.s3_server import FaultyProxy, every, faulty_s3, first
 
@@ -53,10 +53,6 @@ def web() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def listed(source: str) -> list[SourceImage]:
-    return [image for batch in iter_images(source, "/out", InputOptions()) for image in batch]
 
 
 def test_files_from_the_web(web: str, tmp_path: Path) -> None:

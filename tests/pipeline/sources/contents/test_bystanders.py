@@ -13,22 +13,14 @@ import pytest
 from restyle.core.errors import SpecError
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.input_plan import InputPlan, plan_only
-from restyle.pipeline.sources import SourceReader, iter_images
+from restyle.pipeline.sources import SourceReader
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
 from tests.command import restyle
+from tests.pipeline.sources.listing import AUTO, listed
 from tests.pipeline.sources.tars import packed
 
 JPEG = b"\xff\xd8\xff\xe0 a photograph"
-AUTO = InputOptions()
-
-
-def listed(
-    source: Path | str, options: InputOptions = AUTO, notes: list[str] | None = None
-) -> list[SourceImage]:
-    noted = [] if notes is None else notes
-    batches = iter_images(str(source), "/out", options, noted=noted.append)
-    return [image for batch in batches for image in batch]
 
 
 def names(images: list[SourceImage], root: Path | str) -> list[str]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from restyle.core.errors import FatalError, RejectError, RejectReason, TransientError
-from restyle.pipeline.sources import SourceReader, iter_images
+from restyle.pipeline.sources import SourceReader
 from restyle.pipeline.sources.formats.shard_messages import Limits
 from restyle.pipeline.sources.formats.shard_process import ShardProcess
 from restyle.pipeline.sources.formats.source_format import Index, Members
@@ -29,6 +29,7 @@ from tests.hostile_shards import (
     swelling_page,
     written,
 )
+from tests.pipeline.sources.listing import listed
 from tests.pipeline.sources.tars import packed
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -72,10 +73,6 @@ def opened(path: Path, data: bytes | None = None) -> RangedFile:
     if data is not None:
         path.write_bytes(data)
     return LocalFile(os.open(path, os.O_RDONLY))
-
-
-def listed(source: Path | str) -> list[SourceImage]:
-    return [image for batch in iter_images(str(source), "/o", InputOptions()) for image in batch]
 
 
 def test_hostile_shards_in_a_folder_cost_themselves(tmp_path: Path) -> None:

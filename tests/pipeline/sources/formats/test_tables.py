@@ -7,23 +7,17 @@ from pathlib import Path
 import pytest
 
 from restyle.core.errors import SpecError
-from restyle.pipeline.sources import iter_images
 from restyle.pipeline.sources.options import InputOptions
-from restyle.pipeline.sources.source_image import SourceImage
+from tests.pipeline.sources.listing import listed as images
 
 ROWS = [("my photos/a.jpg", "1"), ("my photos/b c.jpg", "0")]
 BODY = "path;label\nmy photos/a.jpg;1\nmy photos/b c.jpg;0\n"
 EXPECTED = [path for path, _ in ROWS]
 
 
-def images(path: Path, column: str | None = None) -> list[SourceImage]:
-    batches = iter_images(str(path), "/out", InputOptions(column=column))
-    return [image for batch in batches for image in batch]
-
-
 def listed(path: Path, column: str | None = None) -> list[str]:
     """Names of what a list names, below its folder."""
-    found = images(path, column)
+    found = images(path, InputOptions(column=column))
     assert not [image.fault for image in found if image.fault]
     return [image.uri.decode().removeprefix(f"file://{path.parent}/") for image in found]
 

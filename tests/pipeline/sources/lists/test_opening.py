@@ -17,14 +17,12 @@ from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.input_plan import InputPlan, PlanOutcome, plan_only
-from restyle.pipeline.sources import iter_images
 from restyle.pipeline.sources.lists import opening
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
 from tests.command import restyle
 from tests.pipeline.in_process import in_process
-
-AUTO = InputOptions()
+from tests.pipeline.sources.listing import AUTO, listed
 
 
 @pytest.fixture
@@ -40,12 +38,6 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"photograph")
     return tmp_path
-
-
-def listed(path: Path, notes: list[str] | None = None) -> list[SourceImage]:
-    noted = [] if notes is None else notes
-    batches = iter_images(str(path), "/out", AUTO, noted=noted.append)
-    return [image for batch in batches for image in batch]
 
 
 def plan(path: Path, options: InputOptions = AUTO) -> PlanOutcome:
@@ -80,7 +72,7 @@ def test_other_spellings_of_a_file_that_is_there(folder: Path, number: int) -> N
     entry, name = spelled(folder)[number]
     (folder / "list.txt").write_bytes(b"my photos/a.jpg\n" + entry + b"\n")
     notes: list[str] = []
-    images = listed(folder / "list.txt", notes)
+    images = listed(folder / "list.txt", notes=notes)
     assert images[1].uri == f"file://{folder}/{name}".encode()
     assert images[1].size == len(b"photograph")
     is_literal = (folder / os.fsdecode(entry)).exists() or entry.endswith(b"/my photos/a.jpg")
@@ -93,7 +85,9 @@ def test_what_is_no_entry_is_counted(folder: Path) -> None:
     lines = ["# photographs of May", "my photos/a.jpg", "  ", "NaN", "null", "#my photos/b c.jpg"]
     (folder / "list.txt").write_text("\n".join(lines))
     notes: list[str] = []
-    assert [Path(image.source).name for image in listed(folder / "list.txt", notes)] == ["a.jpg"]
+    assert [Path(image.source).name for image in listed(folder / "list.txt", notes=notes)] == [
+        "a.jpg"
+    ]
     assert notes == ["passed over: 3 empty entries of lists", "passed over: 2 comments in lists"]
     pq.write_table(pa.table({"uri": ["my photos/a.jpg", None, "None"]}), folder / "list.parquet")
     assert len(listed(folder / "list.parquet")) == 1

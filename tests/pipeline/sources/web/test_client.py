@@ -17,13 +17,14 @@ import pyarrow as pa
 import pytest
 
 from restyle.core.errors import RejectError, RejectReason
-from restyle.pipeline.sources import SourceReader, iter_images, reader
+from restyle.pipeline.sources import SourceReader, reader
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 from restyle.pipeline.sources.web import client
 from restyle.pipeline.sources.web.client import Web
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from tests.hostile_shards import written
+from tests.pipeline.sources.listing import listed
 from tests.pipeline.sources.tars import packed
 
 ANYWHERE = UrlPolicy(allow_private=True)
@@ -142,11 +143,6 @@ class served:  # noqa: N801 (used as a function)
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-def listed(source: Path | str, options: InputOptions | None = None) -> list[SourceImage]:
-    found = iter_images(str(source), "/out", options or InputOptions())
-    return [image for batch in found for image in batch]
 
 
 def entry(url: str) -> SourceImage:
