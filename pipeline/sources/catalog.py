@@ -66,7 +66,7 @@ def iter_images(
         path = local_path(source)
         passed = catalog.passed.output
         files = list_remote(source, out, passed) if path is None else list_local(path, out, passed)
-        yield from catalog.batches(_with_own(files, source))
+        yield from catalog.batches(_with_origin(files, source))
     catalog.check(shown_uri(source))
     for line in catalog.notes():
         noted(line)
@@ -81,15 +81,17 @@ def _input_errors(source: str) -> Iterator[None]:
         raise SpecError(f"{shown_uri(source)} does not exist; correct INPUT") from error
 
 
-def _with_own(files: Iterator[SourceImage], source: str) -> Iterator[tuple[SourceImage, bool]]:
-    """Yield each file with whether ``INPUT`` names exactly this file."""
+def _with_origin(
+    files: Iterator[SourceImage], source: str
+) -> Iterator[tuple[SourceImage, NamedBy]]:
+    """Yield each file with whether ``INPUT`` names exactly this file or a folder of it."""
     path = local_path(source)
     if path is None:
         own = full_uri(source).encode("utf-8", "surrogateescape")
     else:
         own = FILE + os.fsencode(absolute_path(path))
     for file in files:
-        yield file, file.uri == own
+        yield file, NamedBy.INPUT if file.uri == own else NamedBy.FOLDER
 
 
 class _Catalog:
@@ -118,12 +120,12 @@ class _Catalog:
         self._found = 0
         self._has_usable = False
 
-    def batches(self, files: Iterator[tuple[SourceImage, bool]]) -> Iterator[list[SourceImage]]:
+    def batches(self, files: Iterator[tuple[SourceImage, NamedBy]]) -> Iterator[list[SourceImage]]:
         """Yield the contents of files, with single files grouped in batches."""
         loose: list[SourceImage] = []
-        for file, is_input in files:
+        for file, named_by in files:
             self._files += 1
-            for piece in self._pieces(file, NamedBy.INPUT if is_input else NamedBy.FOLDER):
+            for piece in self._pieces(file, named_by):
                 if isinstance(piece, SourceImage):
                     loose.append(piece)
                 if loose and (isinstance(piece, list) or len(loose) == BATCH):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from restyle.pipeline.accounting.verify import verify
 from tests.command import restyle, start
+from tests.faults.running_job import entries
 
 IMAGES = 64
 """In units of eight: eight units."""
@@ -40,10 +41,6 @@ def job(tmp_path: Path, tiny_model: Path) -> list[object]:
         *("invert", tmp_path / "images", "--out", out, "--model", tiny_model, "--executor", "ray"),
         *options.split(),
     ]
-
-
-def entries(out: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in out.glob("_ledger/unit-*.json")}
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
