@@ -7,14 +7,23 @@ Source: Karras et al., "A Style-Based Generator Architecture for GANs" (1812.049
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.core.faces.anchors import (
+    ANCHORS,
+    CORNERS,
+    Anchors,
+    anchors_of_face,
+    check_inside,
+    eyes_and_mouth,
+)
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
 from restyle.core.imaging.decoding import upright_rgb
 
@@ -60,9 +69,11 @@ class Face:
         image: RGB crop of ``size`` x ``size`` pixels.
         quad: [4, 2] float64, corners of the crop in pixels of the upright photo, in the order
             upper left, lower left, lower right, upper right.
-        landmarks: [68, 2] float64, dlib's points in pixels of the upright photo.
-        box: left, top, right, bottom of the detection, in pixels of the upright photo.
-        score: the detector's confidence, without a fixed scale.
+        landmarks: [68, 2] float64, dlib's points in pixels of the upright photo; or the points that
+            were given, [68, 2], [5, 2] or [4, 2].
+        box: left, top, right, bottom of the detection, in pixels of the upright photo; of given
+            points the smallest that holds them.
+        score: the detector's confidence, without a fixed scale; NaN for given points.
     """
 
     image: Image.Image
@@ -77,6 +88,7 @@ def align_faces(
     size: int = 256,
     faces: FacePolicy = "largest",
     framing: Framing = FFHQ,
+    landmarks: Sequence[npt.ArrayLike] | None = None,
 ) -> list[Face]:
     """Detect faces in a photo and crop each as in FFHQ.
 
@@ -87,13 +99,18 @@ def align_faces(
         faces: ``largest`` keeps the face with the largest box, ``all`` keeps all faces, largest
             first.
         framing: the domain's crop, :data:`FFHQ` for the published face models.
+        landmarks: points of each face, so that nothing is detected: an array as in
+            :func:`restyle.core.faces.anchors.anchors_of` for each, or for the only one. The largest
+            face is then that with the largest crop. Corners of a crop are used as they are,
+            without ``framing``.
 
     Returns:
         At least one face.
 
     Raises:
         RejectError: ``no_face`` when the detector finds none, ``unsupported_mode`` for pixels
-            that cannot become RGB.
+            that cannot become RGB, ``no_landmarks``, ``bad_landmarks`` or ``landmarks_outside``
+            for given points.
         SpecError: the policy is unknown or the size is below 1.
     """
     if faces not in get_args(FacePolicy):
@@ -101,6 +118,8 @@ def align_faces(
     if size < 1:
         raise SpecError(f"a crop cannot have {size} pixels a side")
     image = upright_rgb(image)
+    if landmarks is not None:
+        return _aligned(image, size, faces, framing, landmarks)
     found = find_landmarks(image, small=faces == "all")
     if not found:
         raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
@@ -113,21 +132,78 @@ def align_faces(
     ]
 
 
+def _aligned(
+    image: Image.Image,
+    size: int,
+    faces: FacePolicy,
+    framing: Framing,
+    landmarks: Sequence[npt.ArrayLike],
+) -> list[Face]:
+    if isinstance(landmarks, np.ndarray) and landmarks.ndim == 2:
+        landmarks = [landmarks]
+    anchors = np.array([anchors_of_face(each) for each in landmarks], ANCHORS)
+    points = [np.asarray(each, np.float64) for each in landmarks]
+    aligned = []
+    for index, quad in given_quads(anchors, image.size, faces, framing):
+        low, high = np.floor(points[index].min(axis=0)), np.ceil(points[index].max(axis=0))
+        box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+        aligned.append(Face(crop_quad(image, quad, size), quad, points[index], box, np.nan))
+    return aligned
+
+
+def given_quads(
+    anchors: Anchors, size: tuple[int, int], faces: FacePolicy, framing: Framing
+) -> list[tuple[int, FloatArray]]:
+    """The crops of faces whose landmarks are given.
+
+    Args:
+        anchors: [N] of :data:`restyle.core.faces.anchors.ANCHORS`.
+        size: width and height of the photo.
+        faces: as in :func:`align_faces`.
+        framing: as in :func:`align_faces`.
+
+    Returns:
+        Index and quad of each face, largest quad first.
+
+    Raises:
+        RejectError: ``no_landmarks`` or ``landmarks_outside``.
+    """
+    if not len(anchors):
+        raise RejectError(RejectReason.NO_LANDMARKS, "no landmarks are given for it")
+    quads = [_given_quad(each, framing) for each in anchors]
+    for each, quad in zip(anchors, quads, strict=True):
+        check_inside(each, quad, size)
+    order = sorted(range(len(quads)), key=lambda index: -_side(quads[index]))
+    return [(index, quads[index]) for index in order[: 1 if faces == "largest" else None]]
+
+
+def _given_quad(anchors: Any, framing: Framing) -> FloatArray:
+    if anchors["points"] == CORNERS:
+        return np.array(anchors["places"][:4])
+    eye_left, eye_right, mouth = anchors["places"][:3]
+    return _quad(eye_left, eye_right, mouth, framing)
+
+
 def face_quad(landmarks: FloatArray, framing: Framing = FFHQ) -> FloatArray:
     """The oriented crop square of a face (1812.04948, appendix C).
 
     Args:
-        landmarks: [68, 2] points in pixels, in dlib's order.
+        landmarks: [68, 2] points in pixels, in dlib's order; or [5, 2], in CelebA's.
         framing: the part of the FFHQ quad to keep.
 
     Returns:
         [4, 2] corners: upper left, lower left, lower right, upper right.
     """
-    eye_left = landmarks[36:42].mean(axis=0)
-    eye_right = landmarks[42:48].mean(axis=0)
+    eye_left, eye_right, mouth = (each[0] for each in eyes_and_mouth(landmarks[None]))
+    return _quad(eye_left, eye_right, mouth, framing)
+
+
+def _quad(
+    eye_left: FloatArray, eye_right: FloatArray, mouth: FloatArray, framing: Framing
+) -> FloatArray:
     eye_centre = (eye_left + eye_right) / 2
     eye_to_eye = eye_right - eye_left
-    eye_to_mouth = (landmarks[48] + landmarks[54]) / 2 - eye_centre
+    eye_to_mouth = mouth - eye_centre
 
     x = eye_to_eye - np.flipud(eye_to_mouth) * [-1, 1]
     x /= np.hypot(*x)
