@@ -53,7 +53,8 @@ SCHEMA = pa.schema(
     ],
     {"restyle.dataset": "manifest", "restyle.version": "2"},
 )
-_FIELDS = SCHEMA.names[1:]
+_WITH_LANDMARKS = SCHEMA.append(pa.field("landmarks", pa.binary(), nullable=False))
+"""Schema of plans with an input whose landmarks are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +206,13 @@ def images_of(storage: Storage, file: PlanFile, group: int) -> tuple[SourceImage
         FatalError: the file is damaged.
     """
     try:
-        table = file.parquet.read_row_group(group, columns=_FIELDS, use_threads=False)
+        names = file.parquet.schema_arrow.names[1:]
+        table = file.parquet.read_row_group(group, columns=names, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise damaged(storage, file.name, error) from error
-    columns = {name: table.column(name).to_pylist() for name in _FIELDS}
+    columns = [table.column(name).to_pylist() for name in names]
     return tuple(
-        SourceImage(**dict(zip(_FIELDS, row, strict=True)))
-        for row in zip(*columns.values(), strict=True)
+        SourceImage(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)
     )
 
 
@@ -263,7 +264,9 @@ def write_plan(
         _UNITS: json.dumps([[unit.name, len(unit.images)] for unit in units]),
         _ORIGIN: json.dumps(asdict(origin)),
     }
-    schema = SCHEMA.with_metadata({**(SCHEMA.metadata or {}), **described})
+    is_given = any(image.landmarks for unit in units for image in unit.images)
+    schema = _WITH_LANDMARKS if is_given else SCHEMA
+    schema = schema.with_metadata({**(SCHEMA.metadata or {}), **described})
     target = pa.BufferOutputStream()
     with pq.ParquetWriter(
         target,
@@ -281,7 +284,8 @@ def write_plan(
 
 
 def _table(unit: Unit, schema: pa.Schema) -> pa.Table:
-    columns = [[getattr(image, name) for image in unit.images] for name in _FIELDS]
+    names = schema.names[1:]
+    columns = [[getattr(image, name) for image in unit.images] for name in names]
     return pa.table([[unit.name] * len(unit.images), *columns], schema=schema)
 
 
@@ -302,7 +306,7 @@ def plan_name(taken: Sequence[str]) -> str:
 def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
     try:
         parquet = parquet_of(data, page_checksums=True)
-        if not parquet.schema_arrow.equals(SCHEMA, check_metadata=False):
+        if not any(map(parquet.schema_arrow.equals, (SCHEMA, _WITH_LANDMARKS))):
             raise ValueError("its columns are those of another version of restyle")
         metadata = parquet.schema_arrow.metadata
         units = tuple(

@@ -26,6 +26,8 @@ class SourceImage:
             else empty. The reason is one of :class:`restyle.core.errors.RejectReason`.
         revision: version of the input's rows: 1 at first, incremented each time the input changes
             or is retried.
+        landmarks: landmarks of its faces where the user has them, as
+            :func:`restyle.pipeline.sources.landmarks.lookup.packed` writes them; else empty.
     """
 
     image_id: str
@@ -36,6 +38,7 @@ class SourceImage:
     place: str = ""
     fault: str = ""
     revision: int = 1
+    landmarks: bytes = b""
 
 
 def image_id(identity: bytes) -> str:
