@@ -30,6 +30,7 @@ class CropSettings:
     Attributes:
         align: whether to detect and align faces; otherwise the whole image is resized.
         faces: which faces to keep.
+        detector: how faces are found.
         size: height and width of crops in pixels; square for aligned faces.
         framing_scale: side of the domain's crop relative to the FFHQ quad.
         framing_shift: its displacement towards the chin, in units of the quad's side.
@@ -44,9 +45,16 @@ class CropSettings:
     framing_shift: float = 0.0
     time_limit: int = TIME_LIMIT
     memory_limit: int = MEMORY_LIMIT
+    detector: Literal["hog", "exact"] = "hog"
 
     @classmethod
-    def of(cls, domain: Domain, align: bool, faces: Literal["largest", "all"]) -> CropSettings:
+    def of(
+        cls,
+        domain: Domain,
+        align: bool,
+        faces: Literal["largest", "all"],
+        detector: Literal["hog", "exact"] = "hog",
+    ) -> CropSettings:
         """Settings for a model's domain; arguments as the attributes."""
         return cls(
             align=align,
@@ -54,6 +62,7 @@ class CropSettings:
             size=(FACE_CROP, FACE_CROP) if align else domain.image_size,
             framing_scale=domain.framing_scale,
             framing_shift=domain.framing_shift,
+            detector=detector,
         )
 
 
@@ -102,7 +111,7 @@ def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     # Decoded at full scale: differences of one pixel move dlib's landmarks and the crop by one to
     # five pixels of 256, which changes the result by one to seven grey levels.
     decoded = decode(data)
-    found = align_faces(decoded.image, settings.size[0], settings.faces, framing)
+    found = align_faces(decoded.image, settings.size[0], settings.faces, framing, settings.detector)
     notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
     return [
         DecodedCrop(np.asarray(face.image), face.quad, note)

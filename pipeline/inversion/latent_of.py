@@ -95,7 +95,7 @@ def _inverted(snapshot: Snapshot, path: Path, model: str | None) -> FloatArray:
     identity = identify(spec)
     if identity.fingerprint != settings.model_fingerprint:
         raise SpecError(f"{spec} is not the model that {snapshot.storage.uri} was made with")
-    crop = CropSettings.of(identity.config, settings.align, "largest")
+    crop = CropSettings.of(identity.config, settings.align, "largest", settings.searched_by)
     try:
         pixels = np.array(read_crops(path.read_bytes(), crop)[0].pixels)
     except OSError as error:

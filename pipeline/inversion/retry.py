@@ -170,6 +170,7 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
         steps=settings.steps,
         align=settings.align,
         faces=settings.faces,
+        detector=settings.detector,
         save_steps=settings.save_steps,
         reconstructions=settings.reconstructions,
         metrics=settings.metrics,

@@ -117,7 +117,9 @@ class InversionTask(Task):
             out=self.output.address,
             model=self._spec(),
             settings=settings,
-            crop=CropSettings.of(self.model.config, settings.align, settings.faces),
+            crop=CropSettings.of(
+                self.model.config, settings.align, settings.faces, settings.searched_by
+            ),
             device=device,
             batch_size=request.batch_size,
             threads=threads_here(),
@@ -195,6 +197,7 @@ def _resolved(
         iterative=model.iterative,
         dtype=dtype,
         bootstrap=_bootstrap(request.settings.bootstrap, model),
+        earlier=earlier,
     )
     return model, settings, reason
 

@@ -20,6 +20,7 @@ from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import METRICS, check_metrics
 
 FacePolicy = Literal["largest", "all"]
+Detector = Literal["hog", "exact"]
 SaveSteps = Literal["none", "metrics", "latents"]
 Reconstructions = Literal["none", "last", "all"]
 
@@ -31,6 +32,8 @@ MAX_TOLERANCE = 2.0
 """Largest possible change of a pixel in [-1, 1]."""
 
 _STEPS = 5
+_DETECTOR: Detector = "hog"
+_FORMER_DETECTOR: Detector = "exact"
 
 
 class _Frozen(BaseModel):
@@ -45,9 +48,13 @@ class Settings(_Frozen, ABC):
     def fingerprint(self) -> str:
         """SHA-256 over all settings, in hex."""
 
+    def shown(self) -> dict[str, object]:
+        """All fields as JSON, with the values that None stands for."""
+        return self.model_dump(mode="json")
+
     def differences(self, earlier: Self) -> list[str]:
         """Return ``name: then -> now`` for every field that differs from ``earlier``."""
-        then, now = earlier.model_dump(mode="json"), self.model_dump(mode="json")
+        then, now = earlier.shown(), self.shown()
         return [
             f"{name}: {_brief(then[name])} -> {_brief(now[name])}"
             for name in now
@@ -63,6 +70,8 @@ class InversionSettings(_Frozen):
         steps: Number of refinement steps, 1 to 100; None for 5, or 1 with a single-pass encoder.
         align: Whether to detect and align faces; if false, each image is inverted whole.
         faces: Faces of a photograph that get rows: the largest, or all.
+        detector: Detector of faces, see :mod:`restyle.core.faces.detection`; None for the one of
+            the output, ``hog`` in a new one.
         save_steps: Content of ``steps/``: none, metrics only, or metrics and latents.
         reconstructions: Steps whose images are kept: none, the last, or all.
         metrics: Metrics measured at each step, in the order of ``METRICS``.
@@ -76,6 +85,7 @@ class InversionSettings(_Frozen):
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     align: bool | None = None
     faces: FacePolicy = "largest"
+    detector: Detector | None = None
     save_steps: SaveSteps = "metrics"
     reconstructions: Reconstructions = "last"
     metrics: tuple[str, ...] | None = None
@@ -102,6 +112,8 @@ class ResolvedSettings(Settings):
         steps: Number of refinement steps.
         landmarks: ``default``, or the checksum of the user's landmark predictor; empty without
             alignment.
+        detector: Detector of faces; None without alignment, and in outputs that predate the
+            option, which have the faces of ``exact``.
         dtype: Precision of the computation.
         tolerance: As in :class:`InversionSettings`; None instead of 0, which has the same effect.
         bootstrap: Name and encoder of the model that performs the first step; None without one.
@@ -115,6 +127,7 @@ class ResolvedSettings(Settings):
     align: bool
     faces: FacePolicy
     landmarks: str
+    detector: Detector | None = None
     save_steps: SaveSteps
     reconstructions: Reconstructions
     metrics: tuple[str, ...]
@@ -122,6 +135,15 @@ class ResolvedSettings(Settings):
     tolerance: float | None = None
     bootstrap: str | None = None
     bootstrap_fingerprint: str | None = None
+
+    def shown(self) -> dict[str, object]:
+        """All fields as JSON, with the detector that None stands for."""
+        return super().shown() | {"detector": self.searched_by if self.align else None}
+
+    @property
+    def searched_by(self) -> Detector:
+        """The detector, also where none is recorded."""
+        return self.detector or _FORMER_DETECTOR
 
     @property
     def fingerprint(self) -> str:
@@ -142,6 +164,7 @@ def resolve(
     iterative: bool,
     dtype: Precision,
     bootstrap: tuple[str, str] | None = None,
+    earlier: ResolvedSettings | None = None,
 ) -> ResolvedSettings:
     """Fill in the defaults of the requested settings.
 
@@ -154,6 +177,7 @@ def resolve(
         iterative: whether the encoder refines its result over several steps.
         dtype: precision chosen for the device.
         bootstrap: name and fingerprint of the model that performs the first step.
+        earlier: settings that the output was begun with; None for a new output.
 
     Raises:
         SpecError: several steps are requested of a single-pass encoder, a bootstrap leaves no step
@@ -184,6 +208,7 @@ def resolve(
         # Without alignment the policy has no effect, so it must not change the fingerprint.
         faces=settings.faces if align else "largest",
         landmarks=_landmarks() if align else "",
+        detector=_detector(settings.detector, earlier) if align else None,
         save_steps=settings.save_steps,
         reconstructions=settings.reconstructions,
         metrics=metrics,
@@ -192,6 +217,15 @@ def resolve(
         bootstrap=bootstrap and bootstrap[0],
         bootstrap_fingerprint=bootstrap and bootstrap[1],
     )
+
+
+def _detector(asked: Detector | None, earlier: ResolvedSettings | None) -> Detector | None:
+    """The detector of an output, None if the output predates the option."""
+    if earlier is None or not earlier.align:
+        return asked or _DETECTOR
+    if asked is None or (asked == _FORMER_DETECTOR and earlier.detector is None):
+        return earlier.detector
+    return asked
 
 
 def _landmarks() -> str:

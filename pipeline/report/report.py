@@ -203,7 +203,12 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
         ("Model", settings.model),
         ("Steps", _steps(settings)),
         ("Precision", run.dtype_reason if run else settings.dtype),
-        ("Alignment", f"on, {faces}" if settings.align else "off, images taken whole"),
+        (
+            "Alignment",
+            f"on, {faces}, found by {settings.searched_by}"
+            if settings.align
+            else "off, images taken whole",
+        ),
     ]
     if run is not None:
         facts.append(("Device", f"{run.device}, {run.machine.get('cores', '?')} cores"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from restyle.core.faces.anchors import (
     check_inside,
     eyes_and_mouth,
 )
+from restyle.core.faces.detection import Detector, FacePolicy
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
 from restyle.core.imaging.decoding import upright_rgb
 
@@ -41,8 +42,6 @@ __all__ = [
     "outside_fraction",
     "quad_to_crop",
 ]
-
-FacePolicy = Literal["largest", "all"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ class Face:
         box: left, top, right, bottom of the detection, in pixels of the upright photo; of given
             points the smallest that holds them.
         score: the detector's confidence, without a fixed scale; NaN for given points.
+        detector: name of the detector that found the face; ``given`` for given points.
     """
 
     image: Image.Image
@@ -81,6 +81,7 @@ class Face:
     landmarks: FloatArray
     box: tuple[int, int, int, int]
     score: float
+    detector: str
 
 
 def align_faces(
@@ -89,6 +90,7 @@ def align_faces(
     faces: FacePolicy = "largest",
     framing: Framing = FFHQ,
     landmarks: Sequence[npt.ArrayLike] | None = None,
+    detector: Detector = "hog",
 ) -> list[Face]:
     """Detect faces in a photo and crop each as in FFHQ.
 
@@ -103,6 +105,7 @@ def align_faces(
             :func:`restyle.core.faces.anchors.anchors_of` for each, or for the only one. The largest
             face is then that with the largest crop. Corners of a crop are used as they are,
             without ``framing``.
+        detector: how faces are found, see :data:`restyle.core.faces.detection.Detector`.
 
     Returns:
         At least one face.
@@ -111,7 +114,7 @@ def align_faces(
         RejectError: ``no_face`` when the detector finds none, ``unsupported_mode`` for pixels
             that cannot become RGB, ``no_landmarks``, ``bad_landmarks`` or ``landmarks_outside``
             for given points.
-        SpecError: the policy is unknown or the size is below 1.
+        SpecError: the policy or the detector is unknown, or the size is below 1.
     """
     if faces not in get_args(FacePolicy):
         raise SpecError(f"there is no face policy {faces!r}; choose among largest, all")
@@ -120,15 +123,15 @@ def align_faces(
     image = upright_rgb(image)
     if landmarks is not None:
         return _aligned(image, size, faces, framing, landmarks)
-    found = find_landmarks(image, small=faces == "all")
+    found = find_landmarks(image, faces, detector)
     if not found:
         raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
     if faces == "largest":
         found = found[:1]
-    quads = [face_quad(landmarks, framing) for landmarks, _, _ in found]
+    quads = [face_quad(landmarks, framing) for landmarks, _ in found]
     return [
-        Face(crop_quad(image, quad, size), quad, landmarks, box, score)
-        for quad, (landmarks, box, score) in zip(quads, found, strict=True)
+        Face(crop_quad(image, quad, size), quad, landmarks, face.box, face.score, face.detector)
+        for quad, (landmarks, face) in zip(quads, found, strict=True)
     ]
 
 
@@ -147,7 +150,9 @@ def _aligned(
     for index, quad in given_quads(anchors, image.size, faces, framing):
         low, high = np.floor(points[index].min(axis=0)), np.ceil(points[index].max(axis=0))
         box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-        aligned.append(Face(crop_quad(image, quad, size), quad, points[index], box, np.nan))
+        aligned.append(
+            Face(crop_quad(image, quad, size), quad, points[index], box, np.nan, "given")
+        )
     return aligned
 
 

@@ -22,6 +22,7 @@ def resolved(**options: object) -> ResolvedSettings:
         "aligned_domain": True,
         "iterative": True,
         "dtype": "fp32",
+        "earlier": None,
     }
     model |= {name: options.pop(name) for name in list(options) if name in model}
     return resolve(InversionSettings(**options), **model)  # type: ignore[arg-type]
@@ -54,13 +55,14 @@ def test_the_fingerprint_is_a_hash_of_every_field() -> None:
         resolved(steps=4),
         resolved(align=False),
         resolved(faces="all"),
+        resolved(detector="exact"),
         resolved(save_steps="latents"),
         resolved(reconstructions="all"),
         resolved(metrics=("l2",)),
         resolved(dtype="bf16"),
         resolved(model_fingerprint="b" * 64),
     ]
-    assert len({each.fingerprint for each in [base, *others]}) == 9
+    assert len({each.fingerprint for each in [base, *others]}) == 10
     assert all(other.differences(base) for other in others)
     assert resolved(steps=4).differences(base) == ["steps: 5 -> 4"]
     assert resolved(metrics=()).differences(base) == [
@@ -73,6 +75,24 @@ def test_what_means_nothing_makes_no_difference() -> None:
     whole = resolved(align=False)
     assert whole.fingerprint == resolved(align=False, faces="all").fingerprint
     assert resolved(metrics=("lpips", "l2", "l2")) == resolved(metrics=("l2", "lpips"))
+
+
+@pytest.mark.parametrize("asked", [None, "exact"])
+def test_an_output_from_before_detectors_continues(asked: str | None) -> None:
+    earlier = resolved().model_copy(update={"detector": None})
+    assert earlier.searched_by == "exact"
+    assert resolved(detector=asked, earlier=earlier).fingerprint == earlier.fingerprint
+    other = resolved(detector="hog", earlier=earlier)
+    assert other.differences(earlier) == ["detector: exact -> hog"]
+
+
+def test_an_output_keeps_its_detector() -> None:
+    exact = resolved(detector="exact")
+    assert resolved(earlier=exact) == exact
+    assert resolved(detector="hog", earlier=exact).differences(exact) == ["detector: exact -> hog"]
+    assert resolved().detector == "hog"
+    assert resolved(align=False, detector="exact").detector is None
+    assert resolved(align=False).differences(exact)
 
 
 def test_another_landmark_predictor_is_another_fingerprint(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from restyle.core.errors import FatalError
-from restyle.core.faces import landmarks as landmarks_module
+from restyle.core.faces import hog
 from restyle.core.faces.alignment import align_faces
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, find_landmarks, model_files
 from restyle.core.imaging.decoding import decode_image
@@ -21,7 +21,7 @@ def face(photos: Path) -> Image.Image:
     """A head on its background, whose box has about 60 pixels."""
     photo = decode_image((photos / "smile.jpg").read_bytes())
     (found,) = find_landmarks(photo)
-    left, top, right, bottom = found[1]
+    left, top, right, bottom = found[1].box
     side = right - left
     head = photo.crop((left - side, top - side, right + side, bottom + side))
     return head.resize((180, 180), Image.Resampling.LANCZOS)
@@ -48,21 +48,14 @@ SIZES = {
 def searched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The sizes of the pictures that the detector is given."""
     sizes: list[tuple[int, int]] = []
-    models = landmarks_module._dlib_models
+    detector = hog._detector()
 
     class Spy:
-        def __init__(self, named: str | None) -> None:
-            self._detector, self.predictor = models(named)
-
         def run(self, pixels: np.ndarray, *arguments: float) -> object:
             sizes.append(pixels.shape[:2])
-            return self._detector.run(pixels, *arguments)
+            return detector.run(pixels, *arguments)
 
-    def spied(named: str | None) -> tuple[Spy, object]:
-        spy = Spy(named)
-        return spy, spy.predictor
-
-    monkeypatch.setattr(landmarks_module, "_dlib_models", spied)
+    monkeypatch.setattr(hog, "_detector", Spy)
     return sizes
 
 
@@ -98,9 +91,9 @@ def test_small_faces_beside_a_large_one_are_looked_for_only_when_all_are_wanted(
 def test_one_face_in_two_pieces_is_one_face(face: Image.Image) -> None:
     places = [(1900, 40), (1900, 1900), (40, 1900), (1000, 1000)]
     photo = photograph((2900, 2900), face, *places)
-    found = find_landmarks(photo)
-    centres = [((box[0] + box[2]) / 2 - 90, (box[1] + box[3]) / 2 - 90) for _, box, _ in found]
-    assert len(found) == len(places)
+    boxes = [face.box for _, face in find_landmarks(photo)]
+    centres = [((box[0] + box[2]) / 2 - 90, (box[1] + box[3]) / 2 - 90) for box in boxes]
+    assert len(boxes) == len(places)
     for x, y in places:
         assert min(abs(x - a) + abs(y - b) for a, b in centres) < 20
 

@@ -1,0 +1,67 @@
+"""Detection of faces: boxes of the kind that the 68-point predictor expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from restyle.core.errors import SpecError
+from restyle.core.faces import hog
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FacePolicy = Literal["largest", "all"]
+
+Detector = Literal["hog", "exact"]
+"""``exact`` is the published recipe: dlib's frontal detector on the image at twice its size.
+``hog`` searches the same levels coarse to fine and stops where the policy allows it."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels of the upright photograph."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One detected face.
+
+    Attributes:
+        box: where it is.
+        score: the detector's confidence, without a fixed scale.
+        detector: name of the detector that found it.
+    """
+
+    box: Box
+    score: float
+    detector: str
+
+    @property
+    def area(self) -> int:
+        """Area of the box in pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+
+def detect(
+    image: Image.Image, faces: FacePolicy = "all", detector: Detector = "hog"
+) -> list[Detection]:
+    """Detect the faces of a photograph.
+
+    Args:
+        image: an upright RGB photograph.
+        faces: ``largest`` may leave out faces that are smaller than another.
+        detector: how faces are found.
+
+    Returns:
+        The faces, largest box first; boxes of equal size are ordered by position.
+
+    Raises:
+        SpecError: there is no such detector.
+    """
+    if detector not in get_args(Detector):
+        raise SpecError(
+            f"there is no detector {detector!r}; choose among {', '.join(get_args(Detector))}"
+        )
+    found = hog.find_faces(image, exact=detector == "exact", small=faces == "all")
+    detections = [Detection(box, score, detector) for box, score in found]
+    return sorted(detections, key=lambda face: (-face.area, face.box))
