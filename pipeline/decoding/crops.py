@@ -111,7 +111,9 @@ def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     # Decoded at full scale: differences of one pixel move dlib's landmarks and the crop by one to
     # five pixels of 256, which changes the result by one to seven grey levels.
     decoded = decode(data)
-    found = align_faces(decoded.image, settings.size[0], settings.faces, framing, settings.detector)
+    found = align_faces(
+        decoded.image, settings.size[0], settings.faces, framing, detector=settings.detector
+    )
     notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
     return [
         DecodedCrop(np.asarray(face.image), face.quad, note)
