@@ -1,14 +1,15 @@
 """Reading the weights of a network that dlib serialised.
 
 dlib writes integers as a control byte (sign in the top bit, byte count in the low four) and that
-many little-endian bytes; a tensor as a version, four sizes, and raw little-endian float32; a
-layer as its name and its parameters. Source: dlib/serialize.h, dlib/cuda/tensor.cpp,
-dlib/dnn/layers.h.
+many little-endian bytes; a number as mantissa and exponent, both integers; a tensor as a version,
+four sizes, and raw little-endian float32; a layer as its name and its parameters.
+Source: dlib/serialize.h, dlib/float_details.h, dlib/cuda/tensor.cpp, dlib/dnn/layers.h.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,11 +38,16 @@ class WeightReader:
         self._name = name
         self._position = 0
 
-    def load_convolution(self, conv: nn.Conv2d) -> None:
-        """Fill a convolution from the next ``con_`` layer and the ``affine_`` one behind it.
+    def load_convolution(self, conv: nn.Conv2d, then: Literal["affine", "bn", None]) -> None:
+        """Fill a convolution from the next ``con_`` layer and the normalisation behind it.
 
         ``y = gamma * (W x + b) + beta`` becomes one convolution with ``gamma W`` and
         ``gamma b + beta``.
+
+        Args:
+            conv: receives the weights.
+            then: the layer that is folded in: ``affine_``, ``bn_con`` with its running
+                statistics, or none.
 
         Raises:
             CheckpointError: the layer has other sizes, strides or padding.
@@ -55,12 +61,36 @@ class WeightReader:
         weight = self._sized(parameters, conv.weight.numel() + conv.out_channels)
         kernel, bias = weight[: -conv.out_channels], weight[-conv.out_channels :]
 
-        self._find(b"affine_")
-        gamma, beta = self._sized(self._tensor(), 2 * conv.out_channels).chunk(2)
+        ones, zeros = torch.ones(conv.out_channels), torch.zeros(conv.out_channels)
+        gamma, beta = ones, zeros
+        if then == "affine":
+            self._find(b"affine_")
+            gamma, beta = self._sized(self._tensor(), 2 * conv.out_channels).chunk(2)
+        elif then == "bn":
+            gamma, beta = self._normalisation(conv.out_channels)
         with torch.no_grad():
             conv.weight.copy_(kernel.view_as(conv.weight) * gamma.view(-1, 1, 1, 1))
             assert conv.bias is not None  # noqa: S101 (tells mypy what the caller built)
             conv.bias.copy_(bias * gamma + beta)
+
+    def _normalisation(self, channels: int) -> tuple[Tensor, Tensor]:
+        """The next ``bn_con`` layer as factors and summands, as dlib makes it at inference."""
+        self._find(b"bn_con2")
+        gamma, beta = self._sized(self._tensor(), 2 * channels).chunk(2)
+        # The sizes of gamma and beta.
+        for _ in range(2 * 5):
+            self._int()
+        # Mean and deviation of the last batch of training.
+        for _ in range(2):
+            self._tensor()
+        mean, variance = (self._sized(self._tensor(), channels) for _ in range(2))
+        # Counters, and factors for training.
+        for _ in range(2):
+            self._int()
+        for _ in range(4):
+            self._float()
+        factor = gamma / torch.sqrt(variance + self._float())
+        return factor, beta - factor * mean
 
     def load_linear(self, linear: nn.Linear) -> None:
         """Fill a linear layer without bias from the next ``fc_`` layer, stored (in, out).
@@ -95,6 +125,10 @@ class WeightReader:
         control = self._take(1)[0]
         value = int.from_bytes(self._take(control & 0x0F), "little")
         return -value if control & 0x80 else value
+
+    def _float(self) -> float:
+        mantissa = self._int()
+        return math.ldexp(mantissa, self._int())
 
     def _tensor(self) -> Tensor:
         version = self._int()

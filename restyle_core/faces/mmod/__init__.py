@@ -1,0 +1,1 @@
+"""dlib's convolutional face detector in PyTorch (max-margin object detection, 1502.00046)."""
