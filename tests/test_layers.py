@@ -43,8 +43,8 @@ ROOMS = {
         "restyle.core",
         may_import="kernels",
         layers="""
-        errors shown_text stand_ins registry domains devices imaging networks checkpoints
-        faces.mmod faces metrics inference editing bench
+        errors shown_text stand_ins stage_clock registry domains devices imaging networks
+        checkpoints faces.mmod faces metrics inference editing bench
         training training.generators training.encoders
         __init__""",
     ),

@@ -17,6 +17,7 @@ from PIL import Image
 from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.imaging.png import encode_png
+from restyle.core.stage_clock import StageClock
 from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, read_crops
 from restyle.pipeline.decoding.sandbox import Answer, SharedArea
 from restyle.pipeline.isolation.child import Parent, limit_memory
@@ -93,13 +94,15 @@ def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> 
     """
     outcomes: list[int | RejectError] = []
     crops: list[DecodedCrop] = []
+    clock = StageClock()
     for index, data in enumerate(files):
         area.current = index
         # The default action of SIGALRM ends the process even inside native code, and needs no
         # parent that is still alive.
         signal.alarm(settings.time_limit)
         try:
-            found = read_crops(data, settings)
+            with clock.running():
+                found = read_crops(data, settings)
         except RejectError as error:
             outcomes.append(error)
             continue
@@ -111,7 +114,7 @@ def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> 
         crops += found
     quads = np.stack([crop.quad for crop in crops]) if crops else np.empty((0, 4, 2))
     extra = [crop.pixels for crop in crops[len(area.crops) :]]
-    return Answer(outcomes, quads, extra, [crop.note for crop in crops])
+    return Answer(outcomes, quads, extra, [crop.note for crop in crops], clock.seconds)
 
 
 if __name__ == "__main__":

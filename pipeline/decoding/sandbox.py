@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
+from restyle.core.stage_clock import account
 from restyle.pipeline.decoding.crops import TIME_LIMIT, CropSettings, DecodedCrop, read_crops
 from restyle.pipeline.isolation.process import GRACE, STARTS, ChildProcess, died
 
@@ -54,12 +55,14 @@ class Answer:
         quads: [crops, 4, 2] float64.
         extra: crops [h, w, 3] uint8 that did not fit into the shared area.
         notes: of each crop, see :class:`~restyle.pipeline.decoding.crops.DecodedCrop`.
+        seconds: of the stages of alignment, see :mod:`restyle.core.stage_clock`.
     """
 
     outcomes: list[int | RejectError]
     quads: npt.NDArray[np.float64]
     extra: list[npt.NDArray[np.uint8]]
     notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class SharedArea:
@@ -209,4 +212,6 @@ class _Child:
         self._area.current = 0
         # One message for all files, because each message wakes the child.
         self.process.send(group)
-        return self._area.take(self.process.receive(self._patience, lambda: self.current))
+        answer: Answer = self.process.receive(self._patience, lambda: self.current)
+        account(answer.seconds)
+        return self._area.take(answer)

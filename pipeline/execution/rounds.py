@@ -153,7 +153,7 @@ class Rounds:
         before = self._account.progress
         if not before.done:
             # Excludes the start of the workers, which would distort the estimated remaining time.
-            working = time.perf_counter() - sum(record.seconds.values())
+            working = time.perf_counter() - record.wall_seconds
             self._computing_since = max(self._computing_since, working)
         self._tell(record.notes)
         self._advance_to(

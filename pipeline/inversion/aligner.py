@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
+from restyle.core.stage_clock import StageClock, stage
 from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, IsolatedCropper, Outcome
 from restyle.pipeline.ledger.manifest import Unit
 from restyle.pipeline.ledger.rejects import Reject
@@ -71,6 +73,8 @@ class AlignedUnit:
         crops: in the order of the inputs.
         rejects: in the order of the inputs.
         seconds: wall time of the stage.
+        parts: seconds of what it consists of, summed over its processes; see
+            :data:`restyle.core.stage_clock.ALIGNMENT`.
     """
 
     unit: str
@@ -78,6 +82,7 @@ class AlignedUnit:
     crops: list[Crop]
     rejects: list[Reject]
     seconds: float
+    parts: dict[str, float] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -130,6 +135,7 @@ class Aligner:
             TransientError: the store failed; the unit may be retried.
         """
         started = time.perf_counter()
+        clock = StageClock()
         crops: list[Crop] = []
         rejects: list[Reject] = []
         # Face detection is slow, so groups have one image; otherwise small units are divided among
@@ -138,14 +144,14 @@ class Aligner:
         groups = _groups(unit.images, min(max(most, 1), GROUP))
         is_local = all(image.uri.startswith(FILE) for image in unit.images)
         threads = self._local_threads if is_local else self._threads
-        for outcomes in threads.map(self._align, groups):
+        for outcomes in threads.map(functools.partial(self._align, clock), groups):
             for outcome in outcomes:
                 if isinstance(outcome, Reject):
                     rejects.append(outcome)
                 else:
                     crops += outcome
         seconds = time.perf_counter() - started
-        return AlignedUnit(unit.name, len(unit.images), crops, rejects, seconds)
+        return AlignedUnit(unit.name, len(unit.images), crops, rejects, seconds, clock.seconds)
 
     def close(self) -> None:
         """End the processes."""
@@ -155,10 +161,10 @@ class Aligner:
             self._croppers.get().close()
         self._reader.close()
 
-    def _align(self, group: Sequence[SourceImage]) -> list[list[Crop] | Reject]:
+    def _align(self, clock: StageClock, group: Sequence[SourceImage]) -> list[list[Crop] | Reject]:
         """The crops or the reject of each image."""
         settled: list[list[Crop] | Reject] = []
-        with self._ahead.spent(sum(_bytes(image) for image in group)):
+        with self._ahead.spent(sum(_bytes(image) for image in group)), clock.running():
             rest = list(group)
             while rest:
                 settled += self._align_some(rest)
@@ -195,6 +201,7 @@ class Aligner:
         finally:
             self._croppers.put(cropper)
 
+    @stage("read")
     def _read(self, image: SourceImage, sized: Sized) -> bytes | Reject:
         if image.fault:
             reason, _, message = image.fault.partition("|")

@@ -207,7 +207,7 @@ def encoded(
         rejects={reason: reasons.count(reason) for reason in sorted(set(reasons))},
         files=files,
         metrics=metric_sums(batches),
-        seconds={"align": aligned.seconds, **seconds},
+        seconds={"align": aligned.seconds, **aligned.parts, **seconds},
         notes=aligned.notes,
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from restyle.core.stage_clock import ALIGNMENT
 from restyle.pipeline.ledger.part_names import dataset_of, is_file_of
 
 Count = Annotated[int, Field(ge=0)]
@@ -63,7 +64,8 @@ class UnitRecord(_Frozen):
         rejects: Number of rejected inputs by reason.
         files: Files written, one per dataset with rows.
         metrics: Sums of each metric.
-        seconds: Wall time in seconds by stage.
+        seconds: Wall time in seconds by stage; of the parts of alignment, seconds summed over its
+            processes. Earlier versions have no parts.
         superseded: Number of inputs with a later committed revision, as of the last cleanup.
         dropped: Number of rejects among them, whose rows the cleanup removed from ``rejects``.
         notes: Remarks for the user on how inputs were read, at most :data:`MOST_NOTES`.
@@ -81,6 +83,11 @@ class UnitRecord(_Frozen):
     superseded: Count = 0
     dropped: Count = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def wall_seconds(self) -> float:
+        """Wall time of all stages, one after the other."""
+        return sum(value for stage, value in self.seconds.items() if stage not in ALIGNMENT)
 
 
 class PackRecord(_Frozen):

@@ -27,6 +27,7 @@ from restyle.core.faces.anchors import (
 from restyle.core.faces.detection import Detector, FacePolicy
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
 from restyle.core.imaging.decoding import upright_rgb
+from restyle.core.stage_clock import stage
 
 __all__ = [
     "FFHQ",
@@ -219,6 +220,7 @@ def _quad(
     return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
 
 
+@stage("crop")
 def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
     """Crop a quad from a photo, with reflected and blurred pixels outside of the photo.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from restyle.core.errors import SpecError
 from restyle.core.faces import hog
+from restyle.core.stage_clock import stage
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,6 +43,7 @@ class Detection:
         return (right - left) * (bottom - top)
 
 
+@stage("detect")
 def detect(
     image: Image.Image, faces: FacePolicy = "all", detector: Detector = "hog"
 ) -> list[Detection]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from restyle.core.errors import FatalError
 from restyle.core.faces.detection import Detection, Detector, FacePolicy, detect
+from restyle.core.stage_clock import stage
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,6 +28,7 @@ _POINTS = 68
 _FACE_IN_CROP = (0.15, 0.25, 0.85, 0.95)
 
 
+@stage("landmarks")
 def find_landmarks(
     image: Image.Image, faces: FacePolicy = "all", detector: Detector = "hog"
 ) -> list[tuple[FloatArray, Detection]]:

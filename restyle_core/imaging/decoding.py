@@ -22,6 +22,7 @@ from restyle.core.imaging.formats import (
     readable,
 )
 from restyle.core.imaging.pages import choose_frame
+from restyle.core.stage_clock import stage
 
 MAX_PIXELS = 120_000_000
 """Images above this many pixels are rejected before any pixel is decoded (decompression bombs)."""
@@ -107,6 +108,7 @@ def decode_resized(
     return decoded.image, decoded.size
 
 
+@stage("decode")
 def decode(
     data: bytes, size: tuple[int, int] | None = None, *, max_pixels: int = MAX_PIXELS
 ) -> Decoded:

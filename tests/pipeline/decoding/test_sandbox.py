@@ -13,6 +13,7 @@ from PIL import Image
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.faces.alignment import align_faces
 from restyle.core.imaging.decoding import decode_image
+from restyle.core.stage_clock import ALIGNMENT, StageClock
 from restyle.pipeline.decoding import child as isolation_child
 from restyle.pipeline.decoding import sandbox as isolation
 from restyle.pipeline.decoding.sandbox import (
@@ -125,6 +126,23 @@ def test_more_faces_than_the_shared_memory_holds_come_too(
     for crop, wanted in zip(faces, expected, strict=True):
         assert np.array_equal(crop.pixels, wanted.pixels)
         assert np.array_equal(crop.quad, wanted.quad)
+
+
+def test_seconds_of_each_stage_reach_the_clock_that_runs_here(photos: Path) -> None:
+    """A photograph passes all stages; one that is no image ends in the first."""
+    cropper = IsolatedCropper(CropSettings(align=True, faces="all", size=(256, 256)))
+    aligned, refused = StageClock(), StageClock()
+    try:
+        with aligned.running():
+            cropper([(photos / "two friends.jpg").read_bytes(), b"text"])
+        with refused.running():
+            cropper([b"text"])
+    finally:
+        cropper.close()
+    # Reading is the parent's.
+    assert set(aligned.seconds) == set(ALIGNMENT) - {"read"}
+    assert set(refused.seconds) == {"decode"}
+    assert aligned.seconds["detect"] > refused.seconds["decode"] > 0
 
 
 @pytest.mark.usefixtures("poisoned")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from restyle.core.errors import RejectReason
+from restyle.core.stage_clock import StageClock
 from restyle.pipeline.decoding.sandbox import CropSettings, Outcome
 from restyle.pipeline.inversion import aligner as module
 from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
@@ -57,6 +59,23 @@ def align(
         return aligner(Unit("u", images))
     finally:
         aligner.close()
+
+
+def test_parts_of_the_stage_are_those_of_its_unit(
+    images: tuple[SourceImage, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock ticks whenever it is read: twice for each file that is read, or more often."""
+    ticks = itertools.count()
+    monkeypatch.setattr(module, "StageClock", lambda: StageClock(lambda: next(ticks)))
+    aligner = Aligner("/nowhere", WHOLE, 1)
+    try:
+        whole = aligner(Unit("u", images))
+        few = aligner(Unit("v", images[:10]))
+    finally:
+        aligner.close()
+    assert set(whole.parts) == set(few.parts) == {"read", "decode"}
+    assert whole.parts["read"] >= 100
+    assert 10 <= few.parts["read"] < 100
 
 
 def test_crops_come_in_the_order_of_the_inputs(images: tuple[SourceImage, ...]) -> None:
