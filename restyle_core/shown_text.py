@@ -34,6 +34,22 @@ def visible(text: str) -> str:
     )
 
 
+def plural(count: int, noun: str, many: str = "") -> str:
+    """Format a count with its noun: ``1 unit``, ``2 units``, ``1,000 units``.
+
+    Args:
+        count: of what the noun names.
+        noun: its singular.
+        many: its plural, where that is not the singular with an ``s``.
+    """
+    return f"{count:,} {noun if count == 1 else many or f'{noun}s'}"
+
+
+def are(count: int) -> str:
+    """Return the verb for a count: ``is`` for one, else ``are``."""
+    return "is" if count == 1 else "are"
+
+
 def visible_lines(text: str) -> str:
     """Apply :func:`visible` to text of several lines; line feeds and tabs stay."""
     return _LINES.sub(lambda match: visible(match.group()), text.replace("\r\n", "\n"))

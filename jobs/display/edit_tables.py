@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from restyle.core.shown_text import plural
+
 if TYPE_CHECKING:
     from restyle.pipeline.editing.settings import EditSettings
     from restyle.pipeline.editing.summary import EditSummary
@@ -18,7 +20,7 @@ def show_edits(console: Console, settings: EditSettings, summary: EditSummary) -
     """Print the mean effect of each edit on the faces of an output."""
     if summary.without_photo:
         console.print(
-            f"{summary.without_photo} faces could not be put back into their photographs; "
+            f"{plural(summary.without_photo, 'face')} could not be put back into the photograph; "
             "the column photo_problem says why"
         )
     if summary.faces:
@@ -27,7 +29,7 @@ def show_edits(console: Console, settings: EditSettings, summary: EditSummary) -
     if steady is not None:
         console.print(
             f"{steady.attribute} rises with every step of the strength in {steady.rising:.1%} of "
-            f"the {steady.faces} faces that are found at all strengths"
+            f"the {plural(steady.faces, 'face')} found at all strengths"
         )
 
 

@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from restyle.core.shown_text import plural
 from restyle.pipeline.listener import Listener, Progress
 
 # Seconds between lines without a terminal.
@@ -78,10 +79,10 @@ class ProgressDisplay(Listener):
         if self._bar is not None:
             if self._listing is None:
                 self._listing = self._bar.add_task("listing", total=None, figures="")
-            self._bar.update(self._listing, completed=inputs, figures=f"{inputs:,} inputs")
+            self._bar.update(self._listing, completed=inputs, figures=plural(inputs, "input"))
         elif time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
-            self.noted(f"{inputs:,} inputs found so far")
+            self.noted(f"{plural(inputs, 'input')} found so far")
 
     def advanced(self, progress: Progress) -> None:
         """Show the progress."""
@@ -104,7 +105,7 @@ class ProgressDisplay(Listener):
             )
         elif progress.done and time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
-            self.noted(f"{progress.done}/{progress.total} inputs, {figures}")
+            self.noted(f"{progress.done}/{plural(progress.total, 'input')}, {figures}")
 
 
 def describe(progress: Progress) -> str:
@@ -115,7 +116,7 @@ def describe(progress: Progress) -> str:
         parts.append(f"{rate:.3g} images/s")
         parts.append(f"{duration((progress.total - progress.done) / rate)} left")
     if progress.rejects:
-        parts.append(f"{progress.rejects} reject{'' if progress.rejects == 1 else 's'}")
+        parts.append(plural(progress.rejects, "reject"))
     return ", ".join(parts)
 
 

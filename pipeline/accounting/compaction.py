@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restyle.core.errors import FatalError
+from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.marker import MARKER, marked
 from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.accounting.status import bound_of
@@ -92,7 +93,7 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
             pack = _merge(storage, operation.datasets, group, lock)
             written += len(pack.files)
             listener.noted(
-                f"pack {number} of {len(groups)}: {len(pack.units)} units, "
+                f"pack {number} of {len(groups)}: {plural(len(pack.units), 'unit')}, "
                 f"{sum(file.size for file in pack.files) / 2**20:.1f} MiB"
             )
         merged = [each for group in groups for each in group]

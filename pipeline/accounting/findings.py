@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from restyle.core.errors import FatalError, RestyleError
+from restyle.core.shown_text import are, plural
 from restyle.pipeline.ledger.entries import WrittenFile
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.ledger.output import Output
@@ -45,13 +46,16 @@ def unit_list_problems(units: Sequence[UnitRef], done: set[str]) -> Iterator[str
     """Yield a line for each unit that is planned twice or not at all, and one for pending units."""
     for name, times in Counter(unit.name for unit in units).items():
         if times > 1:
-            yield f"unit {name} stands {times} times in the manifest"
+            yield f"unit {name} is {times} times in the manifest"
     for name in sorted(done - {unit.name for unit in units}):
         yield f"unit {name} is in the ledger but not in the manifest"
     pending = [unit for unit in units if unit.name not in done]
     if pending:
         images = sum(unit.images for unit in pending)
-        yield (f"{images} inputs in {len(pending)} units are not done; run the same command again")
+        yield (
+            f"{plural(images, 'input')} in {plural(len(pending), 'unit')} {are(images)} not done; "
+            "run the same command again"
+        )
 
 
 def check_units(output: Output) -> None:
@@ -92,7 +96,7 @@ def lost_files(output: Output) -> str:
     if not lost:
         return ""
     what = "is missing" if lost[0] not in there else "has another size than was written"
-    others = f", and so it is with {len(lost) - 1} more" if len(lost) > 1 else ""
+    others = f" (and {plural(len(lost) - 1, 'more file')})" if len(lost) > 1 else ""
     return (
         f"{storage.shown(lost[0])} {what}{others}; `restyle repair {storage.uri}` says what would "
         "be run again, and with --yes makes the output ready for that"
@@ -148,7 +152,7 @@ def read_keys(
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"{where} cannot be read: {' '.join(str(error).split())}"
     if keys.num_rows != file.rows:
-        return f"{where} has {keys.num_rows} rows instead of {file.rows}"
+        return f"{where} has {plural(keys.num_rows, 'row')} instead of {file.rows}"
     return keys
 
 
@@ -161,7 +165,7 @@ def repeated(what: str, values: Iterable[object], dataset: str) -> Iterator[str]
     """Yield a line for each value that occurs more than once in a dataset."""
     for value, times in Counter(values).items():
         if times > 1:
-            yield f"{what} {value} stands {times} times in {dataset}"
+            yield f"{what} {value} is {times} times in {dataset}"
 
 
 def columns(table: pa.Table, *names: str) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from pydantic import ValidationError
 
 from restyle.core.errors import DamagedError, FatalError, SpecError
+from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.proof import Proof
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.output import Output
@@ -158,9 +159,10 @@ def bound_to(storage: Storage) -> tuple[Operation[Any], Settings] | None:
             f"{storage.uri} has settings of {kinds}; see `restyle repair {storage.uri}`"
         )
     if not found and (done := ledger.entry_names(storage)):
+        needing = plural(len(done), "entry of its ledger needs", "entries of its ledger need")
         raise FatalError(
-            f"{storage.uri} has lost the settings that it was made with ({len(done)} entries of "
-            f"its ledger need them); see `restyle repair {storage.uri}`"
+            f"{storage.uri} has lost the settings that it was made with ({needing} them); "
+            f"see `restyle repair {storage.uri}`"
         )
     return found[0] if found else None
 

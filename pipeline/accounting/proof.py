@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from restyle.core.errors import DamagedError, FatalError
+from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.findings import (
     Verification,
     read_keys,
@@ -197,7 +198,8 @@ def _leftover_problems(
         yield str(error)
     if entries.outdated or entries.replaced:
         yield (
-            f"{len(entries.outdated)} units and {len(entries.replaced)} packs were merged by a "
+            f"{plural(len(entries.outdated), 'unit')} and {plural(len(entries.replaced), 'pack')} "
+            "were merged by a "
             "compaction that was stopped before it removed them, so readers of the folders see "
             "rows twice; run restyle compact, or any run, to finish"
         )

@@ -221,7 +221,7 @@ class _Repair:
         for files in sorted(sound, key=lambda files: (-files.generation, files.pack)):
             units = {record.unit for record in files.units}
             if units & held:
-                self._drop(files, f"unit {min(units & held)} stands in a later entry, too")
+                self._drop(files, f"unit {min(units & held)} is in a later entry, too")
             else:
                 kept.append(files)
                 held |= units

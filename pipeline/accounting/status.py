@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.findings import check_units, lost_files
 from restyle.pipeline.accounting.operation import Operation, bound_to, operations
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
@@ -87,7 +88,7 @@ def settings_of(storage: Storage) -> ResolvedSettings:
     if settings is None and (units := read_units(storage)):
         images = sum(unit.images for unit in units)
         raise SpecError(
-            f"{storage.uri} is planned ({images} inputs) but nothing was run yet; "
+            f"{storage.uri} is planned ({plural(images, 'input')}) but nothing was run yet; "
             "start with restyle invert"
         )
     if not isinstance(settings, ResolvedSettings):

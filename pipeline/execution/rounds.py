@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from restyle.core.errors import FatalError, RestyleError
+from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.execution.job import Job, UnitResult, failure
 from restyle.pipeline.ledger import attempts
@@ -170,7 +171,7 @@ class Rounds:
         for note in notes[: max(0, _MOST_TOLD - self._told)]:
             self._listener.noted(note)
         if self._told < _MOST_TOLD < self._told + len(notes):
-            self._listener.noted("more notes like these stand with the units in _ledger")
+            self._listener.noted("further notes are only in the records of the units in _ledger")
         self._told += len(notes)
 
     def _advance_to(self, progress: Progress) -> None:
@@ -183,11 +184,7 @@ class Rounds:
         limit = self._max_reject_rate
         if rejects > limit * done and (done >= _RATE_FROM or done == progress.total):
             raise FatalError(
-                f"{rejects} of {done} inputs were rejected, more than --max-reject-rate "
+                f"{rejects:,} of {plural(done, 'input')} {'was' if rejects == 1 else 'were'} "
+                "rejected, more than --max-reject-rate "
                 f"{limit:g} allows; see {self._output.storage.shown('rejects')}"
             )
-
-
-def plural(count: int, noun: str) -> str:
-    """Format a count with its noun: ``1 unit``, ``2 units``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -9,11 +9,11 @@ from typing import ClassVar, Self
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec, with_domain
+from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Command, Described, as_begun
 from restyle.pipeline.execution.placement import choose, threads_here
 from restyle.pipeline.execution.request import Request, Workers
-from restyle.pipeline.execution.rounds import plural
 from restyle.pipeline.execution.task import Task
 from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify

@@ -96,9 +96,9 @@ def _key_problems(
     yield from repeated("(image_id, revision, face)", faces, LATENTS)
     yield from repeated("(image_id, revision)", rejected, REJECTS)
     for image_id, revision in sorted(inverted & set(rejected)):
-        yield f"input {image_id} (revision {revision}) stands in both latents and rejects"
+        yield f"input {image_id} (revision {revision}) is in both latents and rejects"
     for image_id, revision in sorted(planned - found):
-        yield f"input {image_id} (revision {revision}) stands in neither latents nor rejects"
+        yield f"input {image_id} (revision {revision}) is in neither latents nor rejects"
     for image_id, revision in sorted(found - planned):
         yield f"input {image_id} (revision {revision}) is not one of this unit"
 

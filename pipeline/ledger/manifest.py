@@ -314,7 +314,7 @@ def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
             for group, (unit, images) in enumerate(json.loads(metadata[_UNITS]))
         )
         if not units or not all(re.fullmatch(r"[0-9]{1,18}-[\w-]+", unit.name) for unit in units):
-            raise ValueError("it holds units that are none")
+            raise ValueError("it holds invalid unit names")
         rows = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         if rows != [unit.images for unit in units]:
             raise ValueError("its units are not what it says")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from restyle.core.shown_text import plural
 from restyle.pipeline.pictures.coarse_to_fine import CoarseToFine
 
 _HEIGHT, _TOP, _LEFT, _BOTTOM = 260, 40, 52, 46
@@ -23,7 +24,7 @@ def band_plot(found: CoarseToFine) -> str:
         f'height="{height}" font-family="sans-serif" font-size="12" fill="#222">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         f'<text x="{_LEFT}" y="20" font-size="13" font-weight="bold">Change of each step by '
-        f"spatial frequency, mean of {found.faces} faces</text>",
+        f"spatial frequency, mean of {plural(found.faces, 'face')}</text>",
         *_axis(plot),
         *_columns(found),
         *_legend(found, _LEFT + plot + 14),

@@ -239,7 +239,7 @@ def _ids(column: pa.ChunkedArray) -> list[bytes]:
     """Convert hexadecimal ids to 16 bytes each."""
     joined = bytes.fromhex("".join(column.to_pylist()))
     if len(joined) != 16 * len(column):
-        raise ValueError("it holds ids that are none")
+        raise ValueError("it holds invalid ids")
     return [joined[start : start + 16] for start in range(0, len(joined), 16)]
 
 

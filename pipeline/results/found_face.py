@@ -40,8 +40,8 @@ def find_face(out: str, text: str) -> FaceRows:
     Args:
         out: the output, a path or any fsspec URI.
         text: the ``source``, its last part, or a pattern of either with ``*`` and ``?``; or the
-            ``image_id``. A suffix ``#1`` selects the second face of the photograph; the default is
-            the first (the largest).
+            ``image_id``. A suffix ``#1`` selects the face with this number; the default is 0, the
+            largest. Numbers are those of the column ``face`` and of the pages.
 
     Raises:
         SpecError: there is no such face, or several; the message names some.

@@ -70,5 +70,5 @@ function nameOf(face, run) {
   const { prefix } = RUNS[run];
   const text = face.source.startsWith(prefix) ? face.source.slice(prefix.length) : face.source;
   const name = make("bdi", {}, text);
-  return face.face ? [name, make("span", { class: "muted" }, ` face ${face.face + 1}`)] : [name];
+  return face.face ? [name, make("span", { class: "muted" }, `#${face.face}`)] : [name];
 }

@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 from restyle.core.editing.directions import Layers, show_layers
 from restyle.core.errors import SpecError
 from restyle.core.networks.generator import Generator
+from restyle.core.shown_text import plural
 
 Matrix = npt.NDArray[np.float64]
 
@@ -95,7 +96,7 @@ def fit_boundary(
     flat = latents[scored].reshape(int(scored.sum()), -1).astype(np.float64)
     scores = scores[scored].astype(np.float64)
     if len(flat) < FEWEST:
-        raise SpecError(f"{len(flat)} latents with a score; {FEWEST} are needed at least")
+        raise SpecError(f"{plural(len(flat), 'latent')} with a score; at least {FEWEST} are needed")
     order = np.random.default_rng(settings.seed).permutation(len(flat))
     held, train = np.split(order, [max(1, round(settings.held_out * len(flat)))])
     low, high = np.quantile(scores[train], [settings.outer, 1 - settings.outer])

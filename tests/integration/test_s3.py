@@ -119,7 +119,7 @@ def edit_on_s3(out: str, folder: Path) -> None:
     command += ["--no-score", "--paste-back", "--device", "cpu"]
     result = restyle(*command)
     assert result.returncode == 0, result.stderr
-    assert "2 faces, 1 edits each; 2 photographs in this run" in result.stdout
+    assert "2 faces, 1 edit each; 2 photographs in this run" in result.stdout
     proof = restyle("verify", edits)
     assert (proof.returncode, proof.stdout.splitlines()[-1]) == (0, "clean")
     rows = query(edits, "select photo, photo_problem from edits").read_all().to_pylist()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Out
 from restyle.jobs.display.terminal import console, error_console, say
 from restyle.jobs.spec import options
@@ -135,7 +136,8 @@ def _moves(
 def _each(given: Sequence[str], count: int, option: str) -> Sequence[str]:
     if len(given) not in (1, count):
         raise SpecError(
-            f"{option} is given {len(given)} times for {count} directions; once, or once for each"
+            f"{option} is given {plural(len(given), 'time')} for {plural(count, 'direction')}; "
+            "give it once, or once for each"
         )
     return list(given) * count if len(given) == 1 else given
 
@@ -146,7 +148,7 @@ def _show(to: str, outcome: EditOutcome) -> None:
 
     summary = outcome.summary
     say(
-        f"{to}: {summary.faces} faces, {len(summary.combinations)} edits each; "
-        f"{outcome.photographs} photographs in this run, {duration(outcome.seconds)}"
+        f"{to}: {plural(summary.faces, 'face')}, {plural(len(summary.combinations), 'edit')} each; "
+        f"{plural(outcome.photographs, 'photograph')} in this run, {duration(outcome.seconds)}"
     )
     show_edits(console(), outcome.settings, summary)

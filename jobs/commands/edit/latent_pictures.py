@@ -10,7 +10,10 @@ from restyle.core.errors import SpecError
 from restyle.jobs.commands.look.inspection import Out
 from restyle.jobs.display.terminal import emit
 
-_FACE = "A photograph's name, or a pattern with *, or an image_id; #1 behind it is its second face."
+_FACE = (
+    "A photograph's name, or a pattern with *, or an image_id; #1 behind it is its face 1, counted "
+    "from 0."
+)
 
 Model = Annotated[
     str | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from restyle.core.shown_text import plural
 from restyle.jobs.display.terminal import console, error_console
 from restyle.jobs.spec import options
 from restyle.jobs.spec.job_spec import JobSpec
@@ -40,5 +41,7 @@ def run(request: Request, extras: Sequence[tuple[str, Callable[[], str]]] = ()) 
         outcome = invert_images(request, display)
     lines = [("report", outcome.report), *((name, make()) for name, make in extras)]
     if outcome.images:
-        lines.insert(0, ("this run", f"{outcome.images} inputs in {duration(outcome.seconds)}"))
+        lines.insert(
+            0, ("this run", f"{plural(outcome.images, 'input')} in {duration(outcome.seconds)}")
+        )
     show_summary(console(), outcome.summary, lines)

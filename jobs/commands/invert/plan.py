@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from restyle.core.shown_text import are, plural
 from restyle.jobs.display.terminal import emit, error_console, say
 from restyle.jobs.spec import options
 
@@ -24,12 +25,13 @@ def plan(context: typer.Context, spec: options.Spec = None) -> None:
         outcome = plan_only(asked, display)
     planned = outcome.planned
     say(
-        f"{planned.listed:,} inputs listed: {planned.new:,} new, {planned.changed:,} changed"
+        f"{plural(planned.listed, 'input')} listed: {planned.new:,} new, "
+        f"{planned.changed:,} changed"
         + ("" if request.limit else f", {planned.vanished:,} vanished since they were planned")
     )
     say(
-        f"{outcome.images:,} inputs in {outcome.units:,} units are planned, "
-        f"{outcome.pending:,} are not done"
+        f"{plural(outcome.images, 'input')} in {plural(outcome.units, 'unit')} "
+        f"{are(outcome.images)} planned, {outcome.pending:,} {are(outcome.pending)} not done"
     )
     for name in planned.written:
         emit(f"{request.out.rstrip('/')}/{name}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from restyle.core.errors import RejectReason
+from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Out
 from restyle.jobs.display.terminal import console, error_console, say
 from restyle.jobs.spec import options
@@ -74,5 +75,7 @@ def retry_rejects(
         outcome = run(retry, display)
     lines = [("report", outcome.report)]
     if outcome.images:
-        lines.insert(0, ("this run", f"{outcome.images} inputs in {duration(outcome.seconds)}"))
+        lines.insert(
+            0, ("this run", f"{plural(outcome.images, 'input')} in {duration(outcome.seconds)}")
+        )
     show_summary(console(), outcome.summary, lines)

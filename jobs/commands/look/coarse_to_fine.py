@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Out
 from restyle.jobs.display.terminal import console, emit, say
 
@@ -44,8 +45,8 @@ def coarse_to_fine(
     for step, (energies, shares) in enumerate(zip(found.energies, found.shares, strict=True), 1):
         table.add_row(str(step), f"{energies.sum():.5f}", *(f"{share:.1%}" for share in shares))
     say(
-        f"{found.faces} faces: mean square of each step's change, and its shares by cycles per "
-        "image"
+        f"{plural(found.faces, 'face')}: mean square of each step's change, and its shares by "
+        "cycles per image"
     )
     console().print(table)
     if plot is not None:

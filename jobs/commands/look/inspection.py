@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restyle.core.shown_text import plural
 from restyle.jobs.display.terminal import console, say
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def status(out: Written) -> None:
     state = "complete" if not summary.pending_images else "incomplete; the same command continues"
     lines = [
         ("state", f"damaged: {found.damage}" if found.damage else state),
-        ("model", f"{settings.model}, {settings.steps} steps, {settings.dtype}"),
+        ("model", f"{settings.model}, {plural(settings.steps, 'step')}, {settings.dtype}"),
     ]
     if found.run is not None:
         last = found.run.timings.finished or "not ended"
@@ -75,7 +76,7 @@ def _show_other(output: Output, settings: Settings) -> None:
     if isinstance(settings, EditSettings):
         say(f"model       {settings.model}")
         summary = summarise(output.records(), settings)
-        say(f"faces       {summary.faces}, {len(summary.combinations)} edits each")
+        say(f"faces       {summary.faces}, {plural(len(summary.combinations), 'edit')} each")
         show_edits(console(), settings, summary)
 
 
@@ -90,14 +91,15 @@ def verify(out: Written) -> None:
     if len(proof.problems) > _MOST_PROBLEMS:
         say(f"and {len(proof.problems) - _MOST_PROBLEMS} more")
     say(
-        f"{proof.images} inputs = {proof.images - proof.rejects} with faces "
-        f"+ {proof.rejects} rejects; {proof.faces} faces, {proof.units} units, "
+        f"{plural(proof.images, 'input')} = {proof.images - proof.rejects:,} with faces "
+        f"+ {plural(proof.rejects, 'reject')}; {plural(proof.faces, 'face')}, "
+        f"{plural(proof.units, 'unit')}, "
         f"{proof.size / 2**20:.1f} MiB read"
     )
     if proof.problems:
         say(
-            f"{len(proof.problems)} problems; `restyle repair {shown_uri(out)}` says what can be "
-            "done about them, and the command that made the output does again what is lost"
+            f"{plural(len(proof.problems), 'problem')}; `restyle repair {shown_uri(out)}` says "
+            "what can be done, and the command that made the output does again what is lost"
         )
         raise typer.Exit(1)
     say("clean")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restyle.core.shown_text import plural
 from restyle.jobs.display.terminal import say
 
 
@@ -42,7 +43,8 @@ def view(
         from restyle.pipeline.viewer.export import export as write
 
         count = write(runs, export, most)
-        say(f"{count} of {len(runs[0].faces)} faces; open {shown_uri(str(export / 'index.html'))}")
+        faces = plural(len(runs[0].faces), "face")
+        say(f"{count:,} of {faces}; open {shown_uri(str(export / 'index.html'))}")
         return
     from restyle.pipeline.viewer.server import ViewServer
 

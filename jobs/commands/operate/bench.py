@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restyle.core.errors import FatalError, SpecError
+from restyle.core.shown_text import plural
 from restyle.jobs.display.terminal import console
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _result(
     if copied is not None:
         peaks += f"; copy: {copied / 1e12:.2f} TB/s"
     return {
-        "title": f"{name}, {made.steps} steps, {device}: {what}; peak TFLOP/s: {peaks}",
+        "title": f"{name}, {plural(made.steps, 'step')}, {device}: {what}; peak TFLOP/s: {peaks}",
         "torch": torch.__version__,
         "cpu_time": plan.cpu_time,
         "load": load,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Out
 from restyle.jobs.display.terminal import say
 
@@ -32,9 +33,10 @@ def compact(
 
     done = merge(out, target_mb * 2**20, Notes())
     if not done.packs:
-        say(f"nothing to merge in {done.left} files")
+        say(f"nothing to merge in {plural(done.left, 'file')}")
         return
     say(
-        f"{done.files} files of {done.units} units became {done.written} files in {done.packs} "
-        f"{'pack' if done.packs == 1 else 'packs'}; the output has {done.left} files now"
+        f"{plural(done.files, 'file')} of {plural(done.units, 'unit')} became "
+        f"{plural(done.written, 'file')} in {plural(done.packs, 'pack')}; the output has "
+        f"{plural(done.left, 'file')} now"
     )

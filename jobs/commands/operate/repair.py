@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Written
 from restyle.jobs.display.terminal import say
 
@@ -29,8 +30,8 @@ def repair(
     if not repaired.done:
         say("nothing else to repair" if repaired.left else "nothing to repair")
     elif yes:
-        say(f"{len(repaired.done)} changes; what was set aside is in {repaired.folder}")
+        say(f"{plural(len(repaired.done), 'change')}; what was set aside is in {repaired.folder}")
         say("run the command again that made OUT, and restyle verify after it")
     else:
-        say(f"{len(repaired.done)} changes would be made; restyle repair --yes makes them")
+        say(f"{plural(len(repaired.done), 'change')} would be made; restyle repair --yes does so")
         raise typer.Exit(1)

@@ -18,8 +18,8 @@ from typing import Any
 import ray._private.worker
 
 from restyle.core.errors import RestyleError
-from restyle.core.shown_text import visible
-from restyle.pipeline.execution.rounds import RAY_LOG, plural
+from restyle.core.shown_text import plural, visible
+from restyle.pipeline.execution.rounds import RAY_LOG
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.url_secrets import text_without_secrets

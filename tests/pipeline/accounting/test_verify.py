@@ -137,8 +137,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "missing file": (lambda out: first(out, "steps").unlink(), "is missing"),
     "flipped byte": (flip_a_byte, "not what was committed"),
     "lost face": (rewrite("latents", lambda t: t.slice(1)), "in neither latents nor rejects"),
-    "doubled face": (rewrite("latents", doubled), "stands 2 times in latents"),
-    "doubled reject": (rewrite("rejects", doubled), "stands 2 times in rejects"),
+    "doubled face": (rewrite("latents", doubled), "is 2 times in latents"),
+    "doubled reject": (rewrite("rejects", doubled), "is 2 times in rejects"),
     "face and reject": (reject_what_has_a_face, "in both latents and rejects"),
     "lost step": (rewrite("steps", lambda t: t.slice(1)), "steps does not hold"),
     "doubled image": (rewrite("reconstructions", doubled), "reconstructions does not hold"),
@@ -304,10 +304,10 @@ def old_generation(out: Path) -> None:
 
 
 REVISION_DAMAGES: dict[str, tuple[Damage, str]] = {
-    "lost changed row": (without("latents", 3), "(revision 3) stands in neither"),
+    "lost changed row": (without("latents", 3), "(revision 3) is in neither"),
     "lost middle row": (without("latents", 2), "the ledger counts"),
     "lost first row": (first_revision_of_3, "the ledger counts"),
-    "lost second reject": (without("rejects", 2), "(revision 2) stands in neither"),
+    "lost second reject": (without("rejects", 2), "(revision 2) is in neither"),
     "renumbered face": (other_revision("latents", 3, 4), "(revision 4) is not one of this unit"),
     "renumbered reject": (other_revision("rejects", 2, 1), "(revision 1) is not one of this unit"),
     "renumbered steps": (other_revision("steps", 3, 2), "steps does not hold"),
@@ -319,7 +319,7 @@ REVISION_DAMAGES: dict[str, tuple[Damage, str]] = {
     "left over generation": (old_generation, "belongs to no unit"),
     "lost retry": (
         lambda out: sorted((out / "_ledger").glob("unit-*"))[-1].unlink(),
-        "stands in neither",
+        "is in neither",
     ),
 }
 

@@ -337,7 +337,7 @@ def test_verify_finds_what_is_wrong(request_of: Callable[..., EditRequest], dama
         expected = "belongs to no unit"
     else:
         ledger.remove(storage, files)
-        expected = "3 inputs in 1 units are not done"
+        expected = "3 inputs in 1 unit are not done"
     (problem,) = problems_of(request)
     assert expected in problem
 

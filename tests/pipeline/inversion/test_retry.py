@@ -173,7 +173,7 @@ def test_a_retry_that_is_killed_before_its_units_are_done_keeps_the_rejects(worl
     with pytest.raises(SystemExit):
         world.retry("all", units=killed)
     assert world.rows("rejects") == [("x.png", 1), ("y.png", 1), ("z.png", 1)]
-    assert world.problems() == ["3 inputs in 1 units are not done; run the same command again"]
+    assert world.problems() == ["3 inputs in 1 unit are not done; run the same command again"]
     # Not planned a second time, whichever command goes on.
     assert world.invert().images == 3
     assert world.rows("rejects") == [("x.png", 2), ("y.png", 2), ("z.png", 2)]

@@ -39,7 +39,7 @@ def test_a_plan_is_made_told_and_costs_no_heavy_import(tmp_path: Path) -> None:
     )
     assert run.stdout.splitlines() == [
         "3 inputs listed: 3 new, 0 changed, 0 vanished since they were planned",
-        "3 inputs in 1 units are planned, 3 are not done",
+        "3 inputs in 1 unit are planned, 3 are not done",
         f"{tmp_path}/out/_ledger/plan-000000.parquet",
         "[]",
     ]

@@ -28,11 +28,11 @@ def test_it_says_what_it_would_do_and_does_it_when_told(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert settings.read_bytes() == lost
     *changes, summary = said.stdout.splitlines()
-    assert summary == "5 changes would be made; restyle repair --yes makes them"
+    assert summary == "5 changes would be made; restyle repair --yes does so"
     assert done.stdout.splitlines()[:5] == changes
     assert not path.exists()
     verification = restyle("verify", out)
     assert verification.returncode == 1
-    assert "5 inputs in 1 units are not done" in verification.stdout
-    assert "1 problems" in verification.stdout
+    assert "5 inputs in 1 unit are not done" in verification.stdout
+    assert "1 problem;" in verification.stdout
     assert restyle("repair", out).stdout == "nothing to repair\n"
