@@ -6,7 +6,7 @@ import errno
 import importlib.metadata
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -34,6 +34,7 @@ from restyle.jobs.commands.operate.submit import submit
 from restyle.jobs.commands.train.convert import convert
 from restyle.jobs.commands.train.train import app as train
 from restyle.jobs.display import streams
+from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import say
 from restyle.jobs.home import expand_variables, expanded
 from restyle.pipeline.listener import Interrupted
@@ -41,37 +42,53 @@ from restyle.pipeline.listener import Interrupted
 FATAL = 2
 INTERRUPTED = 130
 
-app = typer.Typer(
-    name="restyle",
-    help="Turn image collections into StyleGAN latents.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+_GROUPS: dict[str, dict[str, Any]] = {
+    "Invert photographs": {
+        "invert": invert,
+        "plan": plan,
+        "retry-rejects": retry_rejects,
+        "toonify": toonify,
+    },
+    "Look at results": {
+        "view": view,
+        "status": status,
+        "runs": runs,
+        "verify": verify,
+        "query": query,
+        "similar": similar,
+        "coarse-to-fine": coarse_to_fine,
+    },
+    "Edit faces": {
+        "edit": edit,
+        "directions": directions,
+        "interpolate": interpolate,
+        "mix": mix,
+        "animate": animate,
+    },
+    "Train models": {"train": train, "convert": convert},
+    "Operate": {
+        "submit": submit,
+        "spec": spec,
+        "compact": compact,
+        "repair": repair,
+        "bench": bench,
+        "kernels": kernels,
+    },
+}
+
+app = group(
+    "restyle",
+    "Turn image collections into StyleGAN latents.",
+    "Start with: restyle invert PHOTOS --out OUT, then restyle view OUT. "
+    "restyle COMMAND -h explains a command.",
+    completion=True,
 )
-app.command()(plan)
-app.command()(invert)
-app.command(name="retry-rejects")(retry_rejects)
-app.command()(status)
-app.command()(verify)
-app.command()(query)
-app.command()(similar)
-app.command()(view)
-app.command()(compact)
-app.command()(repair)
-app.command()(runs)
-app.command()(submit)
-app.command()(convert)
-app.command()(edit)
-app.command()(toonify)
-app.command()(interpolate)
-app.command()(mix)
-app.command()(animate)
-app.command(name="coarse-to-fine")(coarse_to_fine)
-app.command()(bench)
-app.add_typer(spec, name="spec")
-app.add_typer(train, name="train")
-app.add_typer(kernels, name="kernels")
-app.add_typer(directions, name="directions")
+for panel, commands in _GROUPS.items():
+    for name, made in commands.items():
+        if isinstance(made, typer.Typer):
+            app.add_typer(made, name=name, rich_help_panel=panel)
+        else:
+            command(app, name, panel)(made)
 
 
 def _version(wanted: bool) -> None:
@@ -101,7 +118,7 @@ def main() -> NoReturn:
     try:
         code = app(args=expanded(sys.argv[1:]), standalone_mode=False)
     except TyperException as error:
-        _fail(error.format_message())
+        _fail(_with_hint(error))
     except RestyleError as error:
         _fail(str(error))
     except OSError as error:
@@ -113,6 +130,14 @@ def main() -> NoReturn:
         say(str(stop) or "interrupted", error=True)
         _exit(INTERRUPTED)
     _exit(code if isinstance(code, int) else 0)
+
+
+def _with_hint(error: TyperException) -> str:
+    """Return the message of a wrong command line, and which help has what is right."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if context is None:
+        return message
+    return f"{message.rstrip('.')}; see {context.command_path} --help"
 
 
 def _fail(message: str) -> NoReturn:

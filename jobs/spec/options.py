@@ -119,7 +119,7 @@ def _parameter(name: str, key: Key) -> inspect.Parameter:
 def _option(key: Key) -> ArgumentInfo | OptionInfo:
     field, name, metavar = _field(key), NAMES[key], _spelled(key).metavar
     text = field.description or ""
-    if not field.is_required() and field.default is not None:
+    if not field.is_required() and field.default not in (None, False):
         text += f" Default: {field.default}."
     if not name.startswith("-"):
         argument: ArgumentInfo = typer.Argument(metavar=name, help=text, show_default=False)
@@ -131,6 +131,7 @@ def _option(key: Key) -> ArgumentInfo | OptionInfo:
         f"{name}/--no-{name.removeprefix('--')}" if is_flag else name,
         help=text,
         metavar=metavar,
+        rich_help_panel=key[0].capitalize(),
         min=low,  # type: ignore[arg-type]
         max=high,  # type: ignore[arg-type]
         show_default=False,

@@ -217,9 +217,9 @@ class EditTask(Task):
 def _checked(output: Output, settings: EditSettings) -> EditSettings | None:
     """Return the settings recorded in the output, checked to be compatible with these edits."""
     storage = output.storage
-    earlier = own_settings(storage, EDITING, "--to")
+    earlier = own_settings(storage, EDITING, "--out")
     if earlier is None and plans_among(output.names):
-        raise SpecError(f"{storage.uri} holds an inversion; choose another --to")
+        raise SpecError(f"{storage.uri} holds an inversion; choose another --out")
     storage.check_writable()
     if earlier not in (None, settings) and (
         output.entries.units or any(map(storage.sizes, EDITING.datasets))

@@ -100,5 +100,5 @@ def check_same(storage: Storage, settings: EditSettings, earlier: EditSettings) 
     if different:
         raise SpecError(
             f"{storage.uri} holds edits that were made with other settings "
-            f"({', '.join(different)}); choose another --to"
+            f"({', '.join(different)}); choose another --out"
         )

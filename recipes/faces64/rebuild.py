@@ -78,7 +78,7 @@ def _find_directions(work: Path, model: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": path}
         subprocess.run(_python(*labels), check=True, env=environment)  # noqa: S603
     for name in DIRECTIONS:
-        fit = ("fit", labelled, "--score", name, "--model", model, "--to", model / "directions")
+        fit = ("fit", labelled, "--score", name, "--model", model, "--out", model / "directions")
         _run("restyle.jobs.cli", "directions", *fit)
 
 

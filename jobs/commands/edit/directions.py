@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from restyle.core.errors import SpecError
+from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import say
 
 if TYPE_CHECKING:
     from restyle.core.editing.directions import Direction
     from restyle.core.inference.model import Model
 
-app = typer.Typer(help="Find, import and list directions of editing.", no_args_is_help=True)
+app = group("directions", "Find, import and list directions of editing.")
 
 ModelName = Annotated[
     str, typer.Option("--model", help="Name, directory or .pt file, as for restyle invert.")
 ]
-To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the files are written.")]
+To = Annotated[
+    Path, typer.Option("--out", "--to", metavar="FOLDER", help="Where the files are written.")
+]
 LayersText = Annotated[
     str | None,
     typer.Option("--layers", metavar="RANGES", help="Styles it is meant for, as 0-3 or 0-1,8."),
@@ -29,7 +32,7 @@ LayersText = Annotated[
 Method = Literal["interfacegan", "ganspace", "sefa"]
 
 
-@app.command()
+@command(app, "fit")
 def fit(
     to: To,
     latents: Annotated[
@@ -95,7 +98,7 @@ def fit(
     _write(found, to)
 
 
-@app.command(name="import")
+@command(app, "import")
 def import_file(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A .pt or .npy file.")],
     to: To,
@@ -127,7 +130,7 @@ def import_file(
     _write(found, to)
 
 
-@app.command(name="list")
+@command(app, "list")
 def list_directions(
     model: ModelName = "faces64",
     folder: Annotated[

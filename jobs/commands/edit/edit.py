@@ -26,7 +26,10 @@ def edit(
     context: typer.Context,
     out: Out,
     to: Annotated[
-        str, typer.Option("--to", metavar="EDITS", help="Where the edits go: a folder or a URI.")
+        str,
+        typer.Option(
+            "--out", "--to", metavar="EDITS", help="Where the edits go: a folder or a URI."
+        ),
     ],
     direction: Annotated[
         list[str],

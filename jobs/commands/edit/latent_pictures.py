@@ -30,7 +30,7 @@ def interpolate(
     out: Out,
     first: Annotated[str, typer.Argument(metavar="FIRST", help=_FACE)],
     last: Annotated[str, typer.Argument(metavar="LAST", help="The same.")],
-    to: Annotated[str, typer.Option("--to", metavar="FILE", help=Moving)],
+    to: Annotated[str, typer.Option("--out", "--to", metavar="FILE", help=Moving)],
     frames: Annotated[int, typer.Option(min=2, max=_MOST_FRAMES, help="Both ends included.")] = 9,
     seconds: Seconds = 0.1,
     model: Model = None,
@@ -58,7 +58,7 @@ def mix(
         str, typer.Option(metavar="RANGES", help="Styles to take from --style, as 4-9 or 0-1,8.")
     ],
     to: Annotated[
-        str, typer.Option("--to", metavar="FILE", help="A grid (.png) or rows (.parquet).")
+        str, typer.Option("--out", "--to", metavar="FILE", help="A grid (.png) or rows (.parquet).")
     ],
     model: Model = None,
     device: Device = "auto",
@@ -94,7 +94,7 @@ def mix(
 def animate(
     out: Out,
     face: Annotated[str, typer.Argument(metavar="FACE", help=_FACE)],
-    to: Annotated[str, typer.Option("--to", metavar="FILE", help=Moving)],
+    to: Annotated[str, typer.Option("--out", "--to", metavar="FILE", help=Moving)],
     direction: Annotated[
         str | None,
         typer.Option(

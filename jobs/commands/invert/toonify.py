@@ -21,7 +21,9 @@ def toonify(
     context: typer.Context,
     out: Annotated[
         str | None,
-        typer.Option("--to", metavar="OUT", help="Where the pictures go: a folder or a URI."),
+        typer.Option(
+            "--out", "--to", metavar="OUT", help="Where the pictures go: a folder or a URI."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="What the pictures become: a model as for restyle invert.")

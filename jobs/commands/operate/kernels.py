@@ -7,16 +7,17 @@ from typing import Annotated, Literal
 import typer
 
 from restyle.core.errors import FatalError
+from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import emit, say
 
 Target = Literal["cpu", "cuda"]
 
-app = typer.Typer(help="Build the generator's compiled operators ahead of time.")
+app = group("kernels", "Build the generator's compiled operators ahead of time.")
 
 _Target = Annotated[Target, typer.Option("--device", help="Which of them: cpu or cuda.")]
 
 
-@app.command()
+@command(app, "build")
 def build(device: _Target = "cpu") -> None:
     """Build the operators into the cache unless they exist; print their path.
 
@@ -33,7 +34,7 @@ def build(device: _Target = "cpu") -> None:
         raise FatalError(str(error)) from error
 
 
-@app.command()
+@command(app, "status")
 def status() -> None:
     """Show the compiler and state of the operators for each kind of device."""
     from restyle.kernels.build import library_path

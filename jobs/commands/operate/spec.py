@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from restyle.core.errors import FatalError, SpecError
+from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import emit, say
 
-app = typer.Typer(help="Make and check job specifications.", no_args_is_help=True)
+app = group("spec", "Make and check job specifications.")
 
 SpecPath = Annotated[Path, typer.Argument(metavar="FILE", help="TOML; every option of invert.")]
 
 
-@app.command("init")
+@command(app, "init")
 def init(file: SpecPath = Path("job.toml")) -> None:
     """Write a specification with every option explained, as a starting point."""
     from restyle.jobs.spec.file import example
@@ -30,7 +31,7 @@ def init(file: SpecPath = Path("job.toml")) -> None:
     say(f"{file}: set source and out, then: restyle spec check {file}")
 
 
-@app.command("check")
+@command(app, "check")
 def check(file: SpecPath) -> None:
     """Check a specification without reading its input, and print its meaning."""
     from restyle.jobs.spec.file import read_spec

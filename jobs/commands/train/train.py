@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import say
 
-app = typer.Typer(help="Train a generator or an encoder.", no_args_is_help=True)
+app = group("train", "Train a generator or an encoder.")
 
 SpecPath = Annotated[Path, typer.Argument(help="TOML specification; see recipes/ for examples.")]
 RunPath = Annotated[
@@ -21,7 +22,7 @@ RunPath = Annotated[
 ]
 
 
-@app.command("generator")
+@command(app, "generator")
 def train_generator(spec: SpecPath, out: RunPath) -> None:
     """Train a StyleGAN2 generator: on images alone, by distillation, or from a parent."""
     from restyle.core.training.generators.distillation import GeneratorTrainer
@@ -34,7 +35,7 @@ def train_generator(spec: SpecPath, out: RunPath) -> None:
     trainer(wanted, out).run(say)
 
 
-@app.command("encoder")
+@command(app, "encoder")
 def train_encoder(spec: SpecPath, out: RunPath) -> None:
     """Train a ReStyle encoder, or a single-pass one, for a generator."""
     from restyle.core.training.encoders.spec import EncoderSpec
@@ -44,11 +45,15 @@ def train_encoder(spec: SpecPath, out: RunPath) -> None:
     EncoderTrainer(load_spec(spec, EncoderSpec), out).run(say)
 
 
-@app.command("export")
+@command(app, "export")
 def export_run(
     run: Annotated[Path, typer.Argument(help="Folder of an encoder's training run.")],
-    out: Annotated[Path, typer.Option("--to", help="Model directory to write; must not exist.")],
-    name: Annotated[str | None, typer.Option(help="Of the model; that of --to by default.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "--to", help="Model directory to write; must not exist.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the model; that of --out by default.")
+    ] = None,
     align: Annotated[
         bool, typer.Option("--align", help="Photographs are of faces and are aligned.")
     ] = False,

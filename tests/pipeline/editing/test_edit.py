@@ -420,7 +420,7 @@ def test_edits_and_inversions_do_not_mix(smiles: EditRequest, inverted: Path) ->
         return {path: path.stat().st_mtime_ns for root in roots for path in root.rglob("*")}
 
     before = files()
-    with pytest.raises(SpecError, match="holds an inversion; choose another --to"):
+    with pytest.raises(SpecError, match="holds an inversion; choose another --out"):
         edit(replace(smiles, to=smiles.out))
     with pytest.raises(SpecError, match="holds edits; choose another --out"):
         invert_images(Request(str(inverted / "photos"), smiles.to, InversionSettings()))
