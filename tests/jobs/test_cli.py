@@ -44,6 +44,9 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
         (["bench", "--dtype", "fp16"], "fp32,bf16"),
         (["bench", "--batch", "1,0"], "--batch '0'"),
         (["bench", "--json", "/no/such/file"], "/no/such/file"),
+        (["bench", "--align", "/no/such"], "/no/such"),
+        (["bench", "--align", ".", "--faces", "most"], "--faces 'most'"),
+        (["bench", "--align", ".", "--detector", "eyes"], "--detector 'eyes'"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(

@@ -1,4 +1,4 @@
-"""``restyle bench``: measure the speed of inversion on this machine."""
+"""``restyle bench``: measure the speed of inversion, or of alignment, on this machine."""
 
 from __future__ import annotations
 
@@ -50,6 +50,20 @@ def bench(
             "--cpu-time", help="Count the processor's time: on a shared machine, with --threads 1."
         ),
     ] = False,
+    align: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INPUT",
+            help="Time the alignment of photographs instead, against the published recipe.",
+            show_default=False,
+        ),
+    ] = None,
+    detector: Annotated[str, typer.Option(help="Of --align: what is timed.")] = "hog",
+    faces: Annotated[str, typer.Option(help="Of --align: largest or all.")] = "largest",
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Of --align: begin no photograph after these.")
+    ] = 300,
+    limit: Annotated[int, typer.Option(min=1, help="Of --align: photographs.")] = 1_000_000,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything here too.")
     ] = None,
@@ -59,12 +73,21 @@ def bench(
     The table also shows two bounds: "floor" is the time of the convolutions' arithmetic at the
     highest rate measured (on a GPU that of a large matrix product, or of a copy for memory
     traffic); "bare" is the sum of the convolutions, each timed on its own in its fastest
-    formulation.
+    formulation. With --align, photographs are aligned by a detector and by the published recipe, of
+    every class of size in turn, and speed, stages, faces and crops of both are compared; "decode/s"
+    is the bound of decoding alone.
     """
     # Report invalid options before the slow import of torch and the measurements.
     dtypes, batches = _dtypes(dtype), [_count(each) for each in batch.split(",")]
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: there is no such folder; make it first")
+    if align is not None:
+        from restyle.jobs.commands.operate.bench_align import bench_alignment, crop_settings
+
+        settings = crop_settings(faces, detector)
+        found = bench_alignment(align, settings, seconds=seconds, limit=limit, repeats=repeats)
+        _write(json_file, found)
+        return
 
     import torch
 
@@ -88,6 +111,10 @@ def bench(
     shown.print(_table(findings))
     for line in result["lines"]:
         shown.print(line)
+    _write(json_file, result)
+
+
+def _write(json_file: Path | None, result: dict[str, Any]) -> None:
     if json_file is not None:
         try:
             json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
