@@ -20,10 +20,11 @@ from restyle.jobs.commands.invert.plan import plan
 from restyle.jobs.commands.invert.retry_rejects import retry_rejects
 from restyle.jobs.commands.invert.toonify import toonify
 from restyle.jobs.commands.look.coarse_to_fine import coarse_to_fine
-from restyle.jobs.commands.look.inspection import status, verify
+from restyle.jobs.commands.look.inspection import verify
 from restyle.jobs.commands.look.query import query
 from restyle.jobs.commands.look.runs import runs
 from restyle.jobs.commands.look.similar import similar
+from restyle.jobs.commands.look.status import status
 from restyle.jobs.commands.look.view import view
 from restyle.jobs.commands.operate.bench import bench
 from restyle.jobs.commands.operate.compact import compact

@@ -8,6 +8,7 @@ without escaping.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,12 @@ def say_lines(text: str) -> None:
 def emit(text: str) -> None:
     """Print a line for a program: unchanged to a pipe or a file, escaped on a terminal."""
     typer.echo(visible(text) if sys.stdout.isatty() else decodable(text))
+
+
+def emit_json(value: object) -> None:
+    """Print a JSON document for a program; it must hold no number that JSON lacks."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    typer.echo(visible_lines(text) if sys.stdout.isatty() else text)
 
 
 def console(file: TextIO | None = None, *, soft_wrap: bool = True) -> Console:

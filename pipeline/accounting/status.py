@@ -9,13 +9,15 @@ from restyle.core.errors import SpecError
 from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.findings import check_units, lost_files
 from restyle.pipeline.accounting.operation import Operation, bound_to, operations
-from restyle.pipeline.accounting.run_record import RunRecord, read_run
+from restyle.pipeline.accounting.run_record import read_run
+from restyle.pipeline.accounting.run_state import RunState, run_state
 from restyle.pipeline.accounting.summary import Summary, summarise
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import read_units
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import ResolvedSettings, Settings
 from restyle.pipeline.sources.output_names import REPORT_FILE
+from restyle.pipeline.storage.claim import read_claims
 from restyle.pipeline.storage.filesystem import Storage
 
 
@@ -25,39 +27,54 @@ class Status:
 
     Attributes:
         out: Path or URI of the output, without credentials.
+        operation: What made the output.
         settings: Settings of the output.
         summary: Counts and metric means.
-        run: Record of the last run; None if it is missing or damaged.
+        run: What became of the last run; None if its record is missing or damaged.
+        driver: Process that uses the output now, or is about to; empty if there is none.
         report: Path or URI of ``report.html``; None if there is none.
         damage: One line about missing files and the remedy; empty if no file is missing.
     """
 
     out: str
-    settings: ResolvedSettings
+    operation: Operation[Any]
+    settings: Settings
     summary: Summary
-    run: RunRecord | None
+    run: RunState | None
+    driver: str
     report: str | None
     damage: str = ""
 
 
 def read_status(out: str) -> Status:
-    """Read the status of an inversion output.
+    """Read the status of an output.
 
     Args:
         out: the output, a path or any fsspec URI.
 
     Raises:
-        SpecError: there is no output at ``out``, or it holds edits.
+        SpecError: there is no output at ``out``.
         FatalError: a file of the output is damaged or cannot be read.
     """
     output = Output.at(out)
     storage = output.storage
-    settings = settings_of(storage)
+    operation, settings = bound_of(storage)
     check_units(output)
-    summary = summarise(output)
+    # The claims before the ledger: a run that ends meanwhile has written its record.
+    claims = read_claims(storage)
+    summary, record = summarise(output), read_run(storage)
     report = storage.shown(REPORT_FILE) if REPORT_FILE in storage.sizes("") else None
     damage = lost_files(output)
-    return Status(storage.uri, settings, summary, read_run(storage), report, damage)
+    return Status(
+        out=storage.uri,
+        operation=operation,
+        settings=settings,
+        summary=summary,
+        run=None if record is None else run_state(record, claims, summary.pending_images),
+        driver=next((str(claim) for claim in claims if claim.lives), ""),
+        report=report,
+        damage=damage,
+    )
 
 
 def bound_of(storage: Storage) -> tuple[Operation[Any], Settings]:

@@ -13,73 +13,33 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from restyle.core.errors import FatalError, RestyleError, SpecError
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.storage.claim import (
+    BEAT,
+    FOLDER,
+    MISSED,
+    NAME,
+    Claim,
+    born,
+    decoded,
+    encoded,
+    now,
+    own_claim,
+)
 from restyle.pipeline.storage.filesystem import Storage
 
-BEAT = 10.0
-"""Seconds between two heartbeats."""
-
-MISSED = 3
-"""Number of missed heartbeats after which a driver elsewhere counts as dead."""
-
-_FOLDER, _NAME = "_ledger", "driver-"
-_PREFIX = f"{_FOLDER}/{_NAME}"
-_SUFFIX = ".json"
 _POLL = 0.25
 
 # Nonces of this process's claims. Another claim with this process's number is a leftover from a
 # storage that could not be reached when its lock was released.
 _own: set[str] = set()
 _PATIENCE = 5.0
-
-
-class Claim(BaseModel):
-    """A driver's claim to an output.
-
-    Attributes:
-        format: version of the file.
-        nonce: 16 random hex digits, also in the file's name.
-        state: ``asking`` or ``held``.
-        host: name of its machine, for messages.
-        place: boot and process namespace of ``pid``; empty if unknown.
-        pid: of the process.
-        born: start of the process in kernel ticks, to recognise a reused ``pid``.
-        started: time of the claim, for messages.
-        beat: number of heartbeats.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    format: Literal[1] = 1
-    nonce: str
-    state: Literal["asking", "held"]
-    host: str
-    place: str
-    pid: int
-    born: str
-    started: str
-    beat: int = 0
-
-    @property
-    def name(self) -> str:
-        """The claim's file, relative to the output."""
-        return f"{_PREFIX}{self.nonce}{_SUFFIX}"
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, started {self.started}"
 
 
 class DriverLock:
@@ -160,16 +120,16 @@ class DriverLock:
         # A remaining claim is recognised as dead; a failure here must not hide the run's error.
         with contextlib.suppress(RestyleError):
             self._storage.delete(self._claim.name)
-            self._storage.prune([_FOLDER])
+            self._storage.prune([FOLDER])
 
     def _others(self, watch: _Watch) -> list[Claim]:
         """Claims of drivers that may be alive; claims of dead drivers are removed."""
         others = []
-        for name in self._storage.sizes(_FOLDER, _NAME):
+        for name in self._storage.sizes(FOLDER, NAME):
             if name == self._claim.name:
                 continue
             with contextlib.suppress(FileNotFoundError):
-                other = _decoded(name, self._storage.read(name))
+                other = decoded(name, self._storage.read(name))
                 if watch.is_dead(other):
                     self._storage.delete(name)
                     self._dead.append(name)
@@ -179,8 +139,8 @@ class DriverLock:
 
     def _write(self, **changes: object) -> None:
         with self._writing:
-            self._claim = self._claim.model_copy(update=changes)
-            self._storage.write(self._claim.name, _encoded(self._claim))
+            self._claim = self._claim.model_copy(update={**changes, "seen": now()})
+            self._storage.write(self._claim.name, encoded(self._claim))
 
     def _keep_beating(self) -> None:
         while not self._ending.wait(self._beat):
@@ -215,7 +175,7 @@ def driver_lock(
     Raises:
         SpecError: another driver holds the output; the message names it.
     """
-    lock = DriverLock(storage, _own_claim(), beat)
+    lock = DriverLock(storage, own_claim(), beat)
     try:
         lock.acquire(listener)
         yield lock
@@ -238,14 +198,13 @@ class _Watch:
     def __init__(self, beat: float) -> None:
         self._limit = beat * MISSED
         self._seen: dict[str, _Seen] = {}
-        self._place = _place()
 
     def is_dead(self, claim: Claim) -> bool:
         """Whether the driver is certainly dead: by the kernel, or for lack of heartbeats."""
-        if self._is_here(claim) and claim.pid == os.getpid():
+        if claim.is_here and claim.pid == os.getpid():
             return claim.nonce not in _own
-        if self._is_here(claim):
-            return _born(claim.pid) != claim.born
+        if claim.is_here:
+            return born(claim.pid) != claim.born
         now = time.monotonic()
         seen = self._seen.setdefault(claim.nonce, _Seen(claim.beat, now))
         if claim.beat != seen.beat:
@@ -254,60 +213,4 @@ class _Watch:
 
     def lives(self, claim: Claim) -> bool:
         """Whether the driver is certainly alive; :meth:`is_dead` must have been called before."""
-        return self._is_here(claim) or self._seen[claim.nonce].rose
-
-    def _is_here(self, claim: Claim) -> bool:
-        return bool(self._place) and claim.place == self._place
-
-
-def _own_claim() -> Claim:
-    return Claim(
-        nonce=secrets.token_hex(8),
-        state="asking",
-        host=socket.gethostname(),
-        place=_place(),
-        pid=os.getpid(),
-        born=_born(os.getpid()),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _place() -> str:
-    """Identifier of the machine's boot and process namespace, which containers do not share."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 (no path, a label)
-    except OSError:
-        return ""
-
-
-def _born(pid: int) -> str:
-    """Start of a process in clock ticks since boot; empty if it has ended or is a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return ""
-    # The name in parentheses may contain blanks and parentheses.
-    fields = stat.rpartition(b")")[2].split()
-    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
-
-
-def _encoded(claim: Claim) -> bytes:
-    return claim.model_dump_json(indent=1).encode()
-
-
-def _decoded(name: str, data: bytes) -> Claim:
-    try:
-        return Claim.model_validate_json(data)
-    except ValidationError:
-        # A damaged claim is watched like one from elsewhere, and removed if it does not change.
-        return Claim(
-            nonce=name.removeprefix(_PREFIX).removesuffix(_SUFFIX),
-            state="held",
-            host="an unknown machine",
-            place="",
-            pid=0,
-            born="",
-            started="at an unknown time",
-            beat=hash(data),
-        )
+        return claim.is_here or self._seen[claim.nonce].rose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.storage import lock as locks
+from restyle.pipeline.storage import claim as claims
+from restyle.pipeline.storage.claim import own_claim
 from restyle.pipeline.storage.filesystem import open_storage
 from restyle.pipeline.storage.lock import driver_lock
 from restyle.pipeline.storage.retries import retrying
@@ -39,7 +41,7 @@ def jump(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
             return datetime.fromtimestamp(really(), UTC) + timedelta(seconds=moved[0])
 
     monkeypatch.setattr(time, "time", lambda: really() + moved[0])
-    monkeypatch.setattr(locks, "datetime", Moved)
+    monkeypatch.setattr(claims, "datetime", Moved)
 
     def jump(hours: float) -> None:
         moved[0] += 3600 * hours
@@ -52,8 +54,8 @@ def test_the_lock_is_neither_lost_nor_taken(
 ) -> None:
     storage = open_storage(str(tmp_path / "out"))
     # As two machines would see each other: by signs of life alone.
-    places = iter(f"machine-{number}" for number in range(100))
-    monkeypatch.setattr(locks, "_place", lambda: next(places))
+    places = (f"machine-{number}" for number in itertools.count())
+    monkeypatch.setattr(claims, "place", lambda: next(places))
     with driver_lock(storage, Listener(), beat=BEAT) as held:
         for hours in HOURS:
             jump(hours)
@@ -70,7 +72,7 @@ def test_a_dead_driver_is_waited_for_no_longer_and_no_shorter(
 ) -> None:
     storage = open_storage(str(tmp_path / "out"))
     for hours in HOURS:
-        claim = locks._own_claim().model_copy(update={"state": "held", "place": "elsewhere"})
+        claim = own_claim().model_copy(update={"state": "held", "place": "elsewhere"})
         storage.write(claim.name, claim.model_dump_json().encode())
         timer = threading.Timer(BEAT, jump, [hours])
         timer.start()

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from restyle.pipeline.storage.claim import Claim
 from restyle.pipeline.storage.filesystem import Storage, local_path, open_storage
-from restyle.pipeline.storage.lock import Claim
 from tests.command import restyle, start
 from tests.s3_server import faulty_s3
 

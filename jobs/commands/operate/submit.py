@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restyle.core.errors import FatalError, SpecError, TransientError
-from restyle.jobs.display.terminal import say, say_lines
+from restyle.jobs.commands.look.inspection import AsJson
+from restyle.jobs.display.terminal import emit_json, say, say_lines
 
 if TYPE_CHECKING:
     from restyle.jobs.spec.job_spec import JobSpec
@@ -24,6 +25,7 @@ _SHORTEST, _LONGEST, _CHARACTERS = 1.0, 30.0, 50_000
 _PATIENCE = 300.0
 _STOPPED_WITHIN = 60.0
 _TRIES = 5
+_SUCCEEDED = "SUCCEEDED"
 
 
 def submit(
@@ -42,8 +44,14 @@ def submit(
         bool, typer.Option(help="Show the job's log until it ends; Ctrl-C leaves it running.")
     ] = True,
     status: Annotated[
-        bool, typer.Option("--status", help="Submit nothing: say how the last submission stands.")
+        bool,
+        typer.Option(
+            "--status",
+            help="Submit nothing: say how the last submission stands. Exits with 1 if it failed or "
+            "was stopped.",
+        ),
     ] = False,
+    as_json: AsJson = False,
     attach: Annotated[
         bool, typer.Option("--attach", help="Submit nothing: follow the last submission.")
     ] = False,
@@ -58,6 +66,8 @@ def submit(
     from restyle.jobs.spec.file import read_spec
     from restyle.jobs.spec.options import NAMES
 
+    if as_json and not status:
+        raise SpecError("--json goes with --status")
     if status + attach + stop > 1:
         raise SpecError("--status, --attach and --stop exclude one another")
     job_spec = read_spec(spec, {}, NAMES)
@@ -67,7 +77,10 @@ def submit(
     server = JobServer(address)
     again = f"restyle submit {spec} --address {server.address}"
     if status:
-        _show(server, _last(server, job_spec))
+        job = _last(server, job_spec)
+        _show(server, job, as_json)
+        if job.has_ended and job.status != _SUCCEEDED:
+            raise typer.Exit(1)
         return
     if stop:
         _stop(server, _last(server, job_spec))
@@ -149,8 +162,21 @@ def _last(server: JobServer, spec: JobSpec) -> SubmittedJob:
     return jobs[-1]
 
 
-def _show(server: JobServer, job: SubmittedJob) -> None:
+def _show(server: JobServer, job: SubmittedJob, as_json: bool) -> None:
     lines = [line for line in server.log(job.submission).splitlines() if line.strip()]
+    if as_json:
+        emit_json(
+            {
+                "submission": job.submission,
+                "status": job.status.lower(),
+                "started": job.started,
+                "ended": job.ended or None,
+                "exit_code": job.exit_code,
+                "message": job.message or None,
+                "last_line": lines[-1] if lines else None,
+            }
+        )
+        return
     times = f"{job.started} to {job.ended}" if job.ended else f"since {job.started}"
     say(f"{job.submission}: {job.status.lower()}, {times}")
     if job.message:
@@ -185,7 +211,7 @@ def _follow(server: JobServer, submission: str, again: str) -> None:
         raise FatalError(
             f"{error}; {submission} may well go on, follow it with: {again} --attach"
         ) from error
-    if job.status == "SUCCEEDED":
+    if job.status == _SUCCEEDED:
         say(f"{submission}: succeeded", error=True)
         return
     raise FatalError(f"{submission} {job.status.lower()}: {job.message or 'no reason given'}")

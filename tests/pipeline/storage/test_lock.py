@@ -14,9 +14,9 @@ import pytest
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.storage import lock as locks
+from restyle.pipeline.storage.claim import Claim, born, own_claim
 from restyle.pipeline.storage.filesystem import Storage, open_storage
-from restyle.pipeline.storage.lock import Claim, DriverLock, driver_lock
+from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
 BEAT = 0.1
 
@@ -42,7 +42,7 @@ def claims(storage: Storage) -> list[str]:
 
 def put(storage: Storage, **fields: object) -> Claim:
     """A claim as another driver would have written it."""
-    claim = locks._own_claim().model_copy(update={"nonce": "f" * 16, **fields})
+    claim = own_claim().model_copy(update={"nonce": "f" * 16, **fields})
     storage.write(claim.name, claim.model_dump_json().encode())
     return claim
 
@@ -103,8 +103,8 @@ def test_a_process_that_ended_is_known_for_dead_at_once(storage: Storage) -> Non
     # A number that was given to another process since, and one that nobody has.
     put(storage, state="held", nonce="a" * 16, born="1")
     process = subprocess.Popen([sys.executable, "-c", ""])
-    born = locks._born(process.pid)
-    put(storage, state="held", nonce="b" * 16, pid=process.pid, born=born or "1")
+    ticks = born(process.pid)
+    put(storage, state="held", nonce="b" * 16, pid=process.pid, born=ticks or "1")
     while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
     notes = Notes()

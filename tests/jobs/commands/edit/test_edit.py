@@ -81,7 +81,7 @@ def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -
     [
         (["--keep-detail"], "give --paste-back, too"),
         (["--strength", "1..2"], "strength '1..2'"),
-        (["--strength", "1", "--strength", "2"], "--strength is given 2 times for 1 directions"),
+        (["--strength", "1", "--strength", "2"], "--strength is given 2 times for 1 direction;"),
         (["--layers", "x"], "layers 'x'"),
         (["--invert-actors", "3:1"], "--invert-actors: should be MIN:MAX"),
         (["--device", "tpu"], "--device: should be auto"),

@@ -82,6 +82,6 @@ def test_runs_that_failed_or_never_ended(tmp_path: Path) -> None:
     storage.write(dated_name("20260103T000000Z-00000000"), json.dumps({"format": 9}).encode())
 
     text = restyle("runs", tmp_path).stdout
-    assert text.splitlines()[1].split()[1:] == ["unfinished", *"00000", "-"]
+    assert text.splitlines()[1].split()[1:] == ["died", *"00000", "-"]
     assert f"{failed.timings.started}: the disk [is] full" in text
     assert "20260103T000000Z-00000000.json cannot be understood" in text

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 
 import pytest
+import typer
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.jobs.commands.operate import submit as module
@@ -139,7 +142,19 @@ def test_status_and_stop(
         f"{PREFIX}1: running, since 2026-01-01T00:00:00+00:00",
         "last line: 12/40 inputs",
     ]
+    submit(spec, job_server.address, status=True, as_json=True)
+    running = json.loads(capsys.readouterr().out)
+    assert (running["status"], running["last_line"]) == ("running", "12/40 inputs")
+    with pytest.raises(SpecError, match="--json goes with --status"):
+        submit(spec, job_server.address, as_json=True)
     submit(spec, job_server.address, stop=True)
     assert capsys.readouterr().out == f"{PREFIX}1: stopped\n"
+    for status, code in (("STOPPED", 1), ("FAILED", 1), ("SUCCEEDED", 0)):
+        job_server.change(f"{PREFIX}1", status=status)
+        for as_json in (False, True):
+            with pytest.raises(typer.Exit) if code else contextlib.nullcontext() as ended:
+                submit(spec, job_server.address, status=True, as_json=as_json)
+            assert ended is None or ended.value.exit_code == code
+        assert status.lower() in capsys.readouterr().out
     with pytest.raises(SpecError, match="exclude one another"):
         submit(spec, job_server.address, status=True, stop=True)
