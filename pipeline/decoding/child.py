@@ -20,7 +20,7 @@ from restyle.core.imaging.png import encode_png
 from restyle.core.stage_clock import StageClock
 from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, read_crops
 from restyle.pipeline.decoding.sandbox import Answer, SharedArea
-from restyle.pipeline.isolation.child import Parent, limit_memory
+from restyle.pipeline.isolation.child import Parent, confine, limit_memory
 
 _BLANK = np.full((64, 64, 3), 128, np.uint8)
 
@@ -119,4 +119,5 @@ def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> 
 
 if __name__ == "__main__":
     with contextlib.suppress(EOFError, ConnectionError):
+        confine()
         serve(Parent(int(sys.argv[1])), int(sys.argv[2]))

@@ -23,14 +23,6 @@ class Parent:
     """
 
     def __init__(self, descriptor: int) -> None:
-        # The only file written here holds messages of native code, which may be endless.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_SAID, _MOST_SAID))
-        # Crashes must not fill the disk with core dumps.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        for number in (signal.SIGALRM, signal.SIGPROF):
-            signal.signal(number, signal.SIG_DFL)
-        # Ctrl-C reaches the whole foreground group; the parent ends its children itself.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._socket = socket.socket(fileno=descriptor)
         self._connection = Connection(os.dup(descriptor))
 
@@ -60,6 +52,18 @@ class Parent:
             OSError: the parent has ended.
         """
         self._connection.send_bytes(pickle.dumps(message, protocol=5))
+
+
+def confine() -> None:
+    """Prepare this process for native code that may crash, hang or print without end."""
+    # The only file written here holds messages of native code, which may be endless.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_SAID, _MOST_SAID))
+    # Crashes must not fill the disk with core dumps.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
+    # Ctrl-C reaches the whole foreground group; the parent ends its children itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def limit_memory(budget: int) -> None:

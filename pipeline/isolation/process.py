@@ -89,11 +89,12 @@ class ChildProcess:
         """
         socket.send_fds(self._socket, [b"\0"], [descriptor])
 
-    def receive(self, patience: float, progress: Callable[[], int] = lambda: 0) -> Any:
+    def receive(self, patience: float | None, progress: Callable[[], int] = lambda: 0) -> Any:
         """Receive the next message.
 
         Args:
-            patience: seconds without a message and without progress after which the child is ended.
+            patience: seconds without a message and without progress after which the child is
+                ended; None for no limit.
             progress: returns a number that changes with progress.
 
         Raises:
@@ -133,12 +134,16 @@ class ChildProcess:
         self._process.kill()
         self.stop()
 
-    def stop(self) -> int:
-        """End the child, wait for it and return its exit code, negative for a signal."""
+    def stop(self, patience: float = 2.0) -> int:
+        """End the child, wait for it and return its exit code, negative for a signal.
+
+        Args:
+            patience: seconds for an orderly end, after which it is killed.
+        """
         self._connection.close()
         self._socket.close()
         try:
-            code = self._process.wait(timeout=2)
+            code = self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()

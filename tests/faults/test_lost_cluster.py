@@ -1,9 +1,13 @@
-"""Ray's own processes die, or its workers at each start: a run goes on, or ends and says so."""
+"""Ray's own processes die, the one connected to it, or its workers at each start.
+
+A run goes on, or ends and says so.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import psutil
@@ -22,8 +26,10 @@ ONE_CORE = {"OMP_NUM_THREADS": "1"}
 
 
 def daemons(job: RunningJob, name: str) -> list[psutil.Process]:
-    """Ray's processes of a name that belong to a job."""
+    """Ray's processes of a name that belong to a job; ``connection`` is the one connected to it."""
     own = psutil.Process(job.process.pid).children(recursive=True)
+    if name == "connection":
+        return [each for each in own if "restyle.pipeline.execution.ray" in each.cmdline()]
     return [
         each
         for each in own
@@ -31,7 +37,7 @@ def daemons(job: RunningJob, name: str) -> list[psutil.Process]:
     ]
 
 
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+@pytest.mark.parametrize("name", ["raylet", "gcs_server", "connection"])
 def test_a_lost_cluster_is_started_again(name: str, tmp_path: Path, tiny_model: Path) -> None:
     make_images(tmp_path / "images", IMAGES)
     out = tmp_path / "out"
@@ -39,13 +45,15 @@ def test_a_lost_cluster_is_started_again(name: str, tmp_path: Path, tiny_model: 
     with RunningJob(job, env=ONE_CORE) as running:
         running.wait_for(lambda: entries(out), "the first entry")
         (daemon,) = daemons(running, name)
-        daemon.kill()
+        # As a fault of Ray's native code ends its process.
+        daemon.send_signal(signal.SIGSEGV if name == "connection" else signal.SIGKILL)
         before = entries(out)
         assert len(before) < IMAGES // 8, f"everything was done when the {name} was killed"
         code, printed, error = running.end()
     assert code == 0, error
     assert f"{IMAGES} of {IMAGES} accounted for" in printed
     assert "trying again" in error
+    assert ("ended (SIGSEGV)" in error) == (name == "connection")
     assert "Traceback" not in error
     check_complete(out, IMAGES)
     after = entries(out)

@@ -22,7 +22,6 @@ from restyle.pipeline.execution.pools import ALIGN, Offer
 from restyle.pipeline.execution.ray.daemons import Head, LocalDaemons
 from restyle.pipeline.execution.ray.environment import LOOPBACK_SWITCH
 from restyle.pipeline.execution.ray.session import Session, working_in
-from restyle.pipeline.execution.watchdog import Stalled
 from restyle.pipeline.isolation.environment import SAFE_PATH
 
 # Environment variables passed to workers on other machines.
@@ -43,7 +42,7 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (only asked for its size)
 
 
 class Cluster:
-    """A connection to Ray that can be restarted; a context manager.
+    """A connection to Ray; a context manager.
 
     Args:
         address: ``HOST:PORT`` of a cluster's head; ``auto`` for the cluster that this machine
@@ -107,14 +106,6 @@ class Cluster:
             Stalled: the cluster is lost.
         """
         return self._daemons is None or self._daemons.answer()
-
-    def is_lost(self) -> bool:
-        """Whether the cluster must be started, or connected to, again."""
-        try:
-            self.answers()
-        except Stalled:
-            return True
-        return False
 
     def last_words(self) -> str:
         """Return the last fatal message of a worker's native code; empty if there is none."""

@@ -1,55 +1,51 @@
-"""Start of a Ray cluster, in parallel with the import of the graph."""
+"""The executor of units on Ray.
+
+The connection to Ray belongs to a child process, :mod:`restyle.pipeline.execution.ray.connection`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from restyle.core.errors import RestyleError
+from restyle.kernels.private_folder import remove_abandoned
 from restyle.pipeline.execution.job import Job, UnitResult
-from restyle.pipeline.execution.ray.environment import import_ray
+from restyle.pipeline.execution.ray.connection import AskGpus, Ended, Noted, Round
+from restyle.pipeline.execution.ray.session import FOLDERS, PREFIX
 from restyle.pipeline.execution.request import Workers
+from restyle.pipeline.execution.watchdog import Stalled
+from restyle.pipeline.isolation.process import ChildProcess, ending
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
+
+_MODULE = "restyle.pipeline.execution.ray"
+
+# Seconds without a message after which a process that was asked to end is killed.
+_CLOSE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
 def ray_engine(
     workers: Workers | None = None, listener: Listener | None = None
 ) -> Iterator[Callable[[Job, Sequence[UnitRef]], Iterator[UnitResult]]]:
-    """Context manager of a cluster, whose value runs units on it.
+    """Context manager of a connection to a cluster, whose value runs units on it.
+
+    The connection is made in the background; its failure is raised by the first round.
 
     Args:
         workers: cluster and number of actors.
         listener: receives notes about the actors.
-
-    Raises:
-        FatalError: the cluster does not start or does not answer.
     """
-    asked = workers or Workers()
-    import_ray()
-    from restyle.pipeline.execution.ray.cluster import Cluster
-    from restyle.pipeline.execution.ray.messages import Messages
-
-    # The start is mostly waiting, the import mostly work.
-    importing = threading.Thread(
-        target=importlib.import_module, args=("restyle.pipeline.execution.ray.graph",)
-    )
-    importing.start()
-    heard, messages = listener or Listener(), Messages()
-    try:
-        with messages.taken(heard), Cluster(asked.address) as cluster:
-            importing.join()
-            from restyle.pipeline.execution.ray.graph import Graph
-
-            yield Graph(cluster, asked, heard, messages).run_units
-    finally:
-        importing.join()
+    with contextlib.closing(
+        _Connection(workers or Workers(), listener or Listener())
+    ) as connection:
+        yield connection.run_units
 
 
 def has_gpus(address: str) -> bool:
-    """Return whether a cluster has a node with a GPU; the connection stays open for the run.
+    """Return whether a cluster has a node with a GPU.
 
     Args:
         address: of the cluster.
@@ -57,9 +53,88 @@ def has_gpus(address: str) -> bool:
     Raises:
         FatalError: the cluster does not answer.
     """
-    import_ray()
-    from restyle.pipeline.execution.ray.cluster import Cluster
+    with contextlib.closing(_Connection(Workers(address=address), Listener())) as connection:
+        return connection.ask_gpus()
 
-    cluster = Cluster(address)
-    cluster.start()
-    return any(offer.gpus for offer in cluster.offers())
+
+class _Connection:
+    """The child process that is connected to Ray; started again after a loss.
+
+    Args:
+        workers: cluster and number of actors.
+        listener: receives notes about the actors.
+    """
+
+    def __init__(self, workers: Workers, listener: Listener) -> None:
+        self._workers = workers
+        self._listener = listener
+        self._process: ChildProcess | None = ChildProcess(_MODULE, workers)
+
+    def run_units(self, job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
+        """Run units. Units whose worker died may have no result.
+
+        Args:
+            job: parameters of the workers.
+            units: pending units.
+
+        Yields:
+            The result of each unit when it is committed or has failed, in any order.
+
+        Raises:
+            FatalError: the cluster does not start or answer, or no node has room for a stage.
+            Stalled: the round ended early; units without an entry can be run again.
+        """
+        self._ask(Round(job, units))
+        while not isinstance(message := self._receive(), Ended):
+            yield message
+        if message.error:
+            self._end()
+            raise Stalled(message.error)
+
+    def ask_gpus(self) -> bool:
+        """Return whether a node of the cluster has a GPU."""
+        self._ask(AskGpus())
+        answer: bool = self._receive()
+        return answer
+
+    def close(self) -> None:
+        """End the process: at once in the middle of a round, else when it has left the cluster."""
+        if self._process is None:
+            return
+        # Only an error of a round that was not awaited can arrive here.
+        with contextlib.suppress(EOFError, OSError, RestyleError):
+            self._process.send(None)
+            while True:
+                self._hear(self._process.receive(_CLOSE_SECONDS))
+        self._end()
+
+    def _ask(self, request: Round | AskGpus) -> None:
+        if self._process is None:
+            self._process = ChildProcess(_MODULE, self._workers)
+        # A process that has ended may have told why.
+        with contextlib.suppress(OSError):
+            self._process.send(request)
+
+    def _receive(self) -> Any:
+        assert self._process is not None  # noqa: S101 (it was asked)
+        try:
+            while self._hear(message := self._process.receive(None)):
+                pass
+        except (EOFError, OSError) as error:
+            code = self._end()
+            raise Stalled(f"the process that is connected to Ray ended ({ending(code)})") from error
+        return message
+
+    def _hear(self, message: object) -> bool:
+        """Pass a note on; return whether it was one."""
+        if isinstance(message, Noted):
+            self._listener.noted(message.line)
+        return isinstance(message, Noted)
+
+    def _end(self) -> int:
+        """Wait for the end of the process, return its exit code and delete its cluster's files."""
+        assert self._process is not None  # noqa: S101 (it was started)
+        code = self._process.stop()
+        self._process = None
+        remove_abandoned(FOLDERS, PREFIX)
+        return code

@@ -32,7 +32,7 @@ from restyle.pipeline.execution.ray.cluster import Cluster
 from restyle.pipeline.execution.ray.messages import Messages
 from restyle.pipeline.execution.ray.results import UnitResults
 from restyle.pipeline.execution.request import Workers
-from restyle.pipeline.execution.watchdog import Heartbeat, Stalled, Watchdog
+from restyle.pipeline.execution.watchdog import Heartbeat, Watchdog
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.storage.filesystem import open_storage
@@ -80,10 +80,6 @@ class Graph:
             FatalError: no node has room for a stage.
             Stalled: the workers make no progress; units without an entry can be run again.
         """
-        # The connection is lost after a round that stalled.
-        if self._cluster.is_lost():
-            self._cluster.stop()
-        self._cluster.start()
         _set_up()
         self._messages.storage = open_storage(job.out)
         pools = self._pools(job).of(job.stages)
@@ -108,18 +104,16 @@ class Graph:
                 for result in results.until_done(look):
                     watchdog.progressed()
                     yield result
-            except Stalled:
-                if not self._cluster.is_lost():
-                    results.close()
-                # The state of Ray is unknown: the next round starts with a new connection.
-                self._cluster.stop()
+            except Exception:
+                # The state of Ray is unknown: a further call could hang.
+                at_end.pop_all()
+                self._messages.write()
                 raise
 
     def _forget(self, run: str) -> None:
         """Remove the heartbeats of a run's workers."""
-        if ray.is_initialized() and not self._cluster.is_lost():
-            with contextlib.suppress(Exception):
-                internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_NAMESPACE)
+        with contextlib.suppress(Exception):
+            internal_kv._internal_kv_del(f"{run}:", del_by_prefix=True, namespace=_NAMESPACE)
 
     def _pools(self, job: Job) -> Pools:
         offers = self._cluster.offers()

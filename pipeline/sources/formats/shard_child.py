@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from restyle.core.errors import RestyleError, SpecError
-from restyle.pipeline.isolation.child import Parent, limit_memory
+from restyle.pipeline.isolation.child import Parent, confine, limit_memory
 from restyle.pipeline.sources.formats.shard_messages import (
     Ask,
     Close,
@@ -108,4 +108,5 @@ def _begin(limits: Limits) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(EOFError, ConnectionError):
+        confine()
         serve(Parent(int(sys.argv[1])))
