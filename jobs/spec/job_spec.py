@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from restyle.core.errors import SpecError
+from restyle.core.imaging.encoding import ImageFormat
 from restyle.core.metrics.registry import METRICS, check_metrics
 from restyle.core.networks.config import with_domain
 from restyle.pipeline.execution.request import Executor, Request, Workers
@@ -147,6 +148,10 @@ class OutputSection(_Section):
         "metrics", description="What to keep of each step in the dataset steps."
     )
     reconstructions: Reconstructions = Field("last", description="Which steps' images to keep.")
+    image_format: ImageFormat = Field(
+        "png",
+        description="File format of these images: png is lossless, jpeg and webp are smaller.",
+    )
 
 
 class ModelSection(_Section):
@@ -330,6 +335,7 @@ class JobSpec(_Section):
                 bootstrap=model.bootstrap,
                 save_steps=self.output.save_steps,
                 reconstructions=self.output.reconstructions,
+                image_format=self.output.image_format,
                 **self.inversion.model_dump(),
             ),
             device=workers.device,

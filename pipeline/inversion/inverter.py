@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from restyle.core.errors import FatalError
-from restyle.core.imaging.png import encode_png
+from restyle.core.imaging.encoding import encode_image
 from restyle.core.imaging.preprocessing import preprocess, to_bytes
 from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
 from restyle.core.inference.inversion import Inversion, Keep, begin_batch
@@ -23,7 +23,7 @@ from restyle.core.inference.model import Model, load_model
 from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.micro_batches import Made, MicroBatches
-from restyle.pipeline.inversion.rows import Batch, FloatArray, encoded
+from restyle.pipeline.inversion.rows import Batch, FloatArray, encoded, image_format
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.settings import ResolvedSettings
 
@@ -188,7 +188,7 @@ class Inverter:
                 latents=latents[index],
                 metrics={name: values[index] for name, values in metrics.items()},
                 deltas=None if deltas is None else deltas[index],
-                images=self._encoders.submit(_encode_images, images) if images else _NO_IMAGES,
+                images=self._encoders.submit(self._encode, images) if images else _NO_IMAGES,
                 seconds=seconds / len(pixels),
             )
 
@@ -201,6 +201,12 @@ class Inverter:
             inputs = to_bytes(preprocess(pixels, size)).permute(0, 2, 3, 1).numpy()
         made = result.reconstructions.unbind(1)
         return [inputs, *(stack.permute(0, 2, 3, 1).numpy() for stack in made)]
+
+    def _encode(self, images: Sequence[tuple[int, Pixels]]) -> list[tuple[int, bytes]]:
+        return [
+            (step, encode_image(pixels, image_format(self._settings, step)))
+            for step, pixels in images
+        ]
 
 
 def _fitting(make: Callable[[], T]) -> T | None:
@@ -244,7 +250,3 @@ def _batch(
         deltas=np.stack(deltas) if deltas else None,
         images=images,
     )
-
-
-def _encode_images(images: Sequence[tuple[int, Pixels]]) -> list[tuple[int, bytes]]:
-    return [(step, encode_png(pixels)) for step, pixels in images]

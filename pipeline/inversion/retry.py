@@ -173,6 +173,7 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
         detector=settings.detector,
         save_steps=settings.save_steps,
         reconstructions=settings.reconstructions,
+        image_format=settings.image_format or "png",
         metrics=settings.metrics,
         dtype=settings.dtype,
         tolerance=settings.tolerance,

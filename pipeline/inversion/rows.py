@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from restyle.core.errors import RejectReason
+from restyle.core.imaging.encoding import ImageFormat
 from restyle.core.metrics.registry import METRICS
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.ledger.commit import EncodedUnit
@@ -27,9 +28,6 @@ from restyle.pipeline.ledger.datasets import (
 from restyle.pipeline.ledger.entries import MetricSums
 from restyle.pipeline.ledger.rejects import Reject, reject_table
 from restyle.pipeline.ledger.settings import ResolvedSettings
-
-IMAGE_FORMAT = "png"
-"""Format of reconstructions; lossless, so that change maps can be computed from them."""
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -80,7 +78,7 @@ def tables(
         if settings.save_steps != "none":
             columns[STEPS] = _step_columns(batches, settings, latent_shape)
         if settings.reconstructions != "none":
-            columns[RECONSTRUCTIONS] = _image_columns(batches)
+            columns[RECONSTRUCTIONS] = _image_columns(batches, settings)
     made = {
         dataset: pa.table(of, schema=schema(dataset, settings, latent_shape))
         for dataset, of in columns.items()
@@ -139,7 +137,13 @@ def _step_columns(
     return columns
 
 
-def _image_columns(batches: Sequence[Batch]) -> Columns:
+def image_format(settings: ResolvedSettings, step: int) -> ImageFormat:
+    """The file format of a step's image."""
+    # Step 0 is the encoder's input, from which edits and metrics are computed again.
+    return "png" if step == 0 else settings.image_format or "png"
+
+
+def _image_columns(batches: Sequence[Batch], settings: ResolvedSettings) -> Columns:
     rows = [
         (crop, step, image)
         for batch in batches
@@ -149,7 +153,7 @@ def _image_columns(batches: Sequence[Batch]) -> Columns:
     return {
         **_identity([crop for crop, _, _ in rows]),
         "step": [step for _, step, _ in rows],
-        "format": [IMAGE_FORMAT] * len(rows),
+        "format": [image_format(settings, step) for _, step, _ in rows],
         "image": [image for _, _, image in rows],
     }
 

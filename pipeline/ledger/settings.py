@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from restyle.core.devices.precision import Precision
 from restyle.core.domains import preset_of
 from restyle.core.errors import SpecError
+from restyle.core.imaging.encoding import ImageFormat
 from restyle.core.metrics.registry import METRICS, check_metrics
 
 FacePolicy = Literal["largest", "all"]
@@ -74,6 +75,7 @@ class InversionSettings(_Frozen):
             the output, ``hog`` in a new one.
         save_steps: Content of ``steps/``: none, metrics only, or metrics and latents.
         reconstructions: Steps whose images are kept: none, the last, or all.
+        image_format: File format of the reconstructions; that of the encoder's inputs is ``png``.
         metrics: Metrics measured at each step, in the order of ``METRICS``.
         dtype: Precision; ``auto`` selects bf16 if the hardware supports it, ``tf32`` needs a GPU.
         tolerance: Mean absolute change of the pixels, in [-1, 1], below which an image takes no
@@ -88,6 +90,7 @@ class InversionSettings(_Frozen):
     detector: Detector | None = None
     save_steps: SaveSteps = "metrics"
     reconstructions: Reconstructions = "last"
+    image_format: ImageFormat = "png"
     metrics: tuple[str, ...] | None = None
     dtype: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     tolerance: Annotated[float, Field(ge=0, le=MAX_TOLERANCE)] | None = None
@@ -114,6 +117,7 @@ class ResolvedSettings(Settings):
             alignment.
         detector: Detector of faces; None without alignment, and in outputs that predate the
             option, which have the faces of ``exact``.
+        image_format: As in :class:`InversionSettings`; None instead of ``png``.
         dtype: Precision of the computation.
         tolerance: As in :class:`InversionSettings`; None instead of 0, which has the same effect.
         bootstrap: Name and encoder of the model that performs the first step; None without one.
@@ -131,6 +135,7 @@ class ResolvedSettings(Settings):
     save_steps: SaveSteps
     reconstructions: Reconstructions
     metrics: tuple[str, ...]
+    image_format: Literal["jpeg", "webp"] | None = None
     dtype: Precision
     tolerance: float | None = None
     bootstrap: str | None = None
@@ -212,6 +217,12 @@ def resolve(
         save_steps=settings.save_steps,
         reconstructions=settings.reconstructions,
         metrics=metrics,
+        # Without reconstructions the format has no effect.
+        image_format=(
+            None
+            if settings.image_format == "png" or settings.reconstructions == "none"
+            else settings.image_format
+        ),
         dtype=dtype,
         tolerance=settings.tolerance or None,
         bootstrap=bootstrap and bootstrap[0],
