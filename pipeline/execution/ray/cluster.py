@@ -19,7 +19,7 @@ import ray._private.services
 from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.execution.job import one_line
 from restyle.pipeline.execution.pools import ALIGN, Offer
-from restyle.pipeline.execution.ray.daemons import Head, LocalDaemons
+from restyle.pipeline.execution.ray.daemons import Head, LocalDaemons, end_descendants
 from restyle.pipeline.execution.ray.environment import LOOPBACK_SWITCH
 from restyle.pipeline.execution.ray.session import Session, working_in
 from restyle.pipeline.isolation.environment import SAFE_PATH
@@ -98,6 +98,14 @@ class Cluster:
         if self._session is not None:
             self._session.remove()
             self._session = None
+
+    def kill(self) -> None:
+        """Kill the processes of a local cluster, when this process is about to end.
+
+        In contrast to :meth:`stop` it makes no call to Ray, which could hang or crash.
+        """
+        if self.is_local:
+            end_descendants()
 
     def answers(self) -> bool:
         """Whether the cluster responds; a call to an unresponsive one would block for long.

@@ -10,7 +10,7 @@ import importlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,9 @@ from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
 
 if TYPE_CHECKING:
+    from restyle.pipeline.execution.ray.cluster import Cluster
     from restyle.pipeline.execution.ray.graph import Graph
+    from restyle.pipeline.execution.ray.messages import Messages
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,14 @@ class _Requests:
 
     Args:
         parent: the connection.
-        before_end: called before this process ends in the middle of a round.
+        cluster: is killed before this process ends in the middle of a round.
+        messages: are written before.
     """
 
-    def __init__(self, parent: Parent, before_end: Callable[[], None]) -> None:
+    def __init__(self, parent: Parent, cluster: Cluster, messages: Messages) -> None:
         self._parent = parent
-        self._before_end = before_end
+        self._cluster = cluster
+        self._messages = messages
         self._queue: queue.SimpleQueue[Round | AskGpus | None] = queue.SimpleQueue()
         self._is_busy = True
         threading.Thread(target=self._receive, name="requests", daemon=True).start()
@@ -93,10 +97,12 @@ class _Requests:
             while (request := self._parent.receive()) is not None:
                 self._queue.put(request)
         except (EOFError, OSError):
-            # Ray's processes on this machine end with this one, workers elsewhere with the job.
+            # Nothing is written: another run may have taken over the output.
+            self._cluster.kill()
             os._exit(1)
         if self._is_busy:
-            self._before_end()
+            self._cluster.kill()
+            self._messages.write()
             os._exit(0)
         self._queue.put(None)
 
@@ -112,14 +118,14 @@ def serve(parent: Parent) -> None:
     from restyle.pipeline.execution.ray.cluster import Cluster
     from restyle.pipeline.execution.ray.messages import Messages
 
-    notes, messages = _Notes(parent), Messages()
-    requests = _Requests(parent, messages.write)
+    notes, messages, cluster = _Notes(parent), Messages(), Cluster(workers.address)
+    requests = _Requests(parent, cluster, messages)
     # The start of a cluster is mostly waiting, the import mostly work.
     importing = threading.Thread(
         target=importlib.import_module, args=("restyle.pipeline.execution.ray.graph",)
     )
     importing.start()
-    with messages.taken(notes), Cluster(workers.address) as cluster:
+    with messages.taken(notes), cluster:
         importing.join()
         from restyle.pipeline.execution.ray.graph import Graph
 
@@ -128,10 +134,10 @@ def serve(parent: Parent) -> None:
             if isinstance(request, AskGpus):
                 parent.send(any(offer.gpus for offer in cluster.offers()))
             else:
-                _run(graph, request, parent)
+                _run(graph, request, parent, cluster)
 
 
-def _run(graph: Graph, request: Round, parent: Parent) -> None:
+def _run(graph: Graph, request: Round, parent: Parent, cluster: Cluster) -> None:
     """Run the units of a round; ends this process if the round ends early."""
     try:
         for result in graph.run_units(request.job, request.units):
@@ -140,6 +146,7 @@ def _run(graph: Graph, request: Round, parent: Parent) -> None:
     except RestyleError as error:
         parent.send(error)
     except Exception as error:
-        parent.send(Ended(str(error) if isinstance(error, Stalled) else one_line(error)))
         # The cluster may be lost; then a further call to Ray could hang or crash.
+        parent.send(Ended(str(error) if isinstance(error, Stalled) else one_line(error)))
+        cluster.kill()
         os._exit(1)

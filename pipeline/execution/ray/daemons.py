@@ -1,7 +1,7 @@
-"""Detection of the death of Ray's own processes.
+"""Ray's own processes: detection of their death, and their end.
 
-Without it the driver's connections to a dead process hang for a minute, and then Ray ends the
-driver.
+Without the detection connections to a dead process hang for a minute, and then Ray ends the process
+that is connected.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,39 @@ _ANSWER_SECONDS = 10.0
 # Seconds without an answer after which the head counts as lost; a restart, as on Kubernetes, takes
 # less.
 _AWAY_SECONDS = 40.0
+
+
+def end_descendants(patience: float = 10.0) -> None:
+    """Kill all descendants of this process, and wait for their end.
+
+    Workers whose raylet was killed end by themselves, but may commit a unit before.
+
+    Args:
+        patience: seconds to wait at most.
+    """
+    children = defaultdict(list)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # The name, in parentheses, may contain any character.
+            fields = (process / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            children[int(fields[1])].append(int(process.name))
+    ending = select.poll()
+    descriptors = set()
+    # Parents first, so that a raylet starts no worker again.
+    found = children[os.getpid()]
+    for number in found:
+        found += children[number]
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(number)
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            ending.register(descriptor, select.POLLIN)
+            descriptors.add(descriptor)
+    deadline = time.monotonic() + patience
+    while descriptors and (left := deadline - time.monotonic()) > 0:
+        for descriptor, _ in ending.poll(left * 1000):
+            ending.unregister(descriptor)
+            os.close(descriptor)
+            descriptors.remove(descriptor)
 
 
 class LocalDaemons:

@@ -25,6 +25,9 @@ _MODULE = "restyle.pipeline.execution.ray"
 # Seconds without a message after which a process that was asked to end is killed.
 _CLOSE_SECONDS = 60.0
 
+# Seconds that its cluster's processes may take to end.
+_END_SECONDS = 15.0
+
 
 @contextlib.contextmanager
 def ray_engine(
@@ -134,7 +137,7 @@ class _Connection:
     def _end(self) -> int:
         """Wait for the end of the process, return its exit code and delete its cluster's files."""
         assert self._process is not None  # noqa: S101 (it was started)
-        code = self._process.stop()
+        code = self._process.stop(_END_SECONDS)
         self._process = None
         remove_abandoned(FOLDERS, PREFIX)
         return code

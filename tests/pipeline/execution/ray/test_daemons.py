@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from restyle.pipeline.execution.ray.daemons import Head, LocalDaemons
@@ -45,6 +47,40 @@ def test_a_dead_process_is_noticed(
         daemons.answer()
     daemons.close()
     assert daemons.answer()
+
+
+# A child with a child of its own, and one that has ended; the parent's name looks like a field.
+FAMILY = """
+import subprocess, sys
+from restyle.pipeline.execution.ray.daemons import end_descendants
+open("/proc/self/comm", "w").write("a) S 1 (b")
+ended = subprocess.Popen(["true"])
+child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE)
+print(child.pid, int(child.stdout.readline()), flush=True)
+sys.stdin.readline()
+end_descendants()
+print("ended", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_descendants_end_with_their_ancestor() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        family = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+        other = subprocess.Popen(["sleep", "600"])
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "ended\n"
+        assert all(not each.is_running() or each.status() == "zombie" for each in family)
+        assert other.poll() is None
+        other.kill()
+        other.wait()
+        process.stdin.close()
+    assert process.returncode == 0
 
 
 def test_a_head_may_be_away_for_a_moment() -> None:
