@@ -26,6 +26,7 @@ from restyle.core.faces.anchors import (
 )
 from restyle.core.faces.detection import Detector, FacePolicy
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
+from restyle.core.faces.surroundings import crop_beyond
 from restyle.core.imaging.decoding import upright_rgb
 from restyle.core.stage_clock import stage
 
@@ -257,8 +258,7 @@ def crop_quad(image: Image.Image, quad: FloatArray, size: int) -> Image.Image:
     outside = np.concatenate([-low, high - image.size]) + border
     if outside.max() > border - 4:
         margins = np.maximum(outside, round(quad_size * 0.3)).astype(int)
-        image = _reflect(image, margins, blur=quad_size * 0.02)
-        quad = quad + margins[:2]
+        return crop_beyond(image, quad, margins, quad_size * 0.02, size)
 
     corners = tuple((quad + 0.5).flatten())
     return image.transform((size, size), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
@@ -313,25 +313,3 @@ def _reduced(
     box = (left * across, top * down, right * across, bottom * down)
     # The filter also reads pixels outside of the box, so the result equals a crop of the whole.
     return image.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=box)
-
-
-def _reflect(image: Image.Image, margins: npt.NDArray[np.int_], blur: float) -> Image.Image:
-    """Pad by reflection, with blur and a fade to the median colour towards the outer edge."""
-    # Imported late, because it takes a quarter of a second and most photographs need no padding.
-    from scipy.ndimage import gaussian_filter
-
-    left, top, right, bottom = (int(margin) for margin in margins)
-    pixels = np.pad(
-        np.asarray(image, dtype=np.float32), ((top, bottom), (left, right), (0, 0)), "reflect"
-    )
-    height, width, _ = pixels.shape
-    y, x, _ = np.ogrid[:height, :width, :1]
-    # 1 at the outer edge, 0 where the photo begins, negative inside.
-    mask = np.maximum(
-        1.0 - np.minimum(np.float32(x) / left, np.float32(width - 1 - x) / right),
-        1.0 - np.minimum(np.float32(y) / top, np.float32(height - 1 - y) / bottom),
-    )
-    blurred = gaussian_filter(pixels, [blur, blur, 0])
-    pixels += (blurred - pixels) * np.clip(mask * 3.0 + 1.0, 0.0, 1.0)
-    pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(mask, 0.0, 1.0)
-    return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))
