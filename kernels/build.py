@@ -176,7 +176,7 @@ def _ninja_file(toolchain: Toolchain) -> str:
     def escaped(path: str) -> str:
         return "".join(f"${c}" if c in "$ :" else c for c in path)
 
-    depfile = "-MMD -MF $out.d" if toolchain.target == "cpu" else "-MD -MF $out.d"
+    depfile = "-MMD -MF $out.d" if toolchain.target != "cuda" else "-MD -MF $out.d"
     objects = [f"{name}.o" for name in toolchain.sources]
     compiler = _quoted(toolchain.compiler)
     lines = [

@@ -16,14 +16,18 @@ from typing import Literal
 
 from restyle.kernels.errors import KernelError
 
-Target = Literal["cpu", "cuda"]
+Target = Literal["cpu", "cuda", "hog"]
+"""Operators for CPU and GPU, and the scan for faces, which needs no torch."""
 
 SOURCES = Path(__file__).with_name("csrc")
 
 _CPU_FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-fvisibility=hidden"),
-    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-fvisibility=hidden"),
+    *("-fno-math-errno", "-fno-trapping-math"),
 )
+_OPERATOR_FLAGS = ("-fopenmp", "-ffp-contract=fast")
+# Pixels are rounded as dlib rounds them, which a fused multiply-add would not do.
+_SCAN_FLAGS = ("-ffp-contract=off",)
 # GCC uses vectors of half the size for processors it does not know.
 _WIDE = "-mprefer-vector-width=512"
 _CUDA_FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
@@ -38,7 +42,7 @@ class Toolchain:
     """Compiler, flags and sources of one library.
 
     Attributes:
-        target: ``cpu`` or ``cuda``.
+        target: ``cpu``, ``cuda`` or ``hog``.
         compiler: path of the compiler.
         version: output of ``--version``.
         flags: for compiling.
@@ -72,10 +76,16 @@ def find(target: Target) -> Toolchain:
     Raises:
         KernelError: there is no compiler, or it does not run.
     """
-    return _cpu() if target == "cpu" else _cuda()
+    if target == "cuda":
+        return _cuda()
+    if target == "hog":
+        return _cxx(target, _SCAN_FLAGS, ("hog.cc",))
+    sources = tuple(sorted(file.name for file in SOURCES.glob("*.cpp")))
+    # Not linked with OpenMP: symbols resolve to torch's OpenMP, so that threads are shared.
+    return _cxx(target, _OPERATOR_FLAGS, sources)
 
 
-def _cpu() -> Toolchain:
+def _cxx(target: Target, flags: tuple[str, ...], sources: tuple[str, ...]) -> Toolchain:
     wanted = os.environ.get("CXX")
     # GCC first: torch's wheels bring its OpenMP, and not clang's.
     names = [wanted] if wanted else ["g++", "c++", "clang++"]
@@ -84,13 +94,12 @@ def _cpu() -> Toolchain:
         raise KernelError(f"no C++ compiler: {', '.join(names)} not found; install g++ or set CXX")
     wide = (_WIDE,) if "avx512f" in processor() else ()
     return Toolchain(
-        target="cpu",
+        target=target,
         compiler=compiler,
         version=_version(compiler),
-        flags=(*_CPU_FLAGS, *wide),
-        # Not linked with OpenMP: symbols resolve to torch's OpenMP, so that threads are shared.
+        flags=(*_CPU_FLAGS, *flags, *wide),
         link_flags=("-shared",),
-        sources=tuple(sorted(file.name for file in SOURCES.glob("*.cpp"))),
+        sources=sources,
     )
 
 

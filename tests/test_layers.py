@@ -44,7 +44,7 @@ ROOMS = {
         may_import="kernels",
         layers="""
         errors shown_text stand_ins stage_clock registry domains devices imaging networks
-        checkpoints faces.mmod faces metrics inference editing bench
+        checkpoints faces.mmod faces.hog faces metrics inference editing bench
         training training.generators training.encoders
         __init__""",
     ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from restyle.core.errors import SpecError
-from restyle.core.faces import hog
+from restyle.core.faces.hog.search import find_all, find_exactly
 from restyle.core.stage_clock import stage
 
 if TYPE_CHECKING:
@@ -64,6 +64,6 @@ def detect(
         raise SpecError(
             f"there is no detector {detector!r}; choose among {', '.join(get_args(Detector))}"
         )
-    found = hog.find_faces(image, exact=detector == "exact", small=faces == "all")
+    found = find_exactly(image) if detector == "exact" else find_all(image)
     detections = [Detection(box, score, detector) for box, score in found]
     return sorted(detections, key=lambda face: (-face.area, face.box))

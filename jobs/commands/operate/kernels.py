@@ -10,11 +10,13 @@ from restyle.core.errors import FatalError
 from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import emit, say
 
-Target = Literal["cpu", "cuda"]
+Target = Literal["cpu", "cuda", "hog"]
 
 app = group("kernels", "Build the generator's compiled operators ahead of time.")
 
-_Target = Annotated[Target, typer.Option("--device", help="Which of them: cpu or cuda.")]
+_Target = Annotated[
+    Target, typer.Option("--device", help="Which of them: cpu, cuda, or hog, which finds faces.")
+]
 
 
 @command(app, "build")
@@ -41,12 +43,13 @@ def status() -> None:
     from restyle.kernels.errors import KernelError
     from restyle.kernels.toolchain import find
 
-    targets: tuple[Target, ...] = ("cpu", "cuda")
+    targets: tuple[Target, ...] = ("cpu", "cuda", "hog")
     for target in targets:
         try:
             chain = find(target)
         except KernelError as error:
-            say(f"{target}: the plain operators are used: {error}")
+            plain = "dlib itself searches" if target == "hog" else "the plain operators are used"
+            say(f"{target}: {plain}: {error}")
             continue
         library = library_path(chain)
         state = "built" if library.is_file() else "built on first use"

@@ -11,7 +11,6 @@ from scipy import ndimage
 from skimage import data
 
 from restyle.core.errors import FatalError, RejectError, RejectReason, SpecError
-from restyle.core.faces import hog
 from restyle.core.faces.alignment import (
     FFHQ,
     PREDICTOR_VARIABLE,
@@ -19,7 +18,6 @@ from restyle.core.faces.alignment import (
     align_faces,
     crop_quad,
     face_quad,
-    find_landmarks,
     outside_fraction,
     quad_to_crop,
 )
@@ -332,16 +330,6 @@ def test_largest_face_comes_first(two_faces):
     (largest,) = align_faces(two_faces)
     assert largest.box == faces[0].box
     np.testing.assert_array_equal(np.asarray(largest.image), np.asarray(faces[0].image))
-
-
-def test_search_on_a_reduced_copy_finds_the_same_faces(two_faces, monkeypatch):
-    whole = find_landmarks(two_faces)
-    monkeypatch.setattr(hog, "_MAX_DETECTION_SIDE", 400)
-    reduced = find_landmarks(two_faces)
-    assert len(reduced) == len(whole)
-    for (a, _), (b, _) in zip(whole, reduced, strict=True):
-        size = np.linalg.norm(a[45] - a[36])
-        assert np.linalg.norm(a[36:] - b[36:], axis=1).mean() < 0.06 * size
 
 
 def test_other_modes_are_converted(astronaut, face):

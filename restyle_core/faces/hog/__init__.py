@@ -1,0 +1,1 @@
+"""dlib's frontal detector: histograms of oriented gradients, on a pyramid of levels."""

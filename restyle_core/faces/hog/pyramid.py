@@ -1,0 +1,124 @@
+"""Geometry of dlib's pyramid: sizes of levels, boxes of windows, and which boxes are one face.
+
+Level 0 is the photograph at twice its size, each level has 5/6 of the size of the one before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from restyle.core.faces.hog.filters import Overlap
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels, all of them inside."""
+
+CELL = 8
+"""Side of a cell in pixels of its level."""
+
+WINDOW = 10
+"""Side of the detector's window in cells."""
+
+# dlib adds levels while a side has this many pixels.
+_LEAST_SIDE = 64
+
+# Offsets of dlib's mapping from level to level, and from level 0 to the photograph.
+_SHIFT = 0.3
+_SHIFT_TO_PHOTO = (1.25, 0.75)
+
+
+def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Width and height of every level of a photograph's pyramid.
+
+    Args:
+        size: width and height of the photograph.
+    """
+    width, height = 2 * size[0] + 2, 2 * size[1] + 1
+    sizes = [(width, height)]
+    corners: tuple[int, ...] = (0, 0, width - 1, height - 1)
+    while True:
+        corners = tuple(_rounded((each - _SHIFT) * 5 / 6) for each in corners)
+        left, top, right, bottom = corners
+        if min(right - left, bottom - top) + 1 < _LEAST_SIDE:
+            return sizes
+        width, height = 5 * width // 6, 5 * height // 6
+        sizes.append((width, height))
+
+
+def faces_of(hits: np.ndarray, overlap: Overlap) -> list[tuple[Box, float, int]]:
+    """Boxes of the hits that no better one overlaps.
+
+    Args:
+        hits: :data:`restyle.kernels.hog.HIT`, of any levels.
+        overlap: when two boxes are one face.
+
+    Returns:
+        Box in pixels of the photograph, score and level of each, best first.
+    """
+    kept: list[tuple[Box, float, int]] = []
+    for index in np.argsort(-hits["score"], kind="stable"):
+        level, x, y, _, score = hits[index].item()
+        box = _box(level, x, y)
+        if not any(_is_same(box, other, overlap) for other, _, _ in kept):
+            kept.append((box, score, level))
+    return [(_on_photograph(box), score, level) for box, score, level in kept]
+
+
+def windows_on_photograph(hits: np.ndarray) -> np.ndarray:
+    """Boxes of hits in pixels of the photograph, not rounded: [hits, 4] float64."""
+    corners = [np.float64(hits[axis] + cells) * CELL for cells in (1, WINDOW) for axis in "xy"]
+    factor = 1.2 ** hits["level"] / 2
+    return np.stack(corners, axis=1) * factor[:, None]
+
+
+def _box(level: int, x: int, y: int) -> Box:
+    """The box of a window on level 0; ``x`` and ``y`` are its first cell in its level."""
+    corners: Iterable[float] = (_corner(x + 1), _corner(y + 1), _corner(x + 10), _corner(y + 10))
+    for _ in range(level):
+        corners = [each * 1.2 + _SHIFT for each in corners]
+    left, top, right, bottom = map(_rounded, corners)
+    return left, top, right, bottom
+
+
+def _corner(cell: int) -> int:
+    """The middle of a cell in pixels of its level, as dlib computes it."""
+    first = cell * CELL + 1
+    return first + (CELL // 2 if first >= 0 else -CELL // 2)
+
+
+def _on_photograph(box: Box) -> Box:
+    left, top, right, bottom = (
+        _rounded(each / 2 - _SHIFT_TO_PHOTO[axis % 2]) for axis, each in enumerate(box)
+    )
+    return left, top, right, bottom
+
+
+def _is_same(one: Box, other: Box, overlap: Overlap) -> bool:
+    common = _area(_common(one, other))
+    if not common:
+        return False
+    # dlib divides by the box around both, not by their union.
+    around = _area(_around(one, other))
+    return common / around > overlap.common or common > overlap.covered * min(
+        _area(one), _area(other)
+    )
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
+    return [*map(max, one[:2], other[:2]), *map(min, one[2:], other[2:])]
+
+
+def _around(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
+    return [*map(min, one[:2], other[:2]), *map(max, one[2:], other[2:])]
+
+
+def _area(box: Sequence[int]) -> int:
+    left, top, right, bottom = box
+    return max(right - left + 1, 0) * max(bottom - top + 1, 0)
+
+
+def _rounded(value: float) -> int:
+    """Nearest integer, halves away from zero, as in C."""
+    return math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
