@@ -95,7 +95,9 @@ class Timings(BaseModel):
         images: Number of inputs processed by this run, rejects included.
         rejects: Number of these inputs that were rejected.
         images_per_second: Throughput, measured from the moment the workers had started.
-        stages: Seconds spent in each stage, summed over all units of the output.
+        stages: Seconds spent in each stage, summed over all units of the output; of the parts of
+            alignment, summed over its processes.
+        bottleneck: Which stage makes the other wait, and what to do; empty if it is not known.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -107,6 +109,7 @@ class Timings(BaseModel):
     rejects: int = 0
     images_per_second: float | None = None
     stages: dict[str, float] = {}
+    bottleneck: str = ""
 
 
 class RunRecord(BaseModel):

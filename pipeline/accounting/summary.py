@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from restyle.core.stage_clock import ALIGNMENT
+from restyle.pipeline.ledger.records import STARVED
 
 if TYPE_CHECKING:
     from restyle.pipeline.ledger.entries import UnitRecord
     from restyle.pipeline.ledger.output import Output
+
+_STAGES = ("align", "invert", "encode")
+
+_WORDS = {
+    "read": "reading files",
+    "decode": "decoding",
+    "detect": "detection",
+    "landmarks": "fitting landmarks",
+    "crop": "cropping",
+}
+
+# Share of waiting below which nothing is to be gained.
+_WORTH = 0.15
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,8 @@ class Summary:
         faces: Number of rows in the first dataset, ``latents`` for an inversion.
         rejects: Number of rejected inputs by reason, the most frequent first.
         metrics: Mean of each metric at each step; None if no face has a value.
-        seconds: Wall time of each stage in seconds, summed over all units.
+        seconds: Wall time of each stage in seconds, and of its parts, summed over all units; see
+            :class:`restyle.pipeline.ledger.records.UnitRecord`.
     """
 
     units: int
@@ -79,3 +96,42 @@ def _means(records: Sequence[UnitRecord], name: str) -> list[float | None]:
     totals = [sum(values) for values in zip(*(each.total for each in sums), strict=True)]
     counts = [sum(values) for values in zip(*(each.count for each in sums), strict=True)]
     return [total / count if count else None for total, count in zip(totals, counts, strict=True)]
+
+
+def stage_seconds(seconds: Mapping[str, float]) -> str:
+    """Describe the stages, as in ``align 9.1 s (decode 2.0, detect 6.5), invert 4.0 s``.
+
+    Args:
+        seconds: of each stage, see :class:`restyle.pipeline.ledger.records.UnitRecord`.
+
+    Returns:
+        Empty if nothing is known.
+    """
+    parts = [f"{name} {seconds[name]:.1f}" for name in ALIGNMENT if name in seconds]
+    within = {"align": f" ({', '.join(parts)})" if parts else ""}
+    return ", ".join(
+        f"{stage} {seconds[stage]:.1f} s{within.get(stage, '')}"
+        for stage in _STAGES
+        if stage in seconds
+    )
+
+
+def bottleneck(seconds: Mapping[str, float]) -> str:
+    """Say which stage makes the other wait, and what to do.
+
+    Args:
+        seconds: as for :func:`stage_seconds`.
+
+    Returns:
+        One sentence; empty if it is not known, as in outputs of earlier versions.
+    """
+    computing = seconds.get("invert", 0.0)
+    if STARVED not in seconds or not computing:
+        return ""
+    share = seconds[STARVED] / (seconds[STARVED] + computing)
+    if share < _WORTH:
+        return f"inversion computes {1 - share:.0%} of the time: alignment keeps up with it"
+    parts = {name: seconds[name] for name in ALIGNMENT if name in seconds}
+    most = f", for {_WORDS[max(parts, key=lambda name: parts[name])]} above all" if parts else ""
+    remedy = "add cores, or --align-actors on a cluster"
+    return f"alignment keeps inversion waiting {share:.0%} of the time{most}; {remedy}"

@@ -22,7 +22,7 @@ from restyle.pipeline.accounting.run_record import (
     versions,
     write_run,
 )
-from restyle.pipeline.accounting.summary import Summary
+from restyle.pipeline.accounting.summary import Summary, bottleneck
 from restyle.pipeline.execution.task import Task
 from restyle.pipeline.listener import Progress
 from restyle.pipeline.planning.planner import Planned
@@ -130,6 +130,7 @@ class Recorder:
             rejects=self.progress.rejects,
             images_per_second=round(done / seconds, 3) if done else None,
             stages=summary.seconds,
+            bottleneck=bottleneck(summary.seconds),
         )
 
 

@@ -25,6 +25,7 @@ from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.micro_batches import Made, MicroBatches
 from restyle.pipeline.inversion.rows import Batch, FloatArray, encoded, image_format
 from restyle.pipeline.ledger.commit import EncodedUnit
+from restyle.pipeline.ledger.records import STARVED
 from restyle.pipeline.ledger.settings import ResolvedSettings
 
 T = TypeVar("T")
@@ -106,7 +107,11 @@ class Inverter:
             [_batch(aligned.crops, faces, images)] if faces else [],
             self._settings,
             (self.model.n_styles, self.model.style_dim),
-            {"invert": computing, "wait": max(0.0, computed - started - computing)},
+            {
+                "invert": computing,
+                "wait": max(0.0, computed - started - computing),
+                STARVED: self._batches.take_starved(),
+            },
         )
         unit.seconds["encode"] = time.perf_counter() - computed
         return unit

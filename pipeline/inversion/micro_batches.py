@@ -7,6 +7,7 @@ otherwise partial batches cost no time.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
@@ -26,6 +27,7 @@ class MicroBatches(Generic[Item, Result]):
             thread, which waits for a launched batch after it has launched the next one.
         size: maximum number of items in a batch.
         ahead: number of untaken results at which computing pauses.
+        now: a clock in seconds.
 
     Attributes:
         size: maximum number of items in later batches.
@@ -36,8 +38,13 @@ class MicroBatches(Generic[Item, Result]):
         compute: Callable[[Sequence[Item]], Made[Result]],
         size: int,
         ahead: int | None = None,
+        now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._compute = compute
+        self._now = now
+        self._starved = 0.0
+        self._starving_since: float | None = None
+        self._has_computed = False
         self.size = size
         self._ahead = 2 * size if ahead is None else ahead
         self._changed = threading.Condition()
@@ -71,6 +78,15 @@ class MicroBatches(Generic[Item, Result]):
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+
+    def take_starved(self) -> float:
+        """Seconds since the last call in which computing waited for items.
+
+        The time before the first items counts for nothing, and a wait once it is over.
+        """
+        with self._changed:
+            starved, self._starved = self._starved, 0.0
+        return starved
 
     def _take(self, order: _Order[Item, Result]) -> Result:
         with self._changed:
@@ -111,11 +127,13 @@ class MicroBatches(Generic[Item, Result]):
             return bool(self._waiting) and self._untaken < self._ahead
 
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not wait or ready())
+            while not self._closed and wait and not ready():
+                self._wait()
             if self._closed:
                 return None
             if not ready():
                 return []
+            self._has_computed = True
             parts: list[_Part[Item, Result]] = []
             room = self.size
             while room and self._waiting:
@@ -127,6 +145,15 @@ class MicroBatches(Generic[Item, Result]):
                 if order.begun == len(order.items):
                     self._waiting.popleft()
             return [(order, items) for order, items in parts if items]
+
+    def _wait(self) -> None:
+        """Wait for a change, and note the time if it is items that are missing."""
+        if self._has_computed and not self._waiting:
+            self._starving_since = self._now()
+        self._changed.wait()
+        if self._starving_since is not None:
+            self._starved += self._now() - self._starving_since
+            self._starving_since = None
 
     def _begin(self, parts: Sequence[_Part[Item, Result]]) -> _Begun[Item, Result] | None:
         """Compute a batch; returns it if it was only launched."""

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from restyle.core.stage_clock import ALIGNMENT
 from restyle.pipeline.ledger.part_names import dataset_of, is_file_of
 
+STARVED = "starved"
+"""Seconds in which the model had nothing to compute, because no input had passed alignment."""
+
 Count = Annotated[int, Field(ge=0)]
 MOST_NOTES = 10
 """Maximum number of notes in a unit's entry, which keeps entries small."""
@@ -65,7 +68,7 @@ class UnitRecord(_Frozen):
         files: Files written, one per dataset with rows.
         metrics: Sums of each metric.
         seconds: Wall time in seconds by stage; of the parts of alignment, seconds summed over its
-            processes. Earlier versions have no parts.
+            processes; and :data:`STARVED`. Earlier versions have stages alone.
         superseded: Number of inputs with a later committed revision, as of the last cleanup.
         dropped: Number of rejects among them, whose rows the cleanup removed from ``rejects``.
         notes: Remarks for the user on how inputs were read, at most :data:`MOST_NOTES`.
@@ -87,7 +90,8 @@ class UnitRecord(_Frozen):
     @property
     def wall_seconds(self) -> float:
         """Wall time of all stages, one after the other."""
-        return sum(value for stage, value in self.seconds.items() if stage not in ALIGNMENT)
+        others = {*ALIGNMENT, STARVED}
+        return sum(value for stage, value in self.seconds.items() if stage not in others)
 
 
 class PackRecord(_Frozen):

@@ -17,6 +17,7 @@ def status(out: Written, as_json: AsJson = False) -> None:
     """Show the progress of an output, and whether a run works on it or has died."""
     from restyle.jobs.display.tables import show_summary
     from restyle.pipeline.accounting.status import read_status
+    from restyle.pipeline.accounting.summary import bottleneck, stage_seconds
     from restyle.pipeline.ledger.settings import ResolvedSettings
 
     found = read_status(out)
@@ -29,6 +30,9 @@ def status(out: Written, as_json: AsJson = False) -> None:
     settings = found.settings
     model = f"{settings.model}, {plural(settings.steps, 'step')}, {settings.dtype}"
     lines = [("state", _state(found)), ("model", model), *_run_lines(found)]
+    spent = found.summary.seconds
+    times = (("stages", stage_seconds(spent)), ("bottleneck", bottleneck(spent)))
+    lines += [(name, line) for name, line in times if line]
     lines.append(("report", found.report or "none yet"))
     show_summary(console(), found.summary, lines)
 
@@ -89,6 +93,7 @@ def _say_lines(lines: list[tuple[str, str]]) -> None:
 
 def _document(found: Status) -> dict[str, Any]:
     """Return the status as JSON types."""
+    from restyle.pipeline.accounting.summary import bottleneck
     from restyle.pipeline.storage.addresses import shown_uri
 
     counts = found.summary
@@ -106,6 +111,8 @@ def _document(found: Status) -> dict[str, Any]:
         "units": counts.units,
         "pending_units": counts.pending_units,
         "metrics": counts.metrics,
+        "seconds": counts.seconds,
+        "bottleneck": bottleneck(counts.seconds) or None,
         "settings": found.settings.model_dump(mode="json"),
         "run": None if found.run is None else dataclasses.asdict(found.run),
         "in_use_by": found.driver or None,

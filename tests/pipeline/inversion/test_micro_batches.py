@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -227,4 +228,57 @@ def test_what_fails_at_its_end_costs_the_others_of_its_batch_nothing() -> None:
         assert futures[1].result(PATIENCE) == [4, 6]
         with pytest.raises(ValueError, match=r"negative: \[-4\]"):
             futures[2].result(PATIENCE)
+    batches.close()
+
+
+class HandClock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def starves(batches: MicroBatches[int, int]) -> None:
+    """Return once the computing thread waits for items."""
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        with batches._changed:
+            if batches._starving_since is not None:
+                return
+    raise AssertionError("it does not wait for items")
+
+
+def test_time_without_items_is_told_from_the_first_batch_on() -> None:
+    compute, clock = Doubler(), HandClock()
+    batches = MicroBatches(compute, 2, ahead=100, now=clock)
+    compute.gate.set()
+    # Before the first items there is nothing that alignment could have delivered in time.
+    clock.time = 1000
+    assert list(batches([1, 2, 3])) == [2, 4, 6]
+    starves(batches)
+    clock.time += 7
+    assert list(batches([4])) == [8]
+    starves(batches)
+    clock.time += 5
+    assert batches.take_starved() == 7
+    assert list(batches([5])) == [10]
+    starves(batches)
+    assert batches.take_starved() == 5
+    assert batches.take_starved() == 0
+    batches.close()
+
+
+def test_computing_that_waits_for_its_results_to_be_taken_is_not_starved() -> None:
+    compute, clock = Doubler(), HandClock()
+    batches = MicroBatches(compute, 2, ahead=2, now=clock)
+    compute.gate.set()
+    results = batches([1, 2, 3, 4, 5, 6])
+    assert next(results) == 2
+    clock.time += 50
+    assert list(results) == [4, 6, 8, 10, 12]
+    starves(batches)
+    assert batches.take_starved() == 0
     batches.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from restyle.core.stage_clock import ALIGNMENT
 from restyle.pipeline.storage.claim import own_claim
 from restyle.pipeline.storage.filesystem import open_storage
 from tests.command import restyle
@@ -50,6 +51,13 @@ def test_a_run_works_until_it_is_killed(tmp_path: Path, photos: Path, tiny_model
     assert f"died, last sign of life {seen}" in restyle("status", out).stdout
     assert f"died, last sign of life {seen}" in restyle("runs", out).stdout
     assert restyle("invert", folder, "--out", out, *words).returncode == 0
+    done, record = document("status", out), json.loads((out / "run.json").read_text())
+    assert {*ALIGNMENT, "align", "invert", "starved"} <= done["seconds"].keys()
+    assert done["seconds"] == record["timings"]["stages"]
+    assert done["bottleneck"] == record["timings"]["bottleneck"] is not None
+    shown = " ".join(restyle("status", out).stdout.split())
+    assert f"stages align {done['seconds']['align']:.1f} s (read " in shown
+    assert f"bottleneck {done['bottleneck']} report" in shown
     states = [(run["state"], run["last_sign_of_life"]) for run in document("runs", out)]
     assert states == [("died", None), ("complete", None)]
 
