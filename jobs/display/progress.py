@@ -18,6 +18,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from restyle.core.shown_text import plural
+from restyle.jobs.display.time_left import TimeLeft
 from restyle.pipeline.listener import Listener, Progress
 
 # Seconds between lines without a terminal.
@@ -46,6 +47,7 @@ class ProgressDisplay(Listener):
         self._task: TaskID | None = None
         self._listing: TaskID | None = None
         self._last_line = time.monotonic()
+        self._time_left = TimeLeft()
 
     def __enter__(self) -> ProgressDisplay:
         if self._console.is_terminal:
@@ -86,7 +88,7 @@ class ProgressDisplay(Listener):
 
     def advanced(self, progress: Progress) -> None:
         """Show the progress."""
-        figures = describe(progress)
+        figures = describe(progress, self._time_left)
         if self._bar is not None:
             if self._listing is not None:
                 self._bar.remove_task(self._listing)
@@ -108,13 +110,24 @@ class ProgressDisplay(Listener):
             self.noted(f"{progress.done}/{plural(progress.total, 'input')}, {figures}")
 
 
-def describe(progress: Progress) -> str:
-    """Describe progress, such as ``3.1 images/s, 0:42 left, 2 rejects``."""
+def describe(progress: Progress, time_left: TimeLeft | None = None) -> str:
+    """Describe progress, such as ``3.1 images/s, 0:42 left, 2 rejects``.
+
+    Args:
+        progress: of a run.
+        time_left: takes in the progress; without it the time follows from the whole run's rate.
+    """
     parts = []
     if progress.done and progress.seconds > 0:
         rate = progress.done / progress.seconds
         parts.append(f"{rate:.3g} images/s")
-        parts.append(f"{duration((progress.total - progress.done) / rate)} left")
+        left = (
+            (progress.total - progress.done) / rate
+            if time_left is None
+            else time_left.update(progress.done, progress.total, progress.seconds)
+        )
+        if left is not None:
+            parts.append(f"{duration(left)} left")
     if progress.rejects:
         parts.append(plural(progress.rejects, "reject"))
     return ", ".join(parts)

@@ -31,6 +31,9 @@ class Journal:
         spec: the resolved specification. A folder with a checkpoint of another specification is
             refused unless only keys of ``extendable`` differ.
         complete: adds newer keys to a specification of an older release.
+
+    Attributes:
+        newest_grid: path of the last grid that was written; None before the first.
     """
 
     extendable = ("crops", "schedule", "optimizer")
@@ -47,6 +50,7 @@ class Journal:
         self._count = 0
         self._since = time.monotonic()
         self._events: EventFile | None = None
+        self.newest_grid: Path | None = None
         path = folder / "spec.json"
         # Without a checkpoint nothing was trained, and the specification may be replaced.
         if path.exists() and self.checkpoint_path.exists():
@@ -152,6 +156,7 @@ class Journal:
         array = np.ascontiguousarray(grid.reshape(rows * height, columns * width, 3).numpy())
         with replacing(path) as file:
             Image.fromarray(array).save(file, "PNG")
+        self.newest_grid = path
         self.events(seen).write_image("samples", path.read_bytes(), array.shape[:2], seen)
         return path
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from restyle.core.training.crops import CropSet
 from restyle.core.training.journal import Journal, crossed
+from restyle.core.training.listener import TrainingListener
 from restyle.core.training.processes import Processes
 from restyle.core.training.spec import Schedule, TrainingSpec
 
@@ -108,13 +109,22 @@ class Trainer:
         states = {name: part.state_dict() for name, part in self._parts().items()}
         self.journal.save({"step": self.step, **self._constants(), **states})
 
-    def run(self, report: Callable[[str], None] = print) -> None:
+    def run(
+        self,
+        report: Callable[[str], None] = print,
+        listener: TrainingListener | None = None,
+    ) -> int:
         """Train from the last checkpoint to the end of the schedule.
 
         Of several processes only the first writes files; the others hold equal weights.
 
         Args:
             report: called with each line of the loss log.
+            listener: receives further events, and may stop the run after a step.
+
+        Returns:
+            Number of images seen; fewer than the schedule's if the listener stopped the run, after
+            a checkpoint was written.
         """
         # The first process must not write a file that another one still has to read.
         self.processes.wait()
@@ -122,31 +132,45 @@ class Trainer:
             while self._seen < self.schedule.images:
                 self.train_step()
                 self.step += 1
-            return
+            return self._seen
         with contextlib.closing(self.journal):
-            self._train_and_write(report)
+            self._train_and_write(report, listener or TrainingListener())
+        return self._seen
 
     @property
     def _seen(self) -> int:
         return self.step * self.schedule.batch
 
-    def _train_and_write(self, report: Callable[[str], None]) -> None:
+    def _train_and_write(self, report: Callable[[str], None], listener: TrainingListener) -> None:
         schedule = self.schedule
+        listener.stepped(self._seen, schedule.images)
         while (before := self._seen) < schedule.images:
             self.journal.add(self.train_step())
             self.step += 1
             seen = self._seen
+            listener.stepped(seen, schedule.images)
             if crossed(before, seen, schedule.log_every):
-                report(self.journal.write_losses(seen, schedule.batch))
+                line = self.journal.write_losses(seen, schedule.batch)
+                report(line)
+                listener.logged(line)
             if crossed(before, seen, schedule.sample_every):
-                self.write_samples(seen)
+                self._sample(listener)
             for task in self._periodic():
                 if crossed(before, seen, task.every):
                     task.act(seen)
             if crossed(before, seen, schedule.checkpoint_every):
                 self.save()
-        self.write_samples(self._seen)
+            # The others of several processes would wait for this one's next step.
+            if listener.is_stopping() and self.processes.count == 1:
+                self.save()
+                return
+        self._sample(listener)
         self.save()
+
+    def _sample(self, listener: TrainingListener) -> None:
+        self.write_samples(self._seen)
+        if self.journal.newest_grid is not None:
+            listener.sampled(self.journal.newest_grid)
 
 
 def _complete(kind: type[TrainingSpec]) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restyle.core.shown_text import plural
 from restyle.jobs.display.help import command, group
-from restyle.jobs.display.terminal import say
+from restyle.jobs.display.terminal import error_console, say
+
+if TYPE_CHECKING:
+    from restyle.core.training.loop import Trainer
 
 app = group("train", "Train a generator or an encoder.")
 
@@ -24,7 +29,10 @@ RunPath = Annotated[
 
 @command(app, "generator")
 def train_generator(spec: SpecPath, out: RunPath) -> None:
-    """Train a StyleGAN2 generator: on images alone, by distillation, or from a parent."""
+    """Train a StyleGAN2 generator: on images alone, by distillation, or from a parent.
+
+    Ctrl-C ends it with a checkpoint; the same command goes on from there.
+    """
     from restyle.core.training.generators.distillation import GeneratorTrainer
     from restyle.core.training.generators.spec import GeneratorSpec
     from restyle.core.training.generators.stylegan import StyleGanTrainer
@@ -32,17 +40,61 @@ def train_generator(spec: SpecPath, out: RunPath) -> None:
 
     wanted = load_spec(spec, GeneratorSpec)
     trainer = GeneratorTrainer if wanted.gan is None else StyleGanTrainer
-    trainer(wanted, out).run(say)
+    _train(
+        trainer(wanted, out),
+        shlex.join(["restyle", "train", "generator", str(spec), "--out", str(out)]),
+        f"train an encoder for it, with generator = {str(out)!r} in the specification: "
+        "restyle train encoder SPEC --out RUN",
+    )
 
 
 @command(app, "encoder")
 def train_encoder(spec: SpecPath, out: RunPath) -> None:
-    """Train a ReStyle encoder, or a single-pass one, for a generator."""
+    """Train a ReStyle encoder, or a single-pass one, for a generator.
+
+    Ctrl-C ends it with a checkpoint; the same command goes on from there.
+    """
     from restyle.core.training.encoders.spec import EncoderSpec
     from restyle.core.training.encoders.trainer import EncoderTrainer
     from restyle.core.training.spec import load_spec
 
-    EncoderTrainer(load_spec(spec, EncoderSpec), out).run(say)
+    _train(
+        EncoderTrainer(load_spec(spec, EncoderSpec), out),
+        shlex.join(["restyle", "train", "encoder", str(spec), "--out", str(out)]),
+        f"make a model of it: restyle train export {shlex.quote(str(out))} --out MODEL",
+    )
+
+
+def _train(trainer: Trainer, again: str, then: str) -> None:
+    """Run a trainer with a display.
+
+    Args:
+        trainer: what is run.
+        again: the command that goes on with it.
+        then: what to do after its end.
+
+    Raises:
+        Interrupted: the user pressed Ctrl-C.
+    """
+    from restyle.jobs.display.training import TrainingDisplay
+    from restyle.pipeline.listener import Interrupted
+
+    images = trainer.schedule.images
+    try:
+        with (
+            error_console() as errors,
+            TrainingDisplay(errors, is_gentle=trainer.processes.count == 1) as display,
+        ):
+            seen = trainer.run(lambda _: None, display)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; go on from the last checkpoint with: {again}") from None
+    if seen < images:
+        raise Interrupted(
+            f"interrupted after {seen:,} of {plural(images, 'image')}, with a checkpoint; go on "
+            f"with: {again}"
+        )
+    if trainer.processes.rank == 0:
+        say(f"trained with {plural(seen, 'image')}; {then}")
 
 
 @command(app, "export")
