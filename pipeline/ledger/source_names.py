@@ -36,7 +36,7 @@ def source_ranks(sources: pa.ChunkedArray, name: str) -> IntArray:
     ranks = np.full(len(sources), NO_MATCH, np.int64)
     if any(sign in name for sign in "*?["):
         matches = re.compile(fnmatch.translate(name)).match
-        hits = [bool(matches(each) or matches(_last(each))) for each in sources.to_pylist()]
+        hits = [bool(matches(each) or matches(last_part(each))) for each in sources.to_pylist()]
         ranks[hits] = _PATTERN
     if "/" not in name and "::" not in name:
         for before in ("/", "::"):
@@ -60,5 +60,6 @@ def best_rank(columns: Iterable[pa.ChunkedArray], name: str) -> int:
     return best
 
 
-def _last(source: str) -> str:
+def last_part(source: str) -> str:
+    """Return the last part of a source: the name of its file, or of its member of an archive."""
     return re.split(r"/|::", source)[-1]

@@ -64,7 +64,7 @@ def boundary_direction(
     Raises:
         SpecError: the latents are not the generator's, or cannot be separated.
     """
-    _check(latents, generator)
+    latents = _shaped(latents, generator)
     shape = latents.shape[1:]
     others = [np.broadcast_to(other.vector, shape).astype(np.float64) for other in kept]
     found = fit_boundary(latents, scores, settings, others)
@@ -90,7 +90,7 @@ def component_directions(
     """
     if latents is None:
         latents = sample_latents(generator, SAMPLES)
-    _check(latents, generator)
+    latents = _shaped(latents, generator)
     vectors, spreads = components(latents, count)
     return [
         Direction.of(vector, _about(label, generator, "ganspace", {"scale": spread}, number))
@@ -133,10 +133,14 @@ def _about(
     )
 
 
-def _check(latents: FloatArray, generator: Generator) -> None:
+def _shaped(latents: FloatArray, generator: Generator) -> FloatArray:
+    """Return the latents in the generator's shape; other programs write w+ as one flat list."""
     shape = (generator.config.n_styles, generator.config.style_dim)
+    if latents.shape[1:] == (shape[0] * shape[1],):
+        return latents.reshape(len(latents), *shape)
     if latents.shape[1:] not in (shape, shape[1:]):
         raise SpecError(
             f"latents of {list(latents.shape[1:])} are not this generator's, "
             f"which takes {shape[0]} styles of {shape[1]}"
         )
+    return latents

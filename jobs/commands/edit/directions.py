@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import are, plural
 from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import say
 
 if TYPE_CHECKING:
     from restyle.core.editing.directions import Direction
     from restyle.core.inference.model import Model
+    from restyle.pipeline.results.labelled import FloatArray
 
 app = group("directions", "Find, import and list directions of editing.")
 
@@ -36,11 +38,20 @@ Method = Literal["interfacegan", "ganspace", "sefa"]
 def fit(
     to: To,
     latents: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="LATENTS",
-            help="Parquet with a column 'latent'; for ganspace the model's own samples, if left "
-            "out; nothing for sefa.",
+            help="An output of restyle invert, or Parquet with a column 'latent'; for ganspace the "
+            "model's own samples, if left out; nothing for sefa.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Scores of the faces of an output: .csv, .tsv or Parquet with a column source or "
+            "image_id, and face where photographs have several.",
             show_default=False,
         ),
     ] = None,
@@ -49,7 +60,11 @@ def fit(
         typer.Option(help="A boundary for a score, principal components, or from the weights."),
     ] = "interfacegan",
     score: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of LATENTS: larger is more.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Of the labels, or of LATENTS: larger is more. At least 100 latents need one.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="What the direction is called; the score's name if left out.")
@@ -66,7 +81,10 @@ def fit(
         typer.Option(help="A direction to leave alone: name or file; may be given again."),
     ] = None,
 ) -> None:
-    """Find directions in the latents of a generator."""
+    """Find directions in the latents of a generator.
+
+    restyle directions fit OUT --labels labels.csv --score smile --out MINE
+    """
     from restyle.core.editing.directions import check_name, parse_layers
     from restyle.core.editing.fit import FitSettings
     from restyle.core.editing.fitted import (
@@ -77,14 +95,13 @@ def fit(
     )
     from restyle.core.editing.lookup import find_direction
     from restyle.core.inference.model import load_model
-    from restyle.pipeline.results.labelled import read_labelled
 
     settings = FitSettings(outer=outer, held_out=held_out)
     chosen = None if layers is None else parse_layers(layers)
-    _check_method(method, latents, score, without)
+    _check_method(method, latents, score, without, labels)
     called = check_name(name or score or method)
     kept = [find_direction(each, model) for each in without or []]
-    read = None if latents is None else read_labelled(latents, score)
+    read = None if latents is None else _read(latents, labels, score)
     loaded = load_model(model, device="cpu")
     label = Label(called, chosen, _origin(loaded, latents, score))
     if method == "sefa":
@@ -165,22 +182,57 @@ def _numbered(path: Path) -> list[tuple[str, int]]:
 
 
 def _check_method(
-    method: Method, latents: Path | None, score: str | None, without: list[str] | None
+    method: Method,
+    latents: str | None,
+    score: str | None,
+    without: list[str] | None,
+    labels: Path | None,
 ) -> None:
     if method == "interfacegan":
         if latents is None or score is None:
             raise SpecError("interfacegan needs LATENTS and --score")
-    elif score is not None or without:
-        raise SpecError(f"--score and --without are for interfacegan, not {method}")
+    elif score is not None or without or labels is not None:
+        raise SpecError(f"--score, --labels and --without are for interfacegan, not {method}")
     elif method == "sefa" and latents is not None:
         raise SpecError("sefa looks at the model's weights alone; leave LATENTS out")
 
 
-def _origin(model: Model, latents: Path | None, score: str | None) -> str:
+def _read(latents: str, labels: Path | None, score: str | None) -> tuple[FloatArray, FloatArray]:
+    """Read latents and scores, and say how many there are before anything is computed."""
+    import numpy as np
+
+    from restyle.core.editing.fit import FEWEST
+    from restyle.pipeline.results.labelled import read_labelled
+    from restyle.pipeline.results.labels import label_faces
+    from restyle.pipeline.results.latents import read_latents
+
+    is_output = labels is not None or "://" in latents or Path(latents, "_ledger").is_dir()
+    if labels is not None and score is not None:
+        found = label_faces(latents, labels, score)
+        if found.unused:
+            say(f"{plural(found.unused, 'label')} of {labels} {are(found.unused)} of no face")
+        read = found.latents, found.scores
+    elif is_output:
+        rows, values = read_latents(latents, [] if score is None else [score])
+        scores = np.zeros(len(rows)) if score is None else rows[score]
+        read = values, np.asarray(scores, np.float32)
+    else:
+        read = read_labelled(Path(latents), score)
+    if score is not None:
+        scored = int(np.isfinite(read[1]).sum())
+        say(f"{plural(scored, 'latent')} of {len(read[0]):,} with a score {score!r}")
+        if scored < FEWEST:
+            raise SpecError(
+                f"{plural(scored, 'latent')} with a score; at least {FEWEST} are needed"
+            )
+    return read
+
+
+def _origin(model: Model, latents: str | None, score: str | None) -> str:
     if latents is None:
         return f"{model.config.name} alone"
     column = f", column {score}" if score else ""
-    return f"latents of {model.config.name} in {latents.name}{column}"
+    return f"latents of {model.config.name} in {Path(latents).name}{column}"
 
 
 def _write(found: Sequence[Direction], to: Path) -> None:

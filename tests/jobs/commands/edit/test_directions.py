@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 from restyle.core.editing.directions import read_direction
 from restyle.core.errors import RestyleError
+from restyle.core.inference.model import load_model
 from restyle.jobs.cli import app
+from restyle.pipeline.results.latents import read_latents
+from tests.pipeline.fabricated import Made, fabricate
 
 Run = Callable[..., str]
 
@@ -110,3 +113,27 @@ def test_what_a_file_says_does_not_reach_the_terminal_raw(run: Run, tmp_path: Pa
     np.save(tmp_path / "a\x1b[2Jb.npy", np.ones(32))
     run("import", tmp_path / "a\x1b[2Jb.npy", "--to", tmp_path)
     assert "\x1b" not in run("list", "--in", tmp_path)
+
+
+def test_labels_of_an_output_s_faces(run: Run, tmp_path: Path, tiny_model: Path) -> None:
+    """The latents' shape follows from the model, also where a program wrote them flat."""
+    model = load_model(tiny_model, device="cpu")
+    shape = (model.n_styles, model.style_dim)
+    fabricate(tmp_path / "out", Made(faces=130, shape=shape, reconstructions="none"))
+    rows, latents = read_latents(tmp_path / "out")
+    rows["warmth"] = latents[:, 0, 5]
+    rows[["source", "warmth"]].to_csv(tmp_path / "labels.csv", index=False)
+    fit = ("--score", "warmth", "--model", "MODEL")
+    said = run("fit", tmp_path / "out", "--labels", tmp_path / "labels.csv", *fit,
+               "--out", tmp_path / "a")  # fmt: skip
+    assert said.startswith("130 latents of 130 with a score 'warmth'\n")
+    flat = pa.array(latents.reshape(len(latents), -1).tolist())
+    pq.write_table(pa.table({"latent": flat, "warmth": rows.warmth}), tmp_path / "flat.parquet")
+    run("fit", tmp_path / "flat.parquet", *fit, "--out", tmp_path / "b")
+    one, other = (read_direction(tmp_path / each / "warmth.safetensors") for each in "ab")
+    np.testing.assert_allclose(one.vector, other.vector, atol=1e-5)
+    assert one.vector.shape == shape
+    assert one.vector[0, 5] > 0.5
+    rows.iloc[:99][["source", "warmth"]].to_csv(tmp_path / "few.csv", index=False)
+    with pytest.raises(RestyleError, match="99 latents with a score; at least 100 are needed"):
+        run("fit", tmp_path / "out", "--labels", tmp_path / "few.csv", *fit, "--out", tmp_path)
