@@ -19,13 +19,10 @@ from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.imaging.png import encode_png
 from restyle.core.stage_clock import StageClock
 from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, read_crops
-from restyle.pipeline.decoding.sandbox import Answer, SharedArea
+from restyle.pipeline.decoding.sandbox import KEPT, Answer, SharedArea
 from restyle.pipeline.isolation.child import Parent, confine, limit_memory
 
 _BLANK = np.full((64, 64, 3), 128, np.uint8)
-
-# Freed blocks up to this size are reused between files.
-_KEPT = 64 * 2**20
 
 
 def serve(parent: Parent, memory: int) -> None:
@@ -36,7 +33,7 @@ def serve(parent: Parent, memory: int) -> None:
         memory: descriptor of the shared memory.
     """
     settings: CropSettings = parent.receive()
-    keep_freed_memory(_KEPT)
+    keep_freed_memory(KEPT)
     area = SharedArea(memory, settings.size)
     os.close(memory)
     prepared = _prepare(settings)

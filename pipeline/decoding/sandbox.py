@@ -27,6 +27,7 @@ from restyle.pipeline.isolation.process import GRACE, STARTS, ChildProcess, died
 
 __all__ = [
     "GROUP",
+    "KEPT",
     "TIME_LIMIT",
     "Answer",
     "CropSettings",
@@ -39,6 +40,9 @@ __all__ = [
 
 GROUP = 16
 """Maximum number of files that are sent at once."""
+
+KEPT = 64 * 2**20
+"""Size in bytes up to which the child reuses freed blocks for the next file."""
 
 _CHILD = "restyle.pipeline.decoding.child"
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from restyle.core.errors import FatalError
-from restyle.core.faces.detection import Detection, Detector, FacePolicy, detect
+from restyle.core.faces.detection import Box, Detection, Detector, FacePolicy, detect
 from restyle.core.stage_clock import stage
 
 FloatArray = npt.NDArray[np.float64]
@@ -46,14 +46,27 @@ def find_landmarks(
         SpecError: as ``detect``.
         FatalError: the predictor cannot be read.
     """
+    predictor = _predictor(os.environ.get(PREDICTOR_VARIABLE))
+    return [
+        (_fitted(predictor, image, found.box), found) for found in detect(image, faces, detector)
+    ]
+
+
+def _fitted(predictor: Any, image: Image.Image, box: Box) -> FloatArray:
+    """Landmarks of the face in a box, from the part of the photograph that the predictor reads.
+
+    Its features lie less than a box's side from the box; only this part becomes an array, since a
+    copy of a large photograph takes longer than the fit, and hundreds of megabytes.
+    """
     import dlib
 
-    predictor = _predictor(os.environ.get(PREDICTOR_VARIABLE))
-    pixels = np.asarray(image)
-    return [
-        (_points(predictor(pixels, dlib.rectangle(*found.box))), found)
-        for found in detect(image, faces, detector)
-    ]
+    side = box[2] - box[0]
+    left, top = max(box[0] - side, 0), max(box[1] - side, 0)
+    right, bottom = min(box[2] + side, image.width), min(box[3] + side, image.height)
+    part = np.asarray(image.crop((left, top, right, bottom)))
+    moved = dlib.rectangle(box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    points: FloatArray = _points(predictor(part, moved)) + np.array([left, top])
+    return points
 
 
 def fit_landmarks(pixels: npt.NDArray[np.uint8]) -> FloatArray:

@@ -139,6 +139,8 @@ def decode(
             turn = _UPRIGHT.get(_orientation(image))
         notes = tuple(filter(None, [colour.problem(_colours(image), _profile(image))]))
         rgb = _convert(image)
+        # A large photograph is turned below: only two copies of it fit into a worker's memory.
+        del image
         if reduction > 1:
             assert wanted is not None  # noqa: S101 (it is what was reduced for)
             # The size of the reduced picture is rounded up. The extent excludes the surplus, which

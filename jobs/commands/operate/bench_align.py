@@ -52,8 +52,11 @@ def bench_alignment(
         limit: maximum number of photographs.
         repeats: as for :func:`restyle.pipeline.decoding.comparison.compare`.
     """
+    from restyle.core.devices.allocator import keep_freed_memory
     from restyle.pipeline.decoding.comparison import agreement, compare, speeds, warm_up
+    from restyle.pipeline.decoding.sandbox import KEPT
 
+    keep_freed_memory(KEPT)
     _one_thread()
     warm_up(settings)
     shown = console(soft_wrap=False)

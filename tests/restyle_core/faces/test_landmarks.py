@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from restyle.core.errors import FatalError
+from restyle.core.faces import landmarks
 from restyle.core.faces.alignment import align_faces
+from restyle.core.faces.detection import Detection
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, find_landmarks, model_files
 from restyle.core.imaging.decoding import decode_image
 
@@ -99,3 +101,25 @@ def test_a_predictor_of_other_points_is_refused(
     # Before any face is looked at, and with nothing to find.
     with pytest.raises(FatalError, match=rf"{path.name} predicts {points} points.*needs 68"):
         find_landmarks(Image.new("RGB", (64, 64)))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (150, 90, 310, 250),
+        (230, 60, 420, 250),
+        (-40, -30, 160, 170),
+        (520, 300, 700, 480),
+        (-200, -150, 840, 890),
+    ],
+)
+def test_landmarks_are_those_fitted_to_the_whole_photograph(
+    photos: Path, box: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the box is, even beyond the edges; dlib itself is given the whole here."""
+    photo = decode_image((photos / "smile.jpg").read_bytes()).resize((640, 420))
+    monkeypatch.setattr(landmarks, "detect", lambda *_: [Detection(box, 1.0, "hog")])
+    ((points, _),) = find_landmarks(photo)
+    predictor = dlib.shape_predictor(str(model_files() / "shape_predictor_68_face_landmarks.dat"))
+    shape = predictor(np.asarray(photo), dlib.rectangle(*box))
+    assert points.tolist() == [[point.x, point.y] for point in shape.parts()]
