@@ -53,8 +53,8 @@ ROOMS = {
         may_import="kernels restyle_core",
         layers="""
         listener storage isolation
-        sources sources.formats sources.lists sources.reader sources.contents sources.catalog
-        sources.__init__ sources.photographs
+        sources sources.landmarks sources.formats sources.lists sources.reader sources.contents
+        sources.catalog sources.given_landmarks sources.__init__ sources.photographs
         decoding ledger accounting planning results execution execution.ray
         execution.placement execution.executor execution.run report inversion editing
         pictures viewer

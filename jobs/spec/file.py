@@ -23,7 +23,13 @@ Given = Mapping[tuple[str, str], Any]
 """Values from the command line by section and name of a field."""
 
 _WIDTH = 100
-_PATHS = (("input", "source"), ("output", "out"), ("model", "name"), ("model", "bootstrap"))
+_PATHS = (
+    ("input", "source"),
+    ("input", "landmarks"),
+    ("output", "out"),
+    ("model", "name"),
+    ("model", "bootstrap"),
+)
 
 
 def read_spec(path: Path | None, given: Given, names: Mapping[tuple[str, str], str]) -> JobSpec:

@@ -121,6 +121,13 @@ class InputSection(_Section):
         "can be meant.",
         examples=["image"],
     )
+    landmarks: Annotated[PublicUri | None, Spelled(metavar="FILE")] = Field(
+        None,
+        min_length=1,
+        description="Landmarks of faces that you have already, in Parquet, CSV or JSON, so that "
+        "none are detected; a path or any fsspec URI.",
+        examples=["ffhq-dataset-v2.json"],
+    )
     allow_private_urls: bool = Field(
         False,
         description="Let entries of lists, and redirects, lead to this machine and its network.",
@@ -346,6 +353,7 @@ class JobSpec(_Section):
                 format=self.input.format,
                 column=self.input.column,
                 allow_private_urls=self.input.allow_private_urls,
+                landmarks=self.input.landmarks,
             ),
             workers=workers.to_workers(),
         )

@@ -46,6 +46,7 @@ class Asked(BaseModel):
         command: Subcommand of ``restyle``.
         input_format: Format of ``INPUT``.
         column: Column of a Parquet or CSV input; None if chosen automatically.
+        landmarks: File with the landmarks of faces, without credentials; None if detected.
         address: Address of the Ray cluster; None for a local cluster that ends with the run.
         align_actors: Minimum and maximum number of alignment actors; None if chosen automatically.
         invert_actors: Minimum and maximum number of inversion actors; None if chosen automatically.
@@ -64,6 +65,7 @@ class Asked(BaseModel):
     command: Command = "invert"
     input_format: str = "auto"
     column: str | None = None
+    landmarks: str | None = None
     address: str | None = None
     align_actors: tuple[int, int] | None = None
     invert_actors: tuple[int, int] | None = None

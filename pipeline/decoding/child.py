@@ -18,7 +18,7 @@ from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.imaging.png import encode_png
 from restyle.core.stage_clock import StageClock
-from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, read_crops
+from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, File, read_crops
 from restyle.pipeline.decoding.sandbox import KEPT, Answer, SharedArea
 from restyle.pipeline.isolation.child import Parent, confine, limit_memory
 
@@ -40,7 +40,7 @@ def serve(parent: Parent, memory: int) -> None:
     limit_memory(settings.memory_limit)
     parent.send(_try_blank_image(settings) or prepared)
     while True:
-        files: list[bytes] = parent.receive()
+        files: list[File] = parent.receive()
         try:
             reply: Answer | FatalError = answer(files, settings, area)
         except FatalError as error:
@@ -57,7 +57,7 @@ def _prepare(settings: CropSettings) -> Answer | FatalError:
     # Registering formats would otherwise count as time of the first image.
     readable()
     try:
-        if settings.align:
+        if settings.align and not settings.has_landmarks:
             find_landmarks(Image.new("RGB", (MIN_SIDE, MIN_SIDE)))
     except FatalError as error:
         return error
@@ -69,7 +69,7 @@ def _try_blank_image(settings: CropSettings) -> FatalError | None:
     try:
         read_crops(encode_png(_BLANK), settings)
     except RejectError as error:
-        if error.reason is not RejectReason.NO_FACE:
+        if error.reason not in (RejectReason.NO_FACE, RejectReason.NO_LANDMARKS):
             return FatalError(
                 f"no image can be read on this machine, not even a blank one: {error}"
             )
@@ -78,7 +78,7 @@ def _try_blank_image(settings: CropSettings) -> FatalError | None:
     return None
 
 
-def answer(files: Sequence[bytes], settings: CropSettings, area: SharedArea) -> Answer:
+def answer(files: Sequence[File], settings: CropSettings, area: SharedArea) -> Answer:
     """Read the crops of a group of files.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ class CropSettings:
         framing_shift: its displacement towards the chin, in units of the quad's side.
         time_limit: seconds per image.
         memory_limit: bytes per image.
+        has_landmarks: whether the landmarks of faces are given, so that none are detected.
     """
 
     align: bool
@@ -46,6 +47,7 @@ class CropSettings:
     time_limit: int = TIME_LIMIT
     memory_limit: int = MEMORY_LIMIT
     detector: Literal["hog", "exact"] = "hog"
+    has_landmarks: bool = False
 
     @classmethod
     def of(
@@ -54,6 +56,8 @@ class CropSettings:
         align: bool,
         faces: Literal["largest", "all"],
         detector: Literal["hog", "exact"] = "hog",
+        *,
+        has_landmarks: bool = False,
     ) -> CropSettings:
         """Settings for a model's domain; arguments as the attributes."""
         return cls(
@@ -63,7 +67,25 @@ class CropSettings:
             framing_scale=domain.framing_scale,
             framing_shift=domain.framing_shift,
             detector=detector,
+            has_landmarks=has_landmarks,
         )
+
+
+class MarkedFile(NamedTuple):
+    """A file whose landmarks are given.
+
+    Attributes:
+        data: content of the file.
+        landmarks: bytes of an array of :data:`restyle.core.faces.anchors.ANCHORS`, an element
+            for each face.
+    """
+
+    data: bytes
+    landmarks: bytes
+
+
+File = bytes | MarkedFile
+"""Content of a file, with landmarks where :attr:`CropSettings.has_landmarks`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +103,11 @@ class DecodedCrop:
     note: str = ""
 
 
-def read_crops(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
+def read_crops(file: File, settings: CropSettings) -> list[DecodedCrop]:
     """Decode one file and crop its faces, or resize the whole image.
 
     Args:
-        data: content of the file.
+        file: the file.
         settings: of the crops; :mod:`restyle.pipeline.decoding.sandbox` enforces the limits.
 
     Returns:
@@ -94,7 +116,10 @@ def read_crops(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     Raises:
         RejectError: the file has no crops.
     """
+    data, landmarks = file if isinstance(file, MarkedFile) else (file, b"")
     try:
+        if settings.align and settings.has_landmarks:
+            return _marked(data, landmarks, settings)
         return _aligned(data, settings) if settings.align else [_whole(data, settings.size)]
     except MemoryError as error:
         raise RejectError(
@@ -118,6 +143,22 @@ def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     return [
         DecodedCrop(np.asarray(face.image), face.quad, note)
         for face, note in zip(found, notes, strict=True)
+    ]
+
+
+def _marked(data: bytes, landmarks: bytes, settings: CropSettings) -> list[DecodedCrop]:
+    from restyle.core.faces.alignment import Framing, crop_quad, given_quads
+    from restyle.core.faces.anchors import ANCHORS
+    from restyle.core.imaging.decoding import decode
+
+    decoded = decode(data)
+    framing = Framing(settings.framing_scale, settings.framing_shift)
+    anchors = np.frombuffer(landmarks, ANCHORS)
+    found = given_quads(anchors, decoded.image.size, settings.faces, framing)
+    notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
+    return [
+        DecodedCrop(np.asarray(crop_quad(decoded.image, quad, settings.size[0])), quad, note)
+        for (_, quad), note in zip(found, notes, strict=True)
     ]
 
 

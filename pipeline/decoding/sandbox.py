@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
 from restyle.core.stage_clock import account
-from restyle.pipeline.decoding.crops import TIME_LIMIT, CropSettings, DecodedCrop, read_crops
+from restyle.pipeline.decoding.crops import TIME_LIMIT, CropSettings, DecodedCrop, File, read_crops
 from restyle.pipeline.isolation.process import GRACE, STARTS, ChildProcess, died
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Answer",
     "CropSettings",
     "DecodedCrop",
+    "File",
     "IsolatedCropper",
     "Outcome",
     "SharedArea",
@@ -125,7 +126,7 @@ class IsolatedCropper:
         """Start the child in advance."""
         self._child = self._child or _Child(self._settings)
 
-    def __call__(self, files: Sequence[bytes]) -> list[Outcome]:
+    def __call__(self, files: Sequence[File]) -> list[Outcome]:
         """Apply :func:`read_crops` to each file.
 
         A file that ends the child is rejected as ``timed_out``, or as ``crashed`` if it ends a
@@ -146,7 +147,7 @@ class IsolatedCropper:
                 outcomes.append(self._again(group[death.index], death.error))
         return outcomes
 
-    def _again(self, file: bytes, error: RejectError) -> Outcome:
+    def _again(self, file: File, error: RejectError) -> Outcome:
         if error.reason is not RejectReason.CRASHED:
             return error
         try:
@@ -154,7 +155,7 @@ class IsolatedCropper:
         except _Died as death:
             return death.error
 
-    def _ask(self, group: Sequence[bytes]) -> list[Outcome]:
+    def _ask(self, group: Sequence[File]) -> list[Outcome]:
         for start in range(1, STARTS + 1):
             child = self._child = self._child or _Child(self._settings)
             try:
@@ -205,7 +206,7 @@ class _Child:
         """Index of the file in work in its group."""
         return self._area.current
 
-    def ask(self, group: Sequence[bytes]) -> list[Outcome]:
+    def ask(self, group: Sequence[File]) -> list[Outcome]:
         """Process a group and return the outcome of each file.
 
         Raises:

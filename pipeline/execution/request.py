@@ -89,6 +89,7 @@ class Request:
             command=command,
             input_format=self.input.format,
             column=self.input.column,
+            landmarks=None if self.input.landmarks is None else shown_uri(self.input.landmarks),
             **self.workers.recorded(),
         )
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from restyle.core.errors import RejectError, RejectReason
 from restyle.core.stage_clock import StageClock, stage
-from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, IsolatedCropper, Outcome
+from restyle.pipeline.decoding.crops import MarkedFile
+from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, File, IsolatedCropper, Outcome
 from restyle.pipeline.ledger.manifest import Unit
 from restyle.pipeline.ledger.rejects import Reject
 from restyle.pipeline.sources import MAX_FILE_BYTES, SourceReader
@@ -140,7 +141,8 @@ class Aligner:
         rejects: list[Reject] = []
         # Face detection is slow, so groups have one image; otherwise small units are divided among
         # all processes.
-        most = 1 if self._settings.align else len(unit.images) // (4 * self._processes)
+        detects = self._settings.align and not self._settings.has_landmarks
+        most = 1 if detects else len(unit.images) // (4 * self._processes)
         groups = _groups(unit.images, min(max(most, 1), GROUP))
         is_local = all(image.uri.startswith(FILE) for image in unit.images)
         threads = self._local_threads if is_local else self._threads
@@ -186,13 +188,18 @@ class Aligner:
             while images and not is_large:
                 taken.append(images.pop(0))
                 read.append(self._read(taken[-1], sized))
-            outcomes = iter(self._crop([data for data in read if isinstance(data, bytes)]))
+            files = [
+                MarkedFile(data, image.landmarks) if self._settings.has_landmarks else data
+                for image, data in zip(taken, read, strict=True)
+                if isinstance(data, bytes)
+            ]
+            outcomes = iter(self._crop(files))
             return [
                 data if isinstance(data, Reject) else _settle(image, next(outcomes))
                 for image, data in zip(taken, read, strict=True)
             ]
 
-    def _crop(self, files: Sequence[bytes]) -> list[Outcome]:
+    def _crop(self, files: Sequence[File]) -> list[Outcome]:
         if not files:
             return []
         cropper = self._croppers.get()

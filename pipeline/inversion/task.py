@@ -20,7 +20,7 @@ from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger.datasets import DATASETS
 from restyle.pipeline.ledger.output import Output
-from restyle.pipeline.ledger.settings import ResolvedSettings, resolve
+from restyle.pipeline.ledger.settings import GIVEN, ResolvedSettings, resolve
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.input_plan import InputPlan, plan_input
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
@@ -118,7 +118,11 @@ class InversionTask(Task):
             model=self._spec(),
             settings=settings,
             crop=CropSettings.of(
-                self.model.config, settings.align, settings.faces, settings.searched_by
+                self.model.config,
+                settings.align,
+                settings.faces,
+                settings.searched_by,
+                has_landmarks=settings.landmarks == GIVEN,
             ),
             device=device,
             batch_size=request.batch_size,
@@ -198,8 +202,16 @@ def _resolved(
         dtype=dtype,
         bootstrap=_bootstrap(request.settings.bootstrap, model),
         earlier=earlier,
+        has_landmarks=_has_landmarks(request, earlier),
     )
     return model, settings, reason
+
+
+def _has_landmarks(request: Request, earlier: ResolvedSettings | None) -> bool:
+    if request.source_is_recorded:
+        # A retry takes them from the manifest.
+        return earlier is not None and earlier.landmarks == GIVEN
+    return request.input.landmarks is not None
 
 
 def _precision(request: Request, earlier: ResolvedSettings | None) -> tuple[Precision, str]:

@@ -28,6 +28,9 @@ Reconstructions = Literal["none", "last", "all"]
 PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 """Same value as in ``restyle.core.faces.alignment``, whose import takes a third of a second."""
 
+GIVEN = "given"
+"""Value of the setting ``landmarks`` where landmarks come from a file of the user."""
+
 MAX_STEPS = 100
 MAX_TOLERANCE = 2.0
 """Largest possible change of a pixel in [-1, 1]."""
@@ -113,8 +116,8 @@ class ResolvedSettings(Settings):
         model: Name of the model and its encoder, such as ``faces64:restyle-psp``.
         model_fingerprint: Fingerprint of the model's configuration and weights.
         steps: Number of refinement steps.
-        landmarks: ``default``, or the checksum of the user's landmark predictor; empty without
-            alignment.
+        landmarks: ``default``, or the checksum of the user's landmark predictor; :data:`GIVEN` if
+            the manifest holds the landmarks of each input; empty without alignment.
         detector: Detector of faces; None without alignment, and in outputs that predate the
             option, which have the faces of ``exact``.
         image_format: As in :class:`InversionSettings`; None instead of ``png``.
@@ -170,6 +173,7 @@ def resolve(
     dtype: Precision,
     bootstrap: tuple[str, str] | None = None,
     earlier: ResolvedSettings | None = None,
+    has_landmarks: bool = False,
 ) -> ResolvedSettings:
     """Fill in the defaults of the requested settings.
 
@@ -183,10 +187,12 @@ def resolve(
         dtype: precision chosen for the device.
         bootstrap: name and fingerprint of the model that performs the first step.
         earlier: settings that the output was begun with; None for a new output.
+        has_landmarks: whether the user gives the landmarks of faces.
 
     Raises:
-        SpecError: several steps are requested of a single-pass encoder, a bootstrap leaves no step
-            for the model, or the landmark predictor cannot be read.
+        SpecError: landmarks are given without alignment, several steps are requested of a
+            single-pass encoder, a bootstrap leaves no step for the model, or the landmark predictor
+            cannot be read.
     """
     if bootstrap is not None and (not iterative or settings.steps == 1):
         raise SpecError(
@@ -198,6 +204,11 @@ def resolve(
             f"{model} works in a single pass; leave --steps out, or choose an encoder that refines"
         )
     align = aligned_domain if settings.align is None else settings.align
+    if has_landmarks and not align:
+        raise SpecError(
+            f"{model} takes each image whole here, without faces; leave --landmarks out, or give "
+            "--align"
+        )
     metrics = settings.metrics
     if metrics is None:
         metrics = tuple(
@@ -212,8 +223,9 @@ def resolve(
         align=align,
         # Without alignment the policy has no effect, so it must not change the fingerprint.
         faces=settings.faces if align else "largest",
-        landmarks=_landmarks() if align else "",
-        detector=_detector(settings.detector, earlier) if align else None,
+        landmarks=_landmarks(has_landmarks) if align else "",
+        # With landmarks nothing is detected.
+        detector=_detector(settings.detector, earlier) if align and not has_landmarks else None,
         save_steps=settings.save_steps,
         reconstructions=settings.reconstructions,
         metrics=metrics,
@@ -239,7 +251,9 @@ def _detector(asked: Detector | None, earlier: ResolvedSettings | None) -> Detec
     return asked
 
 
-def _landmarks() -> str:
+def _landmarks(has_landmarks: bool) -> str:
+    if has_landmarks:
+        return GIVEN
     named = os.environ.get(PREDICTOR_VARIABLE)
     if not named:
         return "default"

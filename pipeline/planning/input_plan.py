@@ -15,6 +15,7 @@ from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.planning.seen_before import seen_before
 from restyle.pipeline.sources import SourceReader, iter_images
+from restyle.pipeline.sources.given_landmarks import GivenLandmarks, read_landmarks
 from restyle.pipeline.sources.lists.opening import Checks, Opens
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
@@ -108,10 +109,15 @@ def plan_input(
     earlier = len(planned_inputs.manifest.plans)
     try:
         checks = _checks(asked, planned_inputs)
-        batches = iter_images(
-            asked.source, asked.out, asked.input, planned_inputs.holds, listener.noted, checks
+        landmarks = _landmarks(asked)
+        # A container whose inputs are planned is opened again for their landmarks.
+        holds = planned_inputs.holds if landmarks is None else _holds_none
+        batches = iter_images(asked.source, asked.out, asked.input, holds, listener.noted, checks)
+        planned = planner.plan(
+            batches if landmarks is None else landmarks.given(batches), asked.limit
         )
-        planned = planner.plan(batches, asked.limit)
+        if landmarks is not None:
+            landmarks.check_matched()
     except SpecError:
         for name in planned_inputs.manifest.plans[earlier:]:
             planned_inputs.manifest.storage.delete(name)
@@ -124,6 +130,16 @@ def plan_input(
         if line:
             listener.noted(line)
     return planned
+
+
+def _landmarks(asked: InputPlan) -> GivenLandmarks | None:
+    if asked.input.landmarks is None:
+        return None
+    return read_landmarks(asked.input.landmarks, allow_private_urls=asked.input.allow_private_urls)
+
+
+def _holds_none(_uri: bytes, _version: str) -> bool:
+    return False
 
 
 def _checks(asked: InputPlan, planned_inputs: PlannedInputs) -> Checks:

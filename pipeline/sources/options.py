@@ -17,8 +17,10 @@ class InputOptions:
             column.
         allow_private_urls: whether list entries and redirects may lead to this machine and its
             private networks.
+        landmarks: file with the landmarks of faces, a path or any fsspec URI; None to detect them.
     """
 
     format: str = "auto"
     column: str | None = None
     allow_private_urls: bool = False
+    landmarks: str | None = None

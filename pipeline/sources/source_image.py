@@ -26,8 +26,8 @@ class SourceImage:
             else empty. The reason is one of :class:`restyle.core.errors.RejectReason`.
         revision: version of the input's rows: 1 at first, incremented each time the input changes
             or is retried.
-        landmarks: landmarks of its faces where the user has them, as
-            :func:`restyle.pipeline.sources.landmarks.lookup.packed` writes them; else empty.
+        landmarks: where the user has the landmarks of its faces, the bytes of an array of
+            :data:`restyle.core.faces.anchors.ANCHORS`, an element for each face; else empty.
     """
 
     image_id: str

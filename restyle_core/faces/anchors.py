@@ -24,8 +24,8 @@ ANCHORS = np.dtype([("points", "<i2"), ("places", "<f8", (5, 2))])
 """What determines the crop of one face; 82 bytes.
 
 ``points`` is the number of points that were given. ``places`` holds, in pixels of the upright
-photograph: left eye, right eye, mouth, and the lowest and the highest coordinates of all points; or
-for :data:`CORNERS` the corners of the crop and their centre.
+photograph: left eye, right eye, mouth, and the lowest and the highest coordinates of all points;
+or, where the corners of the crop were given, these and their centre.
 """
 
 OUTSIDE = 0.3

@@ -26,6 +26,15 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
         (["invert", "x", "--out", "y", "--model", "nobody"], "nobody"),
         (["invert", "/no/such", "--out", "y", "--model", "MODEL"], "/no/such does not exist"),
         (["invert", "s3://u:p@b/x", "--out", "y", "--model", "MODEL"], "password"),
+        (
+            ["invert", ".", "--out", "y", "--landmarks", "/no/such.csv"],
+            "/no/such.csv does not exist",
+        ),
+        (
+            ["invert", ".", "--out", "y", "--landmarks", "README.md"],
+            "--landmarks README.md: no col",
+        ),
+        (["invert", "x", "--out", "y", "--landmarks", "https://u:p@h/l.csv"], "password"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/no/such"], "/no/such holds no output of restyle"),
         (["verify", "/no/such"], "/no/such holds no output of restyle"),
@@ -98,7 +107,7 @@ def test_help_names_every_option() -> None:
     options = (
         "--out --model --steps --align --no-align --faces --save-steps --reconstructions "
         "--metrics --dtype --device --batch-size --limit --max-reject-rate --spec --input-format "
-        "--column --address --align-actors --invert-actors --gpus-per-actor --bootstrap"
+        "--column --landmarks --address --align-actors --invert-actors --gpus-per-actor --bootstrap"
     )
     assert [option for option in options.split() if option not in text] == []
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from restyle.core.errors import RejectError, RejectReason, RestyleError
 from restyle.pipeline.sources.formats.source_format import FORMATS, Index, Piece, Shard
+from restyle.pipeline.sources.landmarks.reader import KIND as LANDMARKS
+from restyle.pipeline.sources.landmarks.reader import read_faces
 from restyle.pipeline.sources.ranged_file import RangedFile
 
 ShardKey = tuple[bytes, str]
@@ -25,7 +27,7 @@ class ShardService:
         self._shards: dict[ShardKey, Shard] = {}
 
     def index(self, file: RangedFile, asked: Index) -> Iterator[Piece]:
-        """Yield the contents of a file, piece by piece.
+        """Yield the contents of a file of inputs or of landmarks, piece by piece.
 
         Args:
             file: open file; the caller closes it.
@@ -37,7 +39,10 @@ class ShardService:
             OSError: the file cannot be read.
         """
         with shard_errors("the file cannot be read"):
-            yield from FORMATS[asked.kind].index(file, asked)
+            if asked.kind == LANDMARKS:
+                yield from read_faces(file, asked.file.source)
+            else:
+                yield from FORMATS[asked.kind].index(file, asked)
 
     def open(self, shard: ShardKey, file: RangedFile, kind: str) -> None:
         """Open a shard for :meth:`read`; closing the shard closes the file.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from restyle.core.errors import FatalError, RejectReason
 from restyle.core.registry import Registry, constants_of
 from restyle.core.shown_text import recorded, visible
+from restyle.pipeline.sources.landmarks.marked_faces import MarkedFaces
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage, image_id
 
@@ -37,7 +38,7 @@ class Index:
     """Request to index a file.
 
     Attributes:
-        kind: name of its format.
+        kind: name of its format; or ``landmarks``.
         file: the file as an input.
         options: options that control how it is read.
         in_list: whether a list names the file, in which case it must not be another list.
@@ -96,7 +97,7 @@ class Entries:
     unit: str = "line"
 
 
-Piece = Members | Skipped | Rows | NoColumn | Entries
+Piece = Members | Skipped | Rows | NoColumn | Entries | MarkedFaces
 
 
 @dataclass(frozen=True)

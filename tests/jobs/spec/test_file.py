@@ -22,6 +22,7 @@ FULL = """
 source = "s3://photos/2026"
 format = "parquet"
 column = "image"
+landmarks = "s3://photos/faces.csv"
 limit = 7
 max_reject_rate = 0.5
 [output]
@@ -83,7 +84,7 @@ def test_every_field_reaches_the_request(spec: Any) -> None:
         batch_size=3,
         limit=7,
         max_reject_rate=0.5,
-        input=InputOptions(format="parquet", column="image"),
+        input=InputOptions(format="parquet", column="image", landmarks="s3://photos/faces.csv"),
         workers=Workers(
             address="head:6379", align_actors=(2, 16), invert_actors=(1, 8), gpus_per_actor=0.5
         ),
@@ -105,9 +106,11 @@ def test_the_command_line_wins(spec: Any) -> None:
 
 
 def test_paths_start_at_the_folder_of_the_file(spec: Any, tmp_path: Path) -> None:
-    text = '[input]\nsource = "in/*.jpg"\n[output]\nout = "../out"\n[model]\nname = "./m:e"\n'
+    text = '[input]\nsource = "in/*.jpg"\nlandmarks = "l.csv"\n'
+    text += '[output]\nout = "../out"\n[model]\nname = "./m:e"\n'
     request = read(spec(text)).request()
     assert request.source == str(tmp_path / "in" / "*.jpg")
+    assert request.input.landmarks == str(tmp_path / "l.csv")
     assert request.out == str(tmp_path.parent / "out")
     assert request.settings.model == str(tmp_path / "m:e")
 

@@ -1,0 +1,1 @@
+"""Files of landmarks that somebody already has: Parquet, CSV, text and JSON."""
