@@ -34,7 +34,32 @@ Lanes load(const float* from) {
   return lanes;
 }
 
+Lanes all(float x) { return Lanes{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+
 void store(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
+
+#ifdef __AVX512F__
+// a * b + sum, rounded once where the processor can; for what need not be rounded as dlib rounds it.
+Lanes fused(Lanes a, Lanes b, Lanes sum) {
+  return Lanes(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(sum)));
+}
+
+// Adds the values whose last five bits are `bin` to a sum, and times a weight to another.
+void add_of_bin(Lanes packed, std::int32_t bin, Lanes weight, Lanes& sum, Lanes& weighted) {
+  const __m512i bits = _mm512_and_si512(__m512i(packed), _mm512_set1_epi32(31));
+  const __mmask16 is_bin = _mm512_cmpeq_epi32_mask(bits, _mm512_set1_epi32(bin));
+  sum = Lanes(_mm512_mask_add_ps(__m512(sum), is_bin, __m512(sum), __m512(packed)));
+  weighted = Lanes(_mm512_mask3_fmadd_ps(__m512(packed), __m512(weight), __m512(weighted), is_bin));
+}
+#else
+Lanes fused(Lanes a, Lanes b, Lanes sum) { return a * b + sum; }
+
+void add_of_bin(Lanes packed, std::int32_t bin, Lanes weight, Lanes& sum, Lanes& weighted) {
+  const Lanes size = (Ints(packed) & 31) == bin ? packed : Lanes{};
+  sum += size;
+  weighted += size * weight;
+}
+#endif
 
 Lanes least(Lanes a, Lanes b) { return a < b ? a : b; }
 
@@ -377,11 +402,8 @@ class Level {
         for (i64 t = 0; t < kCell; ++t) {
           Lanes s{}, d{};
           for (i64 r = 0; r < kCell; ++r) {
-            const Lanes packed = load(&votes_[(r * kCell + t) * stride + j]);
-            const Ints is_this = (Ints(packed) & 31) == std::int32_t(o);
-            const Lanes size = is_this ? packed : Lanes{};
-            s += size;
-            d += size * ((r + 0.5f) / kCell);
+            const Lanes weight = all((r + 0.5f) / kCell);
+            add_of_bin(load(&votes_[(r * kCell + t) * stride + j]), std::int32_t(o), weight, s, d);
           }
           const float share = (t + 0.5f) / kCell;
           sum += s, right += s * share, low += d, low_right += d * share;
@@ -458,23 +480,43 @@ class Level {
     for (std::int32_t f = 0; f < scan_.filters; ++f) {
       float* scores = scores_.data() + f * kSide * to;
       const HogTerm *begin = scan_.terms + scan_.terms_of[f], *end = scan_.terms + scan_.terms_of[f + 1];
-      for (i64 x = 0; x < count; x += kLanes) {
-        Lanes sums[kSide] = {};
-        const float* features = features_.data() + kFront - kBefore + x;
-        for (const HogTerm* term = begin; term < end; ++term) {
-          const float* plane = features + term->plane * to;
-          Lanes sum = load(plane) * term->row[0];
-          for (i64 n = 1; n < kSide; ++n) sum += load(plane + n) * term->row[n];
-          for (i64 m = 0; m < kSide; ++m) sums[m] += sum * term->column[m];
-        }
-        // The window that begins at row y - m has this row as its m-th.
-        for (i64 m = 0; m < kSide; ++m) {
-          float* at = scores + ((y - m + 2 * kSide) % kSide) * to + x;
-          store(at, load(at) + sums[m]);
-        }
-      }
+      i64 x = 0;
+      for (; x + kLanes < count; x += 2 * kLanes) correlate<2>(y, x, begin, end, scores);
+      if (x < count) correlate<1>(y, x, begin, end, scores);
     }
     tell(y - kSide + 1);
+  }
+
+  // The same for one filter and the windows of some vectors, from column x on.
+  template <int vectors>
+  void correlate(i64 y, i64 x, const HogTerm* begin, const HogTerm* end, float* scores) {
+    const i64 to = stride_of_features();
+    const float* features = features_.data() + kFront - kBefore + x;
+    Lanes sums[kSide][vectors] = {};
+    for (const HogTerm* term = begin; term < end; ++term) {
+      const float* plane = features + term->plane * to;
+      // Two sums each, because a multiply-add waits for the one before it.
+      Lanes even[vectors] = {}, odd[vectors] = {};
+      for (i64 n = 0; n < kSide; n += 2) {
+        const Lanes one = all(term->row[n]), other = all(term->row[n + 1]);
+        for (int v = 0; v < vectors; ++v) {
+          even[v] = fused(load(plane + n + v * kLanes), one, even[v]);
+          odd[v] = fused(load(plane + n + 1 + v * kLanes), other, odd[v]);
+        }
+      }
+      for (int v = 0; v < vectors; ++v) even[v] += odd[v];
+      for (i64 m = 0; m < kSide; ++m) {
+        const Lanes share = all(term->column[m]);
+        for (int v = 0; v < vectors; ++v) sums[m][v] = fused(even[v], share, sums[m][v]);
+      }
+    }
+    // The window that begins at row y - m has this row as its m-th.
+    for (i64 m = 0; m < kSide; ++m) {
+      for (int v = 0; v < vectors; ++v) {
+        float* at = scores + ((y - m + 2 * kSide) % kSide) * to + x + v * kLanes;
+        store(at, load(at) + sums[m][v]);
+      }
+    }
   }
 
   // Reports the hits among the windows of a row, and clears their scores.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from restyle.core.errors import SpecError
-from restyle.core.faces.hog.search import find_all, find_exactly
+from restyle.core.faces.hog.search import find_all, find_exactly, find_largest
 from restyle.core.stage_clock import stage
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ def detect(
         raise SpecError(
             f"there is no detector {detector!r}; choose among {', '.join(get_args(Detector))}"
         )
-    found = find_exactly(image) if detector == "exact" else find_all(image)
+    found = _search(image, faces, detector)
     detections = [Detection(box, score, detector) for box, score in found]
     return sorted(detections, key=lambda face: (-face.area, face.box))
+
+
+def _search(image: Image.Image, faces: FacePolicy, detector: Detector) -> list[tuple[Box, float]]:
+    if detector == "exact":
+        return find_exactly(image)
+    return find_largest(image) if faces == "largest" else find_all(image)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from restyle.core.faces.hog.filters import Overlap
+from restyle.kernels.hog import Part
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels, all of them inside."""
@@ -66,11 +67,23 @@ def faces_of(hits: np.ndarray, overlap: Overlap) -> list[tuple[Box, float, int]]
     return [(_on_photograph(box), score, level) for box, score, level in kept]
 
 
-def windows_on_photograph(hits: np.ndarray) -> np.ndarray:
-    """Boxes of hits in pixels of the photograph, not rounded: [hits, 4] float64."""
-    corners = [np.float64(hits[axis] + cells) * CELL for cells in (1, WINDOW) for axis in "xy"]
-    factor = 1.2 ** hits["level"] / 2
-    return np.stack(corners, axis=1) * factor[:, None]
+def first_level_of(part: Box, size: tuple[int, int]) -> Part:
+    """The part of level 0 that follows from a part of the photograph, from whole cells on.
+
+    Args:
+        part: left, top, and what is behind right and bottom, in pixels of the photograph.
+        size: width and height of the photograph.
+    """
+    sides = level_sizes(size)[0]
+    begins, ends = [], []
+    for axis in (0, 1):
+        # Pixels of level 0 for each of the photograph's, from its first to its last.
+        scale = (sides[axis] - 1) / (size[axis] - 1)
+        cells = math.ceil(part[axis] * scale / CELL)
+        begins.append(cells * CELL)
+        is_last = part[axis + 2] >= size[axis]
+        ends.append(sides[axis] if is_last else math.floor((part[axis + 2] - 1) * scale) - 1)
+    return Part(*begins, *ends)
 
 
 def _box(level: int, x: int, y: int) -> Box:

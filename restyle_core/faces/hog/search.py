@@ -11,12 +11,29 @@ import numpy.typing as npt
 from PIL import Image
 
 from restyle.core.faces.hog.filters import frontal_filters
-from restyle.core.faces.hog.pyramid import Box, faces_of, level_sizes
-from restyle.kernels.hog import Levels, Part, scan, why_unavailable
+from restyle.core.faces.hog.pyramid import Box, faces_of, first_level_of, level_sizes
+from restyle.kernels.hog import HIT, Levels, Part, scan, why_unavailable
 
 # dlib needs about 60 bytes for each pixel that it searches; larger photographs are scanned row by
 # row, in memory that grows with their width alone.
 _MAX_PIXELS_OF_DLIB = 2048**2
+
+# A face is looked for in copies of the photograph at these fractions of its size, smallest first.
+_REDUCTIONS = (8, 4, 2, 1)
+
+# Scores in a copy differ from those of the photograph's own levels, with a standard deviation of
+# 0.08; every window above this score is settled on the photograph's own levels.
+_CANDIDATE = -0.3
+
+# Levels around a candidate's on which it is settled. On others, boxes hardly overlap its own.
+_NEIGHBOURS = 2
+
+# Part of the photograph in which a candidate is settled: its box and this share of its side around
+# it. On the coarsest of those levels, a window of the same face needs about four cells more.
+_AROUND = 0.95
+
+# A candidate with less than this share of a found face's area is not a larger face.
+_AS_LARGE = 0.5
 
 # Rows of a photograph that are converted at once.
 _ROWS = 256
@@ -55,6 +72,95 @@ def find_all(image: Image.Image, margin: float = 0.0) -> list[tuple[Box, float]]
     return _scan_whole(pixels_of(image), margin) if _can_scan() else find_exactly(image)
 
 
+def find_largest(image: Image.Image) -> list[tuple[Box, float]]:
+    """The largest face of :func:`find_exactly`, and perhaps others.
+
+    Copies of the photograph are scanned coarse to fine. What may be a face is settled around its
+    place on the photograph's own levels, so that box and score are those of the whole scan. The
+    search ends with the copy whose levels hold a face; when none do, the finest levels of the
+    photograph itself are scanned.
+    """
+    if not _can_scan():
+        return find_exactly(image)
+    sizes = level_sizes(image.size)
+    last = len(sizes) - 1
+    for reduction in _REDUCTIONS:
+        first = _first_level(image.size, sizes, reduction)
+        if first > last:
+            continue
+        found = _settled(image, sizes, _candidates(image, sizes, reduction, range(first, last + 1)))
+        if any(level >= first for _, _, level in found):
+            return _without_level(found)
+        last = first - 1
+    # Boxes of two levels more may be better ones of the same faces.
+    return _scan_whole(pixels_of(image), last=min(last + _NEIGHBOURS, len(sizes) - 1))
+
+
+def _first_level(size: tuple[int, int], sizes: list[tuple[int, int]], reduction: int) -> int:
+    """The finest level that is no larger than a reduced copy."""
+    fits = (
+        number
+        for number, level in enumerate(sizes)
+        if all(side * reduction <= whole for side, whole in zip(level, size, strict=True))
+    )
+    return next(fits, len(sizes))
+
+
+def _candidates(
+    image: Image.Image, sizes: list[tuple[int, int]], reduction: int, levels: range
+) -> list[tuple[Box, float, int]]:
+    """Box, score and level of what may be a face, on levels made of a reduced copy."""
+    filters, overlap = frontal_filters()
+    copy = image.reduce(reduction) if reduction > 1 else image
+    size = sizes[levels.start]
+    # dlib maps corners of a level to corners of the photograph, by the middles of their pixels.
+    across, down = (
+        (whole - 1) / (side - 1) / reduction for whole, side in zip(image.size, size, strict=True)
+    )
+    scanned = Levels(
+        first=levels.start,
+        last=levels.stop - 1,
+        scored=levels.start,
+        size=size,
+        part=Part(0, 0, *size),
+        origin=0.5 / reduction - 0.5,
+        scale=(across, down),
+    )
+    return faces_of(scan(pixels_of(copy), filters, scanned, margin=_CANDIDATE), overlap)
+
+
+def _settled(
+    image: Image.Image, sizes: list[tuple[int, int]], candidates: list[tuple[Box, float, int]]
+) -> list[tuple[Box, float, int]]:
+    """Faces among the candidates, with the boxes and scores of the photograph's own levels."""
+    filters, overlap = frontal_filters()
+    hits = [np.empty(0, HIT)]
+    found: list[tuple[Box, float, int]] = []
+    for box, _, level in sorted(candidates, key=lambda each: -_area(each[0])):
+        if any(_area(box) < _AS_LARGE * _area(face) for face, _, _ in found):
+            break
+        left, top, right, bottom = box
+        around = round(_AROUND * (right - left))
+        part = (
+            max(left - around, 0),
+            max(top - around, 0),
+            min(right + around, image.width),
+            min(bottom + around, image.height),
+        )
+        levels = Levels(
+            first=0,
+            last=min(level + _NEIGHBOURS, len(sizes) - 1),
+            scored=max(level - _NEIGHBOURS, 0),
+            size=sizes[0],
+            part=first_level_of(part, image.size),
+        )
+        hits.append(
+            scan(pixels_of(image.crop(part)), filters, levels, size=image.size, at=part[:2])
+        )
+        found = faces_of(np.concatenate(hits), overlap)
+    return found
+
+
 def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Pixels [h, w, 3] of an RGB image, without the second copy that Pillow makes."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
@@ -64,13 +170,25 @@ def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _scan_whole(pixels: npt.NDArray[np.uint8], margin: float = 0.0) -> list[tuple[Box, float]]:
+def _scan_whole(
+    pixels: npt.NDArray[np.uint8], margin: float = 0.0, last: int | None = None
+) -> list[tuple[Box, float]]:
+    """Faces on the photograph's own levels, to the ``last`` or to all."""
     filters, overlap = frontal_filters()
     height, width, _ = pixels.shape
     sizes = level_sizes((width, height))
-    levels = Levels(0, len(sizes) - 1, 0, sizes[0], Part(0, 0, *sizes[0]))
-    hits = scan(pixels, filters, levels, margin=margin)
-    return [(box, score) for box, score, _ in faces_of(hits, overlap)]
+    last = len(sizes) - 1 if last is None else last
+    levels = Levels(0, last, 0, sizes[0], Part(0, 0, *sizes[0]))
+    return _without_level(faces_of(scan(pixels, filters, levels, margin=margin), overlap))
+
+
+def _without_level(found: list[tuple[Box, float, int]]) -> list[tuple[Box, float]]:
+    return [(box, score) for box, score, _ in found]
+
+
+def _area(box: Box) -> int:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
 
 
 @functools.cache

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import dlib
 import numpy as np
@@ -11,10 +14,12 @@ import pytest
 from PIL import Image, ImageOps
 from skimage import data
 
+from restyle.core.faces.alignment import align_faces, crop_quad, face_quad
 from restyle.core.faces.detection import detect
 from restyle.core.faces.hog import search
 from restyle.core.faces.hog.pyramid import level_sizes
 from restyle.core.faces.hog.search import find_all, find_exactly, pixels_of
+from restyle.core.faces.landmarks import model_files
 from restyle.core.imaging.decoding import decode_image
 from restyle.kernels.choice import VARIABLE
 
@@ -28,6 +33,11 @@ def by_dlib(image: Image.Image) -> Found:
         ((box.left(), box.top(), box.right(), box.bottom()), score)
         for box, score in zip(boxes, scores, strict=True)
     )
+
+
+def area(box: tuple[int, int, int, int]) -> int:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
 
 
 def same(found: Found, expected: Found) -> None:
@@ -156,3 +166,91 @@ def test_faces_come_largest_first(head: Image.Image) -> None:
     found = detect(photo)
     assert [face.area for face in found] == sorted((face.area for face in found), reverse=True)
     assert {face.detector for face in found} == {"hog"}
+
+
+LARGEST = {
+    "one": ((1500, 1100), (900, 500, 100)),
+    "small in a large photograph": ((2100, 1500), (150, 1700, 1200)),
+    "with smaller ones": ((1400, 1000), (210, 1100, 30), (600, 60, 200), (200, 900, 700)),
+    "two of a size": ((1600, 900), (500, 60, 200), (500, 900, 230)),
+    "cut off": ((1200, 900), (800, -250, 100)),
+    "none": ((900, 700),),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_face_is_that_of_dlib(name: str, head: Image.Image) -> None:
+    size, *heads = LARGEST[name]
+    photo = scene(size, head, *heads)
+    expected = sorted(by_dlib(photo), key=lambda face: (-area(face[0]), face[0]))[:1]
+    found = [(face.box, face.score) for face in detect(photo, "largest")][:1]
+    assert bool(found) == (name != "none")
+    same(found, expected)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_largest_face_of_an_enlarged_sample_is_that_of_dlib(name: str, photos: Path) -> None:
+    photo = decode_image((photos / name).read_bytes())
+    photo = photo.resize((1100, 1100 * photo.height // photo.width), Image.Resampling.BICUBIC)
+    expected = sorted(by_dlib(photo), key=lambda face: (-area(face[0]), face[0]))[:1]
+    same([(face.box, face.score) for face in detect(photo, "largest")][:1], expected)
+
+
+def test_a_smaller_face_ends_no_search_for_a_larger_one(
+    head: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A face beside the levels of a copy counts once its own level is scanned as a whole."""
+    photo = scene((1400, 1000), head, (210, 1100, 30), (600, 60, 200))
+    candidates = search._candidates
+
+    def first_wrong(image: Image.Image, sizes: Any, reduction: int, levels: range) -> Any:
+        found = candidates(image, sizes, reduction, levels)
+        if reduction < 4:
+            return found
+        # The small face, whose levels are not among those of the copy.
+        return [((1150, 70, 1230, 150), 0.1, 4)]
+
+    monkeypatch.setattr(search, "_candidates", first_wrong)
+    (box, _), *_ = sorted(search.find_largest(photo), key=lambda face: -area(face[0]))
+    assert box == max(by_dlib(photo), key=lambda face: area(face[0]))[0]
+
+
+@pytest.mark.parametrize("size", [(970, 2204), (1434, 2333)])
+def test_crops_of_tall_photographs_are_those_of_the_recipe(
+    size: tuple[int, int], head: Image.Image
+) -> None:
+    """Faces of these sizes were searched in a reduced copy once, and moved by 1.5 pixels."""
+    photo = scene(size, head, (860, 40, 900))
+    ((box, _),) = by_dlib(photo)
+    predictor = dlib.shape_predictor(str(model_files() / "shape_predictor_68_face_landmarks.dat"))
+    shape = predictor(np.asarray(photo), dlib.rectangle(*box))
+    points = np.array([(point.x, point.y) for point in shape.parts()], np.float64)
+    expected = np.asarray(crop_quad(photo, face_quad(points), 256), np.int16)
+    (face,) = align_faces(photo, 256)
+    assert face.box == box
+    assert np.abs(np.asarray(face.image, np.int16) - expected).mean() < 1
+
+
+MEMORY = """
+import resource, sys
+from PIL import Image
+from restyle.core.faces.alignment import align_faces
+tile = Image.open(sys.argv[1]).convert("RGB")
+photo = Image.new("RGB", (8192, 6144), (120, 110, 100))
+photo.paste(tile.resize((1600, 1050)), (5000, 4000))
+faces = align_faces(photo, 256, "all", detector=sys.argv[2])
+print(len(faces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize("detector", ["exact"])
+def test_fifty_megapixels_take_less_than_600_megabytes(detector: str, photos: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, photos / "smile.jpg", detector],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    faces, megabytes = map(int, done.stdout.split())
+    assert faces == 1
+    assert megabytes < 600
