@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import math
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from restyle.core.errors import SpecError
 from restyle.core.shown_text import visible
@@ -16,6 +17,9 @@ from restyle.jobs.display.terminal import emit, say
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+FILES = (".parquet", ".csv", ".json", ".jsonl")
+"""Ends of the names of files that rows are written to."""
 
 MOST_ROWS = 1000
 _WIDEST = 60
@@ -50,8 +54,11 @@ def print_table(answer: pa.RecordBatchReader) -> None:
 
 def print_csv(answer: pa.RecordBatchReader) -> None:
     """Print all rows as csv: lists as JSON, bytes in base64, null as an empty field."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    is_seen = sys.stdout.isatty()
+    _write_csv(answer, sys.stdout, is_seen=sys.stdout.isatty())
+
+
+def _write_csv(answer: pa.RecordBatchReader, stream: TextIO, *, is_seen: bool) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([_cell(name, is_seen=is_seen) for name in answer.schema.names])
     for row in _rows(answer):
         writer.writerow([_cell(_plain(value), is_seen=is_seen) for value in row])
@@ -59,9 +66,38 @@ def print_csv(answer: pa.RecordBatchReader) -> None:
 
 def print_json(answer: pa.RecordBatchReader) -> None:
     """Print each row as a JSON object on a line: bytes in base64, NaN and infinity as null."""
+    for line in _json_lines(answer):
+        emit(line)
+
+
+def _json_lines(answer: pa.RecordBatchReader) -> Iterator[str]:
     names = answer.schema.names
     for row in _rows(answer):
-        emit(json.dumps(dict(zip(names, map(_plain, row), strict=True)), allow_nan=False))
+        yield json.dumps(dict(zip(names, map(_plain, row), strict=True)), allow_nan=False)
+
+
+def encoded(answer: pa.RecordBatchReader, kind: str) -> bytes:
+    """Return all rows as a file, in the form that the printers have.
+
+    Args:
+        answer: the rows.
+        kind: one of :data:`FILES`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if kind == ".parquet":
+        target = pa.BufferOutputStream()
+        with pq.ParquetWriter(target, answer.schema) as writer:
+            for batch in answer:
+                writer.write_batch(batch)
+        return bytes(target.getvalue())
+    text = io.StringIO()
+    if kind == ".csv":
+        _write_csv(answer, text, is_seen=False)
+    else:
+        text.writelines(f"{line}\n" for line in _json_lines(answer))
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _rows(answer: pa.RecordBatchReader) -> Iterator[list[Any]]:

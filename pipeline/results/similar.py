@@ -11,6 +11,7 @@ import pyarrow as pa
 from restyle.core.errors import SpecError
 from restyle.pipeline.ledger.datasets import LATENTS, metric_columns, schema
 from restyle.pipeline.ledger.parquet_files import open_parquet
+from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
 from restyle.pipeline.results.snapshot import Snapshot
@@ -41,9 +42,36 @@ class _Found:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The faces nearest to a latent.
+
+    Attributes:
+        rows: N rows, nearest first; see :func:`nearest`.
+        places: where the rows of each face are, for its pictures.
+    """
+
+    rows: pa.Table
+    places: list[Place]
+
+
 def nearest(
     snapshot: Snapshot, latent: FloatArray, count: int, layers: Sequence[int] | None = None
 ) -> pa.Table:
+    """Find the faces with the nearest latents by exhaustive search.
+
+    Takes and raises what :func:`neighbours` does.
+
+    Returns:
+        At most ``count`` rows, nearest first: ``distance``, the root mean square over styles of the
+        distance between style vectors; ``source``, ``face``, metrics, ``image_id``, ``revision``.
+    """
+    return neighbours(snapshot, latent, count, layers).rows
+
+
+def neighbours(
+    snapshot: Snapshot, latent: FloatArray, count: int, layers: Sequence[int] | None = None
+) -> Neighbours:
     """Find the faces with the nearest latents by exhaustive search.
 
     Args:
@@ -51,10 +79,6 @@ def nearest(
         latent: [n_styles, style_dim] float32.
         count: number of faces.
         layers: the styles to compare; all when None.
-
-    Returns:
-        At most ``count`` rows, nearest first: ``distance``, the root mean square over styles of the
-        distance between style vectors; ``source``, ``face``, metrics, ``image_id``, ``revision``.
 
     Raises:
         SpecError: the latent has another shape than the run's, or there are no such layers.
@@ -68,7 +92,19 @@ def nearest(
             for rows, distances in _distances(snapshot, file, latent, layers):
                 here = np.full(len(rows), number)
                 found = found.with_(_Found(distances, here, rows), count)
-    return _table(snapshot, names, found)
+    rows = _table(snapshot, names, found)
+    return Neighbours(rows, _places(snapshot, names, found, rows))
+
+
+def _places(snapshot: Snapshot, names: Sequence[str], found: _Found, rows: pa.Table) -> list[Place]:
+    owners = {file.name: files for files in snapshot.sets for file in files.files}
+    keys = (rows[name].to_pylist() for name in ("image_id", "revision", "face"))
+    return [
+        Place(owners[names[number]], row, *key)
+        for number, row, key in zip(
+            found.files.tolist(), found.rows.tolist(), zip(*keys, strict=True), strict=True
+        )
+    ]
 
 
 def _distances(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restyle.jobs.commands.look.inspection import Out
+from restyle.jobs.display.terminal import emit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,15 +40,32 @@ def query(
             help="A table of the first rows to look at, or all rows as csv or one JSON a line.",
         ),
     ] = Format.TABLE,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "--to",
+            metavar="FILE",
+            help="Write all rows to a file instead: .parquet, .csv, or .json with one row a line.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Query an output with SQL; queries are read-only and have no access to anything else.
 
     The tables are latents, steps, reconstructions and rejects, with the current rows; all_latents
     and so on also include those of older revisions.
     """
+    from restyle.jobs.display.answers import FILES, encoded
+    from restyle.pipeline.pictures.picture_file import check_kind, write_file
     from restyle.pipeline.results.query import query as ask
 
-    show(ask(out, sql), output_format)
+    if to is None:
+        show(ask(out, sql), output_format)
+    else:
+        kind = check_kind(to, FILES)
+        write_file(to, encoded(ask(out, sql), kind))
+        emit(to)
 
 
 def show(answer: pa.RecordBatchReader, output_format: Format) -> None:

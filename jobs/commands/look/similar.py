@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from restyle.jobs.commands.look.inspection import Out
 from restyle.jobs.commands.look.query import Format, show
+from restyle.jobs.display.terminal import console, emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from restyle.pipeline.viewer.similar_page import Shown
+
+_MOST_PICTURES = 20
 
 
 def similar(
@@ -25,6 +35,19 @@ def similar(
         typer.Option(metavar="RANGES", help="Styles that count, as 0-3 or 0-1,8; all if left out."),
     ] = None,
     output_format: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "--to",
+            metavar="FILE",
+            help="Write a page with pictures (.html), or all rows (.parquet, .csv, .json).",
+            show_default=False,
+        ),
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option(help="Show the faces above the table, on a terminal with colours.")
+    ] = True,
     model: Annotated[
         str | None, typer.Option(help="Inverts an image, where OUT's own model lies elsewhere now.")
     ] = None,
@@ -34,11 +57,40 @@ def similar(
     Distance is the root mean square, over the styles, of the distance between style vectors.
     """
     from restyle.core.editing.directions import parse_layers
+    from restyle.jobs.display.answers import FILES, encoded
+    from restyle.jobs.display.terminal_pictures import shows_pictures
     from restyle.pipeline.inversion.latent_of import latent_of
-    from restyle.pipeline.results.similar import nearest
+    from restyle.pipeline.pictures.picture_file import check_kind, write_file
+    from restyle.pipeline.results.similar import neighbours
     from restyle.pipeline.results.snapshot import read_snapshot
+    from restyle.pipeline.viewer.similar_page import shown_faces, similar_page
 
+    kind = None if to is None else check_kind(to, (".html", *FILES))
     chosen = None if layers is None else parse_layers(layers)
     snapshot = read_snapshot(out)
-    latent = latent_of(snapshot, what, model)
-    show(nearest(snapshot, latent, count, chosen).to_reader(), output_format)
+    found = neighbours(snapshot, latent_of(snapshot, what, model), count, chosen)
+    if to is not None:
+        if kind == ".html":
+            write_file(to, similar_page(snapshot, what, shown_faces(snapshot, found)))
+        else:
+            write_file(to, encoded(found.rows.to_reader(), kind or ""))
+        emit(to)
+        return
+    terminal = console()
+    if pictures and output_format is Format.TABLE and shows_pictures(terminal):
+        _print_faces(terminal, shown_faces(snapshot, found))
+    show(found.rows.to_reader(), output_format)
+
+
+def _print_faces(terminal: Console, faces: Sequence[Shown]) -> None:
+    """Print the inputs of the nearest faces; the table below has all."""
+    from restyle.jobs.display.terminal_pictures import print_pictures
+    from restyle.pipeline.viewer.pictures import decoded
+
+    kept = [face for face in faces[:_MOST_PICTURES] if face.pictures]
+    if kept:
+        print_pictures(
+            terminal,
+            [decoded(face.pictures[0], face.name) for face in kept],
+            [re.split(r"/|::", face.name)[-1] for face in kept],
+        )

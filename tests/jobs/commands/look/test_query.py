@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from restyle.jobs.display.answers import MOST_ROWS
@@ -43,6 +44,25 @@ def test_csv_and_json_are_complete(out: Path) -> None:
     assert {row[0] for row in rows[1:]} >= set(HOSTILE)
     assert len(lines) == 36
     assert rows[1][2].startswith("iVBORw0KGgo")
+
+
+@pytest.mark.parametrize("option", ["--out", "--to"])
+def test_all_rows_go_to_a_file(out: Path, tmp_path: Path, option: str) -> None:
+    sql = "select source, l2, latent, image from latents join reconstructions using (source)"
+    for end, form in ((".csv", "csv"), (".json", "json"), (".jsonl", "json")):
+        to = tmp_path / f"rows{end}"
+        done = restyle("query", out, sql, option, to)
+        assert (done.returncode, done.stdout) == (0, f"{to}\n")
+        assert to.read_text(encoding="utf-8") == restyle("query", out, sql, "--format", form).stdout
+    to = tmp_path / "rows.parquet"
+    assert restyle("query", out, sql, option, to).returncode == 0
+    table = pq.read_table(to, use_threads=False)
+    assert table.num_rows == 36
+    assert set(table["source"].to_pylist()) >= set(HOSTILE)
+    assert table["image"][0].as_py().startswith(b"\x89PNG")
+    wrong = restyle("query", out, sql, option, tmp_path / "rows.xlsx")
+    assert wrong.returncode == 2
+    assert "ends in .parquet, .csv, .json, .jsonl" in wrong.stderr
 
 
 @pytest.mark.parametrize(
