@@ -18,7 +18,7 @@ from restyle.core.errors import FatalError
 from restyle.core.imaging.encoding import encode_image
 from restyle.core.imaging.preprocessing import preprocess, to_bytes
 from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
-from restyle.core.inference.inversion import Inversion, Keep, begin_batch
+from restyle.core.inference.inversion import Inversion, Keep, Way, begin_batch
 from restyle.core.inference.model import Model, load_model
 from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
@@ -172,10 +172,13 @@ class Inverter:
             deltas=settings.save_steps != "none",
             eight_bit=True,
         )
-        tolerance = settings.tolerance or 0.0
+        way = Way(settings.steps, settings.tolerance or 0.0)
         if self._first is None:
-            return begin_batch(self.model, pixels, settings.steps, keep, tolerance)
-        options = {**dataclasses.asdict(keep), "tolerance": tolerance, "batch_size": len(pixels)}
+            return begin_batch(self.model, pixels, way, keep, self._computed)
+        options = {**dataclasses.asdict(keep), **dataclasses.asdict(way)} | {
+            "batch_size": len(pixels)
+        }
+        del options["steps"]
         inversion = invert_bootstrapped(self._first, self.model, pixels, settings.steps, **options)
         return lambda: inversion
 

@@ -49,14 +49,46 @@ def in_parallel(work: Callable[[slice], T], count: int, parts: int) -> list[T]:
     """
     if parts == 1:
         return [work(slice(0, count))]
-    threads, share = torch.get_num_threads(), count // parts
-    rows = [slice(first, first + share) for first in range(0, count, share)]
+    rows = _rows(count, count // parts)
+    return _in_threads(work, rows, parts, torch.get_num_threads() // parts)
+
+
+def in_groups(work: Callable[[slice], T], count: int, size: int, side: int) -> list[T]:
+    """Process the images of a batch in groups, each as if there were no other.
+
+    A thread computes a group of small images alone, so that its results depend neither on the
+    batch nor on the number of threads. Large images get all threads, a group after another.
+
+    Args:
+        work: called with the rows of a group, in different threads.
+        count: number of images, at least 1.
+        size: of a group; the last one may be smaller.
+        side: of the generated images in pixels.
+
+    Returns:
+        The results of the groups, in the order of the images.
+
+    Raises:
+        Exception: the first exception of ``work``, after all groups have ended.
+    """
+    rows, threads = _rows(count, size), torch.get_num_threads()
+    if side >= _LARGE or threads == 1:
+        return [work(group) for group in rows]
+    return _in_threads(work, rows, min(threads, len(rows)), 1)
+
+
+def _rows(count: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _in_threads(work: Callable[[slice], T], rows: list[slice], workers: int, each: int) -> list[T]:
+    threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(
-            parts,
+            workers,
             thread_name_prefix="part",
             initializer=torch.set_num_threads,
-            initargs=(threads // parts,),
+            initargs=(each,),
         ) as pool:
             return list(pool.map(work, rows))
     finally:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from restyle.core.devices.threads import in_parallel, parallel_parts
+from restyle.core.devices.threads import in_groups, in_parallel, parallel_parts
 from restyle.core.devices.transfer import Arrival, DeviceTransfer
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import (
@@ -19,7 +19,9 @@ from restyle.core.imaging.preprocessing import (
     preprocess,
     to_bytes,
 )
+from restyle.core.inference.batch_size import gradient_batch
 from restyle.core.inference.model import Model
+from restyle.core.inference.optimization import perceptual_network, polished
 from restyle.core.inference.refinement import Start, Step, refine
 
 Reconstructions = Literal["none", "last", "all"]
@@ -30,11 +32,12 @@ class Inversion:
     """Result of :func:`invert`; values that were not requested are None or empty.
 
     An image that stopped early (``tolerance``) repeats its last values in the remaining steps, with
-    a change of zero.
+    a change of zero. Polishing counts as one step more, the last one.
 
     Attributes:
         latents: [B, steps, n_styles, style_dim] float32, or [B, 1, ...] for the last step only.
-        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or uint8.
+        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or uint8. After
+            polishing "last" holds two, before and after it.
         metrics: [B, steps] float32 for each metric's name, at the encoder's size.
         deltas: [B, steps] float32, mean absolute change from the previous image.
         heatmaps: [B, steps, h, w] float32, the change of each pixel at the encoder's size.
@@ -81,6 +84,7 @@ def invert(
     heatmaps: bool = False,
     start: Start | Inversion | None = None,
     tolerance: float = 0.0,
+    polish: int = 0,
     batch_size: int | None = None,
     eight_bit: bool = False,
 ) -> Inversion:
@@ -99,6 +103,8 @@ def invert(
             step of an :class:`Inversion`.
         tolerance: stop refining an image when a step's mean absolute change of its pixels, which
             are in [-1, 1], is below this; 0 never stops.
+        polish: steps of optimisation from the encoder's latents, see
+            :func:`restyle.core.inference.optimization.optimize`; 0 for none.
         batch_size: images per batch; :attr:`Model.batch_size` when None.
         eight_bit: convert reconstructions to uint8.
 
@@ -123,46 +129,78 @@ def invert(
         raise SpecError(f"{count} images in batches of {size}; both must be at least one")
     origin = None if start is None else _start(start, count)
     keep = Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps, eight_bit)
+    way = Way(steps, tolerance, polish)
     done: list[dict[str, Tensor]] = []
     begun: list[_Kept] = []
     for first in range(0, count, size):
         rows = slice(first, first + size)
         part = None if origin is None else origin.part(rows)
         before = begun
-        begun = _begin(model, images[rows], steps, keep, tolerance, part)
+        begun = _begin(model, images[rows], way, keep, part)
         # The GPU computes this batch while the results of the previous one are awaited.
-        done += [kept.complete(steps) for kept in before]
-    done += [kept.complete(steps) for kept in begun]
+        done += [kept.complete(way.rows) for kept in before]
+    done += [kept.complete(way.rows) for kept in begun]
     # Concatenated outside of inference mode, so that the results support autograd.
     return keep.joined(done)
 
 
+@dataclass(frozen=True)
+class Way:
+    """From images to latents; fields as the arguments of :func:`invert`.
+
+    Raises:
+        SpecError: they contradict each other.
+    """
+
+    steps: int = 5
+    tolerance: float = 0.0
+    polish: int = 0
+
+    def __post_init__(self) -> None:
+        if self.polish < 0:
+            raise SpecError(f"polish is {self.polish}; a number of steps from 0 on is expected")
+        if self.polish and self.tolerance:
+            raise SpecError(
+                f"polish is {self.polish} and tolerance {self.tolerance}; leave one out: "
+                "polishing takes longer than all steps that the other could save"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Number of steps with a latent of their own; polishing has one."""
+        return self.steps + (self.polish > 0)
+
+
 def begin_batch(
-    model: Model, images: Images, steps: int, keep: Keep, tolerance: float = 0.0
+    model: Model,
+    images: Images,
+    way: Way,
+    keep: Keep,
+    stepped: Callable[[], None] | None = None,
 ) -> Callable[[], Inversion]:
     """Start to invert one batch, as :func:`invert`, without waiting for the GPU.
 
     Args:
         model: from :func:`restyle.load_model`.
         images: as for :func:`invert`.
-        steps: refinement steps.
+        way: steps, tolerance and polish; with a tolerance the GPU is synchronised after every step.
         keep: the values to keep.
-        tolerance: as for :func:`invert`; above 0 the GPU is synchronised after every step.
+        stepped: called after each step of polishing, as a sign of progress; by several threads.
 
     Returns:
         A function that waits for the result and returns it.
     """
-    begun = _begin(model, images, steps, keep, tolerance)
-    return lambda: keep.joined([kept.complete(steps) for kept in begun])
+    begun = _begin(model, images, way, keep, stepped=stepped)
+    return lambda: keep.joined([kept.complete(way.rows) for kept in begun])
 
 
 def _begin(
     model: Model,
     images: Images,
-    steps: int,
+    way: Way,
     keep: Keep,
-    tolerance: float,
     start: _Batch | None = None,
+    stepped: Callable[[], None] | None = None,
 ) -> list[_Kept]:
     """Refine a batch in one or several parts and return their results."""
     # Cached values are computed here, before several threads would compute them.
@@ -170,13 +208,24 @@ def _begin(
     if start is None:
         _ = model.average_image
 
-    def refined(rows: slice) -> _Kept:
+    def refined(rows: slice, size: int = 0) -> _Kept:
         x = _encoder_input(model, images[rows])
         part = None if start is None else start.part(rows)
-        return keep.collect(refine(model, x, steps, part, tolerance=tolerance), model, x)
+        count = len(x)
+        if count < size:
+            filled = torch.arange(size).clamp(max=count - 1)
+            x = x[filled]
+            part = None if part is None else _Batch(part.latents[filled], part.image[filled])
+        made = refine(model, x, way.steps, part, tolerance=way.tolerance)
+        return keep.collect(polished(model, x, made, way.polish, stepped), model, x, count)
 
-    on_cpu = model.device.type == "cpu"
-    parts = parallel_parts(len(images), model.generator.config.size) if on_cpu else 1
+    on_cpu, side = model.device.type == "cpu", model.generator.config.size
+    if on_cpu and way.polish:
+        perceptual_network(model.device)
+        size = gradient_batch(model.generator.config, model.device)
+        # A group that is filled up has the same rounding whatever is in it.
+        return in_groups(lambda rows: refined(rows, size), len(images), size, side)
+    parts = parallel_parts(len(images), side) if on_cpu else 1
     return in_parallel(refined, len(images), parts)
 
 
@@ -211,15 +260,16 @@ class Keep:
     heatmaps: bool = False
     eight_bit: bool = False
 
-    def collect(self, made: Iterator[Step], model: Model, x: Tensor) -> _Kept:
+    def collect(self, made: Iterator[Step], model: Model, x: Tensor, count: int) -> _Kept:
         """Compute the values to keep of a batch and start their transfer to the CPU.
 
         Args:
             made: steps of the batch.
             model: provides the metrics.
             x: [B, 3, h, w], the images.
+            count: number of images to keep; those behind are fillers.
         """
-        kept = _Kept(len(x), model.transfer)
+        kept = _Kept(len(x), model.transfer, count)
         measure = self._measure(model, x)
         for step in made:
             if len(step.rows) < len(kept.rows):
@@ -237,6 +287,9 @@ class Keep:
                     kept.add("heatmaps", change, still=0.0)
                 if self.deltas:
                     kept.add("deltas", change.mean(dim=(1, 2)), still=0.0)
+            if step.before_polish and self.reconstructions == "last":
+                every = torch.ones_like(step.final)
+                kept.finish("before_polish", self._image(step.image), every)
             if step.final.any():
                 kept.finish("steps", torch.full((len(step.rows),), step.index), step.final)
                 kept.finish("finite", _finite(step), step.final)
@@ -274,11 +327,17 @@ class Keep:
         return Inversion(
             steps=joined["steps"][:, 0],
             latents=joined["latents"],
-            reconstructions=joined.get("reconstructions"),
+            reconstructions=_reconstructions(joined),
             metrics={name: joined[name] for name in self.metrics},
             deltas=joined.get("deltas"),
             heatmaps=joined.get("heatmaps"),
         )
+
+
+def _reconstructions(joined: dict[str, Tensor]) -> Tensor | None:
+    names = ("before_polish", "reconstructions")
+    parts = [joined[name] for name in names if name in joined]
+    return torch.cat(parts, dim=1) if parts else None
 
 
 def _finite(step: Step) -> Tensor:
@@ -293,13 +352,15 @@ class _Kept:
     Args:
         count: images in the batch.
         transfer: performs the copies.
+        wanted: the first so many images are kept.
 
     Attributes:
         rows: indices of the images that the next values belong to.
     """
 
-    def __init__(self, count: int, transfer: DeviceTransfer) -> None:
+    def __init__(self, count: int, transfer: DeviceTransfer, wanted: int) -> None:
         self._count = count
+        self._wanted = wanted
         self._transfer = transfer
         self._series: dict[str, list[tuple[Tensor, Arrival]]] = {}
         self._last: dict[str, list[tuple[Tensor, Arrival]]] = {}
@@ -335,10 +396,11 @@ class _Kept:
         Args:
             steps: length of the series, also when every image stopped earlier.
         """
-        return {
+        whole = {
             **{name: torch.stack(self._grown(name, steps), dim=1) for name in self._series},
             **{name: self._whole(arrivals)[:, None] for name, arrivals in self._last.items()},
         }
+        return {name: values[: self._wanted] for name, values in whole.items()}
 
     def _grown(self, name: str, steps: int) -> list[Tensor]:
         made: list[Tensor] = []

@@ -260,7 +260,7 @@ class Model:
         """
         inputs = torch.cat([x, previous], dim=1) if self.iterative else x
         inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
-        with self._convolving():
+        with self.convolving():
             residual: Tensor = self.encoder(inputs)
         return residual
 
@@ -283,12 +283,17 @@ class Model:
             made = self._step(x, previous, latents)
         else:
             # With few batch sizes a search for convolution algorithms pays off.
-            with self._convolving(benchmark=True):
+            with self.convolving(benchmark=True):
                 made = graphs(self._step, x, previous, latents)
         latents, image, pooled = made
         return latents, image, pooled
 
-    def _convolving(self, *, benchmark: bool | None = None) -> AbstractContextManager[None]:
+    def convolving(self, *, benchmark: bool | None = None) -> AbstractContextManager[None]:
+        """Context in which convolutions have the model's precision.
+
+        Args:
+            benchmark: on a GPU, time algorithms for each new shape and use the fastest.
+        """
         if self.device.type != "cuda":
             return nullcontext()
         return hardware.convolving(tf32=self._tf32, benchmark=benchmark)
@@ -313,9 +318,20 @@ class Model:
         """
         latents = latents.to(self.device, torch.float32)
         render = self._prepared or self.generator.synthesis
-        with self._convolving():
+        with self.convolving():
             images = [self._rows(render(chunk)) for chunk in torch.split(latents, self._chunk)]
         return images[0] if len(images) == 1 else torch.cat(images)
+
+    def differentiable(self, latents: Tensor) -> Tensor:
+        """Render as :meth:`synthesize`, with gradients; for small batches and whole images.
+
+        Args:
+            latents: [B, n_styles, style_dim] float32 on the device.
+
+        Returns:
+            [B, 3, H, W] float32.
+        """
+        return self._rows(self.generator.synthesis(latents))
 
     @functools.cached_property
     def batch_size(self) -> int:

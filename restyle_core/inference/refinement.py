@@ -45,6 +45,7 @@ class Step:
         previous: [n, 3, h, w] float32, y_{t-1} at the encoder's size.
         rows: [n] int64 on the CPU: indices in the batch; all unless some images stopped.
         final: [n] bool on the CPU: whether this is the image's last step.
+        before_polish: whether it is the encoder's last step and a polished one follows.
     """
 
     index: int
@@ -54,6 +55,7 @@ class Step:
     previous: Tensor
     rows: Tensor
     final: Tensor
+    before_polish: bool = False
 
     def change(self) -> Tensor:
         """Mean absolute change of each pixel from the previous image, [n, h, w] float32."""
