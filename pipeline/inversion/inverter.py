@@ -172,13 +172,11 @@ class Inverter:
             deltas=settings.save_steps != "none",
             eight_bit=True,
         )
-        way = Way(settings.steps, settings.tolerance or 0.0)
+        way = Way(settings.steps, settings.tolerance or 0.0, settings.polish or 0)
         if self._first is None:
             return begin_batch(self.model, pixels, way, keep, self._computed)
-        options = {**dataclasses.asdict(keep), **dataclasses.asdict(way)} | {
-            "batch_size": len(pixels)
-        }
-        del options["steps"]
+        tolerance = settings.tolerance or 0.0
+        options = {**dataclasses.asdict(keep), "tolerance": tolerance, "batch_size": len(pixels)}
         inversion = invert_bootstrapped(self._first, self.model, pixels, settings.steps, **options)
         return lambda: inversion
 
@@ -187,9 +185,11 @@ class Inverter:
         metrics = {name: values.float().cpu().numpy() for name, values in result.metrics.items()}
         deltas = None if result.deltas is None else result.deltas.float().cpu().numpy()
         stacks = self._images(pixels, result)
+        is_last = self._settings.reconstructions == "last"
         for index, taken in enumerate(result.steps.tolist()):
-            # Step 0 and the last one, or all steps.
-            numbers = [0, taken] if len(stacks) == 2 else range(taken + 1)
+            # Step 0, and the last one or the last two, or all.
+            first = taken - len(stacks) + 2 if is_last else 1
+            numbers = [0, *range(first, taken + 1)]
             images = [(step, stack[index]) for step, stack in zip(numbers, stacks, strict=False)]
             yield _Face(
                 steps=taken,

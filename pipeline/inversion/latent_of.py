@@ -106,7 +106,10 @@ def _inverted(snapshot: Snapshot, path: Path, model: str | None) -> FloatArray:
     from restyle.core.inference.model import load_model
 
     result = invert(
-        load_model(spec, dtype=settings.dtype), pixels[None], steps=settings.steps, metrics=()
+        load_model(spec, dtype=settings.dtype),
+        pixels[None],
+        steps=settings.steps,
+        polish=settings.polish or 0,
     )
     latent: FloatArray = result.latents[0, -1].float().cpu().numpy()
     return latent

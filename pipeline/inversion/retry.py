@@ -178,6 +178,7 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
         dtype=settings.dtype,
         tolerance=settings.tolerance,
         bootstrap=bootstrap,
+        polish=settings.polish or 0,
     )
 
 

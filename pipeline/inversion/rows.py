@@ -40,7 +40,7 @@ class Batch:
 
     Attributes:
         crops: N crops.
-        steps: number of steps of each face.
+        steps: number of steps of each face; polishing is one, the last.
         latents: [N, steps or 1, n_styles, style_dim]; the last one is the result.
         metrics: [N, steps] by name; values of the last step are repeated after an early stop.
         deltas: [N, steps], or None if ``steps`` is not saved.
@@ -121,7 +121,7 @@ def _step_columns(
     batches: Sequence[Batch], settings: ResolvedSettings, shape: tuple[int, int]
 ) -> Columns:
     taken = np.concatenate([np.asarray(batch.steps) for batch in batches])
-    numbers = np.arange(1, settings.steps + 1, dtype=np.int16)
+    numbers = np.arange(1, settings.rows + 1, dtype=np.int16)
     rows = numbers <= taken[:, None]
     crops = [crop for batch in batches for crop in batch.crops]
     deltas = [batch.deltas for batch in batches if batch.deltas is not None]
@@ -168,7 +168,7 @@ def _identity(crops: Sequence[Crop]) -> Columns:
 
 
 def _last_step(batches: Sequence[Batch], settings: ResolvedSettings) -> BoolArray:
-    rows = np.zeros((sum(len(batch.crops) for batch in batches), settings.steps), dtype=np.bool_)
+    rows = np.zeros((sum(len(batch.crops) for batch in batches), settings.rows), dtype=np.bool_)
     rows[:, -1] = True
     return rows
 

@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec, with_domain
-from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Command, Described, as_begun
 from restyle.pipeline.execution.placement import choose, threads_here
@@ -137,7 +136,7 @@ class InversionTask(Task):
 
     def title(self) -> str:
         """Return the model's name and steps, and the inferred domain of a published checkpoint."""
-        title = f"{self.model.name}, {plural(self.settings.steps, 'step')}"
+        title = f"{self.model.name}, {self.settings.steps_shown}"
         reason = self.model.domain_reason
         return f"{title}, {self.model.config.for_what(reason)}" if reason else title
 

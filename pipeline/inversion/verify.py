@@ -137,14 +137,16 @@ def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
     latents = tables.get(LATENTS)
     names = ("image_id", "revision", "face", "steps")
     faces = [] if latents is None else list(columns(latents, *names))
-    fewest = settings.steps if settings.tolerance is None else 1
-    if not all(fewest <= taken <= settings.steps for *_, taken in faces):
+    fewest = settings.rows if settings.tolerance is None else 1
+    if not all(fewest <= taken <= settings.rows for *_, taken in faces):
         yield f"{LATENTS} holds faces that took another number of steps than was asked for"
 
     def wanted(dataset: str, taken: int) -> Iterable[int]:
         if dataset == STEPS:
             return range(1, taken + 1) if settings.save_steps != "none" else ()
-        kept = {"none": (), "last": (0, taken), "all": range(taken + 1)}
+        # Beside a polished image stands the one that it was made from.
+        last = (taken,) if settings.polish is None else (taken - 1, taken)
+        kept = {"none": (), "last": (0, *last), "all": range(taken + 1)}
         return kept[settings.reconstructions]
 
     for dataset in (STEPS, RECONSTRUCTIONS):

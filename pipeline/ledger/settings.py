@@ -19,6 +19,7 @@ from restyle.core.domains import preset_of
 from restyle.core.errors import SpecError
 from restyle.core.imaging.encoding import ImageFormat
 from restyle.core.metrics.registry import METRICS, check_metrics
+from restyle.core.shown_text import plural
 
 FacePolicy = Literal["largest", "all"]
 Detector = Literal["hog", "exact"]
@@ -32,6 +33,7 @@ GIVEN = "given"
 """Value of the setting ``landmarks`` where landmarks come from a file of the user."""
 
 MAX_STEPS = 100
+MAX_POLISH = 1000
 MAX_TOLERANCE = 2.0
 """Largest possible change of a pixel in [-1, 1]."""
 
@@ -84,6 +86,7 @@ class InversionSettings(_Frozen):
         tolerance: Mean absolute change of the pixels, in [-1, 1], below which an image takes no
             further steps; None for all steps.
         bootstrap: Model that performs the first step instead of ``model``; None for no such model.
+        polish: Steps of optimisation after the encoder's, 0 to 1000; 0 for none.
     """
 
     model: str = "faces64"
@@ -98,6 +101,7 @@ class InversionSettings(_Frozen):
     dtype: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     tolerance: Annotated[float, Field(ge=0, le=MAX_TOLERANCE)] | None = None
     bootstrap: str | None = None
+    polish: Annotated[int, Field(ge=0, le=MAX_POLISH)] = 0
 
     @field_validator("metrics")
     @classmethod
@@ -115,7 +119,7 @@ class ResolvedSettings(Settings):
         format: Version of the settings and of the datasets' layout.
         model: Name of the model and its encoder, such as ``faces64:restyle-psp``.
         model_fingerprint: Fingerprint of the model's configuration and weights.
-        steps: Number of refinement steps.
+        steps: Number of refinement steps by the encoder.
         landmarks: ``default``, or the checksum of the user's landmark predictor; :data:`GIVEN` if
             the manifest holds the landmarks of each input; empty without alignment.
         detector: Detector of faces; None without alignment, and in outputs that predate the
@@ -125,6 +129,7 @@ class ResolvedSettings(Settings):
         tolerance: As in :class:`InversionSettings`; None instead of 0, which has the same effect.
         bootstrap: Name and encoder of the model that performs the first step; None without one.
         bootstrap_fingerprint: Fingerprint of that model.
+        polish: As in :class:`InversionSettings`; None instead of 0.
     """
 
     format: Literal[2] = 2
@@ -143,6 +148,18 @@ class ResolvedSettings(Settings):
     tolerance: float | None = None
     bootstrap: str | None = None
     bootstrap_fingerprint: str | None = None
+    polish: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Steps of a face in ``steps``, at most: the encoder's, and one for polishing."""
+        return self.steps + (self.polish is not None)
+
+    @property
+    def steps_shown(self) -> str:
+        """The steps in words: ``5 steps``, or ``5 steps and 50 of polish``."""
+        polish = "" if self.polish is None else f" and {self.polish} of polish"
+        return plural(self.steps, "step") + polish
 
     def shown(self) -> dict[str, object]:
         """All fields as JSON, with the detector that None stands for."""
@@ -191,8 +208,8 @@ def resolve(
 
     Raises:
         SpecError: landmarks are given without alignment, several steps are requested of a
-            single-pass encoder, a bootstrap leaves no step for the model, or the landmark predictor
-            cannot be read.
+            single-pass encoder, a bootstrap leaves no step for the model, options exclude each
+            other, or the landmark predictor cannot be read.
     """
     if bootstrap is not None and (not iterative or settings.steps == 1):
         raise SpecError(
@@ -203,6 +220,7 @@ def resolve(
         raise SpecError(
             f"{model} works in a single pass; leave --steps out, or choose an encoder that refines"
         )
+    _check_polish(settings, bootstrap)
     align = aligned_domain if settings.align is None else settings.align
     if has_landmarks and not align:
         raise SpecError(
@@ -239,7 +257,21 @@ def resolve(
         tolerance=settings.tolerance or None,
         bootstrap=bootstrap and bootstrap[0],
         bootstrap_fingerprint=bootstrap and bootstrap[1],
+        polish=settings.polish or None,
     )
+
+
+def _check_polish(settings: InversionSettings, bootstrap: tuple[str, str] | None) -> None:
+    if settings.polish and settings.tolerance:
+        raise SpecError(
+            f"--polish {settings.polish} and --tolerance {settings.tolerance:g} exclude each "
+            "other; leave --tolerance out: polishing takes longer than all steps it could save"
+        )
+    if settings.polish and bootstrap is not None:
+        raise SpecError(
+            f"--polish {settings.polish} starts from the latents of one model; leave --bootstrap "
+            "out, whose first step is another's"
+        )
 
 
 def _detector(asked: Detector | None, earlier: ResolvedSettings | None) -> Detector | None:

@@ -13,6 +13,7 @@ from restyle.core.editing import strengths as editing
 from restyle.core.editing.directions import Direction, Layers
 from restyle.core.editing.lookup import find_direction
 from restyle.core.imaging.preprocessing import to_pictures
+from restyle.core.inference.optimization import polished
 from restyle.core.inference.refinement import refine
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.accounting.status import settings_of
@@ -90,7 +91,8 @@ class LatentPictures:
         ((_, picture),) = read_inputs(self._out, self._settings, set(rows.keys))
         average = self.model.latent_avg[None]
         x, tolerance = self.model.preprocess([picture]), self._settings.tolerance or 0.0
-        steps = list(refine(self.model, x, self._settings.steps, tolerance=tolerance))
+        made = refine(self.model, x, self._settings.steps, tolerance=tolerance)
+        steps = list(polished(self.model, x, made, self._settings.polish or 0))
         latents = torch.cat([average, *(step.latents for step in steps)])
         images = [self.model.synthesize(average), *(step.image for step in steps)]
         return Pictures(latents.cpu(), to_pictures(torch.cat(images)))

@@ -104,7 +104,7 @@ def write_report(output: Output, settings: ResolvedSettings | None = None) -> st
         settings=settings,
         records=records,
         run=read_run(storage),
-        curves=read_curves(out, records, settings.steps, files),
+        curves=read_curves(out, records, settings.rows, files),
         gallery=read_gallery(out, files),
         rejects=read_rejects(out, files),
     )
@@ -219,6 +219,8 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
 
 
 def _steps(settings: ResolvedSettings) -> str:
+    if settings.polish is not None:
+        return f"{settings.steps}, then a polish of {settings.polish}"
     if settings.tolerance is None:
         return str(settings.steps)
     return f"up to {settings.steps}, until a step changes less than {settings.tolerance:g}"

@@ -39,6 +39,10 @@ const FACE = {
     await FACE.findNeighbours(query, asked);
   },
 
+  polished(run, step) {
+    return RUNS[run].polish && step === RUNS[run].steps ? ", polished" : "";
+  },
+
   stepsOf(sides) {
     const all = sides.flatMap((side) => (side.face ? side.face.pictures : []));
     return [...new Set(all)].sort((a, b) => a - b);
@@ -74,7 +78,7 @@ const FACE = {
     if (!steps.length) return;
     const step = steps[index];
     $("step").value = index;
-    const name = step === 0 ? "0, the input" : `${step} of ${RUNS[sides[0].run].steps}`;
+    const name = step === 0 ? "0, the input" : `${step} of ${RUNS[sides[0].run].steps}${FACE.polished(sides[0].run, step)}`;
     $("step-name").textContent = name;
     $("step").setAttribute("aria-valuetext", name);
     FACE.shown.at = index;
@@ -96,9 +100,10 @@ const FACE = {
     const isThere = side.face.pictures.includes(shown);
     image.hidden = !isThere;
     if (isThere) image.src = DATA.picture(side.run, side.face, shown);
-    image.alt = shown === 0 ? "aligned input" : `reconstruction after step ${shown}`;
+    const polished = FACE.polished(side.run, shown);
+    image.alt = shown === 0 ? "aligned input" : `reconstruction after step ${shown}${polished}`;
     caption.textContent = !isThere ? `step ${shown} was not kept`
-      : shown === 0 ? "input" : shown < step ? `step ${shown}, the last one` : `step ${shown}`;
+      : shown === 0 ? "input" : shown < step ? `step ${shown}, the last one` : `step ${shown}${polished}`;
   },
 
   drawChange(side, step, scale) {

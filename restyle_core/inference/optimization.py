@@ -61,7 +61,7 @@ def optimize(
     # Tensors of inference mode have no gradients.
     with torch.inference_mode(False), torch.enable_grad(), model.convolving():
         size = gradient_batch(model.generator.config, model.device)
-        parts = zip(x.clone().split(size), latents.clone().split(size), strict=True)
+        parts = zip(torch.split(x.clone(), size), torch.split(latents.clone(), size), strict=True)
         return torch.cat([_descend(model, *part, steps, stepped) for part in parts])
 
 

@@ -28,7 +28,7 @@ def status(out: Written, as_json: AsJson = False) -> None:
         _show_other(out, found)
         return
     settings = found.settings
-    model = f"{settings.model}, {plural(settings.steps, 'step')}, {settings.dtype}"
+    model = f"{settings.model}, {settings.steps_shown}, {settings.dtype}"
     lines = [("state", _state(found)), ("model", model), *_run_lines(found)]
     spent = found.summary.seconds
     times = (("stages", stage_seconds(spent)), ("bottleneck", bottleneck(spent)))
