@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from restyle.core.imaging.preprocessing import to_bytes
 from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import load_model
 from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.execution.request import Request
 from restyle.pipeline.ledger.settings import InversionSettings, resolve
 from restyle.pipeline.viewer.run import ViewedRun
 from tests.command import restyle
@@ -136,13 +136,20 @@ def test_killed_and_continued_it_has_the_same_latents(
     assert np.array_equal(latents(out), latents(whole))
 
 
-def test_zero_is_none(tmp_path: Path, request_of: Callable[..., object]) -> None:
+def test_zero_is_none(images: Path, tmp_path: Path, tiny_model: Path) -> None:
     """As is an output from before there was polish, which has no such setting."""
-    run(request_of(polish=0))  # type: ignore[arg-type]
+
+    def request(polish: int) -> Request:
+        settings = InversionSettings(
+            model=str(tiny_model), steps=1, align=False, metrics=(), dtype="fp32", polish=polish
+        )
+        return Request(str(images), str(tmp_path / "out"), settings, device="cpu")
+
+    run(request(0))
     recorded = json.loads((tmp_path / "out" / "_ledger" / "settings.json").read_text())
-    assert recorded.get("polish") is None
+    assert recorded["polish"] is None
     with pytest.raises(SpecError, match="polish: None -> 3"):
-        run(request_of(polish=3))  # type: ignore[arg-type]
+        run(request(3))
 
 
 def test_the_fingerprint_knows_it() -> None:
