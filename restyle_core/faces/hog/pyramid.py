@@ -62,7 +62,7 @@ def faces_of(hits: np.ndarray, overlap: Overlap) -> list[tuple[Box, float, int]]
     for index in np.argsort(-hits["score"], kind="stable"):
         level, x, y, _, score = hits[index].item()
         box = _box(level, x, y)
-        if not any(_is_same(box, other, overlap) for other, _, _ in kept):
+        if not any(is_same(box, other, overlap) for other, _, _ in kept):
             kept.append((box, score, level))
     return [(_on_photograph(box), score, level) for box, score, level in kept]
 
@@ -108,7 +108,8 @@ def _on_photograph(box: Box) -> Box:
     return left, top, right, bottom
 
 
-def _is_same(one: Box, other: Box, overlap: Overlap) -> bool:
+def is_same(one: Box, other: Box, overlap: Overlap) -> bool:
+    """Whether two boxes are one face."""
     common = _area(_common(one, other))
     if not common:
         return False

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from restyle.core.faces.hog.filters import frontal_filters
-from restyle.core.faces.hog.pyramid import Box, faces_of, first_level_of, level_sizes
+from restyle.core.faces.hog.filters import Overlap, frontal_filters
+from restyle.core.faces.hog.pyramid import Box, faces_of, first_level_of, is_same, level_sizes
 from restyle.kernels.hog import HIT, Levels, Part, scan, why_unavailable
 
 # dlib needs about 60 bytes for each pixel that it searches; larger photographs are scanned row by
@@ -34,6 +34,9 @@ _AROUND = 0.95
 
 # A candidate with less than this share of a found face's area is not a larger face.
 _AS_LARGE = 0.5
+
+# A candidate that overlaps a face so far has been settled with it.
+_SETTLED = Overlap(common=0.5, covered=1.0)
 
 # Rows of a photograph that are converted at once.
 _ROWS = 256
@@ -82,13 +85,20 @@ def find_largest(image: Image.Image) -> list[tuple[Box, float]]:
     """
     if not _can_scan():
         return find_exactly(image)
+    _, overlap = frontal_filters()
     sizes = level_sizes(image.size)
     last = len(sizes) - 1
-    for reduction in _REDUCTIONS:
+    copies = [image]
+    for _ in _REDUCTIONS[1:]:
+        copies.append(copies[-1].reduce(2))
+    hits = np.empty(0, HIT)
+    for reduction, copy in zip(_REDUCTIONS, reversed(copies), strict=True):
         first = _first_level(image.size, sizes, reduction)
         if first > last:
             continue
-        found = _settled(image, sizes, _candidates(image, sizes, reduction, range(first, last + 1)))
+        candidates = _candidates(image, sizes, copy, reduction, range(first, last + 1))
+        hits = _settled(image, sizes, candidates, hits)
+        found = faces_of(hits, overlap)
         if any(level >= first for _, _, level in found):
             return _without_level(found)
         last = first - 1
@@ -107,11 +117,14 @@ def _first_level(size: tuple[int, int], sizes: list[tuple[int, int]], reduction:
 
 
 def _candidates(
-    image: Image.Image, sizes: list[tuple[int, int]], reduction: int, levels: range
+    image: Image.Image,
+    sizes: list[tuple[int, int]],
+    copy: Image.Image,
+    reduction: int,
+    levels: range,
 ) -> list[tuple[Box, float, int]]:
     """Box, score and level of what may be a face, on levels made of a reduced copy."""
     filters, overlap = frontal_filters()
-    copy = image.reduce(reduction) if reduction > 1 else image
     size = sizes[levels.start]
     # dlib maps corners of a level to corners of the photograph, by the middles of their pixels.
     across, down = (
@@ -130,22 +143,26 @@ def _candidates(
 
 
 def _settled(
-    image: Image.Image, sizes: list[tuple[int, int]], candidates: list[tuple[Box, float, int]]
-) -> list[tuple[Box, float, int]]:
-    """Faces among the candidates, with the boxes and scores of the photograph's own levels."""
+    image: Image.Image,
+    sizes: list[tuple[int, int]],
+    candidates: list[tuple[Box, float, int]],
+    hits: np.ndarray,
+) -> np.ndarray:
+    """Add the hits around the candidates, on the photograph's own levels, to earlier ones."""
     filters, overlap = frontal_filters()
-    hits = [np.empty(0, HIT)]
-    found: list[tuple[Box, float, int]] = []
     for box, _, level in sorted(candidates, key=lambda each: -_area(each[0])):
-        if any(_area(box) < _AS_LARGE * _area(face) for face, _, _ in found):
+        found = [face for face, _, _ in faces_of(hits, overlap)]
+        if any(_area(box) < _AS_LARGE * _area(face) for face in found):
             break
+        if any(is_same(box, face, _SETTLED) for face in found):
+            continue
         left, top, right, bottom = box
-        around = round(_AROUND * (right - left))
+        margin = round(_AROUND * (right - left))
         part = (
-            max(left - around, 0),
-            max(top - around, 0),
-            min(right + around, image.width),
-            min(bottom + around, image.height),
+            max(left - margin, 0),
+            max(top - margin, 0),
+            min(right + margin, image.width),
+            min(bottom + margin, image.height),
         )
         levels = Levels(
             first=0,
@@ -154,11 +171,9 @@ def _settled(
             size=sizes[0],
             part=first_level_of(part, image.size),
         )
-        hits.append(
-            scan(pixels_of(image.crop(part)), filters, levels, size=image.size, at=part[:2])
-        )
-        found = faces_of(np.concatenate(hits), overlap)
-    return found
+        around = scan(pixels_of(image.crop(part)), filters, levels, size=image.size, at=part[:2])
+        hits = np.concatenate([hits, around])
+    return hits
 
 
 def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -203,8 +203,8 @@ def test_a_smaller_face_ends_no_search_for_a_larger_one(
     photo = scene((1400, 1000), head, (210, 1100, 30), (600, 60, 200))
     candidates = search._candidates
 
-    def first_wrong(image: Image.Image, sizes: Any, reduction: int, levels: range) -> Any:
-        found = candidates(image, sizes, reduction, levels)
+    def first_wrong(image: Image.Image, sizes: Any, copy: Any, reduction: int, levels: Any) -> Any:
+        found = candidates(image, sizes, copy, reduction, levels)
         if reduction < 4:
             return found
         # The small face, whose levels are not among those of the copy.
