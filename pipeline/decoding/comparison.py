@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +18,7 @@ from restyle.core.errors import RejectError, RejectReason
 from restyle.core.imaging.png import encode_png
 from restyle.core.stage_clock import ALIGNMENT, StageClock
 from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, read_crops
+from restyle.pipeline.decoding.published import published_crops
 
 MEGAPIXELS = (0.25, 0.5, 1, 2, 4, 8, 12, 24, 48, 96)
 """Classes of photographs; each belongs to the nearest, in ratio."""
@@ -91,11 +91,10 @@ def compare(name: str, data: bytes, settings: CropSettings, repeats: int = 1) ->
     megapixels = megapixel_class(data)
     if megapixels is None:
         return None
-    recipe = dataclasses.replace(settings, detector="exact")
     try:
         runs = sorted((_run(data, settings) for _ in range(repeats)), key=lambda run: run.seconds)
         fast = runs[len(runs) // 2]
-        exact = _run(data, recipe)
+        exact = _run(data, settings, published_crops)
     except RejectError:
         return None
     pairs = list(_pairs(exact.crops, fast.crops))
@@ -108,16 +107,21 @@ def compare(name: str, data: bytes, settings: CropSettings, repeats: int = 1) ->
 def warm_up(settings: CropSettings) -> None:
     """Load what the first photograph would load."""
     blank = encode_png(np.full((256, 256, 3), 128, np.uint8))
-    for detector in (settings.detector, "exact"):
-        _run(blank, dataclasses.replace(settings, detector=detector))
+    for way in (read_crops, published_crops):
+        _run(blank, settings, way)
 
 
-def _run(data: bytes, settings: CropSettings) -> Run:
+def _run(
+    data: bytes,
+    settings: CropSettings,
+    way: Callable[[bytes, CropSettings], list[DecodedCrop]] | None = None,
+) -> Run:
+    way = way or read_crops
     clock = StageClock(time.process_time)
     started = time.process_time()
     try:
         with clock.running():
-            crops = read_crops(data, settings)
+            crops = way(data, settings)
     except RejectError as error:
         if error.reason is not RejectReason.NO_FACE:
             raise

@@ -46,20 +46,27 @@ def find_landmarks(
         SpecError: as ``detect``.
         FatalError: the predictor cannot be read.
     """
-    predictor = _predictor(os.environ.get(PREDICTOR_VARIABLE))
-    return [
-        (_fitted(predictor, image, found.box), found) for found in detect(image, faces, detector)
-    ]
+    # An unsuitable predictor is refused even where there is no face.
+    _predictor(os.environ.get(PREDICTOR_VARIABLE))
+    return [(landmarks_in(image, found.box), found) for found in detect(image, faces, detector)]
 
 
-def _fitted(predictor: Any, image: Image.Image, box: Box) -> FloatArray:
-    """Landmarks of the face in a box, from the part of the photograph that the predictor reads.
+def landmarks_in(image: Image.Image, box: Box) -> FloatArray:
+    """Fit 68 landmarks to the face in a box.
 
-    Its features lie less than a box's side from the box; only this part becomes an array, since a
-    copy of a large photograph takes longer than the fit, and hundreds of megabytes.
+    The predictor reads less than a side of the box beyond it. Only this part of the photograph
+    becomes an array: a copy of all of it takes longer than the fit, and hundreds of megabytes.
+
+    Args:
+        image: an upright RGB photograph.
+        box: of the face, of the kind that :func:`restyle.core.faces.detection.detect` finds.
+
+    Returns:
+        [68, 2] in pixels of the photograph.
     """
     import dlib
 
+    predictor = _predictor(os.environ.get(PREDICTOR_VARIABLE))
     side = box[2] - box[0]
     left, top = max(box[0] - side, 0), max(box[1] - side, 0)
     right, bottom = min(box[2] + side, image.width), min(box[3] + side, image.height)

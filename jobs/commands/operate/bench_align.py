@@ -72,7 +72,7 @@ def bench_alignment(
         raise SpecError(f"--align {source}: no photograph could be decoded")
     rates, faces = speeds(compared), agreement(compared)
     title = (
-        f"{settings.detector} against exact, --faces {settings.faces}: {len(compared)} "
+        f"{settings.detector} against dlib on the whole, --faces {settings.faces}: {len(compared)} "
         "photographs, seconds of one core"
     )
     shown.print(title)
@@ -168,7 +168,7 @@ def _stages(rates: list[Speed]) -> Table:
     for heading in ("Mpixel", "ms", *rates[0].stages):
         table.add_column(heading, justify="right", no_wrap=True)
     for rate in rates:
-        for index, path in enumerate(("exact", "this")):
+        for index, path in enumerate(("dlib", "this")):
             cells = [f"{both[index]:.1f}" for both in rate.stages.values()]
             table.add_row(f"{rate.megapixels:g}", path, *cells)
     return table
@@ -178,7 +178,7 @@ def _lines(faces: Agreement) -> Iterator[str]:
     share = faces.same / faces.exact if faces.exact else 1.0
     others = faces.fast - faces.same
     yield (
-        f"faces: {faces.exact} by exact, {faces.same} of them found ({share:.1%}), {others} others "
+        f"faces: {faces.exact} by dlib, {faces.same} of them found ({share:.1%}), {others} others "
         f"({others / max(faces.fast, 1):.1%})"
     )
     yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 
 from restyle.pipeline.decoding import comparison
 from restyle.pipeline.decoding.comparison import Compared, Run, agreement, compare, speeds
-from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop
+from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, read_crops
+from restyle.pipeline.decoding.published import published_crops
 
 SETTINGS = CropSettings(align=True, faces="all", size=(8, 8), detector="hog")
 
@@ -33,7 +35,8 @@ def png(width: int, height: int) -> bytes:
 def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[DecodedCrop]]:
     """Crops of each detector instead of real ones."""
     crops: dict[str, list[DecodedCrop]] = {}
-    monkeypatch.setattr(comparison, "read_crops", lambda _data, used: crops[used.detector])
+    monkeypatch.setattr(comparison, "read_crops", lambda *_: crops["hog"])
+    monkeypatch.setattr(comparison, "published_crops", lambda *_: crops["exact"])
     return crops
 
 
@@ -106,3 +109,17 @@ def test_class_is_the_nearest(size: tuple[int, int], megapixels: float) -> None:
 def test_what_is_no_image_is_left_out(photos: Path) -> None:
     assert compare("text", b"text", SETTINGS) is None
     assert compare("cut", (photos / "unusable/truncated.jpg").read_bytes(), SETTINGS) is None
+
+
+@pytest.mark.parametrize("name", ["two friends.jpg", "smile.jpg", "video call.jpg"])
+@pytest.mark.parametrize("faces", ["largest", "all"])
+def test_recipe_is_dlib_on_the_whole_photograph(
+    photos: Path, name: str, faces: Literal["largest", "all"]
+) -> None:
+    data = (photos / name).read_bytes()
+    settings = CropSettings(align=True, faces=faces, size=(64, 64), detector="exact")
+    recipe, ours = published_crops(data, settings), read_crops(data, settings)
+    assert len(recipe) == len(ours) >= 1
+    for one, other in zip(recipe, ours, strict=True):
+        assert np.array_equal(one.quad, other.quad)
+        assert np.array_equal(one.pixels, other.pixels)
