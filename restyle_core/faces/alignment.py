@@ -128,8 +128,6 @@ def align_faces(
     found = find_landmarks(image, faces, detector)
     if not found:
         raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
-    if faces == "largest":
-        found = found[:1]
     quads = [face_quad(landmarks, framing) for landmarks, _ in found]
     return [
         Face(crop_quad(image, quad, size), quad, landmarks, face.box, face.score, face.detector)

@@ -51,7 +51,7 @@ def detect(
 
     Args:
         image: an upright RGB photograph.
-        faces: ``largest`` may leave out faces that are smaller than another.
+        faces: the largest box alone, or all.
         detector: how faces are found.
 
     Returns:
@@ -66,7 +66,8 @@ def detect(
         )
     found = _search(image, faces, detector)
     detections = [Detection(box, score, detector) for box, score in found]
-    return sorted(detections, key=lambda face: (-face.area, face.box))
+    largest_first = sorted(detections, key=lambda face: (-face.area, face.box))
+    return largest_first[:1] if faces == "largest" else largest_first
 
 
 def _search(image: Image.Image, faces: FacePolicy, detector: Detector) -> list[tuple[Box, float]]:
