@@ -12,7 +12,16 @@ PYTHON ?= python3
 # Installed by a call of its own and by its exact version: a range would let pip prefer a build
 # that brings gigabytes of CUDA packages over one that is already at hand.
 TORCH := $(shell grep '^torch==' constraints.txt)
+PINS := $(shell grep -c '==' constraints.txt)
 DEMO_OUT ?= demo-out
+# What pip does, in one line that is rewritten on a terminal, and now and then a line elsewhere.
+SHOW_PIP = awk 'BEGIN { seen = system("test -t 1") == 0 } \
+  /^Collecting / { count++; \
+    if (seen) printf "\r\033[K  package %d: %s", count, $$2; \
+    else if (count % 25 == 0) print "  " count " packages found"; fflush() } \
+  /^Installing collected packages/ { \
+    printf "%s  unpacking %d packages\n", seen ? "\r\033[K" : "", split($$0, names, ","); fflush() } \
+  END { if (seen) printf "\r\033[K" }'
 # Most tests wait for processes of their own half of the time, so that two at a time pay.
 TESTS_AT_ONCE ?= 2
 SITE ?= site
@@ -50,15 +59,18 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "error: a C++ compiler is needed and neither c++, g++ nor clang++ is there;" \
 	    "install one (Debian, Ubuntu: apt-get install g++) or set CXX" >&2; exit 2; fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@echo "installing into $(VENV), a few minutes: 1 of 2, $(TORCH)"
+	@$(BIN)/python -m pip install --progress-bar off "$(TORCH)" | $(SHOW_PIP)
+	@echo "installing into $(VENV): 2 of 2, restyle and up to $(PINS) packages it is tested with"
+	@$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[dev]' | $(SHOW_PIP)
+	@echo "installed; $(BIN)/restyle --help says what there is"
 	@touch $@
 
 demo: install
 	$(BIN)/restyle invert samples/photos --out "$(DEMO_OUT)" --model faces64 \
 	  --faces all --reconstructions all
 	@echo
-	@echo "Open in a browser: $(abspath $(DEMO_OUT))/report.html"
+	@echo "Open in a browser: $(abspath $(DEMO_OUT))/report.html, or: $(BIN)/restyle view $(DEMO_OUT)"
 
 lint: install
 	$(BIN)/ruff check .

@@ -147,6 +147,7 @@ def _each(given: Sequence[str], count: int, option: str) -> Sequence[str]:
 
 def _show(to: str, outcome: EditOutcome) -> None:
     from restyle.jobs.display.edit_tables import show_edits
+    from restyle.jobs.display.next_commands import after_edits, say_next
     from restyle.jobs.display.progress import duration
 
     summary = outcome.summary
@@ -155,3 +156,5 @@ def _show(to: str, outcome: EditOutcome) -> None:
         f"{plural(outcome.photographs, 'photograph')} in this run, {duration(outcome.seconds)}"
     )
     show_edits(console(), outcome.settings, summary)
+    if summary.faces:
+        say_next(after_edits(to))

@@ -32,6 +32,7 @@ def run(request: Request, extras: Sequence[tuple[str, Callable[[], str]]] = ()) 
         request: the job.
         extras: names of further files and functions that write them and return their location.
     """
+    from restyle.jobs.display.next_commands import after_inversion, say_next
     from restyle.jobs.display.progress import duration
     from restyle.jobs.display.tables import show_summary
     from restyle.jobs.display.termination import EndableDisplay
@@ -45,3 +46,5 @@ def run(request: Request, extras: Sequence[tuple[str, Callable[[], str]]] = ()) 
             0, ("this run", f"{plural(outcome.images, 'input')} in {duration(outcome.seconds)}")
         )
     show_summary(console(), outcome.summary, lines)
+    summary, model = outcome.summary, request.settings.model
+    say_next(after_inversion(request.out, model, summary.faces, summary.rejects))

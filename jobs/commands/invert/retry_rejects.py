@@ -37,6 +37,7 @@ def retry_rejects(
     The settings are those that OUT was made with. New results replace the rejects. Units of edits
     become pending again, and the command that made OUT runs them.
     """
+    from restyle.jobs.display.next_commands import say_next
     from restyle.jobs.display.progress import duration
     from restyle.jobs.display.tables import show_summary
     from restyle.jobs.display.termination import EndableDisplay
@@ -79,3 +80,4 @@ def retry_rejects(
             0, ("this run", f"{plural(outcome.images, 'input')} in {duration(outcome.seconds)}")
         )
     show_summary(console(), outcome.summary, lines)
+    say_next([(["view", out], "see the faces and their steps in a browser")])
