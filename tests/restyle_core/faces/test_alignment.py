@@ -150,6 +150,23 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("name", ["smile.jpg", "three-at-the-window.jpg", "two friends.jpg"])
+def test_the_faster_filter_is_within_a_grey_level_of_the_recipe_s(photos, name):
+    """A large face of a large photograph, whose grain is at its pixels."""
+    photo = Image.open(photos / name).convert("RGB")
+    photo = photo.resize((photo.width * 4, photo.height * 4), Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 3, (photo.height, photo.width, 1))
+    photo = Image.fromarray(np.clip(np.asarray(photo) + grain, 0, 255).astype(np.uint8))
+    (left, top), side = np.array(photo.size) * 0.1, 0.8 * min(photo.size)
+    quad = np.array(
+        [(left, top), (left, top + side), (left + side, top + side), (left + side, top)]
+    )
+    exact, fast = (
+        np.asarray(crop_quad(photo, quad, 256, exact=way), float) for way in (True, False)
+    )
+    assert 0 < np.abs(exact - fast).mean() < 0.9
+
+
 @pytest.mark.parametrize("size", [64, 256])
 @pytest.mark.parametrize("name", CASES)
 def test_crops_equal_the_recipe(name, size):
