@@ -73,7 +73,9 @@ class Edits:
         return float(np.interp(self.reached(change, rows), self.strengths, means))
 
 
-def edit(model: str, held: Tensor, direction: Direction, strengths: Floats) -> Edits:
+def edit(
+    model: str, held: Tensor, direction: Direction, strengths: Floats, polish: int = 0
+) -> Edits:
     """Invert and edit photographs, and measure the pictures.
 
     Args:
@@ -81,9 +83,11 @@ def edit(model: str, held: Tensor, direction: Direction, strengths: Floats) -> E
         held: [N, S, S, 3] uint8, aligned.
         direction: its name is that of the attribute to score.
         strengths: ascending, with 0.
+        polish: steps of optimisation after the encoder's.
     """
     loaded = load_model(model, dtype="fp32", device="cpu")
-    inverted = invert(loaded, held, 5 if loaded.iterative else 1, latents="last", batch_size=_BATCH)
+    steps = 5 if loaded.iterative else 1
+    inverted = invert(loaded, held, steps, polish=polish, latents="last", batch_size=_BATCH)
     latents, photographs = inverted.latents[:, -1], loaded.preprocess(held)
     against = {
         "reconstruction": _directions(inverted.image),
@@ -124,6 +128,7 @@ def main(
     changes: str = typer.Option("-0.2,-0.1,0.1,0.2", help="Of the score, to compare at."),
     strengths: str = typer.Option("-3..3/9", help="To edit with; 0 is among them."),
     images: int = 200,
+    polish: int = typer.Option(0, help="Steps of optimisation after the first's."),
 ) -> None:
     """Identity kept by two encoders' edits where both have changed an attribute equally.
 
@@ -133,10 +138,14 @@ def main(
     held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
     amounts = np.array(sorted(parse_strengths(strengths)))
     chosen = find_direction(direction, first)
-    both = [edit(model, held, chosen, amounts) for model in (first, second)]
+    both = [
+        edit(first, held, chosen, amounts, polish),
+        edit(second, held, chosen, amounts),
+    ]
     found = np.flatnonzero(np.isfinite(np.concatenate([each.scores for each in both], 1)).all(1))
+    what = f"{first} and {polish} of polish" if polish else first
     table = Table(
-        title=f"{direction}: {first} against {second}, {len(found)} of {len(held)} photographs"
+        title=f"{direction}: {what} against {second}, {len(found)} of {len(held)} photographs"
     )
     for name in ("change", "strengths", "compared with", "first", "second", "difference"):
         table.add_column(name, justify="right")

@@ -142,6 +142,7 @@ def compare_encoders(
     held_out: Path = typer.Option(help="Crops that no training saw."),
     images: int = 1_000,
     steps: int = typer.Option(5, help="Of encoders that refine; others take one."),
+    polish: int = typer.Option(0, help="Steps of optimisation after the first's."),
     dtype: str = "fp32",
 ) -> None:
     """Two encoders on the same held-out images after their last step, with 95% intervals.
@@ -150,8 +151,10 @@ def compare_encoders(
     second's mean; the intervals are bootstrapped over images, paired.
     """
     held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
-    a, b = (last_metrics(model, held, steps, dtype) for model in (first, second))
-    table = Table(title=f"{first} against {second}, {len(held)} held-out images, {dtype}")
+    a = last_metrics(first, held, steps, dtype, polish)
+    b = last_metrics(second, held, steps, dtype)
+    what = f"{first} and {polish} of polish" if polish else first
+    table = Table(title=f"{what} against {second}, {len(held)} held-out images, {dtype}")
     table.add_column("metric")
     for name in (first, second, "difference", "in per cent"):
         table.add_column(name.rpartition(":")[2], justify="right")
@@ -187,13 +190,12 @@ def show_steps(
 
 
 def last_metrics(
-    model: str, held: Tensor, steps: int, dtype: str
+    model: str, held: Tensor, steps: int, dtype: str, polish: int = 0
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Every metric, and delta_norm, of each image [N, S, S, 3] uint8 after the last step: [N]."""
     loaded = load_model(model, dtype=dtype, device="cpu")
-    result = invert(
-        loaded, held, steps if loaded.iterative else 1, latents="last", batch_size=_BATCH
-    )
+    taken = steps if loaded.iterative else 1
+    result = invert(loaded, held, taken, polish=polish, latents="last", batch_size=_BATCH)
     measured = [
         loaded.metrics(METRICS)(result.image[first : first + _BATCH], loaded.preprocess(crops))
         for first, crops in zip(range(0, len(held), _BATCH), torch.split(held, _BATCH), strict=True)

@@ -93,8 +93,11 @@ def _measure(out: Path, names: list[str], held: tuple[object, ...], crops: Path)
         _run("recipes.faces64.measure", "compare", *(f"{out}:{name}" for name in pair), *held)
     both = (f"{out}:restyle-e4e", f"{out}:restyle-psp")
     pose = ("--direction", "pose", "--strengths=-2..2/9", "--changes=-0.3,-0.2,0.2,0.3")
+    polished = (*both, *held, "--images", 200, "--polish", 50)
+    _run("recipes.faces64.measure", "compare", *polished)
     for options in ((), pose):
         _run("recipes.faces64.editability", *both, *held, *options)
+    _run("recipes.faces64.editability", *polished)
     _run("recipes.faces64.directions", out, *held)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restyle.core import load_model
-from restyle.core.devices.threads import in_parallel, parallel_parts
+from restyle.core.devices.threads import in_groups, in_parallel, parallel_parts
 from restyle.core.errors import SpecError
 from restyle.core.inference import inversion
 
@@ -34,6 +34,21 @@ def test_every_image_is_in_one_part_and_every_thread_at_work(count: int, threads
     assert len({len(images[rows]) for rows, _ in parts}) == 1
     assert sum(share for _, share in parts) == threads
     assert len(parts) == max(n for n in range(1, 9) if count % n == 0 and threads % n == 0)
+
+
+@pytest.mark.parametrize(("side", "threads", "each"), [(64, 3, 1), (64, 1, 1), (256, 3, 3)])
+def test_a_group_has_one_thread_or_for_large_images_all(side: int, threads: int, each: int) -> None:
+    torch.set_num_threads(threads)
+    groups = in_groups(lambda rows: (rows, torch.get_num_threads()), 7, 3, side)
+    assert groups == [(slice(0, 3), each), (slice(3, 6), each), (slice(6, 7), each)]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == threads
+
+
+def test_groups_are_computed_at_the_same_time() -> None:
+    torch.set_num_threads(3)
+    met = threading.Barrier(3, timeout=30)
+    assert len(in_groups(lambda _: met.wait(), 12, 4, 64)) == 3
 
 
 def test_parts_are_computed_at_the_same_time() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from restyle.core.inference import batch_size as sizes_module
 from restyle.core.inference import model as module
-from restyle.core.inference.batch_size import Footprint, cpu_batch, gpu_batch
+from restyle.core.inference.batch_size import Footprint, cpu_batch, gpu_batch, gradient_batch
 from restyle.core.inference.model import load_model
 from restyle.core.networks.generator import GeneratorConfig
 
@@ -18,6 +19,21 @@ GIGABYTE = 1 << 30
 @pytest.mark.parametrize(("side", "images"), [(64, 32), (256, 32), (512, 16), (1024, 4), (4096, 1)])
 def test_on_a_cpu_the_size_of_the_images_decides(side: int, images: int) -> None:
     assert cpu_batch(side) == images
+
+
+@pytest.mark.parametrize(("side", "images"), [(64, 4), (256, 1), (1024, 1)])
+def test_on_a_cpu_latents_are_optimised_in_groups_of_one_size(side: int, images: int) -> None:
+    shape = GeneratorConfig.published(side)
+    assert gradient_batch(shape, torch.device("cpu")) == images
+
+
+@pytest.mark.parametrize(("free", "images"), [(0, 1), (16, 1), (80, 8), (2000, 128)])
+def test_on_a_gpu_a_gradient_takes_a_part_of_the_free_memory(
+    free: int, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image of a megapixel takes four gigabytes."""
+    monkeypatch.setattr(sizes_module, "free_memory", lambda _: free * GIGABYTE)
+    assert gradient_batch(GeneratorConfig.published(1024), torch.device("cuda")) == images
 
 
 def test_on_a_gpu_memory_does_until_it_is_busy() -> None:

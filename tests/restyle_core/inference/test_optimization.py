@@ -100,6 +100,15 @@ def test_every_image_comes_nearer(model: Model) -> None:
     assert (losses_of(model, x, after) < 0.9 * losses_of(model, x, before)).all()
 
 
+def test_no_image_becomes_worse(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that are far too large lead away from the start."""
+    monkeypatch.setattr(optimization, "LEARNING_RATE", 30.0)
+    x = pictures(3, SMALL)
+    before = invert(model, x, 2).latents[:, -1]
+    after = optimize(model, x, before, 3)
+    assert (losses_of(model, x, after) <= losses_of(model, x, before)).all()
+
+
 @pytest.mark.parametrize("count", [1, 3, 4, 7])
 def test_an_image_has_one_latent_in_every_batch(model: Model, count: int) -> None:
     """To the bit, because an optimisation enlarges the smallest difference."""
