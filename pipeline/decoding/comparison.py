@@ -216,8 +216,8 @@ class Agreement:
         exact: number of faces by the published recipe.
         fast: number of faces by the detector that is measured.
         same: number of faces found by both.
-        close: share of the same faces whose crops differ by at most :data:`CLOSE`.
-        near: the same for :data:`NEAR`.
+        close: share of the same faces whose crops differ by at most ``CLOSE``.
+        near: the same for ``NEAR``.
         worst: largest difference in grey levels, and the photograph; None without faces.
         missed: photographs with faces that only the recipe found.
         added: photographs with faces that only the detector found.
