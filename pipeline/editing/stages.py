@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from restyle.core.errors import RejectReason
+from restyle.core.shown_text import plural
 from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.execution.job import StageSpec, Stepped
 from restyle.pipeline.execution.stages import Computation, ComputeStage
@@ -29,7 +30,8 @@ class EditStage(ComputeStage[EditJob, UnitRef]):
 
     def _given_up(self, unit: UnitRef) -> EncodedUnit:
         message = (
-            f"editing the {unit.images} photographs of its unit ended the worker {MAX_TRIES} times"
+            f"editing its unit of {plural(unit.images, 'photograph')} ended the worker "
+            f"{MAX_TRIES} times"
         )
         planned = PlanReader(self._storage).read(unit)
         fingerprint = self._job.settings.fingerprint

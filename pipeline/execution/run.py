@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from restyle.core.errors import DamagedError, FatalError, RestyleError
+from restyle.core.shown_text import are
 from restyle.pipeline.accounting.compaction import tidy
 from restyle.pipeline.accounting.findings import check_units, lost_files
 from restyle.pipeline.accounting.run_record import NAME, State, read_run
@@ -173,9 +174,11 @@ class _Run:
                 # Units may have been committed whose results have not arrived.
                 self._output.look()
                 summary = self._save("interrupted")
+                noun = self._task.operation.inputs
+                noun = noun.removesuffix("s") if summary.images == 1 else noun
                 return (
-                    f"interrupted; {summary.done_images} of {summary.images} "
-                    f"{self._task.operation.inputs} are done, "
+                    f"interrupted; {summary.done_images} of {summary.images} {noun} "
+                    f"{are(summary.images)} done, "
                     "run the same command again to continue"
                 )
         return "interrupted; run the same command again to continue"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from restyle.core.devices.allocator import keep_freed_memory
+from restyle.core.shown_text import plural
 from restyle.pipeline.execution.job import StageSpec, Stepped, UnitResult, failure
 from restyle.pipeline.execution.stages import Computation, ComputeStage
 from restyle.pipeline.inversion.aligner import AlignedUnit, Aligner
@@ -93,6 +94,7 @@ class InvertStage(ComputeStage[InversionJob, AlignedUnit]):
 
     def _given_up(self, unit: AlignedUnit) -> EncodedUnit:
         message = (
-            f"inverting the {unit.images} inputs of its unit ended the worker {MAX_TRIES} times"
+            f"inverting its unit of {plural(unit.images, 'input')} ended the worker "
+            f"{MAX_TRIES} times"
         )
         return given_up(unit, self._job.settings, message)
