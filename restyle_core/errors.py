@@ -30,6 +30,7 @@ class RejectReason(StrEnum):
     ANIMATED = "animated"
     UNSUPPORTED_MODE = "unsupported_mode"
     NO_FACE = "no_face"
+    TURNED_AWAY = "turned_away"
     NO_LANDMARKS = "no_landmarks"
     BAD_LANDMARKS = "bad_landmarks"
     LANDMARKS_OUTSIDE = "landmarks_outside"

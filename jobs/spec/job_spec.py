@@ -226,7 +226,8 @@ class InversionSection(_Section):
     detector: Detector | None = Field(
         None,
         description="hog searches coarse to fine and finds the faces of exact, dlib's detector at "
-        "every size, in a fraction of its time; by default hog, or as the output was begun.",
+        "every size, in a fraction of its time; cnn also finds turned, dark and half hidden faces; "
+        "auto is hog, and cnn where that finds none; by default hog, or as the output was begun.",
         examples=["hog"],
     )
     metrics: MetricList = Field(

@@ -111,7 +111,9 @@ def answer(files: Sequence[File], settings: CropSettings, area: SharedArea) -> A
         crops += found
     quads = np.stack([crop.quad for crop in crops]) if crops else np.empty((0, 4, 2))
     extra = [crop.pixels for crop in crops[len(area.crops) :]]
-    return Answer(outcomes, quads, extra, [crop.note for crop in crops], clock.seconds)
+    notes = [crop.note for crop in crops]
+    detectors = [crop.detector for crop in crops]
+    return Answer(outcomes, quads, extra, notes, detectors, clock.seconds)
 
 
 if __name__ == "__main__":

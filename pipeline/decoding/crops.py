@@ -46,7 +46,7 @@ class CropSettings:
     framing_shift: float = 0.0
     time_limit: int = TIME_LIMIT
     memory_limit: int = MEMORY_LIMIT
-    detector: Literal["hog", "exact"] = "hog"
+    detector: Literal["hog", "exact", "cnn", "auto"] = "hog"
     has_landmarks: bool = False
 
     @classmethod
@@ -55,7 +55,7 @@ class CropSettings:
         domain: Domain,
         align: bool,
         faces: Literal["largest", "all"],
-        detector: Literal["hog", "exact"] = "hog",
+        detector: Literal["hog", "exact", "cnn", "auto"] = "hog",
         *,
         has_landmarks: bool = False,
     ) -> CropSettings:
@@ -96,11 +96,14 @@ class DecodedCrop:
         pixels: [h, w, 3] uint8 RGB.
         quad: [4, 2] float64 corners in pixels of the upright photo.
         note: warning about the file, at its first crop; usually empty.
+        detector: name of the detector that found the face, ``given`` for given landmarks; empty for
+            whole images.
     """
 
     pixels: npt.NDArray[np.uint8]
     quad: npt.NDArray[np.float64]
     note: str = ""
+    detector: str = ""
 
 
 def read_crops(file: File, settings: CropSettings) -> list[DecodedCrop]:
@@ -141,7 +144,7 @@ def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     )
     notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
     return [
-        DecodedCrop(np.asarray(face.image), face.quad, note)
+        DecodedCrop(np.asarray(face.image), face.quad, note, face.detector)
         for face, note in zip(found, notes, strict=True)
     ]
 
@@ -157,7 +160,9 @@ def _marked(data: bytes, landmarks: bytes, settings: CropSettings) -> list[Decod
     found = given_quads(anchors, decoded.image.size, settings.faces, framing)
     notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
     return [
-        DecodedCrop(np.asarray(crop_quad(decoded.image, quad, settings.size[0])), quad, note)
+        DecodedCrop(
+            np.asarray(crop_quad(decoded.image, quad, settings.size[0])), quad, note, "given"
+        )
         for (_, quad), note in zip(found, notes, strict=True)
     ]
 

@@ -47,6 +47,9 @@ KEPT = 64 * 2**20
 
 _CHILD = "restyle.pipeline.decoding.child"
 
+# One core for each child, also in torch, which only the convolutional detector imports.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
 Outcome = list[DecodedCrop] | RejectError
 """The crops of a file, or the reason why it has none."""
 
@@ -60,6 +63,7 @@ class Answer:
         quads: [crops, 4, 2] float64.
         extra: crops [h, w, 3] uint8 that did not fit into the shared area.
         notes: of each crop, see :class:`~restyle.pipeline.decoding.crops.DecodedCrop`.
+        detectors: of each crop.
         seconds: of the stages of alignment, see :mod:`restyle.core.stage_clock`.
     """
 
@@ -67,6 +71,7 @@ class Answer:
     quads: npt.NDArray[np.float64]
     extra: list[npt.NDArray[np.uint8]]
     notes: list[str] = field(default_factory=list)
+    detectors: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -100,7 +105,8 @@ class SharedArea:
         """Copy the crops of an answer, before the next group overwrites them."""
         # One copy for all crops, because each allocation of this size costs a system call.
         stored = self.crops[: len(answer.quads) - len(answer.extra)].copy()
-        crops = list(map(DecodedCrop, [*stored, *answer.extra], answer.quads, answer.notes))
+        pixels = [*stored, *answer.extra]
+        crops = list(map(DecodedCrop, pixels, answer.quads, answer.notes, answer.detectors))
         outcomes: list[Outcome] = []
         start = 0
         for outcome in answer.outcomes:
@@ -197,7 +203,7 @@ class _Child:
     def __init__(self, settings: CropSettings) -> None:
         memory = os.memfd_create("restyle-crops")
         self._area = SharedArea(memory, settings.size)
-        self.process = ChildProcess(_CHILD, settings, [memory])
+        self.process = ChildProcess(_CHILD, settings, [memory], environment=_ONE_THREAD)
         os.close(memory)
         self._patience = settings.time_limit + GRACE
 

@@ -53,6 +53,7 @@ class Crop:
         quad: [4, 2] float64 corners in pixels of the upright photograph.
         revision: of the input.
         note: warning about the input; usually empty.
+        detector: name of the detector that found the face; empty for whole images.
     """
 
     image_id: str
@@ -62,6 +63,7 @@ class Crop:
     quad: npt.NDArray[np.float64]
     revision: int = 1
     note: str = ""
+    detector: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +274,16 @@ def _settle(image: SourceImage, outcome: Outcome) -> list[Crop] | Reject:
     if isinstance(outcome, RejectError):
         return _reject(image, "align", outcome.reason, str(outcome))
     return [
-        Crop(image.image_id, face, image.source, crop.pixels, crop.quad, image.revision, crop.note)
+        Crop(
+            image.image_id,
+            face,
+            image.source,
+            crop.pixels,
+            crop.quad,
+            image.revision,
+            crop.note,
+            crop.detector,
+        )
         for face, crop in enumerate(outcome)
     ]
 

@@ -22,6 +22,7 @@ from restyle.pipeline.ledger.datasets import (
     STEPS,
     column,
     encode,
+    has_detectors,
     metric_names,
     schema,
 )
@@ -113,8 +114,15 @@ def _latent_columns(
             name: _metric(batches, name, _last_step(batches, settings))
             for name in metric_names(settings)
         },
+        **_found_by(crops, settings),
         "model": [f"{settings.model}@{settings.model_fingerprint[:12]}"] * len(crops),
     }
+
+
+def _found_by(crops: Sequence[Crop], settings: ResolvedSettings) -> Columns:
+    if not has_detectors(settings):
+        return {}
+    return {"detector": [crop.detector for crop in crops]}
 
 
 def _step_columns(

@@ -69,6 +69,7 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
             pa.field("steps", pa.int16(), nullable=False),
             _fixed("quad", pa.float64(), (4, 2)),
             *_metrics(settings),
+            *_detectors(settings),
             pa.field("model", pa.string(), nullable=False),
         ],
         STEPS: lambda: [
@@ -104,6 +105,14 @@ def _marks(dataset: str, fingerprint: str) -> dict[str, str]:
         "restyle.version": str(VERSION),
         "restyle.fingerprint": fingerprint,
     }
+
+
+def has_detectors(settings: ResolvedSettings) -> bool:
+    """Whether ``latents`` says which detector found each face.
+
+    Only where it may be another one from face to face; elsewhere the settings tell.
+    """
+    return settings.detector == "auto"
 
 
 def metric_names(settings: ResolvedSettings) -> tuple[str, ...]:
@@ -228,6 +237,10 @@ def _fixed(name: str, element: pa.DataType, shape: tuple[int, int]) -> pa.Field:
 
 def _latent(shape: tuple[int, int]) -> pa.Field:
     return _fixed("latent", pa.float32(), shape)
+
+
+def _detectors(settings: ResolvedSettings) -> list[pa.Field]:
+    return [pa.field("detector", pa.string(), nullable=False)] if has_detectors(settings) else []
 
 
 def _metrics(settings: ResolvedSettings) -> list[pa.Field]:

@@ -22,7 +22,7 @@ from restyle.core.metrics.registry import METRICS, check_metrics
 from restyle.core.shown_text import plural
 
 FacePolicy = Literal["largest", "all"]
-Detector = Literal["hog", "exact"]
+Detector = Literal["hog", "exact", "cnn", "auto"]
 SaveSteps = Literal["none", "metrics", "latents"]
 Reconstructions = Literal["none", "last", "all"]
 

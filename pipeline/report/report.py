@@ -37,6 +37,7 @@ REASONS = {
     "animated": "several frames",
     "unsupported_mode": "unsupported kind of pixels",
     "no_face": "no face found",
+    "turned_away": "face turned too far",
     "no_landmarks": "no landmarks in the file",
     "bad_landmarks": "unusable landmarks",
     "landmarks_outside": "landmarks outside of it",

@@ -61,6 +61,13 @@ class Framing:
 
 FFHQ = Framing()
 
+_NO_FACE: dict[Detector, str] = {
+    "hog": "dlib's frontal detector finds no face",
+    "exact": "dlib's frontal detector finds no face",
+    "cnn": "dlib's convolutional detector finds no face",
+    "auto": "neither of dlib's detectors finds a face",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
@@ -113,7 +120,8 @@ def align_faces(
         At least one face.
 
     Raises:
-        RejectError: ``no_face`` when the detector finds none, ``unsupported_mode`` for pixels
+        RejectError: ``no_face`` when the detector finds none, ``turned_away`` when all that it
+            finds are turned too far for their landmarks, ``unsupported_mode`` for pixels
             that cannot become RGB, ``no_landmarks``, ``bad_landmarks`` or ``landmarks_outside``
             for given points.
         SpecError: the policy or the detector is unknown, or the size is below 1.
@@ -127,7 +135,7 @@ def align_faces(
         return _aligned(image, size, faces, framing, landmarks)
     found = find_landmarks(image, faces, detector)
     if not found:
-        raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
+        raise RejectError(RejectReason.NO_FACE, _NO_FACE[detector])
     aligned = []
     for points, face in found:
         quad = face_quad(points, framing)

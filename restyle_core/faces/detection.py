@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from restyle.core.errors import SpecError
+from restyle.core.faces import cnn
 from restyle.core.faces.hog.search import find_all, find_exactly, find_largest
 from restyle.core.stage_clock import stage
 
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
 FacePolicy = Literal["largest", "all"]
 
-Detector = Literal["hog", "exact"]
+Detector = Literal["hog", "exact", "cnn", "auto"]
 """``exact`` is the published recipe: dlib's frontal detector on the image at twice its size.
-``hog`` searches the same levels coarse to fine and stops where the policy allows it."""
+``hog`` searches the same levels coarse to fine and stops where the policy allows it.
+``cnn`` is dlib's convolutional detector, which also finds turned, dark and partly hidden faces.
+``auto`` is ``hog``, and ``cnn`` where that finds no face."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the upright photograph."""
@@ -29,7 +32,7 @@ class Detection:
     Attributes:
         box: where it is.
         score: the detector's confidence, without a fixed scale.
-        detector: name of the detector that found it.
+        detector: name of the detector that found it: ``hog``, ``exact`` or ``cnn``.
     """
 
     box: Box
@@ -64,8 +67,14 @@ def detect(
         raise SpecError(
             f"there is no detector {detector!r}; choose among {', '.join(get_args(Detector))}"
         )
-    found = _search(image, faces, detector)
-    detections = [Detection(box, score, detector) for box, score in found]
+    detections = []
+    if detector != "cnn":
+        name: Detector = "exact" if detector == "exact" else "hog"
+        found = _search(image, faces, name)
+        detections = [Detection(box, score, name) for box, score in found]
+    if not detections and detector in ("cnn", "auto"):
+        found = cnn.find_faces(image, small=faces == "all")
+        detections = [Detection(box, score, "cnn") for box, score in found]
     largest_first = sorted(detections, key=lambda face: (-face.area, face.box))
     return largest_first[:1] if faces == "largest" else largest_first
 

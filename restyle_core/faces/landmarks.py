@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from restyle.core.errors import FatalError
+from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.faces.detection import Box, Detection, Detector, FacePolicy, detect
+from restyle.core.faces.turned import Predictors, fit_turned
 from restyle.core.stage_clock import stage
 
 FloatArray = npt.NDArray[np.float64]
@@ -40,15 +41,35 @@ def find_landmarks(
         detector: as for ``detect``.
 
     Returns:
-        Landmarks [68, 2] in pixels and the detection of each face, in the order of ``detect``.
+        Landmarks [68, 2] in pixels and the detection of each face, in the order of ``detect``;
+        without faces that are turned too far for landmarks.
 
     Raises:
+        RejectError: ``turned_away`` when all faces are turned too far.
         SpecError: as ``detect``.
-        FatalError: the predictor cannot be read.
+        FatalError: a predictor cannot be read.
     """
     # An unsuitable predictor is refused even where there is no face.
     _predictor(os.environ.get(PREDICTOR_VARIABLE))
-    return [(landmarks_in(image, found.box), found) for found in detect(image, faces, detector)]
+    found = []
+    turns = []
+    for face in detect(image, faces, detector):
+        # The frontal detector finds only faces that the predictor fits.
+        if face.detector != "cnn":
+            found.append((landmarks_in(image, face.box), face))
+            continue
+        fitted = fit_turned(image, face.box, PREDICTORS)
+        if fitted.is_reliable:
+            found.append((fitted.landmarks, face))
+        else:
+            turns.append(fitted.turn)
+    if turns and not found:
+        raise RejectError(
+            RejectReason.TURNED_AWAY,
+            f"the face is turned away by about {turns[0]:.0f} degrees, or hidden, so that its "
+            "landmarks cannot be found",
+        )
+    return found
 
 
 def landmarks_in(image: Image.Image, box: Box) -> FloatArray:
@@ -64,9 +85,20 @@ def landmarks_in(image: Image.Image, box: Box) -> FloatArray:
     Returns:
         [68, 2] in pixels of the photograph.
     """
+    return _fitted(_predictor(os.environ.get(PREDICTOR_VARIABLE)), image, box)
+
+
+def _five_in(image: Image.Image, box: Box) -> FloatArray:
+    return _fitted(_five_points(), image, box)
+
+
+PREDICTORS = Predictors(landmarks_in, _five_in)
+"""dlib's predictors of 68 and of five landmarks."""
+
+
+def _fitted(predictor: Any, image: Image.Image, box: Box) -> FloatArray:
     import dlib
 
-    predictor = _predictor(os.environ.get(PREDICTOR_VARIABLE))
     side = box[2] - box[0]
     left, top = max(box[0] - side, 0), max(box[1] - side, 0)
     right, bottom = min(box[2] + side, image.width), min(box[3] + side, image.height)
@@ -109,17 +141,19 @@ def model_files() -> Path:
 
 
 @functools.cache
+def _five_points() -> Any:
+    return _read_predictor(
+        model_files() / "shape_predictor_5_face_landmarks.dat", "install it again"
+    )
+
+
+@functools.cache
 def _predictor(named: str | None) -> Any:
     import dlib
 
     path = Path(named) if named else model_files() / "shape_predictor_68_face_landmarks.dat"
-    if not path.is_file():
-        remedy = f"correct or unset {PREDICTOR_VARIABLE}" if named else "install it again"
-        raise FatalError(f"there is no landmark predictor {path}; {remedy}")
-    try:
-        predictor = dlib.shape_predictor(str(path))
-    except RuntimeError as error:
-        raise FatalError(f"{path} is no landmark predictor that dlib can read: {error}") from error
+    remedy = f"correct or unset {PREDICTOR_VARIABLE}" if named else "install it again"
+    predictor = _read_predictor(path, remedy)
     # dlib tells how many points a predictor has by predicting alone.
     blank = np.zeros((_POINTS, _POINTS, 3), np.uint8)
     points = predictor(blank, dlib.rectangle(0, 0, _POINTS, _POINTS)).num_parts
@@ -129,6 +163,17 @@ def _predictor(named: str | None) -> Any:
             f"unset {PREDICTOR_VARIABLE}"
         )
     return predictor
+
+
+def _read_predictor(path: Path, remedy: str) -> Any:
+    import dlib
+
+    if not path.is_file():
+        raise FatalError(f"there is no landmark predictor {path}; {remedy}")
+    try:
+        return dlib.shape_predictor(str(path))
+    except RuntimeError as error:
+        raise FatalError(f"{path} is no landmark predictor that dlib can read: {error}") from error
 
 
 def _points(shape: Any) -> FloatArray:

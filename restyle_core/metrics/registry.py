@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 # Names of other columns in datasets with metrics, and the word for an empty list.
 RESERVED = frozenset(
     {
-        *("image_id", "revision", "face", "source", "latent", "steps", "quad", "model"),
+        *("image_id", "revision", "face", "source", "latent", "steps", "quad", "model", "detector"),
         *("step", "delta", "none", "distance"),
     }
 )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from skimage.data import astronaut
 
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.faces.alignment import align_faces
@@ -231,3 +232,19 @@ def test_every_input_of_a_unit_is_a_crop_or_a_reject(
         ("f.png", "read", RejectReason.TOO_LARGE),
     ]
     assert all("\n" not in reject.message for reject in aligned.rejects)
+
+
+def test_a_child_with_auto_says_which_detector_found_each_face() -> None:
+    portrait = Image.fromarray(astronaut())
+    files = []
+    for photo in (portrait, portrait.rotate(90, expand=True)):
+        target = io.BytesIO()
+        photo.save(target, "PNG")
+        files.append(target.getvalue())
+    cropper = IsolatedCropper(CropSettings(True, "largest", (256, 256), detector="auto"))
+    try:
+        (upright,), (turned,) = cropper(files)
+    finally:
+        cropper.close()
+    assert (upright.detector, turned.detector) == ("hog", "cnn")
+    assert np.abs(turned.pixels - upright.pixels.astype(float)).mean() < 12

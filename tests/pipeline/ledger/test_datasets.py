@@ -1,4 +1,4 @@
-"""What is not finite never becomes a file of a dataset."""
+"""What is not finite never becomes a file of a dataset; latents say who found a face."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import contextlib
 import math
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from skimage.data import astronaut
 
 from restyle.core.checkpoints.directory import read_model, save_model
 from restyle.core.errors import FatalError
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import load_model
+from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.editing.edit import edit
 from restyle.pipeline.editing.request import EditRequest, Move
 from restyle.pipeline.execution.request import Request
@@ -121,3 +125,33 @@ def test_pictures_are_not_made_of_what_is_not_finite(value: float) -> None:
     images[1, 2, 3, 4] = value
     with pytest.raises(FatalError, match=r"1 of 3 generated images"):
         to_pictures(images)
+
+
+@pytest.mark.parametrize("detector", ["auto", "hog", "cnn"])
+def test_latents_say_which_detector_found_a_face_where_it_may_differ(
+    tiny_model: Path, tmp_path: Path, detector: Literal["auto", "hog", "cnn"]
+) -> None:
+    portrait = Image.fromarray(astronaut())
+    (tmp_path / "photos").mkdir()
+    portrait.save(tmp_path / "photos" / "upright.png")
+    portrait.rotate(90).save(tmp_path / "photos" / "turned.png")
+    settings = InversionSettings(
+        model=str(tiny_model), steps=1, metrics=(), dtype="fp32", detector=detector
+    )
+    request = Request(str(tmp_path / "photos"), str(tmp_path / "out"), settings, device="cpu")
+    invert_images(request, Listener(), lambda: contextlib.nullcontext(in_process.run_units))
+    rows = [
+        row
+        for file in sorted((tmp_path / "out" / "latents").glob("*.parquet"))
+        for row in pq.read_table(file).to_pylist()
+    ]
+    found = {Path(row["source"]).stem: row.get("detector", "no column") for row in rows}
+    assert (
+        found
+        == {
+            "auto": {"upright": "hog", "turned": "cnn"},
+            "hog": {"upright": "no column"},
+            "cnn": {"upright": "no column", "turned": "no column"},
+        }[detector]
+    )
+    assert verify(request.out).problems == []
