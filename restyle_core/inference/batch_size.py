@@ -28,9 +28,9 @@ _GPU_VALUES = 2**31 - 1
 # Images of a CPU's group whose latents are optimised: more are a fifth faster, but a last group
 # that is not full takes as long as a full one. Large images gain nothing from company.
 _CPU_GROUP, _LARGE = 4, 256
-# Activations of one resolution that a gradient needs: of three convolutions with what is between
-# them, and of their gradients.
-_GRADIENT_COPIES = 16
+# Float32 values that a gradient needs for each one of an image's feature maps, a map for each
+# resolution: those of three convolutions with what is between them, of LPIPS, and their gradients.
+_GRADIENT_COPIES = 20
 
 # Live float32 images of the generator's size: the CUDA graph's, the step's, and two in transfer.
 _IMAGES = 4
@@ -115,9 +115,14 @@ def gradient_batch(generator: GeneratorConfig, device: torch.device) -> int:
     """
     if device.type != "cuda":
         return _CPU_GROUP if generator.size < _LARGE else 1
+    most = int(free_memory(device) * _GPU_SHARE) // gradient_footprint(generator)
+    return max(1, min(_GPU_MOST, most))
+
+
+def gradient_footprint(generator: GeneratorConfig) -> int:
+    """Bytes that the gradient of an image with regard to its latent takes, an upper bound."""
     values = sum(wide * (4 << level) ** 2 for level, wide in enumerate(generator.widths))
-    footprint = _GRADIENT_COPIES * values * torch.float32.itemsize
-    return max(1, min(_GPU_MOST, int(free_memory(device) * _GPU_SHARE) // footprint))
+    return _GRADIENT_COPIES * values * torch.float32.itemsize
 
 
 def free_memory(device: torch.device) -> int:

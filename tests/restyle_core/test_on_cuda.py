@@ -16,7 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from restyle.core.faces import recognition
 from restyle.core.faces.alignment import FFHQ
 from restyle.core.faces.recognition import FaceEmbedder
-from restyle.core.inference import model, synthesis
+from restyle.core.inference import model, optimization, synthesis
+from restyle.core.inference.batch_size import gradient_footprint
 from restyle.core.inference.model import Model
 from restyle.core.metrics import lpips
 from restyle.core.metrics.lpips import LPIPS
@@ -95,6 +96,36 @@ def test_nor_does_one_without_compiled_operators(monkeypatch: pytest.MonkeyPatch
     watch = stepped(faked, 2)
     assert watch.strange == []
     assert "restyle.noise_bias_act.default" in watch.called
+
+
+@pytest.mark.parametrize(("size", "side"), [(64, 64), (256, 256), (1024, 256)])
+@pytest.mark.usefixtures("_fake", "compiled")
+def test_latents_are_optimised_on_the_gpu(
+    size: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the way back, which torch does not go without a GPU."""
+    monkeypatch.setattr(native, "library_for", lambda *_: object())
+    monkeypatch.setattr(optimization, "gradient_batch", lambda *_: 8)
+    monkeypatch.setattr(torch.autograd, "grad", lambda _, w: (torch.zeros_like(w),))
+    network = LPIPS()
+    moved(network, DEVICE)
+    network.requires_grad_(False)
+    monkeypatch.setattr(optimization, "perceptual_network", lambda _: network)
+    faked = fake_model(EncoderKind.BACKBONE, size, side, torch.float32)
+    faked.generator.requires_grad_(False)
+    x = torch.empty(2, 3, side, side, device=DEVICE)
+    w = torch.empty(2, faked.n_styles, faked.style_dim, device=DEVICE)
+    # ImageNet's means are brought to the GPU once.
+    network.features(x)
+    with Watch() as watch:
+        found = optimization.optimize(faked, x, w, 2)
+    assert (found.shape, found.device, found.dtype) == (w.shape, DEVICE, torch.float32)
+    # Adam counts its steps on the CPU.
+    assert set(watch.strange) == {"aten._local_scalar_dense.default of ['cpu']"}
+    assert {"restyle.upfirdn2d.default", "restyle.noise_bias_act.default"} <= watch.called
+    # In small images the weights, which a batch shares, take more than the activations.
+    needed = gradient_footprint(faked.generator.config)
+    assert size < 256 or watch.peak / 2 < needed < watch.peak
 
 
 @pytest.mark.usefixtures("_fake")
