@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from restyle.core.editing.directions import About, Direction
+from restyle.core.faces.alignment import Framing, align_faces, face_quad
+from restyle.core.imaging.decoding import decode_image
 from restyle.pipeline.results.query import query
 from restyle.pipeline.sources import SourceReader, iter_images, remote_files
 from restyle.pipeline.sources.options import InputOptions
@@ -108,6 +111,41 @@ def test_from_s3_to_s3(
     broken = restyle("verify", out)
     assert broken.returncode == 1
     assert "is missing" in broken.stdout
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_landmarks_and_a_list_on_s3_through_ray(
+    server: dict[str, str], photos: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="photos")
+    client.create_bucket(Bucket="results")
+    names = ("smile.jpg", "evening.jpg", "two friends.jpg")
+    landmarks = {}
+    for name in names:
+        client.upload_file(str(photos / name), "photos", f"album/{name}")
+        faces = align_faces(decode_image((photos / name).read_bytes()), 32, "all")
+        landmarks[f"album/{name}"] = [face.landmarks.tolist() for face in faces]
+    landmarks["album/evening.jpg"] = [points[:60] for points in landmarks["album/evening.jpg"]]
+    uris = [f"s3://photos/album/{name}" for name in names]
+    client.put_object(Bucket="photos", Key="list.txt", Body="\n".join(uris).encode())
+    client.put_object(Bucket="photos", Key="l.json", Body=json.dumps(landmarks).encode())
+
+    out = "s3://results/marked"
+    command = ["invert", "s3://photos/list.txt", "--landmarks", "s3://photos/l.json", "--out", out]
+    command += ["--faces", "all", "--steps", "1", "--model", str(tiny_model), "--device", "cpu"]
+    result = restyle(*command, "--executor", "ray")
+    assert result.returncode == 0, result.stderr
+    rows = query(out, "select source, quad from latents order by source").read_all().to_pylist()
+    assert [row["source"] for row in rows] == [uris[0], uris[2], uris[2]]
+    config = json.loads((tiny_model / "model.json").read_bytes())
+    framing = Framing(config.get("framing_scale", 1.0), config.get("framing_shift", 0.0))
+    expected = face_quad(np.array(landmarks["album/smile.jpg"][0]), framing)
+    assert np.array_equal(np.reshape(rows[0]["quad"], (4, 2)), expected)
+    (reject,) = query(out, "select source, reason from rejects").read_all().to_pylist()
+    assert reject == {"source": uris[1], "reason": "bad_landmarks"}
+    assert restyle("verify", out).returncode == 0
+    assert "nothing to do" in restyle(*command).stderr
 
 
 def edit_on_s3(out: str, folder: Path) -> None:
