@@ -159,12 +159,12 @@ def _marked(data: bytes, landmarks: bytes, settings: CropSettings) -> list[Decod
     anchors = np.frombuffer(landmarks, ANCHORS)
     found = given_quads(anchors, decoded.image.size, settings.faces, framing)
     notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
-    return [
-        DecodedCrop(
-            np.asarray(crop_quad(decoded.image, quad, settings.size[0])), quad, note, "given"
-        )
-        for (_, quad), note in zip(found, notes, strict=True)
-    ]
+    crops = []
+    for (_, quad), note in zip(found, notes, strict=True):
+        exact = settings.detector == "exact"
+        crop = crop_quad(decoded.image, quad, settings.size[0], exact=exact)
+        crops.append(DecodedCrop(np.asarray(crop), quad, note, "given"))
+    return crops
 
 
 def _whole(data: bytes, size: tuple[int, int]) -> DecodedCrop:

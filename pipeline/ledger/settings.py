@@ -122,8 +122,8 @@ class ResolvedSettings(Settings):
         steps: Number of refinement steps by the encoder.
         landmarks: ``default``, or the checksum of the user's landmark predictor; :data:`GIVEN` if
             the manifest holds the landmarks of each input; empty without alignment.
-        detector: Detector of faces; None without alignment, and in outputs that predate the
-            option, which have the faces of ``exact``.
+        detector: Detector of faces, or with given landmarks only the filter of crops; None without
+            alignment, and in outputs that predate the option, which have the faces of ``exact``.
         image_format: As in :class:`InversionSettings`; None instead of ``png``.
         dtype: Precision of the computation.
         tolerance: As in :class:`InversionSettings`; None instead of 0, which has the same effect.
@@ -242,8 +242,7 @@ def resolve(
         # Without alignment the policy has no effect, so it must not change the fingerprint.
         faces=settings.faces if align else "largest",
         landmarks=_landmarks(has_landmarks) if align else "",
-        # With landmarks nothing is detected.
-        detector=_detector(settings.detector, earlier) if align and not has_landmarks else None,
+        detector=_detector(settings.detector, earlier) if align else None,
         save_steps=settings.save_steps,
         reconstructions=settings.reconstructions,
         metrics=metrics,

@@ -114,7 +114,8 @@ def align_faces(
             :func:`restyle.core.faces.anchors.anchors_of` for each, or for the only one. The largest
             face is then that with the largest crop. Corners of a crop are used as they are,
             without ``framing``.
-        detector: how faces are found, see :data:`restyle.core.faces.detection.Detector`.
+        detector: how faces are found, see :data:`restyle.core.faces.detection.Detector`; of given
+            points only whether crops are ``exact``.
 
     Returns:
         At least one face.
@@ -132,7 +133,7 @@ def align_faces(
         raise SpecError(f"a crop cannot have {size} pixels a side")
     image = upright_rgb(image)
     if landmarks is not None:
-        return _aligned(image, size, faces, framing, landmarks)
+        return _aligned(image, size, faces, framing, landmarks, exact=detector == "exact")
     found = find_landmarks(image, faces, detector)
     if not found:
         raise RejectError(RejectReason.NO_FACE, _NO_FACE[detector])
@@ -150,6 +151,8 @@ def _aligned(
     faces: FacePolicy,
     framing: Framing,
     landmarks: Sequence[npt.ArrayLike],
+    *,
+    exact: bool,
 ) -> list[Face]:
     if isinstance(landmarks, np.ndarray) and landmarks.ndim == 2:
         landmarks = [landmarks]
@@ -159,9 +162,8 @@ def _aligned(
     for index, quad in given_quads(anchors, image.size, faces, framing):
         low, high = np.floor(points[index].min(axis=0)), np.ceil(points[index].max(axis=0))
         box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-        aligned.append(
-            Face(crop_quad(image, quad, size), quad, points[index], box, np.nan, "given")
-        )
+        crop = crop_quad(image, quad, size, exact=exact)
+        aligned.append(Face(crop, quad, points[index], box, np.nan, "given"))
     return aligned
 
 

@@ -23,6 +23,15 @@ def friends(photos: Path) -> tuple[Image.Image, list[Face]]:
     return image, align_faces(image, 64, "all", Framing(0.9, 0.05))
 
 
+def test_exact_crops_of_given_points(friends: tuple[Image.Image, list[Face]]) -> None:
+    image, found = friends
+    for face in align_faces(
+        image, 64, "all", landmarks=[face.landmarks for face in found], detector="exact"
+    ):
+        assert np.array_equal(face.image, crop_quad(image, face.quad, 64, exact=True))
+        assert not np.array_equal(face.image, crop_quad(image, face.quad, 64, exact=False))
+
+
 def five(points: np.ndarray) -> np.ndarray:
     """CelebA's points of dlib's: the centres of the eyes by definition, the tip of the nose."""
     eyes = [sum(points[36:42]) / 6, sum(points[42:48]) / 6]
@@ -101,7 +110,7 @@ def test_many_faces_at_once_are_reduced_as_one_at_a_time(degrees: float) -> None
         quad, _ = recipe_quad(each)
         (face,) = align_faces(image, 32, landmarks=[each])
         assert np.allclose(face.quad, quad)
-        assert np.array_equal(face.image, crop_quad(image, face.quad, 32))
+        assert np.array_equal(face.image, crop_quad(image, face.quad, 32, exact=False))
         assert np.array_equal(reduced["places"][3], each.min(axis=0))
 
 
