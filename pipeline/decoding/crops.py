@@ -11,6 +11,7 @@ import numpy.typing as npt
 from restyle.core.errors import RejectError, RejectReason
 
 if TYPE_CHECKING:
+    from restyle.core.imaging.decoding import Decoded
     from restyle.core.networks.config import Domain
 
 FACE_CROP = 256
@@ -21,6 +22,9 @@ TIME_LIMIT = 120
 
 MEMORY_LIMIT = 4 * 2**30
 """Memory limit of one image in bytes: twice the need of the largest image that is decoded."""
+
+# Pixels above which what a photograph leaves free while it is decoded would be missed later.
+_LARGE = 24_000_000
 
 
 @dataclass(frozen=True)
@@ -130,15 +134,26 @@ def read_crops(file: File, settings: CropSettings) -> list[DecodedCrop]:
         ) from error
 
 
-def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
+def _decoded(data: bytes) -> Decoded:
+    """Decode at full size, in memory that holds a large photograph once when this returns."""
     # Imported late, because only the child process needs them.
-    from restyle.core.faces.alignment import Framing, align_faces
+    from restyle.core.devices.allocator import return_freed_memory
     from restyle.core.imaging.decoding import decode
+
+    decoded = decode(data)
+    if decoded.size[0] * decoded.size[1] > _LARGE:
+        # The stored pixels have been freed, but Pillow's blocks are small enough to be kept.
+        return_freed_memory()
+    return decoded
+
+
+def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
+    from restyle.core.faces.alignment import Framing, align_faces
 
     framing = Framing(settings.framing_scale, settings.framing_shift)
     # Decoded at full scale: differences of one pixel move dlib's landmarks and the crop by one to
     # five pixels of 256, which changes the result by one to seven grey levels.
-    decoded = decode(data)
+    decoded = _decoded(data)
     found = align_faces(
         decoded.image, settings.size[0], settings.faces, framing, detector=settings.detector
     )
@@ -152,9 +167,8 @@ def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
 def _marked(data: bytes, landmarks: bytes, settings: CropSettings) -> list[DecodedCrop]:
     from restyle.core.faces.alignment import Framing, crop_quad, given_quads
     from restyle.core.faces.anchors import ANCHORS
-    from restyle.core.imaging.decoding import decode
 
-    decoded = decode(data)
+    decoded = _decoded(data)
     framing = Framing(settings.framing_scale, settings.framing_shift)
     anchors = np.frombuffer(landmarks, ANCHORS)
     found = given_quads(anchors, decoded.image.size, settings.faces, framing)

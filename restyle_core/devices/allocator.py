@@ -32,3 +32,12 @@ def keep_freed_memory(largest: int = _LARGEST) -> None:
         mallopt(_MMAP_THRESHOLD, largest)
         mallopt(_TRIM_THRESHOLD, largest)
         mallopt(_ARENA_MAX, 1)
+
+
+def return_freed_memory() -> None:
+    """Give free memory back to the system now, in spite of :func:`keep_freed_memory`."""
+    if not sys.platform.startswith("linux"):
+        return
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.faces.detection import Box, Detection, Detector, FacePolicy, detect
+from restyle.core.faces.hog.search import pixels_of
 from restyle.core.faces.turned import Predictors, fit_turned
 from restyle.core.stage_clock import stage
 
@@ -102,7 +103,7 @@ def _fitted(predictor: Any, image: Image.Image, box: Box) -> FloatArray:
     side = box[2] - box[0]
     left, top = max(box[0] - side, 0), max(box[1] - side, 0)
     right, bottom = min(box[2] + side, image.width), min(box[3] + side, image.height)
-    part = np.asarray(image.crop((left, top, right, bottom)))
+    part = pixels_of(image, (left, top, right, bottom))
     moved = dlib.rectangle(box[0] - left, box[1] - top, box[2] - left, box[3] - top)
     points: FloatArray = _points(predictor(part, moved)) + np.array([left, top])
     return points

@@ -171,17 +171,18 @@ def _settled(
             size=sizes[0],
             part=first_level_of(part, image.size),
         )
-        around = scan(pixels_of(image.crop(part)), filters, levels, size=image.size, at=part[:2])
+        around = scan(pixels_of(image, part), filters, levels, size=image.size, at=part[:2])
         hits = np.concatenate([hits, around])
     return hits
 
 
-def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Pixels [h, w, 3] of an RGB image, without the second copy that Pillow makes."""
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _ROWS):
-        bottom = min(top + _ROWS, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+def pixels_of(image: Image.Image, part: Box | None = None) -> npt.NDArray[np.uint8]:
+    """Pixels [h, w, 3] of an RGB image or a part of it, without more copies as Pillow makes."""
+    left, top, right, bottom = part or (0, 0, *image.size)
+    pixels = np.empty((bottom - top, right - left, 3), np.uint8)
+    for start in range(top, bottom, _ROWS):
+        end = min(start + _ROWS, bottom)
+        pixels[start - top : end - top] = np.asarray(image.crop((left, start, right, end)))
     return pixels
 
 
