@@ -72,7 +72,7 @@ def find_mmod_faces(
     exact = _network(images.device, torch.float32)
     with torch.inference_mode(), convolving(tf32=False):
         tile, pyramid = build_tile(images)
-        scores = _network(images.device, dtype)(tile.to(dtype), pyramid.width).cpu()
+        scores = _network(images.device, dtype)(tile, pyramid.width).cpu()
         error = 0.0 if dtype == torch.float32 else _BF16_ERROR
         return [
             _Search(exact, tile[index], pyramid, scores[index], error).faces(threshold)

@@ -79,8 +79,8 @@ class MmodNetwork(nn.Module):
         """Score every window of a batch of images.
 
         Args:
-            tile: [B, H, W, 4] in the network's dtype, contiguous; ``(rgb - mean) / 256`` and a
-                zero, with ``W`` a multiple of :data:`GROUP` and both sides at least 32.
+            tile: [B, H, W, 4] floating point, contiguous; ``(rgb - mean) / 256`` and a zero,
+                with ``W`` a multiple of :data:`GROUP` and both sides at least 32.
             width: of the tile in pixels; columns from there on only fill the last group.
 
         Returns:
@@ -102,7 +102,8 @@ class MmodNetwork(nn.Module):
         batch, height, width, _ = pixels.shape
         # A view in the memory format channels-last: pixels become channels.
         groups = pixels.reshape(batch, height, width // GROUP, GROUP * CHANNELS)
-        x = F.conv2d(groups.permute(0, 3, 1, 2), weight, bias, (2, 1))
+        # Only a band is converted, because another copy of the tile takes 32 MB for a megapixel.
+        x = F.conv2d(groups.permute(0, 3, 1, 2).to(weight.dtype), weight, bias, (2, 1))
         # The group's outputs become columns again.
         x = x.permute(0, 2, 3, 1).reshape(batch, x.shape[2], -1, _LAYERS[0][1])
         x = F.relu(x.permute(0, 3, 1, 2))
