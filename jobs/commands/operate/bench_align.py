@@ -137,7 +137,7 @@ def _rates(rates: list[Speed]) -> Table:
     headings = (
         "Mpixel",
         "photos",
-        "exact/s",
+        "dlib/s",
         "this/s",
         "times",
         "quartiles",
