@@ -32,7 +32,8 @@ def test_a_run_works_until_it_is_killed(tmp_path: Path, photos: Path, tiny_model
         shutil.copy(photos / "smile.jpg", folder / f"{number}.jpg")
     words = ("--model", tiny_model, "--steps", 1, "--metrics", "none", "--device", "cpu")
     with RunningJob(["invert", folder, "--out", out, *words]) as job:
-        job.wait_for((out / "run.json").exists, "its record")
+        # Written after run.json.
+        job.wait_for(lambda: [*out.glob("_ledger/run-*.json")], "its dated record")
         # Stopped, so that it neither ends nor beats while it is looked at.
         job.process.send_signal(signal.SIGSTOP)
         working = document("status", out)
