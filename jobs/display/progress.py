@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -14,10 +13,10 @@ from rich.progress import (
     TaskID,
     TextColumn,
 )
-from rich.progress import Progress as Bar
 from rich.text import Text
 
 from restyle.core.shown_text import plural
+from restyle.jobs.display.bar import BarDisplay
 from restyle.jobs.display.time_left import TimeLeft
 from restyle.pipeline.listener import Listener, Progress
 
@@ -32,7 +31,7 @@ class _Count(MofNCompleteColumn):
         return Text() if task.total is None else super().render(task)
 
 
-class ProgressDisplay(Listener):
+class ProgressDisplay(BarDisplay, Listener):
     """A progress bar on a terminal, or a line every few seconds. A context manager.
 
     Args:
@@ -41,36 +40,18 @@ class ProgressDisplay(Listener):
     """
 
     def __init__(self, console: Console, doing: str = "inverting") -> None:
-        self._console = console
+        super().__init__(
+            console,
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _Count(),
+            TextColumn("{task.fields[figures]}"),
+        )
         self._doing = doing
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
         self._listing: TaskID | None = None
         self._last_line = time.monotonic()
         self._time_left = TimeLeft()
-
-    def __enter__(self) -> ProgressDisplay:
-        if self._console.is_terminal:
-            self._bar = Bar(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                _Count(),
-                TextColumn("{task.fields[figures]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def noted(self, line: str) -> None:
         """Print a line above the bar."""

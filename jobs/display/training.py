@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from restyle.core.training.listener import TrainingListener
+from restyle.jobs.display.bar import BarDisplay
 from restyle.jobs.display.progress import duration
 from restyle.jobs.display.terminal import say
 from restyle.jobs.display.time_left import TimeLeft
@@ -19,7 +20,7 @@ from restyle.jobs.display.time_left import TimeLeft
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class TrainingDisplay(TrainingListener):
+class TrainingDisplay(BarDisplay, TrainingListener):
     """A bar on a terminal, and lines of losses and of sample grids. A context manager.
 
     The first Ctrl-C, or SIGTERM, ends the run after the step that is computed, with a checkpoint;
@@ -32,36 +33,19 @@ class TrainingDisplay(TrainingListener):
     """
 
     def __init__(self, console: Console, *, is_gentle: bool = True) -> None:
-        self._console = console
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+        super().__init__(console, TextColumn("training"), *columns)
         self._is_gentle = is_gentle
         self._is_stopping = False
         self._time_left = TimeLeft()
         self._begun: tuple[float, int] | None = None
         self._figures = ""
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
         self.newest_grid: Path | None = None
 
-    def __enter__(self) -> TrainingDisplay:
+    def __enter__(self) -> Self:
         for each in _SIGNALS:
             signal.signal(each, self._stop if self._is_gentle else signal.default_int_handler)
-        if self._console.is_terminal:
-            figures = TextColumn("{task.fields[figures]}")
-            self._bar = Bar(
-                TextColumn("training"), BarColumn(), MofNCompleteColumn(), figures,
-                console=self._console, transient=True,
-            )  # fmt: skip
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        return super().__enter__()
 
     def stepped(self, seen: int, images: int) -> None:
         """Show the progress."""

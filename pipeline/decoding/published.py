@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import numpy as np
 
 from restyle.core.errors import RejectError, RejectReason
 from restyle.core.faces.alignment import Framing, crop_quad, face_quad
+from restyle.core.faces.hog.filters import frontal_detector
 from restyle.core.faces.landmarks import landmarks_in
 from restyle.core.imaging.decoding import decode
 from restyle.core.stage_clock import stage
@@ -28,7 +26,7 @@ def published_crops(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     """
     image = decode(data).image
     with stage("detect"):
-        found, _, _ = _detector().run(np.asarray(image), _UPSAMPLED, 0.0)
+        found, _, _ = frontal_detector().run(np.asarray(image), _UPSAMPLED, 0.0)
     boxes = [(box.left(), box.top(), box.right(), box.bottom()) for box in found]
     if not boxes:
         raise RejectError(RejectReason.NO_FACE, "dlib's frontal detector finds no face")
@@ -40,10 +38,3 @@ def published_crops(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
         quad = face_quad(points, Framing(settings.framing_scale, settings.framing_shift))
         crops.append(DecodedCrop(np.asarray(crop_quad(image, quad, settings.size[0])), quad))
     return crops
-
-
-@functools.cache
-def _detector() -> Any:
-    import dlib
-
-    return dlib.get_frontal_face_detector()

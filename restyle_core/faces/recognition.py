@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from restyle.core.errors import CheckpointError
+from restyle.core.checkpoints.embedded import FOLDER, load_embedded
 from restyle.core.faces.alignment import FFHQ, Framing
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "dlib_recognition.safetensors"
+WEIGHTS = FOLDER / "dlib_recognition.safetensors"
 
 CHIP_SIZE = 150
 """Side in pixels of the face chips that the network was trained on."""
@@ -130,22 +128,12 @@ def load_face_embedder(path: str | Path | None = None) -> FaceEmbedder:
     Raises:
         CheckpointError: the file is missing, damaged, or holds another network.
     """
-    # Parameters created in inference mode do not support autograd.
-    with torch.inference_mode(False):
-        return _load(Path(path) if path is not None else WEIGHTS)
+    return _load(Path(path) if path is not None else WEIGHTS)
 
 
 @functools.cache
 def _load(path: Path) -> FaceEmbedder:
-    model = FaceEmbedder()
-    try:
-        model.load_state_dict(load_file(path), strict=True)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the recognition network {path} cannot be read: {error}") from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} does not hold the recognition network: {reason}") from error
-    return model
+    return load_embedded(FaceEmbedder, path, "the recognition network")
 
 
 def _add(a: Tensor, b: Tensor) -> Tensor:

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from restyle.core.errors import CheckpointError
+from restyle.core.checkpoints.embedded import FOLDER, load_embedded
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "lpips_alex.safetensors"
+WEIGHTS = FOLDER / "lpips_alex.safetensors"
 
 MIN_SIDE = 31
 """Smallest height and width in pixels that AlexNet's third stage can process."""
@@ -111,16 +109,7 @@ def load_lpips(path: str | Path | None = None) -> LPIPS:
     Raises:
         CheckpointError: the file is missing, damaged, or does not fit.
     """
-    file = Path(path) if path is not None else WEIGHTS
-    model = LPIPS()
-    try:
-        model.load_state_dict(load_file(file), strict=True)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the LPIPS weights {file} cannot be read: {error}") from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{file} does not hold the LPIPS weights: {reason}") from error
-    return model
+    return load_embedded(LPIPS, Path(path) if path is not None else WEIGHTS, "the LPIPS weights")
 
 
 @functools.cache

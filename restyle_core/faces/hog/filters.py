@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,18 @@ class Overlap:
 
 
 @functools.cache
-def frontal_filters() -> tuple[Filters, Overlap]:
-    """The five filters (front, two sides, two rotations) and the rule for overlapping boxes."""
+def frontal_detector() -> Any:
+    """Dlib's frontal detector itself."""
     import dlib
 
+    return dlib.get_frontal_face_detector()
+
+
+@functools.cache
+def frontal_filters() -> tuple[Filters, Overlap]:
+    """The five filters (front, two sides, two rotations) and the rule for overlapping boxes."""
     # dlib shows the weights in no other way than its pickles, which hold its own serialization.
-    reader = _Reader(dlib.get_frontal_face_detector().__getstate__()[0])
+    reader = _Reader(frontal_detector().__getstate__()[0])
     for _ in range(_HEADER):
         reader.integer()
     reader.real()  # regularization

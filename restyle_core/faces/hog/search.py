@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from restyle.core.faces.hog.filters import Overlap, frontal_filters
+from restyle.core.faces.hog.filters import Overlap, frontal_detector, frontal_filters
 from restyle.core.faces.hog.pyramid import Box, faces_of, first_level_of, is_same, level_sizes
 from restyle.kernels.hog import HIT, Levels, Part, scan, why_unavailable
 
@@ -57,7 +56,7 @@ def find_exactly(image: Image.Image) -> list[tuple[Box, float]]:
         Boxes and scores, in no order.
     """
     if image.width * image.height <= _MAX_PIXELS_OF_DLIB or not _can_scan():
-        boxes, scores, _ = _detector().run(pixels_of(image), 1, 0.0)
+        boxes, scores, _ = frontal_detector().run(pixels_of(image), 1, 0.0)
         return [
             ((box.left(), box.top(), box.right(), box.bottom()), float(score))
             for box, score in zip(boxes, scores, strict=True)
@@ -215,10 +214,3 @@ def _can_scan() -> bool:
             "faces are searched by dlib itself, which finds the same but is slower: %s", why
         )
     return not why
-
-
-@functools.cache
-def _detector() -> Any:
-    import dlib
-
-    return dlib.get_frontal_face_detector()

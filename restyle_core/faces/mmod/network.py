@@ -12,13 +12,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from restyle.core.errors import CheckpointError
+from restyle.core.checkpoints.embedded import FOLDER, load_embedded
 
-WEIGHTS = Path(__file__).parents[2] / "weights" / "dlib_face_detector.safetensors"
+WEIGHTS = FOLDER / "dlib_face_detector.safetensors"
 
 WINDOW = 80
 """Side in pixels of the square that a score is about."""
@@ -167,19 +165,9 @@ def load_mmod_network(path: str | Path | None = None) -> MmodNetwork:
     Raises:
         CheckpointError: the file is missing, damaged, or holds another network.
     """
-    # Parameters created in inference mode cannot be used outside of it.
-    with torch.inference_mode(False):
-        return _load(Path(path) if path is not None else WEIGHTS)
+    return _load(Path(path) if path is not None else WEIGHTS)
 
 
 @functools.cache
 def _load(path: Path) -> MmodNetwork:
-    model = MmodNetwork()
-    try:
-        model.load_state_dict(load_file(path), strict=True)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the face detector {path} cannot be read: {error}") from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} does not hold the face detector: {reason}") from error
-    return model
+    return load_embedded(MmodNetwork, path, "the face detector")
