@@ -67,7 +67,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	$(BIN)/restyle invert samples/photos --out "$(DEMO_OUT)" --model faces64 \
+	$(BIN)/restyle invert samples --out "$(DEMO_OUT)" --model faces64 \
 	  --faces all --reconstructions all
 	@echo
 	@echo "Open in a browser: $(abspath $(DEMO_OUT))/report.html, or: $(BIN)/restyle view $(DEMO_OUT)"

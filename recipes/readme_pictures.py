@@ -1,4 +1,4 @@
-"""Make the pictures at the top of the README: the report of the samples, and an edit of one face.
+"""Make the pictures at the top of the README: the report of samples/people, and an edit of one face.
 
 ``python -m recipes.readme_pictures`` needs Chromium with its driver
 (Debian: apt-get install chromium chromium-driver), and takes a minute or two. Run it again when
@@ -22,7 +22,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).resolve().parents[1]
-FACE = "smile.jpg"
+FACE = "selfie-09.jpg"
 DIRECTIONS = ("smile", "age", "pose")
 STRENGTHS = "-3..3/7"
 
@@ -34,15 +34,15 @@ _QUALITY = 82
 
 def main(
     to: Path = typer.Argument(ROOT / "docs" / "pictures", help="Folder of report.jpg, edit.jpg."),
-    out: Path = typer.Option(None, help="A finished run of samples/photos; made when left out."),
+    out: Path = typer.Option(None, help="A finished run of samples/people; made when left out."),
 ) -> None:
     """Write ``report.jpg`` and ``edit.jpg``."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if out is None:
             out = work / "out"
-            photos = ROOT / "samples" / "photos"
-            _restyle("invert", photos, "--out", out, "--faces", "all", "--reconstructions", "all")
+            photos = ROOT / "samples" / "people"
+            _restyle("invert", photos, "--out", out, "--reconstructions", "all")
         _save(_report(out / "report.html"), to / "report.jpg")
         _save(_edits(out, work), to / "edit.jpg")
 
