@@ -1,4 +1,4 @@
-"""Make the pictures at the top of the README: the report of samples/people, and an edit of one face.
+"""Make the pictures at the top of the README: the report of samples/people, and edits of one face.
 
 ``python -m recipes.readme_pictures`` needs Chromium with its driver
 (Debian: apt-get install chromium chromium-driver), and takes a minute or two. Run it again when

@@ -1,4 +1,4 @@
-"""Make the photoreal sample photographs of ``samples/people`` from pictures of the package openpeople.
+"""Make the photoreal photographs of ``samples/people`` from pictures of the package openpeople.
 
 Run from the root of the repository::
 
@@ -57,7 +57,7 @@ def main(
     out: Path = typer.Argument(help="The folder to write; files of the same name are replaced."),
     cache: Path = typer.Option(CACHE, help="Folder of the downloaded package."),
 ) -> None:
-    """Write every photograph and the package's licence, and check that dlib finds one face in each."""
+    """Write the photographs and the licence, and check that dlib finds one face in each."""
     out.mkdir(parents=True, exist_ok=True)
     total = 0
     for name, (member, side) in catalogue().items():
