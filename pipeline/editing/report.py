@@ -16,15 +16,14 @@ from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet, spread
 from restyle.pipeline.report.curves import text
 from restyle.pipeline.report.html import render_page
+from restyle.pipeline.report.rejects import REASONS, read_rejects, reasons_of
 from restyle.pipeline.report.report import (
-    REASONS,
     Figure,
     common_folder,
+    facts_of,
     figures_of,
     finished,
     notice,
-    read_rejects,
-    reasons_of,
 )
 from restyle.pipeline.sources.output_names import REPORT_FILE
 
@@ -94,7 +93,8 @@ def write_edit_report(output: Output, settings: EditSettings) -> str:
     values = {
         "uri": storage.uri,
         "settings": settings,
-        "figures": _figures(figures_of(records, run), settings),
+        "figures": _figures(figures_of(records), settings),
+        "facts": facts_of(records, run),
         "rows": _rows(settings, summary),
         "attributes": list(summary.changes),
         "steadiness": summary.steadiness,

@@ -1,4 +1,4 @@
-"""Maps of each pixel's change between steps, with a common scale."""
+"""Maps of each pixel's difference between pictures of a face, with a common scale."""
 
 from __future__ import annotations
 
@@ -51,9 +51,31 @@ def changes(pictures: Mapping[int, Change]) -> dict[int, Change]:
     }
 
 
-def scale_of(maps: Iterable[Change]) -> float:
-    """A round value above nearly all pixels of all maps; 0 without maps."""
-    tops = [float(np.quantile(change, 0.995)) for change in maps]
+def differences(pictures: Mapping[int, Change]) -> dict[int, Change]:
+    """Maps [h, w] of each step's mean absolute difference from the input.
+
+    Args:
+        pictures: [h, w, 3] by step; 0 is the input. Without it, or where a picture has another
+            shape, there is nothing to compare.
+    """
+    if 0 not in pictures:
+        return {}
+    target = pictures[0]
+    return {
+        step: np.abs(picture - target).mean(axis=2)
+        for step, picture in pictures.items()
+        if step > 0 and picture.shape == target.shape
+    }
+
+
+def scale_of(maps: Iterable[Change], share: float = 0.995) -> float:
+    """A round value above nearly all pixels of all maps; 0 without maps.
+
+    Args:
+        maps: [h, w] each.
+        share: of a map's pixels that lie below it, in nearly all maps.
+    """
+    tops = [float(np.quantile(change, share)) for change in maps]
     if not tops:
         return 0.0
     top = max(float(np.quantile(tops, 0.95)), 1e-3)

@@ -1,4 +1,4 @@
-"""The report's gallery: faces selected uniformly from a run, with steps and change maps.
+"""The report's gallery: the worst faces of a run and a uniform selection, with their pictures.
 
 Only row groups with selected faces are read, a few rows at a time.
 """
@@ -9,10 +9,11 @@ import base64
 import io
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -25,7 +26,8 @@ from restyle.pipeline.ledger.parquet_files import (
     open_parquet,
     spread,
 )
-from restyle.pipeline.report.change_maps import TOTAL, Change, changes, heatmap, pixels, scale_of
+from restyle.pipeline.report.change_maps import Change, differences, heatmap, pixels, scale_of
+from restyle.pipeline.results.faces import Place
 
 MAX_FACES = 60
 MAX_UNITS = 32
@@ -33,6 +35,9 @@ READ_BUDGET = 256 * 2**20
 """Maximum number of bytes of images to read, divided by the selected units."""
 
 THUMBNAIL_SIDE = 256
+
+# A few pixels at edges differ by far more than a face does, and would darken all maps.
+_BELOW_SCALE = 0.97
 
 Key = tuple[str, int, int]
 """Image, revision and number of the face."""
@@ -45,12 +50,12 @@ class Frame:
     Attributes:
         step: 0 is the aligned input, 1..N the reconstructions.
         image: data URI.
-        change: data URI of the change map against the previous step; may be empty.
+        difference: data URI of the map of the difference from the input; empty for the input.
     """
 
     step: int
     image: str
-    change: str = ""
+    difference: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,29 +67,39 @@ class FaceStrip:
         face: number of the face in its photo.
         metrics: finite metrics of the last step.
         frames: pictures, input first.
-        total: data URI of the change map from the first to the last step; may be empty.
     """
 
     source: str
     face: int
     metrics: dict[str, float]
     frames: tuple[Frame, ...]
-    total: str
+
+    @property
+    def input(self) -> Frame | None:
+        """The input, if it was kept."""
+        return self.frames[0] if self.frames[0].step == 0 else None
+
+    @property
+    def steps(self) -> tuple[Frame, ...]:
+        """The reconstructions that were kept."""
+        return tuple(frame for frame in self.frames if frame.step)
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The selected faces and the scale of their change maps.
+    """The selected faces and the scale of their difference maps.
 
     Attributes:
-        strips: the selected faces.
+        strips: faces selected uniformly.
         faces: number of all faces of the run.
-        scale: mean absolute change, for images in [-1, 1], with the brightest colour.
+        scale: mean absolute difference, for images in [-1, 1], with the brightest colour.
+        special: further faces that were asked for, by key.
     """
 
     strips: tuple[FaceStrip, ...]
     faces: int
     scale: float
+    special: dict[Key, FaceStrip]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +118,27 @@ class _Chosen:
     pictures: dict[int, _Picture]
 
 
-def read_gallery(out: str, records: Sequence[HasFiles], most: int = MAX_FACES) -> Gallery:
+def key_of(place: Place) -> Key:
+    """The key of a face by its place."""
+    return place.image_id, place.revision, place.face
+
+
+def read_gallery(
+    out: str,
+    records: Sequence[HasFiles],
+    most: int = MAX_FACES,
+    special: Sequence[Place] = (),
+    stands: Callable[[pa.Table], pa.ChunkedArray | pa.Array] | None = None,
+) -> Gallery:
     """Select faces uniformly from a run and read their pictures.
 
     Args:
         out: the output, a path or any fsspec URI.
         records: committed units, or packs of them.
-        most: maximum number of faces.
+        most: maximum number of selected faces.
+        special: faces to read besides.
+        stands: mask of the rows that no later revision of their input replaces, see
+            :meth:`restyle.pipeline.results.snapshot.Snapshot.stands`; None if all do.
 
     Raises:
         FatalError: a file is damaged or missing.
@@ -120,16 +149,25 @@ def read_gallery(out: str, records: Sequence[HasFiles], most: int = MAX_FACES) -
     budget = READ_BUDGET // max(len(shown), 1)
     chosen: list[_Chosen] = []
     for index, positions in shown.items():
-        chosen += _read_unit(out, units[index], positions, budget)
+        chosen += _read_unit(out, units[index], positions, budget, stands)
+    wanted = {key_of(place): place for place in special}
+    asked = [face for place in wanted.values() if (face := _read_place(out, place)) is not None]
     maps = [
-        changes({step: picture.pixels for step, picture in face.pictures.items()})
-        for face in chosen
+        differences({step: picture.pixels for step, picture in face.pictures.items()})
+        for face in [*chosen, *asked]
     ]
-    scale = scale_of(change for per_face in maps for change in per_face.values())
-    strips = tuple(
-        _strip(face, per_face, scale) for face, per_face in zip(chosen, maps, strict=True)
+    scale = scale_of((each for per_face in maps for each in per_face.values()), _BELOW_SCALE)
+    strips = [
+        _strip(face, per_face, scale)
+        for face, per_face in zip([*chosen, *asked], maps, strict=True)
+    ]
+    keys = [face.key for face in asked]
+    return Gallery(
+        tuple(strips[: len(chosen)]),
+        total,
+        scale,
+        dict(zip(keys, strips[len(chosen) :], strict=True)),
     )
-    return Gallery(strips, total, scale)
 
 
 def _positions(units: Sequence[HasFiles], most: int) -> dict[int, list[int]]:
@@ -142,7 +180,13 @@ def _positions(units: Sequence[HasFiles], most: int) -> dict[int, list[int]]:
     return shown
 
 
-def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> list[_Chosen]:
+def _read_unit(
+    out: str,
+    unit: HasFiles,
+    positions: list[int],
+    budget: int,
+    stands: Callable[[pa.Table], pa.ChunkedArray | pa.Array] | None,
+) -> list[_Chosen]:
     latents, images = file_of(unit, "latents"), file_of(unit, "reconstructions")
     if latents is None or images is None:
         return []
@@ -151,11 +195,16 @@ def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> l
         names = ("image_id", "revision", "face", "source", *metrics)
         rows = parquet.read(columns_of(parquet, names), use_threads=False)
     faces = rows.to_pylist()
+    kept = [True] * len(faces) if stands is None else stands(rows).to_pylist()
     with open_parquet(out, images[0]) as parquet:
         keys = _keys(parquet)
         # Of a file that exceeds the budget only a prefix is read, with at least one face.
         affordable = set(keys[: max(_affordable(parquet, budget), max(Counter(keys).values()))])
-        within = [row for row in faces if _key(row) in affordable]
+        within = [
+            row
+            for row, is_kept in zip(faces, kept, strict=True)
+            if is_kept and _key(row) in affordable
+        ]
         if len(within) == len(faces):
             wanted = [faces[position] for position in positions if position < len(faces)]
         else:
@@ -166,6 +215,21 @@ def _read_unit(out: str, unit: HasFiles, positions: list[int], budget: int) -> l
         for row in wanted
         if (key := _key(row)) in pictures
     ]
+
+
+def _read_place(out: str, place: Place) -> _Chosen | None:
+    """Read one face; None if none of its pictures were kept."""
+    latents, images = file_of(place.files, "latents"), file_of(place.files, "reconstructions")
+    if latents is None or images is None:
+        return None
+    key = key_of(place)
+    with open_parquet(out, latents[0]) as parquet:
+        metrics = metric_columns(parquet.schema_arrow)
+        rows = parquet.read(columns_of(parquet, ("source", *metrics)), use_threads=False)
+    (row,) = rows.slice(place.row, 1).to_pylist()
+    with open_parquet(out, images[0]) as parquet:
+        pictures = _read_pictures(parquet, _keys(parquet), {key})
+    return _Chosen(key, row["source"], _numbers(row, metrics), pictures[key]) if pictures else None
 
 
 def _keys(parquet: pq.ParquetFile) -> list[Key]:
@@ -234,7 +298,7 @@ def _strip(face: _Chosen, found: dict[int, Change], scale: float) -> FaceStrip:
         Frame(step, picture.thumbnail, maps.get(step, ""))
         for step, picture in sorted(face.pictures.items())
     )
-    return FaceStrip(face.source, face.key[2], face.metrics, frames, maps.get(TOTAL, ""))
+    return FaceStrip(face.source, face.key[2], face.metrics, frames)
 
 
 def _data_uri(kind: str, data: bytes) -> str:

@@ -2,64 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from restyle.core.errors import FatalError
-from restyle.core.metrics.registry import title_of
+from restyle.core.metrics.registry import Metric, title_of
 from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
-from restyle.pipeline.ledger.datasets import REJECTS
 from restyle.pipeline.ledger.entries import UnitRecord
 from restyle.pipeline.ledger.output import Output
-from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.report.change_maps import colour_ramp
 from restyle.pipeline.report.curves import HEIGHT as CURVE_HEIGHT
 from restyle.pipeline.report.curves import WIDTH as CURVE_WIDTH
 from restyle.pipeline.report.curves import Curve, Drawing, draw, read_curves, text
-from restyle.pipeline.report.gallery import Gallery, read_gallery
+from restyle.pipeline.report.gallery import FaceStrip, Gallery, key_of, read_gallery
 from restyle.pipeline.report.html import render_page
+from restyle.pipeline.report.ranking import Ranking, read_ranking
+from restyle.pipeline.report.rejects import (
+    REASONS,
+    Reject,
+    read_rejects,
+    reasons_of,
+    with_thumbnails,
+)
+from restyle.pipeline.results.snapshot import snapshot_of
 from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.filesystem import Storage
-
-MAX_REJECTS = 200
-
-REASONS = {
-    "empty": "empty file",
-    "not_an_image": "not an image",
-    "unsupported_format": "format that is not read",
-    "truncated": "damaged or cut off",
-    "too_large": "too many pixels",
-    "too_small": "too small",
-    "animated": "several frames",
-    "unsupported_mode": "unsupported kind of pixels",
-    "no_face": "no face found",
-    "turned_away": "face turned too far",
-    "no_landmarks": "no landmarks in the file",
-    "bad_landmarks": "unusable landmarks",
-    "landmarks_outside": "landmarks outside of it",
-    "unreadable": "cannot be read",
-    "crashed": "crashed the decoder",
-    "timed_out": "took too long",
-    "damaged_archive": "in a damaged archive",
-    "unsupported_archive": "in an unsupported archive",
-    "duplicate_name": "name stands twice",
-    "unsafe_name": "unsafe name",
-}
-"""Display names of reject reasons."""
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A row of ``rejects/``."""
-
-    source: str
-    stage: str
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -82,8 +52,9 @@ class Chart:
 def write_report(output: Output, settings: ResolvedSettings | None = None) -> str:
     """Write ``report.html`` into an output, from the units committed so far.
 
-    At most :data:`~restyle.pipeline.report.gallery.MAX_FACES` faces and :data:`MAX_REJECTS` rejects
-    are read and shown, whatever the size of the output.
+    At most :data:`~restyle.pipeline.report.gallery.MAX_FACES` faces, the worst few by each metric
+    and :data:`~restyle.pipeline.report.rejects.MAX_REJECTS` rejects are shown, whatever the size of
+    the output.
 
     Args:
         output: the output.
@@ -96,21 +67,59 @@ def write_report(output: Output, settings: ResolvedSettings | None = None) -> st
         FatalError: the output contains no run, or one of its files is damaged.
         TransientError: the storage failed in a way that may be temporary.
     """
-    storage, out = output.storage, output.address
+    storage = output.storage
     settings = settings or _settings_in(storage)
+    storage.write(REPORT_FILE, render(collect(output, settings)))
+    return storage.shown(REPORT_FILE)
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What is on the page, read from the output.
+
+    Attributes:
+        uri: of the output, without secrets.
+        settings: of the output.
+        records: entries of the committed units.
+        run: record of the last run; None if there is none.
+        curves: metrics over the steps.
+        ranking: the worst faces and the medians.
+        gallery: pictures of faces.
+        rejects: the first rejected inputs.
+    """
+
+    uri: str
+    settings: ResolvedSettings
+    records: Sequence[UnitRecord]
+    run: RunRecord | None
+    curves: Sequence[Curve]
+    ranking: Ranking
+    gallery: Gallery
+    rejects: Sequence[Reject]
+
+
+def collect(output: Output, settings: ResolvedSettings) -> Contents:
+    """Read what the page shows.
+
+    Raises:
+        FatalError: a file of the output is damaged.
+    """
+    storage, out = output.storage, output.address
     files = output.sets()
     records = [record for each in files for record in each.units]
-    page = render(
+    run, snapshot = read_run(storage), snapshot_of(output, settings)
+    ranking = read_ranking(snapshot)
+    worst = [place for each in ranking.worst for place in each.places]
+    return Contents(
         uri=storage.uri,
         settings=settings,
         records=records,
-        run=read_run(storage),
+        run=run,
         curves=read_curves(out, records, settings.rows, files),
-        gallery=read_gallery(out, files),
-        rejects=read_rejects(out, files),
+        ranking=ranking,
+        gallery=read_gallery(out, files, special=worst, stands=snapshot.stands),
+        rejects=with_thumbnails(output, read_rejects(out, files)),
     )
-    storage.write(REPORT_FILE, page)
-    return storage.shown(REPORT_FILE)
 
 
 def _settings_in(storage: Storage) -> ResolvedSettings:
@@ -120,32 +129,31 @@ def _settings_in(storage: Storage) -> ResolvedSettings:
     return bound[1]
 
 
-def render(
-    *,
-    uri: str,
-    settings: ResolvedSettings,
-    records: Sequence[UnitRecord],
-    run: RunRecord | None,
-    curves: Sequence[Curve],
-    gallery: Gallery,
-    rejects: Sequence[Reject],
-) -> bytes:
+def render(contents: Contents) -> bytes:
     """Render the page as UTF-8 HTML; all values are escaped."""
+    settings, run, gallery = contents.settings, contents.run, contents.gallery
+    strips = [*gallery.strips, *gallery.special.values()]
+    reasons = reasons_of(contents.records)
     prefix = common_folder(
-        [strip.source for strip in gallery.strips] + [reject.source for reject in rejects]
+        [strip.source for strip in strips] + [reject.source for reject in contents.rejects]
     )
-    reasons = reasons_of(records)
+    medians = [
+        Figure(text(value), f"median {metric.title}") for metric, value in contents.ranking.medians
+    ]
     values = {
-        "uri": uri,
+        "uri": contents.uri,
+        "title": title_of_data(run, contents.uri),
         "settings": settings,
-        "facts": _facts(settings, run),
-        "figures": figures_of(records, run),
-        "charts": [Chart(curve, draw(curve)) for curve in curves],
+        "facts": [*_facts(settings, run), *facts_of(contents.records, run)],
+        "figures": [*figures_of(contents.records), *medians],
+        "charts": [Chart(curve, draw(curve)) for curve in contents.curves],
         "chart_size": (CURVE_WIDTH, CURVE_HEIGHT),
         "gallery": gallery,
+        "ranking": contents.ranking,
+        "worst": _worst_strips(contents),
         "face_count": gallery.faces,
         "ramp": ", ".join(colour_ramp()),
-        "rejects": rejects,
+        "rejects": contents.rejects,
         "reject_total": sum(reasons.values()),
         "reasons": reasons.most_common(),
         "reason_names": REASONS,
@@ -157,45 +165,45 @@ def render(
     return render_page("report.html.j2", values, number=text, title_of=title_of)
 
 
-def read_rejects(out: str, records: Sequence[HasFiles], most: int = MAX_REJECTS) -> list[Reject]:
-    """Return the first rejects of a run, in the order of its units."""
-    rejects: list[Reject] = []
-    for record in records:
-        file = file_of(record, REJECTS)
-        if file is None:
-            continue
-        with open_parquet(out, file[0]) as parquet:
-            columns = ["source", "stage", "reason", "message"]
-            for batch in parquet.iter_batches(most, columns=columns, use_threads=False):
-                rejects += [Reject(**row) for row in batch.to_pylist()]
-                if len(rejects) >= most:
-                    return rejects[:most]
-    return rejects
+def _worst_strips(contents: Contents) -> list[tuple[Metric, list[FaceStrip]]]:
+    """The worst faces by metric, as far as their pictures were kept."""
+    special = contents.gallery.special
+    rows = [
+        (each.metric, [special[key] for place in each.places if (key := key_of(place)) in special])
+        for each in contents.ranking.worst
+    ]
+    return [(metric, strips) for metric, strips in rows if strips]
 
 
-def reasons_of(records: Sequence[UnitRecord]) -> Counter[str]:
-    """Count rejects by reason."""
-    reasons = Counter[str]()
-    for record in records:
-        reasons.update(record.rejects)
-    return reasons
+def title_of_data(run: RunRecord | None, uri: str) -> str:
+    """Return the last part of the name of ``INPUT``; of the output, if that is unknown."""
+    whole = (run.asked.source if run is not None else "") or uri
+    return whole.rstrip("/").rpartition("/")[2] or whole
 
 
-def figures_of(records: Sequence[UnitRecord], run: RunRecord | None) -> list[Figure]:
-    """Return the number of images, faces and rejects of an output, and the last run's speed."""
+def figures_of(records: Sequence[UnitRecord]) -> list[Figure]:
+    """Return the number of images, faces and rejects of an output."""
     images = sum(record.images - record.dropped for record in records)
     faces = sum(record.faces for record in records)
     rejects = sum(sum(record.rejects.values()) for record in records)
-    figures = [
+    return [
         Figure(f"{images:,}", "image" if images == 1 else "images"),
         Figure(f"{faces:,}", "face" if faces == 1 else "faces"),
         Figure(f"{rejects:,}", "rejected", f"{rejects / images:.1%}" if rejects else ""),
     ]
-    if run is not None and run.timings.images_per_second:
-        figures.append(Figure(text(run.timings.images_per_second), "images per second"))
+
+
+def facts_of(records: Sequence[UnitRecord], run: RunRecord | None) -> list[tuple[str, str]]:
+    """Return the work of the whole output, and the speed of the last run."""
+    facts = []
+    work = sum(record.wall_seconds for record in records)
+    if work:
+        facts.append(("Work of all workers", _duration(work)))
     if run is not None and run.timings.seconds:
-        figures.append(Figure(_duration(run.timings.seconds), "last run"))
-    return figures
+        facts.append(("Last run", _duration(run.timings.seconds)))
+    if run is not None and run.timings.images_per_second:
+        facts.append(("Its images per second", text(run.timings.images_per_second)))
+    return facts
 
 
 def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str, str]]:

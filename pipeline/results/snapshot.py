@@ -81,6 +81,15 @@ def read_snapshot(out: str) -> Snapshot:
     output = Output.at(out)
     settings = settings_of(output.storage)
     check_units(output)
+    return snapshot_of(output, settings)
+
+
+def snapshot_of(output: Output, settings: ResolvedSettings) -> Snapshot:
+    """Take a snapshot of an opened output, from the ledger and manifest that it has read.
+
+    Raises:
+        FatalError: manifest or ledger are damaged or cannot be read.
+    """
     newest = newest_revisions(output.manifest, output.entries.units)
     table = pa.table(
         {

@@ -32,12 +32,22 @@ class Photographs:
             RejectError: the file is no longer an image.
             FatalError, TransientError: the store refuses or fails.
         """
-        image = self._images[image_id, revision]
-        if not image.place and image.version and image.uri.startswith(FILE):
-            now = local_image(os.fsdecode(image.uri.removeprefix(FILE)))
-            if now is not None and now.version and now.version != image.version:
-                raise FileNotFoundError("the photograph was changed since it was inverted")
-        return read_photograph(self._reader.read(image))
+        return read_photograph(read_unchanged(self._reader, self._images[image_id, revision]))
+
+
+def read_unchanged(reader: SourceReader, image: SourceImage) -> bytes:
+    """Return the bytes of an input, unless a local file was changed since it was planned.
+
+    Raises:
+        OSError: the input can no longer be read, or its file has changed.
+        RejectError, FatalError, TransientError: as
+            :meth:`restyle.pipeline.sources.reader.SourceReader.read`.
+    """
+    if not image.place and image.version and image.uri.startswith(FILE):
+        now = local_image(os.fsdecode(image.uri.removeprefix(FILE)))
+        if now is not None and now.version and now.version != image.version:
+            raise FileNotFoundError("the photograph was changed since it was inverted")
+    return reader.read(image)
 
 
 def reason(error: OSError | RejectError) -> str:

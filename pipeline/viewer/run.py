@@ -12,7 +12,8 @@ import numpy as np
 from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import find_metric, title_of
 from restyle.pipeline.report.change_maps import TOTAL, scale_of
-from restyle.pipeline.report.report import REASONS, common_folder
+from restyle.pipeline.report.rejects import REASONS
+from restyle.pipeline.report.report import common_folder
 from restyle.pipeline.results.faces import FaceTable, IntArray, Place, Selection, read_faces
 from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.viewer.edits import FURTHEST, Edits

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import html.parser
 import io
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +18,17 @@ from PIL import Image
 
 from restyle.core.errors import FatalError
 from restyle.core.shown_text import visible
-from restyle.pipeline.accounting.run_record import Asked, Counts, RunRecord, Timings, write_run
+from restyle.pipeline.accounting.run_record import (
+    Asked,
+    Counts,
+    RunRecord,
+    Timings,
+    read_run,
+    write_run,
+)
+from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.operation import INVERSION
+from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger import datasets, parquet_files
 from restyle.pipeline.ledger.entries import (
     MetricSums,
@@ -26,12 +37,18 @@ from restyle.pipeline.ledger.entries import (
     commit,
 )
 from restyle.pipeline.ledger.output import Output
-from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.report import curves, gallery
 from restyle.pipeline.report.curves import Curve, draw, read_curves, text
 from restyle.pipeline.report.gallery import read_gallery
 from restyle.pipeline.report.report import write_report
+from restyle.pipeline.results.faces import read_faces
+from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.storage.filesystem import open_storage
+from tests.pipeline.fabricated import Made, redo
+from tests.pipeline.fabricated import fabricate as whole_run
+from tests.pipeline.in_process import in_process
+from tests.tiny_model import make_tiny_model
 
 Paint = Callable[[int, int], Image.Image]
 """Face number and step to its picture."""
@@ -247,8 +264,8 @@ def test_every_face_with_its_steps_and_maps(tmp_path: Path) -> None:
     fabricate(tmp_path, Fabrication(["/in/a.jpg", "/in/b.jpg"], steps=3))
     page = page_of(tmp_path)
     assert page.tags.count("li") == 2
-    # Input, three steps, two maps between them, one map over all: for each of two faces.
-    assert page.tags.count("img") == 2 * (1 + 3 + 2 + 1)
+    # Input, three steps, and the difference of each of them from the input: for each of two faces.
+    assert page.tags.count("img") == 2 * (1 + 3 + 3)
     assert "a.jpg" in page.words
     assert "/in/a.jpg" not in page.words
 
@@ -292,9 +309,11 @@ def test_faces_are_chosen_evenly_and_the_rest_is_counted(tmp_path: Path) -> None
     names = [f"{index:03d}.jpg" for index in range(200)]
     fabricate(tmp_path, Fabrication(names, steps=1, units=10))
     page = page_of(tmp_path)
-    assert page.tags.count("li") == gallery.MAX_FACES
+    # Three faces that are worst by each of three metrics stand before the sample.
+    assert page.tags.count("li") == gallery.MAX_FACES + 3 * 3
     assert "140 are not shown" in page.words
-    shown = sorted({int(name) for name in re.findall(r"(\d{3})\.jpg", page.words)})
+    sample = page.words.partition("A sample")[2]
+    shown = sorted({int(name) for name in re.findall(r"(\d{3})\.jpg", sample)})
     assert max(np.diff(shown)) <= 12
 
 
@@ -332,7 +351,8 @@ def test_a_small_budget_still_shows_whole_faces(
 def test_last_step_only(tmp_path: Path) -> None:
     fabricate(tmp_path, Fabrication(["a.jpg"], reconstructions="last"))
     page = page_of(tmp_path)
-    assert page.tags.count("img") == 2
+    # The input, the result, and their difference.
+    assert page.tags.count("img") == 3
     assert "after step 3" in page.words
 
 
@@ -389,8 +409,89 @@ def test_curves_from_the_ledger_when_steps_were_not_saved(tmp_path: Path) -> Non
 
 def test_heatmap_scale_is_shared_and_covers_the_changes(tmp_path: Path) -> None:
     records = fabricate(tmp_path, Fabrication(["a.jpg", "b.jpg"], steps=2))
-    # Step 1 is 40 grey levels off, step 2 is 20: the change is 20/127.5 nearly everywhere.
-    assert read_gallery(str(tmp_path), records).scale == pytest.approx(0.2)
+    # Step 1 is 40 grey levels off the input, 40/127.5 of the range, and step 2 is 20.
+    assert read_gallery(str(tmp_path), records).scale == pytest.approx(0.4)
+
+
+def test_maps_are_differences_from_the_input_and_get_darker(tmp_path: Path) -> None:
+    records = fabricate(tmp_path, Fabrication(["a.jpg"], steps=3))
+    (strip,) = read_gallery(str(tmp_path), records).strips
+    assert strip.input is not None
+    assert strip.input.difference == ""
+    means = []
+    for frame in strip.steps:
+        data = base64.b64decode(frame.difference.partition(",")[2])
+        means.append(np.asarray(Image.open(io.BytesIO(data)).convert("L"), np.float64).mean())
+    # The steps are 40, 20 and 13 grey levels off.
+    assert means[0] > means[1] > means[2] > 0
+
+
+def test_the_worst_by_each_metric_come_first(tmp_path: Path) -> None:
+    names = [f"{index:03d}.jpg" for index in range(90)]
+    fabricate(tmp_path, Fabrication(names, steps=2, units=7))
+    words = page_of(tmp_path).words
+    top = words.partition("The worst by each metric")[2].partition("A sample")[0]
+    # After the direction of each metric stand its faces, then the title of the next.
+    for name, shown in zip(METRICS, top.split("is better")[1:], strict=True):
+        values = [value(name, face, 2) for face in range(90)]
+        worst = np.argsort(values if name == "id_similarity" else np.negative(values))[:3]
+        assert re.findall(r"(\d{3})\.jpg", shown) == [f"{face:03d}" for face in worst]
+
+
+def test_a_worst_face_of_an_earlier_revision_is_not_shown(tmp_path: Path) -> None:
+    made = Made(faces=30, steps=1, side=16)
+    storage = whole_run(tmp_path, made)
+    faces = read_faces(read_snapshot(str(tmp_path)))
+    worst = int(np.argmax(faces.metrics["lpips"]))
+    name = faces.row(worst)["source"].rpartition("/")[2]
+    assert name in page_of(tmp_path).words.partition("A sample")[0]
+    redo(storage, made, worst, 2, rejected=True)
+    shown, _, rejected = page_of(tmp_path).words.partition("Inputs without a latent")
+    assert name not in shown
+    assert name in rejected
+
+
+def test_the_page_is_titled_by_the_data_and_numbers_are_of_all(tmp_path: Path) -> None:
+    what = Fabrication([f"{index}.jpg" for index in range(9)], units=3)
+    fabricate(tmp_path, what)
+    run = read_run(open_storage(str(tmp_path)))
+    assert run is not None
+    # The last run has only tried one input again.
+    asked = run.asked.model_copy(update={"source": "s3://bucket/holiday album", "limit": 1})
+    timings = run.timings.model_copy(update={"images": 1, "images_per_second": 0.1})
+    write_run(
+        open_storage(str(tmp_path)), run.model_copy(update={"asked": asked, "timings": timings})
+    )
+    markup = page_of(tmp_path)
+    words = " ".join(markup.words.split())
+    assert words.startswith("holiday album: 9 faces inverted with faces64:restyle-psp")
+    median = np.median([value("lpips", face, 3) for face in range(9)])
+    figures = words.partition("Model")[0]
+    assert f"median LPIPS {text(float(median))}" in figures
+    assert "images 9" in figures
+    assert "per second" not in figures
+    assert words.index("A sample") < words.index("Refinement, step by step")
+
+
+def test_rejects_have_thumbnails_of_what_can_be_decoded(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    Image.new("RGB", (300, 150), (200, 30, 30)).save(photos / "red.png")
+    Image.new("RGB", (90, 200), (30, 30, 200)).save(photos / "changed.png")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    model = str(make_tiny_model(tmp_path / "tiny"))
+    settings = InversionSettings(model=model, steps=1, metrics=())
+    invert_images(Request(str(photos), str(out), settings), engine=in_process)
+    Image.new("RGB", (90, 200), (30, 200, 30)).save(photos / "changed.png")
+    os.utime(photos / "changed.png", ns=(1, 1))
+    page = page_of(out)
+    pictures = [value for name, value in page.attributes if name == "src"]
+    # What was changed since is not what was rejected.
+    (data,) = pictures
+    image = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB")
+    assert image.size == (160, 80)
+    assert np.abs(np.asarray(image, np.int16) - (200, 30, 30)).max() < 8
+    assert page.words.count("no picture") == 2
 
 
 def test_drawing_encloses_its_band() -> None:
