@@ -28,6 +28,7 @@ from restyle.jobs.commands.look.status import status
 from restyle.jobs.commands.look.view import view
 from restyle.jobs.commands.operate.bench import bench
 from restyle.jobs.commands.operate.compact import compact
+from restyle.jobs.commands.operate.export import export
 from restyle.jobs.commands.operate.kernels import app as kernels
 from restyle.jobs.commands.operate.repair import repair
 from restyle.jobs.commands.operate.spec import app as spec
@@ -72,6 +73,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
         "spec": spec,
         "compact": compact,
         "repair": repair,
+        "export": export,
         "bench": bench,
         "kernels": kernels,
     },

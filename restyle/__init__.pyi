@@ -19,6 +19,9 @@ from .pipeline.inversion.run import invert_images
 from .pipeline.ledger.settings import InversionSettings
 from .pipeline.listener import Interrupted, Listener, Progress
 from .pipeline.results.face_rows import Selection
+from .pipeline.results.forms.arrow import latent_frame, latent_reader, latent_table
+from .pipeline.results.forms.memory_map import map_latents
+from .pipeline.results.forms.torch_dataset import LatentDataset
 from .pipeline.results.latents import read_latents
 from .pipeline.results.query import query
 from .pipeline.sources.options import InputOptions
@@ -34,6 +37,7 @@ __all__ = [
     "Interrupted",
     "Inversion",
     "InversionSettings",
+    "LatentDataset",
     "Listener",
     "Model",
     "Move",
@@ -53,7 +57,11 @@ __all__ = [
     "edit",
     "invert",
     "invert_images",
+    "latent_frame",
+    "latent_reader",
+    "latent_table",
     "load_model",
+    "map_latents",
     "query",
     "read_latents",
 ]

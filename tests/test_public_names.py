@@ -21,6 +21,7 @@ STUBS = {
 }
 FUNCTIONS = {
     "load_model", "align_faces", "invert", "read_latents", "query", "invert_images", "edit",
+    "latent_reader", "latent_table", "latent_frame", "map_latents",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from restyle.core.errors import FatalError, SpecError
 from restyle.pipeline.ledger.datasets import LATENTS
+from restyle.pipeline.ledger.entries import WrittenFile
 from restyle.pipeline.results.latent_file import IntArray, LatentFile, open_latents
 from restyle.pipeline.results.latent_pages import FloatArray
 from restyle.pipeline.results.snapshot import Snapshot, read_snapshot
@@ -54,7 +55,7 @@ def read_latents(
         FatalError: a file is missing or damaged, or cannot be read.
         TransientError: the storage failed; a retry may help.
     """
-    wanted = _Wanted(os.fspath(out), columns, where, revisions)
+    wanted = Wanted(os.fspath(out), columns, where, revisions)
     snapshot = read_snapshot(wanted.out)
     if where is None:
         picks, latents = _read_at_once(snapshot, wanted)
@@ -64,7 +65,7 @@ def read_latents(
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """The arguments of :func:`read_latents`."""
 
     out: str
@@ -74,7 +75,7 @@ class _Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pick:
+class Pick:
     """Selected rows of a file.
 
     Attributes:
@@ -90,11 +91,11 @@ class _Pick:
     table: pa.Table
 
 
-def _read_at_once(snapshot: Snapshot, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
+def _read_at_once(snapshot: Snapshot, wanted: Wanted) -> tuple[list[Pick], FloatArray]:
     """Read each file once, into an array with the number of rows in the ledger."""
     files = snapshot.files(LATENTS)
     most = sum(file.rows for file in files)
-    picks: list[_Pick] = []
+    picks: list[Pick] = []
     latents = _array(0, (0, 0))
     end = 0
     for each in files:
@@ -113,15 +114,10 @@ def _read_at_once(snapshot: Snapshot, wanted: _Wanted) -> tuple[list[_Pick], Flo
     return picks, latents[:end]
 
 
-def _read_matching(snapshot: Snapshot, wanted: _Wanted) -> tuple[list[_Pick], FloatArray]:
+def _read_matching(snapshot: Snapshot, wanted: Wanted) -> tuple[list[Pick], FloatArray]:
     """Read the table first, and then only the selected latents."""
-    picks = []
-    for each in snapshot.files(LATENTS):
-        with open_latents(wanted.out, each.name) as file:
-            picks.append(_pick(snapshot, file, wanted))
-    _check_shapes(snapshot, picks)
+    picks = picks_of(snapshot, wanted)
     shape = picks[0].shape if picks else (0, 0)
-    picks = _matching(picks, wanted)
     latents = _array(sum(len(pick.rows) for pick in picks), shape)
     end = 0
     for pick in picks:
@@ -132,7 +128,29 @@ def _read_matching(snapshot: Snapshot, wanted: _Wanted) -> tuple[list[_Pick], Fl
     return picks, latents
 
 
-def _matching(picks: Sequence[_Pick], wanted: _Wanted) -> list[_Pick]:
+def picks_of(
+    snapshot: Snapshot, wanted: Wanted, files: Sequence[WrittenFile] | None = None
+) -> list[Pick]:
+    """Select rows by file, without reading latents.
+
+    Args:
+        snapshot: the output.
+        wanted: columns and condition.
+        files: of latents; all when None.
+
+    Raises:
+        SpecError: there is no such column, or ``where`` is not a condition.
+        FatalError: a file is missing or damaged, or the files have latents of unlike shapes.
+    """
+    picks = []
+    for each in snapshot.files(LATENTS) if files is None else files:
+        with open_latents(wanted.out, each.name) as file:
+            picks.append(_pick(snapshot, file, wanted))
+    _check_shapes(snapshot, picks)
+    return _matching(picks, wanted)
+
+
+def _matching(picks: Sequence[Pick], wanted: Wanted) -> list[Pick]:
     """The rows that meet the condition, which is evaluated for all files at once."""
     from restyle.pipeline.results.query import matching
 
@@ -145,7 +163,7 @@ def _matching(picks: Sequence[_Pick], wanted: _Wanted) -> list[_Pick]:
         start, end = end, end + len(pick.rows)
         here = met[start:end]
         table = pick.table.select(_shown(pick.table.column_names, wanted)).filter(pa.array(here))
-        kept.append(_Pick(pick.name, pick.shape, pick.rows[here], table))
+        kept.append(Pick(pick.name, pick.shape, pick.rows[here], table))
     return kept
 
 
@@ -160,18 +178,18 @@ def _array(count: int, shape: tuple[int, int]) -> FloatArray:
         ) from error
 
 
-def _fill(file: LatentFile, pick: _Pick, target: FloatArray) -> None:
+def _fill(file: LatentFile, pick: Pick, target: FloatArray) -> None:
     file.read_into(pick.rows, target.reshape(len(pick.rows), pick.shape[0] * pick.shape[1]))
 
 
-def _check_shapes(snapshot: Snapshot, picks: Sequence[_Pick]) -> None:
+def _check_shapes(snapshot: Snapshot, picks: Sequence[Pick]) -> None:
     if any(pick.shape != picks[0].shape for pick in picks):
         raise FatalError(
             f"files in {snapshot.storage.shown(LATENTS)} have latents of unlike shapes"
         )
 
 
-def _pick(snapshot: Snapshot, file: LatentFile, wanted: _Wanted) -> _Pick:
+def _pick(snapshot: Snapshot, file: LatentFile, wanted: Wanted) -> Pick:
     present = [column for column in file.parquet.schema_arrow.names if column != "latent"]
     shown = _shown(present, wanted)
     # A condition may use any column.
@@ -184,10 +202,10 @@ def _pick(snapshot: Snapshot, file: LatentFile, wanted: _Wanted) -> _Pick:
         table = table.select(shown)
     if not kept.all():
         table = table.filter(pa.array(kept))
-    return _Pick(file.name, file.shape, np.flatnonzero(kept), table)
+    return Pick(file.name, file.shape, np.flatnonzero(kept), table)
 
 
-def _shown(present: Sequence[str], wanted: _Wanted) -> list[str]:
+def _shown(present: Sequence[str], wanted: Wanted) -> list[str]:
     """The columns of the table that is returned."""
     if wanted.columns is None:
         return list(present)
@@ -197,7 +215,7 @@ def _shown(present: Sequence[str], wanted: _Wanted) -> list[str]:
     return [name for name in dict.fromkeys(wanted.columns) if name != "latent"]
 
 
-def _frame(picks: Sequence[_Pick], columns: Sequence[str] | None) -> pd.DataFrame:
+def _frame(picks: Sequence[Pick], columns: Sequence[str] | None) -> pd.DataFrame:
     if picks:
         return pa.concat_tables([pick.table for pick in picks]).to_pandas(use_threads=False)
     import pandas as pd

@@ -1,9 +1,9 @@
 """Recognise files that this project wrote, which are not inputs even if they lie among inputs.
 
 An output is recognised by its contents, wherever it lies: by its ledger, which every version and
-operation writes first; a training run by its log and checkpoint; an exported page by its marker.
-For pictures written as single files, a hidden folder beside them, :data:`MARKS`, holds an empty
-file of the same name.
+operation writes first; a training run by its log and checkpoint; an exported page, and on a disk
+the folder of an export, by its marker. For pictures written as single files, a hidden folder beside
+them, :data:`MARKS`, holds an empty file of the same name.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ REPORT_FILE = "report.html"
 
 MARKS = ".restyle-output"
 """Folder of empty marker files, each named like a file next to it that this project wrote."""
+
+EXPORT_FILE = "restyle-export.json"
+"""Marker file in the folder of ``restyle export``, all of whose files were written by it."""
 
 _LEDGER = "_ledger"
 _ENTRY = re.compile(r"plan-\d+\.parquet|(?:[\w-]+-)?settings\.json|(?:unit|run)-[\w.-]+\.json")
@@ -221,6 +224,8 @@ def _looked_up(folder: str) -> Written:
     written.names.update(_names(f"{folder}/{MARKS}"))
     if _is_file(f"{folder}/{_EXPORT}"):
         written.names.add(_EXPORTED)
+    if _is_file(f"{folder}/{EXPORT_FILE}"):
+        written.names.update(_names(folder))
     if _is_file(f"{folder}/{_CHECKPOINT}") and _is_file(f"{folder}/{_LOG}"):
         written.names.add(_SAMPLES)
     return written

@@ -1,0 +1,1 @@
+"""Export of latents into folders of other libraries' formats."""

@@ -1,0 +1,89 @@
+"""Export the current latents of an output into a folder of another library's format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from restyle.core.errors import FatalError, RestyleError, SpecError
+from restyle.pipeline.exporting.delta_table import DeltaTable
+from restyle.pipeline.exporting.format import ExportFormat
+from restyle.pipeline.exporting.hugging_face import HuggingFace
+from restyle.pipeline.exporting.lance_dataset import Lance
+from restyle.pipeline.exporting.npy_file import NpyFile
+from restyle.pipeline.exporting.rows import ExportedRows
+from restyle.pipeline.exporting.target import check_target, whole_folder
+from restyle.pipeline.exporting.web_dataset import WebDataset
+from restyle.pipeline.results.forms.extras import require
+from restyle.pipeline.results.snapshot import read_snapshot
+
+FORMATS: dict[str, ExportFormat] = {
+    each.name: each for each in (HuggingFace(), Lance(), WebDataset(), NpyFile(), DeltaTable())
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Result of :func:`export`.
+
+    Attributes:
+        folder: the folder of the export.
+        rows: number of its rows.
+        usage: a line of Python that opens it.
+    """
+
+    folder: Path
+    rows: int
+    usage: str
+
+
+def export(out: str, to: str, target: str) -> Exported:
+    """Export the rows of each input's newest revision.
+
+    The folder appears when it is complete. Memory holds a few row groups.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        to: name of a format, one of :data:`FORMATS`.
+        target: the folder to make, on a local disk; must not exist.
+
+    Raises:
+        SpecError: there is no such output or format, the output has no faces, the library of the
+            format is not installed, or the folder exists.
+        FatalError: a file of the output is damaged, or the folder cannot be written.
+    """
+    form = FORMATS.get(to)
+    if form is None:
+        raise SpecError(f"there is no format {to!r}; --to takes {', '.join(FORMATS)}")
+    if form.module:
+        require(form.module, form.extra, f"--to {to}")
+    folder = check_target(target, out)
+    snapshot = read_snapshot(out)
+    rows = ExportedRows.of(snapshot)
+    about: dict[str, object] = {
+        "format": to,
+        "out": snapshot.storage.uri,
+        "fingerprint": rows.fingerprint,
+    }
+    with whole_folder(folder, about) as hidden:
+        _write(form, rows, hidden)
+    return Exported(folder, rows.count, form.usage.format(folder=folder))
+
+
+def _write(form: ExportFormat, rows: ExportedRows, folder: Path) -> None:
+    """Write the rows, with the library's own errors in one line."""
+    try:
+        form.write(rows, folder)
+    except (RestyleError, MemoryError):
+        raise
+    except Exception as error:
+        # Libraries raise errors of their own; the cause may be one of this project's.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, RestyleError):
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, RestyleError):
+            raise cause from error
+        if isinstance(error, OSError):
+            raise
+        reason = " ".join(str(error).split())
+        raise FatalError(f"{form.title} cannot be written: {reason}") from error

@@ -1,0 +1,1 @@
+"""Latents of an output in the forms of other libraries: Arrow, polars, torch, memory maps."""
