@@ -1,4 +1,4 @@
-from .checkpoints.directory import convert
+from .checkpoints.conversion import convert
 from .errors import RestyleError
 from .faces.alignment import Face, Framing, align_faces
 from .imaging.decoding import decode_image

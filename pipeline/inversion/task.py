@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
-from restyle.core.networks.config import absolute_spec, with_domain
+from restyle.core.networks.config import EncoderKind, absolute_spec, with_domain
 from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Command, Described, as_begun
 from restyle.pipeline.execution.placement import choose, threads_here
@@ -19,7 +19,12 @@ from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger.datasets import DATASETS
 from restyle.pipeline.ledger.output import Output
-from restyle.pipeline.ledger.settings import GIVEN, ResolvedSettings, resolve
+from restyle.pipeline.ledger.settings import (
+    GIVEN,
+    InversionSettings,
+    ResolvedSettings,
+    resolve,
+)
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.input_plan import InputPlan, plan_input
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
@@ -190,6 +195,7 @@ def _resolved(
     """
     spec = request.settings.model
     model = identify(spec if earlier is None else as_begun(storage, spec))
+    _check_encoder(model, request.settings)
     dtype, reason = _precision(request, earlier)
     settings = resolve(
         request.settings,
@@ -204,6 +210,16 @@ def _resolved(
         has_landmarks=_has_landmarks(request, earlier),
     )
     return model, settings, reason
+
+
+def _check_encoder(model: ModelIdentity, settings: InversionSettings) -> None:
+    """Refuse to give every image the average latent of a generator without an encoder."""
+    kind = model.config.encoders[model.encoder].kind
+    if kind is EncoderKind.AVERAGE and not settings.polish:
+        raise SpecError(
+            f"{model.config.name} is a generator without an encoder; give --polish N, to optimise "
+            "from its average latent, or attach an encoder: `restyle convert` takes --encoder"
+        )
 
 
 def _has_landmarks(request: Request, earlier: ResolvedSettings | None) -> bool:

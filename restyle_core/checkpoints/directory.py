@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from restyle.core.checkpoints.published import (
-    generator_weights,
-    is_generator_file,
-    published_weights,
-    read_pickle,
-)
 from restyle.core.checkpoints.weights import (
     EncoderWeights,
     ModelWeights,
     State,
     assemble_encoder,
     assemble_generator,
-    expand_average,
 )
 from restyle.core.errors import CheckpointError, FatalError
 from restyle.core.networks.config import (
@@ -40,67 +32,9 @@ from restyle.core.networks.config import (
     file_sha256,
     read_config,
 )
-from restyle.core.networks.generator import Generator
 
 _AVERAGE_KEY = "latent_avg"
 _GENERATOR_FILE = "generator.safetensors"
-
-
-def convert(
-    source: str | os.PathLike[str],
-    out_dir: str | os.PathLike[str],
-    domain: str | None = None,
-    noted: Callable[[str], object] = str,
-) -> ModelConfig:
-    """Convert a published ``.pt`` checkpoint to a model directory.
-
-    Args:
-        source: path of an encoder checkpoint (which includes its generator).
-        out_dir: path of a directory that does not exist yet.
-        domain: domain of the model; None infers it from the file.
-        noted: callback that receives the reason for the choice of the domain.
-
-    Returns:
-        The config that was written to ``model.json``.
-
-    Raises:
-        CheckpointError: the checkpoint is unusable; nothing is written.
-        SpecError: the domain is unknown.
-        FatalError: the directory exists or cannot be written.
-    """
-    path = Path(source)
-    weights = published_weights(read_pickle(path), path, domain)
-    try:
-        config = save_model(weights, out_dir)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    noted(weights.domain_reason)
-    return config
-
-
-def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, Tensor | None]:
-    """Load the generator of a published generator file or encoder checkpoint.
-
-    Args:
-        path: file with ``{"g_ema", "latent_avg"}``, or an encoder checkpoint.
-
-    Returns:
-        The generator, and its average latent as stored ([512] or [n_styles, 512]), or None.
-
-    Raises:
-        CheckpointError: the file is unusable.
-    """
-    path = Path(path)
-    content = read_pickle(path)
-    if is_generator_file(content):
-        state, average = generator_weights(content, path)
-        generator = assemble_generator(state, str(path))
-        if average is not None:
-            expand_average(average, generator.config.n_styles, str(path))
-        return generator, average
-    weights = published_weights(content, path)
-    encoder = weights.encoders[weights.default_encoder]
-    return assemble_generator(weights.generator, str(path)), encoder.latent_avg
 
 
 def save_model(
@@ -151,7 +85,11 @@ def _write(
         file = f"{name}.safetensors"
         digest = _save(encoder.state, directory / file, half, latent_avg=encoder.latent_avg)
         encoders[name] = EncoderFile(
-            file=file, sha256=digest, kind=encoder.kind, iterative=iterative[name]
+            file=file,
+            sha256=digest,
+            kind=encoder.kind,
+            iterative=iterative[name],
+            computed_average=encoder.computed_average,
         )
     config = ModelConfig(
         # A domain read from a model directory is a full ModelConfig; its file entries do not apply
@@ -207,7 +145,7 @@ def read_model(directory: Path, encoder: str | None = None) -> tuple[ModelConfig
         average = state.pop(_AVERAGE_KEY)
     except KeyError as error:
         raise CheckpointError(f"{directory / entry.file} has no {_AVERAGE_KEY}") from error
-    weights = EncoderWeights(entry.kind, state, average)
+    weights = EncoderWeights(entry.kind, state, average, entry.computed_average)
     return config, ModelWeights(config, generator, {name: weights}, name)
 
 

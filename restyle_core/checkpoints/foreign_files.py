@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from restyle.core.errors import CheckpointError
 from restyle.core.imaging.formats import begins_like_an_image
 from restyle.core.stand_ins import HEAD, stand_in
 
@@ -33,6 +34,8 @@ _OTHERS = (
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
+# Protocols 0 and 1 have no mark of their own.
+_ANY_PICKLE = re.compile(rb"\x80[\x02-\x05]|[(c}]")
 _TAR = slice(257, 262)
 
 # Magic number of torch files from before the zip format.
@@ -46,12 +49,28 @@ _SHOWN_NAMES = 3
 _SHOWN_TEXT = 60
 
 NVIDIA = (
-    "a network pickle of NVIDIA's StyleGAN programs, which is opened by running code of theirs; "
-    "where that may run, convert its generator to rosinality's layout ({'g_ema', 'latent_avg'}: "
-    "convert_weight.py of rosinality's stylegan2-pytorch, or export_weights.py for pickles of "
-    "stylegan2-ada-pytorch). To invert, a checkpoint with an encoder is needed"
+    "a network pickle of NVIDIA's StyleGAN programs: a generator without an encoder. `restyle "
+    "convert` takes it, and with --encoder ENCODER attaches an encoder's checkpoint to it"
 )
-"""Description and remedy for the file format of NVIDIA's StyleGAN2, StyleGAN2-ADA and StyleGAN3."""
+"""Description of NVIDIA's file format where an encoder is needed, and what to do."""
+
+
+def is_network_pickle(path: Path) -> bool:
+    """Whether a file is a network pickle of NVIDIA's programs, from its beginning.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PICKLE_HEAD)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    return _is_nvidias(head)
+
+
+def _is_nvidias(head: bytes) -> bool:
+    return _ANY_PICKLE.match(head) is not None and _NVIDIA.search(head) is not None
 
 
 def foreign_kind(path: Path) -> str:
@@ -85,9 +104,9 @@ def _kinds(path: Path, head: bytes, size: int) -> Iterator[str]:
         yield "a tar archive; unpack it and give the file inside"
     if head.startswith(_ZIP):
         yield from _zip_kinds(path, size)
+    elif _is_nvidias(head):
+        yield NVIDIA
     elif _PICKLE.match(head):
-        if _NVIDIA.search(head):
-            yield NVIDIA
         # For pickles that torch wrote, its restricted reader reports which globals they import.
         if _TORCH not in head[:HEAD]:
             yield (
@@ -110,10 +129,11 @@ def _zip_kinds(path: Path, size: int) -> Iterator[str]:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         yield f"a damaged zip archive ({error}); download or copy it again"
         return
+    names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") for name in names):
         yield "a TorchScript program; give the checkpoint that it was made of"
     if not any(name.endswith("data.pkl") for name in names):
@@ -121,6 +141,12 @@ def _zip_kinds(path: Path, size: int) -> Iterator[str]:
         yield (
             f"a zip archive that torch did not write ({shown or 'of nothing'}); unpack it and give "
             "the checkpoint inside"
+        )
+    # A small file could unpack to any size; torch itself never compresses.
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        yield (
+            "a compressed archive, which torch does not write; open it where you trust it, and "
+            "save it with torch.save"
         )
 
 

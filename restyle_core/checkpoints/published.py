@@ -11,26 +11,33 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from restyle.core.checkpoints.domain_choice import DomainChoice, choose_domain
+from restyle.core.checkpoints.domain_choice import choose_domain
 from restyle.core.checkpoints.foreign_files import foreign_kind
 from restyle.core.checkpoints.weights import (
     EncoderWeights,
     ModelWeights,
     State,
+    assemble_generator,
+    average_latent,
     expand_average,
     generator_shape,
 )
+from restyle.core.domains import DomainPreset
 from restyle.core.errors import CheckpointError
 from restyle.core.networks.config import Domain, EncoderKind
+from restyle.core.networks.encoders import PROGRESSIVE
 
 ENCODER_NAME = "published"
 """Name of the only encoder of a published checkpoint."""
+
+_OTHER_NAMES = {"SingleStyleCodeEncoder": EncoderKind.INTO_W}
 
 
 def read_pickle(path: Path) -> Mapping[str, Any]:
@@ -106,9 +113,72 @@ def generator_weights(content: Mapping[str, Any], path: Path) -> tuple[State, Te
     Raises:
         CheckpointError: the file contains no generator.
     """
-    state = _tensors(content.get("g_ema"), "g_ema", path)
+    given = _tensors(content.get("g_ema"), "g_ema", path)
+    state = {key.removeprefix("module."): tensor for key, tensor in given.items()}
     average = content.get("latent_avg")
     return state, average if isinstance(average, Tensor) else None
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedEncoder:
+    """The content of an encoder checkpoint.
+
+    Attributes:
+        kind: architecture of the encoder.
+        state: its weights by key, without prefix.
+        decoder: weights of its generator; empty if the file has none.
+        latent_avg: average latent of the file, or None.
+        absolute: whether the encoder predicts latents instead of differences to the average, as
+            pSp's and e4e's do that were trained without ``start_from_latent_avg``.
+        options: ``opts`` of the file.
+    """
+
+    kind: EncoderKind
+    state: State
+    decoder: State
+    latent_avg: Tensor | None
+    absolute: bool
+    options: Mapping[str, Any]
+
+    @property
+    def size(self) -> object:
+        """Width and height of its generator's images by the options; None if they do not say."""
+        # encoder4editing has the other name.
+        return self.options.get("output_size") or self.options.get("stylegan_size")
+
+
+def published_encoder(content: Mapping[str, Any], path: Path) -> PublishedEncoder:
+    """Extract the parts of an encoder checkpoint.
+
+    Args:
+        content: result of :func:`read_pickle`: ``{"state_dict", "opts", "latent_avg"}``; optimizer
+            and discriminator of training files are ignored.
+        path: path of the file, for messages.
+
+    Raises:
+        CheckpointError: a part is missing or invalid.
+    """
+    _refuse_other_generators(content, path)
+    if is_generator_file(content):
+        raise CheckpointError(
+            f"{path} is a generator without an encoder; give an encoder's checkpoint, or attach "
+            "one: `restyle convert` takes it as --encoder ENCODER"
+        )
+    parts = _parts(_tensors(content.get("state_dict"), "state_dict", path), path)
+    if not parts["encoder"]:
+        raise CheckpointError(f"{path} has no weights of an encoder in its state_dict")
+    options = _options(content, path)
+    average = content.get("latent_avg")
+    if average is not None and not isinstance(average, Tensor):
+        raise CheckpointError(f"{path}: latent_avg is no tensor but a {type(average).__name__}")
+    return PublishedEncoder(
+        _kind(options, path),
+        parts["encoder"],
+        parts["decoder"],
+        average,
+        absolute=_is_absolute(options, parts["encoder"]),
+        options=options,
+    )
 
 
 def published_weights(
@@ -117,8 +187,7 @@ def published_weights(
     """Extract encoder, generator and average latent from an encoder checkpoint.
 
     Args:
-        content: result of :func:`read_pickle`: ``{"state_dict", "opts", "latent_avg"}``; optimizer
-            and discriminator of training files are ignored.
+        content: as for :func:`published_encoder`.
         path: path of the file, for messages; its stem becomes the model's name.
         domain: domain of the model; None infers it from the file.
 
@@ -126,43 +195,112 @@ def published_weights(
         CheckpointError: a part is missing or contradicts another.
         SpecError: the domain is unknown.
     """
-    if is_generator_file(content):
+    encoder = published_encoder(content, path)
+    if not encoder.decoder:
         raise CheckpointError(
-            f"{path} is a generator without an encoder; give an encoder's checkpoint"
+            f"{path} is an encoder without a generator; attach it to one: `restyle convert "
+            f"GENERATOR OUT_DIR --encoder {path}`"
         )
-    state = _tensors(content.get("state_dict"), "state_dict", path)
-    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}}
-    for key, tensor in state.items():
-        part, _, rest = key.partition(".")
-        if part not in parts or not rest:
-            raise CheckpointError(f"{path}: state_dict has the unexpected key {key}")
-        parts[part][rest] = tensor
-    options = _options(content, path)
-    shape = generator_shape(parts["decoder"], str(path))
-    size = options.get("output_size")
-    if size is not None and size != shape.size:
+    shape = generator_shape(encoder.decoder, str(path))
+    if encoder.size is not None and encoder.size != shape.size:
         raise CheckpointError(
-            f"{path}: opts.output_size is {size}, but the generator's weights make {shape.size}"
+            f"{path}: opts.output_size is {encoder.size}, but the generator's weights make "
+            f"{shape.size}"
         )
-    average = content.get("latent_avg")
-    if not isinstance(average, Tensor):
-        raise CheckpointError(
-            f"{path} has no latent_avg, which refinement starts from: its program saved it without "
-            "(start_from_latent_avg was off); put the latent_avg of the generator's own file into "
-            "it, or the mean of what its mapping network makes of 100,000 random vectors"
+    return joined(encoder, encoder.decoder, path, domain)
+
+
+def joined(
+    encoder: PublishedEncoder,
+    generator: State,
+    path: Path,
+    domain: str | None = None,
+    latent_avg: Tensor | None = None,
+) -> ModelWeights:
+    """A model of a published encoder and a generator.
+
+    Args:
+        encoder: the encoder.
+        generator: weights of the generator.
+        path: path of the model's file, for messages; its stem becomes the model's name.
+        domain: domain of the model; None infers it from the encoder's options.
+        latent_avg: average latent of the generator, used if the encoder brings none.
+
+    Raises:
+        CheckpointError: the parts do not fit.
+        SpecError: the domain is unknown.
+    """
+    shape = generator_shape(generator, str(path))
+    found = latent_avg if encoder.latent_avg is None else encoder.latent_avg
+    if found is None:
+        # Only then are the mapping network's weights needed.
+        average, computed = average_latent(
+            assemble_generator(generator, str(path)), None, str(path)
         )
-    kind = _kind(options, path)
-    encoder = EncoderWeights(
-        kind, parts["encoder"], expand_average(average, shape.n_styles, str(path))
-    )
-    choice = choose_domain(options, kind, shape.size, domain or "")
+    else:
+        average, computed = expand_average(found, shape.n_styles, str(path)), None
+    state = encoder.state
+    if encoder.absolute:
+        state = less_average(encoder.kind, state, average)
+    choice = choose_domain(encoder.options, encoder.kind, shape.size, domain or "")
     return ModelWeights(
-        _domain(choice, path),
-        parts["decoder"],
-        {ENCODER_NAME: encoder},
+        domain_settings(choice.preset, path.stem),
+        generator,
+        {ENCODER_NAME: EncoderWeights(encoder.kind, state, average, computed)},
         ENCODER_NAME,
         choice.reason,
     )
+
+
+def less_average(kind: EncoderKind, state: State, average: Tensor) -> State:
+    """Make an encoder that predicts latents predict their differences to the average.
+
+    The difference goes into the biases of its last layers, so that latents are the same.
+
+    Args:
+        kind: architecture of the encoder.
+        state: its weights.
+        average: [n_styles, style_dim].
+    """
+    changed = dict(state)
+    if kind in (EncoderKind.INTO_W, EncoderKind.INTO_W_PLUS) and "linear.bias" in changed:
+        rows = average[:1] if kind is EncoderKind.INTO_W else average
+        changed["linear.bias"] = changed["linear.bias"].float() - rows.flatten()
+    for style, row in enumerate(average):
+        key = f"styles.{style}.linear.bias"
+        if key in changed and not (kind in PROGRESSIVE and style):
+            changed[key] = changed[key].float() - row
+    return changed
+
+
+def _is_absolute(options: Mapping[str, Any], state: State) -> bool:
+    stem = state.get("input_layer.0.weight", state.get("conv1.weight"))
+    single_pass = stem is not None and stem.ndim == 4 and stem.shape[1] == 3
+    return single_pass and options.get("start_from_latent_avg") is False
+
+
+def _parts(state: State, path: Path) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}}
+    for key, tensor in state.items():
+        # Training on several GPUs puts ``module.`` before the names.
+        part, _, rest = key.removeprefix("module.").partition(".")
+        rest = rest.removeprefix("module.")
+        if part not in parts or not rest:
+            raise CheckpointError(f"{path}: state_dict has the unexpected key {key}")
+        parts[part][rest] = tensor
+    return parts
+
+
+def _refuse_other_generators(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse lucidrains' stylegan2-pytorch, a network of its own."""
+    inner = content.get("GAN", content)
+    if isinstance(inner, Mapping) and any(str(key).startswith("G.blocks.") for key in inner):
+        raise CheckpointError(
+            f"{path} is a generator of lucidrains' stylegan2-pytorch, which is another network: "
+            "two modulated convolutions at 4x4, noise of its own for each channel, bilinear "
+            "upsampling before convolutions. No weights of StyleGAN2 give its images, so it "
+            "cannot be converted"
+        )
 
 
 def _tensors(value: Any, name: str, path: Path) -> dict[str, Tensor]:
@@ -188,19 +326,25 @@ def _options(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 def _kind(options: Mapping[str, Any], path: Path) -> EncoderKind:
     name = options.get("encoder_type")
-    try:
-        return EncoderKind(str(name))
-    except ValueError as error:
-        known = ", ".join(kind.value for kind in EncoderKind)
+    # e4e has another name for pSp's encoder into W.
+    name = _OTHER_NAMES.get(str(name), name)
+    kinds = {kind.value: kind for kind in EncoderKind if kind is not EncoderKind.AVERAGE}
+    if str(name) not in kinds:
         raise CheckpointError(
-            f"{path}: opts.encoder_type is {name!r}; known are {known}"
-        ) from error
+            f"{path}: opts.encoder_type is {name!r}; known are {', '.join(kinds)}"
+        )
+    return kinds[str(name)]
 
 
-def _domain(choice: DomainChoice, path: Path) -> Domain:
-    preset = choice.preset
+def domain_settings(preset: DomainPreset, name: str) -> Domain:
+    """Settings of a model of a domain.
+
+    Args:
+        preset: of the domain.
+        name: of the model.
+    """
     return Domain(
-        name=path.stem,
+        name=name,
         domain=preset.name,
         image_size=preset.image_size,
         output_rows=preset.output_rows,

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from restyle.core.errors import CheckpointError
-from restyle.core.networks.config import Domain, EncoderKind
-from restyle.core.networks.encoders import Encoder, encoder_from_state
+from restyle.core.networks.config import AverageSamples, Domain, EncoderKind
+from restyle.core.networks.encoders import AverageEncoder, Encoder, encoder_from_state
 from restyle.core.networks.generator import Generator, GeneratorConfig
 
 State = Mapping[str, Tensor]
+
+AVERAGE = AverageSamples(samples=10_000, seed=0)
+"""How the average latent is computed of a generator that comes without."""
 
 # Number of keys that a message names before it counts the rest.
 _NAMED_KEYS = 3
@@ -31,11 +34,13 @@ class EncoderWeights:
         kind: architecture of the encoder.
         state: weights by key, without prefix.
         latent_avg: average latent, [n_styles, style_dim] float32, from which refinement starts.
+        computed_average: how it was computed; None if the checkpoint brought it.
     """
 
     kind: EncoderKind
     state: State
     latent_avg: Tensor
+    computed_average: AverageSamples | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +165,28 @@ def expand_average(latent_avg: Tensor, n_styles: int, where: str) -> Tensor:
     return rows.expand(n_styles, -1).contiguous()
 
 
+def average_latent(
+    generator: Generator, found: Tensor | None, where: str
+) -> tuple[Tensor, AverageSamples | None]:
+    """The average latent of a generator; computed as in :data:`AVERAGE` if its file has none.
+
+    Args:
+        generator: on the CPU, in float32.
+        found: average latent of its file, or None.
+        where: file of the latent, for messages.
+
+    Returns:
+        The average latent, [n_styles, style_dim] float32, and how it was computed, or None.
+
+    Raises:
+        CheckpointError: the given one has another shape, or values are not finite.
+    """
+    computed = None
+    if found is None:
+        found, computed = generator.mean_latent(AVERAGE.samples, AVERAGE.seed), AVERAGE
+    return expand_average(found, generator.config.n_styles, where), computed
+
+
 def generator_shape(state: State, where: str) -> GeneratorConfig:
     """Derive a generator's config from its weights.
 
@@ -202,8 +229,12 @@ def assemble_encoder(weights: EncoderWeights, generator: Generator, where: str) 
     Raises:
         CheckpointError: the weights do not fit an encoder of this kind, or the generator.
     """
-    with _shapes_of(weights.kind, where):
-        encoder = encoder_from_state(weights.kind, weights.state)
+    encoder: Encoder
+    if weights.kind is EncoderKind.AVERAGE:
+        encoder = AverageEncoder(generator.config.n_styles, generator.config.style_dim)
+    else:
+        with _shapes_of(weights.kind, where):
+            encoder = encoder_from_state(weights.kind, weights.state, generator.config.n_styles)
     fit(encoder, weights.state, f"{where}: the encoder")
     made, taken = (
         (encoder.n_styles, encoder.style_dim),

@@ -26,12 +26,14 @@ from restyle.core.networks.backbones import IRSE50, IRSEUnit, ResNetBlock, Squee
 from restyle.core.networks.convolution import Convolution, Geometry, Layer, Target, minimal
 from restyle.core.networks.encoders import (
     HEAD_SLOPE,
+    AverageEncoder,
     Encoder,
     PyramidEncoder,
     StyleEncoder,
     StyleHead,
     pyramid,
 )
+from restyle.core.networks.last_layer import LastLayerEncoder
 from restyle.core.networks.progressive import styles_from_deltas
 from restyle.core.networks.small_encoder import SmallBackboneEncoder
 
@@ -173,7 +175,7 @@ class _Heads:
         return torch.baddbmm(self._bias[:, None], rows, self._weight).transpose(0, 1)
 
 
-def _stem(encoder: StyleEncoder, target: Target) -> Layer:
+def _stem(encoder: StyleEncoder | LastLayerEncoder, target: Target) -> Layer:
     parts = (
         tuple(encoder.input_layer)
         if isinstance(encoder, IRSE50)
@@ -190,7 +192,9 @@ def _unit(unit: nn.Module, target: Target) -> Layer:
     return GpuResNetBlock(block, target) if target.fuses else _ResNetBlock(block, target)
 
 
-def prepare_encoder(encoder: Encoder, target: Target) -> FusedEncoder | SmallBackboneEncoder:
+def prepare_encoder(
+    encoder: Encoder, target: Target
+) -> FusedEncoder | FusedLastLayerEncoder | SmallBackboneEncoder | AverageEncoder:
     """Prepare an encoder for inference.
 
     Args:
@@ -199,10 +203,66 @@ def prepare_encoder(encoder: Encoder, target: Target) -> FusedEncoder | SmallBac
     """
     if isinstance(encoder, StyleEncoder):
         return FusedEncoder(encoder, target)
+    if isinstance(encoder, LastLayerEncoder):
+        return FusedLastLayerEncoder(encoder, target)
     exact = target.dtype == torch.float32
     layout = torch.preserve_format if exact else torch.channels_last
     encoder.to(target.device, target.dtype, memory_format=layout)  # type: ignore[call-overload]
     return encoder
+
+
+class _Trunk:
+    """Stem and body of a backbone.
+
+    Args:
+        encoder: the weights; they are copied.
+        target: device and dtype.
+    """
+
+    def __init__(self, encoder: StyleEncoder | LastLayerEncoder, target: Target) -> None:
+        self._stem = _stem(encoder, target)
+        units = iter(encoder.body.children())
+        self._stages = [
+            [_unit(unit, target) for unit in itertools.islice(units, depth)]
+            for depth in encoder.shape.depths
+        ]
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """[B, in_channels, H, W] -> the map after each stage."""
+        x = self._stem(x)
+        maps = []
+        for stage in self._stages:
+            for unit in stage:
+                x = unit(x)
+            maps.append(x)
+        return maps
+
+
+class FusedLastLayerEncoder:
+    """An encoder that reads all styles from the last map, for inference.
+
+    Args:
+        encoder: the weights of the backbone are copied, those of the head are moved.
+        target: device and dtype.
+
+    Attributes:
+        in_channels: 6 for refinement (image and reconstruction), 3 for a single pass.
+        n_styles: number of predicted style vectors.
+        style_dim: length of a style vector.
+    """
+
+    def __init__(self, encoder: LastLayerEncoder, target: Target) -> None:
+        self.in_channels = encoder.in_channels
+        self.n_styles = encoder.n_styles
+        self.style_dim = encoder.style_dim
+        self._trunk = _Trunk(encoder, target)
+        # The head runs in float32, so that latents are not rounded.
+        self._head = encoder.to(target.device, torch.float32).head
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] in [-1, 1] -> [B, n_styles, style_dim] float32."""
+        return self._head(self._trunk(x)[-1])
 
 
 class FusedEncoder:
@@ -223,12 +283,7 @@ class FusedEncoder:
         self.n_styles = encoder.n_styles
         self.style_dim = encoder.style_dim
         self._progressive = encoder.PROGRESSIVE
-        self._stem = _stem(encoder, target)
-        units = iter(encoder.body.children())
-        self._stages = [
-            [_unit(unit, target) for unit in itertools.islice(units, depth)]
-            for depth in encoder.shape.depths
-        ]
+        self._trunk = _Trunk(encoder, target)
         self._lateral = None
         if isinstance(encoder, PyramidEncoder):
             lateral = (encoder.latlayer1, encoder.latlayer2)
@@ -252,12 +307,7 @@ class FusedEncoder:
         Returns:
             [B, n_styles, style_dim] float32.
         """
-        x = self._stem(x)
-        maps = []
-        for stage in self._stages:
-            for unit in stage:
-                x = unit(x)
-            maps.append(x)
-        levels = {16: x} if self._lateral is None else pyramid(maps, *self._lateral)
+        maps = self._trunk(x)
+        levels = {16: maps[-1]} if self._lateral is None else pyramid(maps, *self._lateral)
         rows = torch.cat([heads(levels[side]) for side, heads in self._heads.items()], dim=1)
         return styles_from_deltas(rows) if self._progressive else rows

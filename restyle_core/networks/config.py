@@ -26,7 +26,7 @@ MODEL_FILE = "model.json"
 MOST_BYTES = 1 << 20
 """Maximum size of a model.json."""
 
-_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 _EMBEDDED = Path(__file__).parents[1] / "models"
 
 
@@ -40,6 +40,9 @@ class EncoderKind(StrEnum):
     GRADUAL_STYLE = "GradualStyleEncoder"
     RESNET_GRADUAL_STYLE = "ResNetGradualStyleEncoder"
     ENCODER4EDITING = "Encoder4Editing"
+    INTO_W = "BackboneEncoderUsingLastLayerIntoW"
+    INTO_W_PLUS = "BackboneEncoderUsingLastLayerIntoWPlus"
+    AVERAGE = "AverageEncoder"
     SMALL_BACKBONE = "SmallBackboneEncoder"
     SMALL_PROGRESSIVE_BACKBONE = "SmallProgressiveBackboneEncoder"
 
@@ -75,6 +78,18 @@ class GeneratorFile(_Frozen):
     sha256: Sha256
 
 
+class AverageSamples(_Frozen):
+    """How an average latent was computed: the mean of what the mapping network makes of noise.
+
+    Attributes:
+        samples: number of random vectors.
+        seed: of their generator.
+    """
+
+    samples: Annotated[int, Field(ge=1)]
+    seed: int
+
+
 class EncoderFile(_Frozen):
     """An encoder's weights, with its ``latent_avg`` [n_styles, style_dim] among them.
 
@@ -84,12 +99,14 @@ class EncoderFile(_Frozen):
         kind: the architecture.
         iterative: whether it refines (6 input channels: image and reconstruction) or is single-pass
             (3 channels).
+        computed_average: how ``latent_avg`` was computed; None if the checkpoint brought it.
     """
 
     file: LocalName
     sha256: Sha256
     kind: EncoderKind
     iterative: bool
+    computed_average: AverageSamples | None = None
 
 
 class Domain(_Frozen):

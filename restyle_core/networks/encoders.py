@@ -21,6 +21,7 @@ from restyle.core.errors import CheckpointError
 from restyle.core.networks.backbones import IRSE50, Backbone, BackboneShape, Four, ResNet34
 from restyle.core.networks.config import EncoderKind
 from restyle.core.networks.generator import EqualizedLinear
+from restyle.core.networks.last_layer import BackboneIntoW, BackboneIntoWPlus, LastLayerEncoder
 from restyle.core.networks.progressive import styles_from_deltas
 from restyle.core.networks.small_encoder import (
     SmallBackboneEncoder,
@@ -233,7 +234,39 @@ class Encoder4Editing(PyramidEncoder, IRSE50):
     PROGRESSIVE = True
 
 
-Encoder = StyleEncoder | SmallBackboneEncoder
+class AverageEncoder(nn.Module):
+    """In place of an encoder for a generator that has none: it predicts no residual.
+
+    Every image gets the average latent, where optimisation starts.
+
+    Args:
+        n_styles: style vectors to predict.
+        style_dim: length of a style vector.
+    """
+
+    PROGRESSIVE: ClassVar[bool] = False
+
+    def __init__(self, n_styles: int, style_dim: int) -> None:
+        super().__init__()
+        self.in_channels = 3
+        self.n_styles = n_styles
+        self.style_dim = style_dim
+        self.progressive_stage: int | None = None
+
+    @staticmethod
+    def accepts(image_size: tuple[int, int]) -> bool:
+        """Whether it takes images of this height and width, as it does of any."""
+        return min(image_size) > 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> zeros [B, n_styles, style_dim] float32."""
+        return torch.zeros(len(x), self.n_styles, self.style_dim, device=x.device)
+
+    def clear_differences(self) -> None:
+        """Do nothing: there are none."""
+
+
+Encoder = StyleEncoder | LastLayerEncoder | SmallBackboneEncoder | AverageEncoder
 
 _SMALL_ENCODERS = {
     EncoderKind.SMALL_BACKBONE: SmallBackboneEncoder,
@@ -254,6 +287,18 @@ _STYLE_ENCODERS: dict[EncoderKind, type[StyleEncoder]] = {
 }
 
 
+_LAST_LAYER_ENCODERS: dict[EncoderKind, type[LastLayerEncoder]] = {
+    EncoderKind.INTO_W: BackboneIntoW,
+    EncoderKind.INTO_W_PLUS: BackboneIntoWPlus,
+}
+
+PROGRESSIVE = frozenset(
+    {kind for kind, cls in _STYLE_ENCODERS.items() if cls.PROGRESSIVE}
+    | {kind for kind, cls in _SMALL_ENCODERS.items() if cls.PROGRESSIVE}
+)
+"""Encoders that predict w0 and differences to it (2102.02766, section 4.1)."""
+
+
 def encoder_of_shape(kind: EncoderKind, shape: EncoderShape | SmallEncoderConfig) -> Encoder:
     """Create an encoder of any size with random weights.
 
@@ -263,6 +308,8 @@ def encoder_of_shape(kind: EncoderKind, shape: EncoderShape | SmallEncoderConfig
     """
     if isinstance(shape, SmallEncoderConfig):
         return _SMALL_ENCODERS[kind](shape)
+    if kind in _LAST_LAYER_ENCODERS:
+        return _LAST_LAYER_ENCODERS[kind](shape.backbone, shape.n_styles, shape.style_dim)
     return _STYLE_ENCODERS[kind](shape)
 
 
@@ -286,17 +333,23 @@ def build_encoder(
     if kind in _SMALL_ENCODERS:
         config = SmallEncoderConfig(n_styles, style_dim, in_channels, image_size)
         return _SMALL_ENCODERS[kind](config)
-    cls = _STYLE_ENCODERS[kind]
-    backbone = BackboneShape(in_channels, PUBLISHED_WIDTHS, cls.PUBLISHED_DEPTHS)
-    return cls(EncoderShape(backbone, n_styles, style_dim))
+    depths = IRSE50.PUBLISHED_DEPTHS
+    if kind in _STYLE_ENCODERS:
+        depths = _STYLE_ENCODERS[kind].PUBLISHED_DEPTHS
+    backbone = BackboneShape(in_channels, PUBLISHED_WIDTHS, depths)
+    return encoder_of_shape(kind, EncoderShape(backbone, n_styles, style_dim))
 
 
-def encoder_from_state(kind: EncoderKind, state: Mapping[str, Tensor]) -> Encoder:
+def encoder_from_state(
+    kind: EncoderKind, state: Mapping[str, Tensor], n_styles: int = 1
+) -> Encoder:
     """Create an encoder on the meta device with the shape of given weights.
 
     Args:
         kind: the architecture.
         state: the weights, whose shapes are read; they are not loaded.
+        n_styles: style vectors of the generator, which the weights of an encoder into W do not
+            tell.
 
     Raises:
         CheckpointError: these are not weights of such an encoder.
@@ -304,13 +357,26 @@ def encoder_from_state(kind: EncoderKind, state: Mapping[str, Tensor]) -> Encode
     with torch.device("meta"):
         if kind in _SMALL_ENCODERS:
             return _SMALL_ENCODERS[kind](SmallEncoderConfig.from_state(state))
-        cls = _STYLE_ENCODERS[kind]
         try:
-            backbone = cls.shape_from_state(state)
-            style_dim = state["styles.0.linear.weight"].shape[0]
+            shape = _shape_from_state(kind, state, n_styles)
         except KeyError as error:
             raise CheckpointError(
                 f"these weights are no {kind}: the key {error} is missing"
             ) from error
-        n_styles = len({key.split(".")[1] for key in state if key.startswith("styles.")})
-        return cls(EncoderShape(backbone, n_styles, style_dim))
+        return encoder_of_shape(kind, shape)
+
+
+def _shape_from_state(
+    kind: EncoderKind, state: Mapping[str, Tensor], n_styles: int
+) -> EncoderShape:
+    if kind is EncoderKind.INTO_W:
+        style_dim = state["linear.weight"].shape[0]
+        return EncoderShape(IRSE50.shape_from_state(state), n_styles, style_dim)
+    if kind is EncoderKind.INTO_W_PLUS:
+        style_dim = state["linear.weight"].shape[1]
+        n_styles = state["linear.weight"].shape[0] // style_dim
+        return EncoderShape(IRSE50.shape_from_state(state), n_styles, style_dim)
+    backbone = _STYLE_ENCODERS[kind].shape_from_state(state)
+    style_dim = state["styles.0.linear.weight"].shape[0]
+    n_styles = len({key.split(".")[1] for key in state if key.startswith("styles.")})
+    return EncoderShape(backbone, n_styles, style_dim)

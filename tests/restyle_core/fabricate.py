@@ -155,6 +155,21 @@ class Fabricator:
             state[f"styles.{style}.linear.bias"] = self.normal(style_dim, std=0.05)
         return state
 
+    def last_layer(self, kind: str, n_styles: int, channels: int, style_dim: int) -> State:
+        """pSp's heads on the last map, into W or W+."""
+        if kind.endswith("IntoW"):
+            return {
+                "linear.weight": self.normal(style_dim, channels, std=0.3),
+                "linear.bias": self.normal(style_dim, std=0.05),
+            }
+        state = {f"output_layer_2.0.{k}": v for k, v in self.batch_norm(channels).items()}
+        area = channels * 7 * 7
+        state["output_layer_2.3.weight"] = self.normal(style_dim, area, std=1 / math.sqrt(area))
+        state["output_layer_2.3.bias"] = self.normal(style_dim, std=0.05)
+        state["linear.weight"] = self.normal(n_styles * style_dim, style_dim, std=0.3)
+        state["linear.bias"] = self.normal(n_styles * style_dim, std=0.05)
+        return state
+
     def encoder(
         self,
         kind: str,
@@ -169,6 +184,8 @@ class Fabricator:
         resnet = kind.startswith("ResNet")
         backbone = self.resnet34 if resnet else self.ir_se50
         state = backbone(in_channels, widths, depths or (RESNET34 if resnet else IR_SE50))
+        if "LastLayer" in kind:
+            return state | self.last_layer(kind, n_styles, widths[-1], style_dim)
         pyramid = "Gradual" in kind or kind == "Encoder4Editing"
         state.update(self.heads(n_styles, widths[-1], style_dim, pyramid))
         if pyramid:

@@ -186,9 +186,35 @@ def head(state: State, x: Tensor) -> Tensor:
     return x.flatten(1) @ (matrix / math.sqrt(matrix.shape[1])).T + state["linear.bias"]
 
 
+def pooled(x: Tensor, side: int) -> Tensor:
+    """Means over the windows of adaptive pooling, [B, C, side, side]."""
+    rows, columns = (
+        [(i * size // side, -(-(i + 1) * size // side)) for i in range(side)]
+        for size in x.shape[2:]
+    )
+    means = [x[:, :, a:b, c:d].mean((2, 3)) for a, b in rows for c, d in columns]
+    return torch.stack(means, 2).unflatten(2, (side, side))
+
+
+def into_w_plus(state: State, x: Tensor) -> Tensor:
+    x = pooled(batch_norm(x, sub(state, "output_layer_2.0")), 7).flatten(1)
+    x = x @ state["output_layer_2.3.weight"].T + state["output_layer_2.3.bias"]
+    matrix = state["linear.weight"]
+    rows = x @ (matrix / math.sqrt(matrix.shape[1])).T + state["linear.bias"]
+    return rows.unflatten(1, (-1, x.shape[1]))
+
+
+def into_w(state: State, x: Tensor) -> Tensor:
+    matrix = state["linear.weight"]
+    row = x.mean((2, 3)) @ (matrix / math.sqrt(matrix.shape[1])).T + state["linear.bias"]
+    return row[:, None]
+
+
 def encode(state: State, x: Tensor, kind: str, depths: tuple[int, ...]) -> Tensor:
-    """[B, C, h, w] -> [B, n, style_dim]."""
+    """[B, C, h, w] -> [B, n, style_dim]; n is 1 for an encoder into W."""
     _, fine, middle, coarse = backbone(state, x, depths)
+    if "linear.weight" in state:
+        return into_w_plus(state, coarse) if kind.endswith("Plus") else into_w(state, coarse)
     pyramid = "latlayer1.weight" in state
     if pyramid:
 

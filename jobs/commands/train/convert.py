@@ -12,11 +12,24 @@ from restyle.jobs.display.terminal import say
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A published encoder checkpoint (.pt).")
+        Path,
+        typer.Argument(
+            metavar="SRC",
+            help="A published encoder checkpoint (.pt), or a generator: NVIDIA's network pickle "
+            "(.pkl), a generator file (.pt), or a model.",
+        ),
     ],
     out_dir: Annotated[
         Path, typer.Argument(metavar="OUT_DIR", help="The model directory to make.")
     ],
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ENCODER",
+            help="An encoder's checkpoint or a model, whose encoder is attached to the generator.",
+            show_default=False,
+        ),
+    ] = None,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -26,10 +39,14 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Convert a published checkpoint to a model directory of safetensors, which loads faster."""
-    from restyle.core.checkpoints.directory import convert as convert_checkpoint
+    """Convert a published checkpoint to a model directory of safetensors, which loads faster.
 
-    reasons: list[str] = []
-    config = convert_checkpoint(source, out_dir, domain, reasons.append)
-    encoders = ", ".join(sorted(config.encoders))
-    say(f"{out_dir}: {config.for_what(*reasons)}, encoders: {encoders}")
+    Nothing in the file is run. A generator gets its average latent computed if it has none.
+    """
+    from restyle.core.checkpoints.conversion import convert as convert_checkpoint
+
+    made = convert_checkpoint(source, out_dir, domain, encoder)
+    for sentence in made.found:
+        say(sentence)
+    encoders = ", ".join(sorted(made.config.encoders))
+    say(f"{out_dir}: {made.config.for_what(made.domain_reason)}, encoders: {encoders}")

@@ -14,18 +14,9 @@ from restyle.core.checkpoints.published import published_weights, read_pickle
 from restyle.core.checkpoints.weights import State, fit
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import EncoderKind, find_model
-from restyle.core.networks.encoders import Encoder
+from restyle.core.networks.encoders import PROGRESSIVE, Encoder
 from restyle.core.training.encoders.spec import EncoderSpec
 from restyle.core.training.journal import Journal
-
-_PROGRESSIVE = frozenset(
-    {
-        EncoderKind.PROGRESSIVE_BACKBONE,
-        EncoderKind.RESNET_PROGRESSIVE_BACKBONE,
-        EncoderKind.ENCODER4EDITING,
-        EncoderKind.SMALL_PROGRESSIVE_BACKBONE,
-    }
-)
 
 
 def start_from(encoder: Encoder, source: str) -> None:
@@ -50,7 +41,7 @@ def start_from(encoder: Encoder, source: str) -> None:
     state = {key: _widened(tensor, encoder.in_channels, key) for key, tensor in state.items()}
     fit(encoder, state, f"init: {source}")
     encoder.requires_grad_(True).train()
-    if encoder.PROGRESSIVE and kind is not None and kind not in _PROGRESSIVE:
+    if encoder.PROGRESSIVE and kind is not None and kind not in PROGRESSIVE:
         with torch.no_grad():
             encoder.clear_differences()
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restyle.core.checkpoints.directory import load_generator, read_model
+from restyle.core.checkpoints.conversion import load_generator
+from restyle.core.checkpoints.directory import read_model
 from restyle.core.checkpoints.weights import assemble_generator, expand_average
 from restyle.core.errors import SpecError
 from restyle.core.faces.alignment import Framing

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from restyle.core.checkpoints.directory import convert, load_generator, read_model, save_model
+from restyle.core.checkpoints.conversion import convert, load_generator
+from restyle.core.checkpoints.directory import read_model, save_model
 from restyle.core.checkpoints.published import published_weights, read_pickle
 from restyle.core.checkpoints.weights import (
     EncoderWeights,
@@ -183,7 +184,7 @@ def change(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
         ({"state": {"other.weight": torch.zeros(1)}}, "unexpected key other.weight"),
         ({"state_dict": None}, "no state_dict"),
         ({"opts": None}, "no opts"),
-        ({"latent_avg": None}, "no latent_avg"),
+        ({"latent_avg": "none"}, "latent_avg is no tensor but a str"),
         ({"opts": {"encoder_type": "Nonsense"}}, "'Nonsense'"),
         ({"opts": {"encoder_type": KIND, "output_size": 1024}}, "1024"),
         ({"opts": {"encoder_type": "ResNetBackboneEncoder"}}, "no ResNetBackboneEncoder"),

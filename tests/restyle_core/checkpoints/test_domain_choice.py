@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from restyle.core.checkpoints.directory import convert
+from restyle.core.checkpoints.conversion import convert
 from restyle.core.checkpoints.domain_choice import choose_domain
 from restyle.core.errors import SpecError
 from restyle.core.inference.model import load_model
@@ -156,10 +156,11 @@ def test_domain_is_for_published_checkpoints(toonify: Path) -> None:
 
 
 def test_convert_writes_and_tells_it(toonify: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    assert convert(toonify, tmp_path / "one", noted=said.append).align
-    assert convert(toonify, tmp_path / "two", "church", said.append).domain == "church"
-    assert said == ["its dataset_type is toonify", "as given"]
+    one = convert(toonify, tmp_path / "one")
+    two = convert(toonify, tmp_path / "two", "church")
+    assert one.config.align
+    assert two.config.domain == "church"
+    assert [one.domain_reason, two.domain_reason] == ["its dataset_type is toonify", "as given"]
 
 
 def test_options_may_be_a_namespace(tmp_path: Path) -> None:

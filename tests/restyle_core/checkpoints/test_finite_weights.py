@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from restyle.core.checkpoints.directory import convert, load_generator
+from restyle.core.checkpoints.conversion import convert, load_generator
 from restyle.core.errors import CheckpointError
 from restyle.core.inference.model import load_model
 from tests.restyle_core.fabricate import Fabricator, checkpoint, save

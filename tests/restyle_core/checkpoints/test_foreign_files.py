@@ -112,7 +112,10 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: save({"a": torch.zeros(3)}),
         r"is a safetensors file; .*give the folder that has a model\.json",
     ),
-    "NVIDIA's": (_nvidia, r"is a network pickle of NVIDIA's StyleGAN programs.*rosinality's"),
+    "NVIDIA's": (
+        _nvidia,
+        r"is a network pickle of NVIDIA's .*: a generator without an encoder.*--encoder ENCODER",
+    ),
     "NVIDIA's older": (
         lambda: b"\x80\x02cdnnlib.tflib.network\nNetwork\nq\x00.",
         r"is a network pickle of NVIDIA's",

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import restyle.core as restyle_core
-from restyle.core.checkpoints.directory import convert
+from restyle.core.checkpoints.conversion import convert
 from restyle.core.devices import hardware
 from restyle.core.errors import CheckpointError, FatalError, SpecError
 from restyle.core.imaging.preprocessing import preprocess

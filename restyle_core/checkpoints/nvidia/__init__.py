@@ -1,0 +1,1 @@
+"""Read the network pickles of NVIDIA's StyleGAN2 and StyleGAN2-ADA without running code."""
