@@ -55,7 +55,7 @@ ROOMS = {
         listener storage isolation
         sources sources.landmarks sources.formats sources.lists sources.reader sources.contents
         sources.catalog sources.given_landmarks sources.__init__ sources.photographs
-        decoding ledger accounting planning results results.forms exporting
+        decoding ledger accounting planning results results.forms similarity exporting
         execution execution.ray
         execution.placement execution.executor execution.run report inversion editing
         pictures viewer

@@ -18,7 +18,7 @@ from restyle.pipeline.results.snapshot import Snapshot
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class Found:
     """The nearest rows so far, nearest first.
 
     Attributes:
@@ -31,11 +31,12 @@ class _Found:
     files: IntArray
     rows: IntArray
 
-    def with_(self, other: _Found, most: int) -> _Found:
+    def with_(self, other: Found, most: int) -> Found:
+        """The nearest of two results."""
         distances = np.concatenate([self.distances, other.distances])
         # Stable, so that of equal distances the earlier row comes first.
         order = np.argsort(distances, kind="stable")[:most]
-        return _Found(
+        return Found(
             distances[order],
             np.concatenate([self.files, other.files])[order],
             np.concatenate([self.rows, other.rows])[order],
@@ -85,18 +86,32 @@ def neighbours(
         FatalError: a file is missing or damaged.
     """
     names = [file.name for file in snapshot.files(LATENTS)]
-    found = _Found(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
+    found = Found(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
     for number, name in enumerate(names):
         with open_latents(snapshot.out, name) as file:
-            _check(file.shape, latent, layers)
+            check_query(file.shape, latent, layers)
             for rows, distances in _distances(snapshot, file, latent, layers):
                 here = np.full(len(rows), number)
-                found = found.with_(_Found(distances, here, rows), count)
+                found = found.with_(Found(distances, here, rows), count)
+    return neighbours_of(snapshot, names, found)
+
+
+def neighbours_of(snapshot: Snapshot, names: Sequence[str], found: Found) -> Neighbours:
+    """Read what is shown of the nearest rows.
+
+    Args:
+        snapshot: the run.
+        names: of its files of latents.
+        found: rows of these files.
+
+    Raises:
+        FatalError: a file is missing or damaged.
+    """
     rows = _table(snapshot, names, found)
     return Neighbours(rows, _places(snapshot, names, found, rows))
 
 
-def _places(snapshot: Snapshot, names: Sequence[str], found: _Found, rows: pa.Table) -> list[Place]:
+def _places(snapshot: Snapshot, names: Sequence[str], found: Found, rows: pa.Table) -> list[Place]:
     owners = {file.name: files for files in snapshot.sets for file in files.files}
     keys = (rows[name].to_pylist() for name in ("image_id", "revision", "face"))
     return [
@@ -131,7 +146,12 @@ def _distances(
         yield within + start, np.sqrt(squares / wanted.shape[0])
 
 
-def _check(shape: tuple[int, int], latent: FloatArray, layers: Sequence[int] | None) -> None:
+def check_query(shape: tuple[int, int], latent: FloatArray, layers: Sequence[int] | None) -> None:
+    """Check that a latent, or some of its styles, can be compared with those of a run.
+
+    Raises:
+        SpecError: they cannot.
+    """
     if latent.shape != shape:
         raise SpecError(f"the latent is {list(latent.shape)}, those of this run are {list(shape)}")
     if layers is not None and not (layers and 0 <= min(layers) <= max(layers) < shape[0]):
@@ -142,7 +162,7 @@ def _shown(file_schema: pa.Schema) -> list[str]:
     return ["source", "face", *metric_columns(file_schema), "image_id", "revision"]
 
 
-def _table(snapshot: Snapshot, names: Sequence[str], found: _Found) -> pa.Table:
+def _table(snapshot: Snapshot, names: Sequence[str], found: Found) -> pa.Table:
     """Read the displayed columns of the rows."""
     tables: dict[int, pa.Table] = {}
     for number in np.unique(found.files).tolist():

@@ -10,11 +10,14 @@ import typer
 
 from restyle.jobs.commands.look.inspection import Out
 from restyle.jobs.commands.look.query import Format, show
-from restyle.jobs.display.terminal import console, emit
+from restyle.jobs.display.terminal import console, emit, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from restyle.pipeline.results.latent_pages import FloatArray
+    from restyle.pipeline.results.similar import Neighbours
+    from restyle.pipeline.results.snapshot import Snapshot
     from restyle.pipeline.viewer.similar_page import Shown
 
 _MOST_PICTURES = 20
@@ -34,6 +37,12 @@ def similar(
         str | None,
         typer.Option(metavar="RANGES", help="Styles that count, as 0-3 or 0-1,8; all if left out."),
     ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            help="Compare the likeliest faces alone, by the index that restyle index makes."
+        ),
+    ] = False,
     output_format: Annotated[Format, typer.Option("--format")] = Format.TABLE,
     to: Annotated[
         str | None,
@@ -54,9 +63,12 @@ def similar(
 ) -> None:
     """List the faces nearest in latent space, by exact search over all faces.
 
+    With --approximate an index chooses the latents to compare, and it is said whether others may
+    be nearer.
     Distance is the root mean square, over the styles, of the distance between style vectors.
     """
     from restyle.core.editing.directions import parse_layers
+    from restyle.core.errors import SpecError
     from restyle.jobs.display.answers import FILES, encoded
     from restyle.jobs.display.terminal_pictures import shows_pictures
     from restyle.pipeline.inversion.latent_of import latent_of
@@ -67,8 +79,14 @@ def similar(
 
     kind = None if to is None else check_kind(to, (".html", *FILES))
     chosen = None if layers is None else parse_layers(layers)
+    if approximate and chosen is not None:
+        raise SpecError("--approximate compares all styles; leave out --layers or --approximate")
     snapshot = read_snapshot(out)
-    found = neighbours(snapshot, latent_of(snapshot, what, model), count, chosen)
+    latent = latent_of(snapshot, what, model)
+    if approximate:
+        found = _nearby(snapshot, latent, count)
+    else:
+        found = neighbours(snapshot, latent, count, chosen)
     if to is not None:
         if kind == ".html":
             write_file(to, similar_page(snapshot, what, shown_faces(snapshot, found)))
@@ -80,6 +98,17 @@ def similar(
     if pictures and output_format is Format.TABLE and shows_pictures(terminal):
         _print_faces(terminal, shown_faces(snapshot, found))
     show(found.rows.to_reader(), output_format)
+
+
+def _nearby(snapshot: Snapshot, latent: FloatArray, count: int) -> Neighbours:
+    """Search by the index, and say what the answer is worth."""
+    from restyle.core.shown_text import plural
+    from restyle.pipeline.similarity.approximate import approximate_neighbours
+
+    found = approximate_neighbours(snapshot, latent, count)
+    proof = "no other face is nearer" if found.is_proven else "others may be nearer"
+    say(f"{plural(found.compared, 'latent')} compared: {proof}", error=True)
+    return found.neighbours
 
 
 def _print_faces(terminal: Console, faces: Sequence[Shown]) -> None:

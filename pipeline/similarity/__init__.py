@@ -1,0 +1,1 @@
+"""Nearest neighbours by an index that is kept beside the latents."""
