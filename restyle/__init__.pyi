@@ -9,7 +9,7 @@ from .core.errors import (
 )
 from .core.faces.alignment import Face, Framing, align_faces
 from .core.imaging.decoding import decode_image
-from .core.inference.inversion import Inversion, invert
+from .core.inference.inversion import Inversion, invert, optimize
 from .core.inference.model import Model, load_model
 from .core.inference.refinement import Start
 from .pipeline.editing.edit import edit
@@ -62,6 +62,7 @@ __all__ = [
     "latent_table",
     "load_model",
     "map_latents",
+    "optimize",
     "query",
     "read_latents",
 ]

@@ -2,7 +2,7 @@ from .checkpoints.conversion import convert
 from .errors import RestyleError
 from .faces.alignment import Face, Framing, align_faces
 from .imaging.decoding import decode_image
-from .inference.inversion import Inversion, invert
+from .inference.inversion import Inversion, invert, optimize
 from .inference.model import Model, load_model
 from .inference.refinement import Step, refine
 from .networks.config import ModelConfig
@@ -20,5 +20,6 @@ __all__ = [
     "decode_image",
     "invert",
     "load_model",
+    "optimize",
     "refine",
 ]

@@ -64,7 +64,7 @@ def invert_bootstrapped(
         raise SpecError(f"steps is {steps}; the first is {first.config.name}'s, one more is needed")
     kept = options.get("reconstructions", "last")
     # The second model starts from the image, so it is kept in any case.
-    alone = {"reconstructions": "last", "eight_bit": False, "polish": 0}
+    alone = {"reconstructions": "last", "eight_bit": False, "polish": 0, "tuning": 0}
     began = invert(first, images, 1, **(options | alone))
     ended = invert(model, images, steps - 1, start=began, **options)
     before = began.reconstructions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,10 +22,15 @@ from restyle.core.imaging.preprocessing import (
 )
 from restyle.core.inference.batch_size import gradient_batch
 from restyle.core.inference.model import Model
-from restyle.core.inference.optimization import perceptual_network, polished
-from restyle.core.inference.refinement import Start, Step, refine
+from restyle.core.inference.optimization import perceptual_network
+from restyle.core.inference.refinement import Start, Step
+from restyle.core.inference.way import Origin, Way, walk
+from restyle.core.metrics.registry import METRICS
 
 Reconstructions = Literal["none", "last", "all"]
+
+# First parts of names of kept values: images that end a part of the way, and tuned weights.
+_END, _WEIGHT = "end ", "weight "
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +38,19 @@ class Inversion:
     """Result of :func:`invert`; values that were not requested are None or empty.
 
     An image that stopped early (``tolerance``) repeats its last values in the remaining steps, with
-    a change of zero. Polishing counts as one step more, the last one.
+    a change of zero. Optimisation counts as one step, after the encoder's; tuning as one, the last.
 
     Attributes:
         latents: [B, steps, n_styles, style_dim] float32, or [B, 1, ...] for the last step only.
-        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or uint8. After
-            polishing "last" holds two, before and after it.
+        reconstructions: [B, steps or 1, 3, H, W] float32 at the generator's size, or uint8. "last"
+            holds the last one of the encoder, of optimisation and of tuning.
         metrics: [B, steps] float32 for each metric's name, at the encoder's size.
         deltas: [B, steps] float32, mean absolute change from the previous image.
         heatmaps: [B, steps, h, w] float32, the change of each pixel at the encoder's size.
         steps: [B] int64, number of steps of each image; may be empty.
+        iterations: [B] int64, number of steps of optimisation of each image; None without.
+        weights: [B, ...] by name, differences of each image's generator from the model's, see
+            :meth:`restyle.core.inference.model.Model.tuned`; empty without tuning.
     """
 
     latents: Tensor
@@ -50,6 +59,26 @@ class Inversion:
     deltas: Tensor | None = None
     heatmaps: Tensor | None = None
     steps: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    iterations: Tensor | None = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def best(self, metric: str) -> Tensor:
+        """Index [B] of the step with each image's best value of a metric, the first of equals.
+
+        An image without any value has its last step.
+
+        Raises:
+            SpecError: the metric was not computed.
+        """
+        if metric not in self.metrics:
+            raise SpecError(f"{metric} was not computed; it is needed to find the best step")
+        values = self.metrics[metric].double()
+        if METRICS[metric].better == "higher":
+            values = -values
+        missing = values.isnan()
+        best = values.masked_fill(missing, math.inf).argmin(dim=1)
+        last = torch.full_like(best, values.shape[1] - 1)
+        return torch.where(missing.all(dim=1), last, best)
 
     @property
     def image(self) -> Tensor:
@@ -85,6 +114,8 @@ def invert(
     start: Start | Inversion | None = None,
     tolerance: float = 0.0,
     polish: int = 0,
+    tuning: int = 0,
+    seed: int = 0,
     batch_size: int | None = None,
     eight_bit: bool = False,
 ) -> Inversion:
@@ -105,6 +136,9 @@ def invert(
             are in [-1, 1], is below this; 0 never stops.
         polish: steps of optimisation from the encoder's latents, see
             :func:`restyle.core.inference.optimization.optimize`; 0 for none.
+        tuning: steps of tuning of a generator for each image, see
+            :func:`restyle.core.inference.tuning.tune`; 0 for none.
+        seed: of tuning.
         batch_size: images per batch; :attr:`Model.batch_size` when None.
         eight_bit: convert reconstructions to uint8.
 
@@ -120,16 +154,91 @@ def invert(
             f"reconstructions={reconstructions!r}, latents={latents!r}; "
             "use none (reconstructions only), last or all"
         )
+    size = model.batch_size if batch_size is None else batch_size
+    count = _count(images, size)
+    origin = None if start is None else _start(start, count)
+    keep = Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps, eight_bit)
+    way = Way(steps, tolerance, polish, tuning=tuning, seed=seed)
+    return _inverted(model, images, way, keep, size, origin)
+
+
+def optimize(
+    model: Model,
+    images: Images,
+    iterations: int = 500,
+    *,
+    start: Origin = "average",
+    steps: int | None = None,
+    target_loss: float = 0.0,
+    tuning: int = 0,
+    seed: int = 0,
+    noise: float = 0.0,
+    reconstructions: Reconstructions = "last",
+    latents: Literal["last", "all"] = "all",
+    metrics: Sequence[str] = (),
+    deltas: bool = False,
+    batch_size: int | None = None,
+    eight_bit: bool = False,
+) -> Inversion:
+    """Invert images by gradient descent on their latents, from the average or an encoder's.
+
+    Args:
+        model: from :func:`restyle.load_model`.
+        images: as for :func:`invert`.
+        iterations: steps of gradient descent; 0 to tune the generator around an encoder's latents.
+        start: ``average``, or ``encoder`` for the last of its refinement steps.
+        steps: refinement steps of the encoder; None for 5, or 1 of a single-pass encoder.
+        target_loss: an image stops once its loss, l2 and 0.8 LPIPS, is not above this; 0 for none.
+        tuning: steps of tuning of a generator for each image, see
+            :func:`restyle.core.inference.tuning.tune`; 0 for none.
+        seed: of the noise and of tuning.
+        noise: deviation of the noise in the first latents, as a share of the latents' spread;
+            0.05 is the StyleGAN2 projector's.
+        reconstructions: as for :func:`invert`.
+        latents: as for :func:`invert`.
+        metrics: as for :func:`invert`.
+        deltas: as for :func:`invert`.
+        batch_size: as for :func:`invert`.
+        eight_bit: as for :func:`invert`.
+
+    Returns:
+        An :class:`Inversion` on the CPU; optimisation and tuning are a step each.
+
+    Raises:
+        SpecError: options contradict the model or the images.
+        FatalError: a latent, a reconstruction or a generator's weight is not finite.
+    """
+    if start == "average":
+        if steps is not None:
+            raise SpecError(f"steps is {steps}; an encoder takes them, so start must be 'encoder'")
+        taken = 0
+    else:
+        taken = steps or (5 if model.iterative else 1)
+    way = Way(taken, 0.0, iterations, target_loss, tuning, seed, noise)
+    keep = Keep(reconstructions, latents, tuple(metrics), deltas, eight_bit=eight_bit)
+    return _inverted(model, images, way, keep, batch_size or model.batch_size)
+
+
+def _count(images: Images, size: int) -> int:
+    """Number of images of a batch.
+
+    Raises:
+        SpecError: it is no batch, or empty, or ``size`` is not positive.
+    """
     try:
         count = len(images)
     except TypeError as error:
         raise SpecError(f"images is a {type(images).__name__}, not a batch") from error
-    size = model.batch_size if batch_size is None else batch_size
     if count == 0 or size < 1:
         raise SpecError(f"{count} images in batches of {size}; both must be at least one")
-    origin = None if start is None else _start(start, count)
-    keep = Keep(reconstructions, latents, tuple(metrics), deltas, heatmaps, eight_bit)
-    way = Way(steps, tolerance, polish)
+    return count
+
+
+def _inverted(
+    model: Model, images: Images, way: Way, keep: Keep, size: int, origin: _Batch | None = None
+) -> Inversion:
+    """Invert all images in batches."""
+    count = _count(images, size)
     done: list[dict[str, Tensor]] = []
     begun: list[_Kept] = []
     for first in range(0, count, size):
@@ -144,33 +253,6 @@ def invert(
     return keep.joined(done)
 
 
-@dataclass(frozen=True)
-class Way:
-    """From images to latents; fields as the arguments of :func:`invert`.
-
-    Raises:
-        SpecError: they contradict each other.
-    """
-
-    steps: int = 5
-    tolerance: float = 0.0
-    polish: int = 0
-
-    def __post_init__(self) -> None:
-        if self.polish < 0:
-            raise SpecError(f"polish is {self.polish}; a number of steps from 0 on is expected")
-        if self.polish and self.tolerance:
-            raise SpecError(
-                f"polish is {self.polish} and tolerance {self.tolerance}; leave one out: "
-                "polishing takes longer than all steps that the other could save"
-            )
-
-    @property
-    def rows(self) -> int:
-        """Number of steps with a latent of their own; polishing has one."""
-        return self.steps + (self.polish > 0)
-
-
 def begin_batch(
     model: Model,
     images: Images,
@@ -183,9 +265,9 @@ def begin_batch(
     Args:
         model: from :func:`restyle.load_model`.
         images: as for :func:`invert`.
-        way: steps, tolerance and polish; with a tolerance the GPU is synchronised after every step.
+        way: the steps; with a tolerance or a target the GPU is synchronised after every one.
         keep: the values to keep.
-        stepped: called after each step of polishing, as a sign of progress; by several threads.
+        stepped: called after each step of optimisation, as a sign of progress; by several threads.
 
     Returns:
         A function that waits for the result and returns it.
@@ -216,11 +298,10 @@ def _begin(
             filled = torch.arange(size).clamp(max=count - 1)
             x = x[filled]
             part = None if part is None else _Batch(part.latents[filled], part.image[filled])
-        made = refine(model, x, way.steps, part, tolerance=way.tolerance)
-        return keep.collect(polished(model, x, made, way.polish, stepped), model, x, count)
+        return keep.collect(walk(model, x, way, part, stepped, count), model, x, count)
 
     on_cpu, side = model.device.type == "cpu", model.generator.config.size
-    if on_cpu and way.polish:
+    if on_cpu and way.optimizes:
         perceptual_network(model.device)
         size = gradient_batch(model.generator.config, model.device)
         # A group that is filled up has the same rounding whatever is in it.
@@ -287,9 +368,13 @@ class Keep:
                     kept.add("heatmaps", change, still=0.0)
                 if self.deltas:
                     kept.add("deltas", change.mean(dim=(1, 2)), still=0.0)
-            if step.before_polish and self.reconstructions == "last":
-                every = torch.ones_like(step.final)
-                kept.finish("before_polish", self._image(step.image), every)
+            every = torch.ones_like(step.final)
+            if step.ends_part and self.reconstructions == "last":
+                kept.finish(f"{_END}{step.index}", self._image(step.image), every)
+            if step.iterations is not None:
+                kept.finish("iterations", step.iterations, every)
+            for name, value in step.weights.items():
+                kept.finish(_WEIGHT + name, value, every)
             if step.final.any():
                 kept.finish("steps", torch.full((len(step.rows),), step.index), step.final)
                 kept.finish("finite", _finite(step), step.final)
@@ -331,12 +416,19 @@ class Keep:
             metrics={name: joined[name] for name in self.metrics},
             deltas=joined.get("deltas"),
             heatmaps=joined.get("heatmaps"),
+            iterations=None if "iterations" not in joined else joined["iterations"][:, 0],
+            weights={
+                name.removeprefix(_WEIGHT): values[:, 0]
+                for name, values in joined.items()
+                if name.startswith(_WEIGHT)
+            },
         )
 
 
 def _reconstructions(joined: dict[str, Tensor]) -> Tensor | None:
-    names = ("before_polish", "reconstructions")
-    parts = [joined[name] for name in names if name in joined]
+    ends = [joined[name] for name in joined if name.startswith(_END)]
+    last = [joined[name] for name in ("reconstructions",) if name in joined]
+    parts = ends + last
     return torch.cat(parts, dim=1) if parts else None
 
 

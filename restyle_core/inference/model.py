@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,16 @@ from restyle.core.networks.config import (
 from restyle.core.networks.convolution import Target
 from restyle.core.networks.encoders import Encoder
 from restyle.core.networks.generator import Generator
+from restyle.core.shown_text import visible
 from restyle.kernels import native
 from restyle.kernels.choice import Impl
 from restyle.kernels.errors import KernelError
 
+MAPPING = "style."
+"""First part of the names of the mapping network's parameters."""
+
 _LARGEST_CHUNK = 64
+_SPREAD_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +200,9 @@ class Model:
         self._tf32 = placement.tf32
         self.generator = parts.generator.to(self.device)
         self.generator.dtype, self.generator.impl = self.dtype, impl
-        target = Target(self.device, self.dtype, impl)
-        self.kernels, self._prepared = _prepare(self.generator, target)
-        self.encoder = prepare_encoder(parts.encoder, target)
+        self._target = Target(self.device, self.dtype, impl)
+        self.kernels, self._prepared = _prepare(self.generator, self._target)
+        self.encoder = prepare_encoder(parts.encoder, self._target)
         self.latent_avg = parts.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
         self.transfer = DeviceTransfer(self.device)
@@ -240,6 +246,43 @@ class Model:
         # Cached, so it must not be an inference tensor.
         with torch.inference_mode(False), torch.no_grad():
             return self.pool(self.synthesize(self.latent_avg[None]))
+
+    @functools.cached_property
+    def latent_spread(self) -> float:
+        """Root of the mean square distance of mapped latents from their mean, in W."""
+        with torch.inference_mode(False), torch.no_grad():
+            source = torch.Generator().manual_seed(0)
+            z = torch.randn(_SPREAD_SAMPLES, self.generator.config.z_dim, generator=source)
+            w = self.generator.mapping(z.to(self.device))
+            return float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+
+    def tuned(self, weights: Mapping[str, Tensor]) -> Model:
+        """This model with a generator of its own; the encoder and metrics are shared.
+
+        Args:
+            weights: differences from the parameters of this generator by name, as of
+                :func:`restyle.core.inference.tuning.tune` for one face.
+
+        Raises:
+            CheckpointError: they do not fit this generator, or are not finite.
+        """
+        other = copy.copy(self)
+        # What is cached was rendered by this generator, or is recorded for it.
+        for name in ("average_image", "_graphs"):
+            other.__dict__.pop(name, None)
+        other.generator = copy.deepcopy(self.generator)
+        parameters = dict(other.generator.named_parameters())
+        for name, value in weights.items():
+            mine = parameters.get(name)
+            if mine is None or mine.shape != value.shape or not bool(value.isfinite().all()):
+                raise CheckpointError(
+                    f"these tuned weights are not of {self.config.name}: {visible(name)} is "
+                    f"{list(value.shape)} or not finite"
+                )
+            with torch.no_grad():
+                mine.add_(value.to(mine.device, mine.dtype))
+        _, other._prepared = _prepare(other.generator, self._target)
+        return other
 
     def preprocess(self, images: Images) -> Tensor:
         """Convert images to the encoder's input [B, 3, h, w] float32 in [-1, 1] on the device.
@@ -319,7 +362,7 @@ class Model:
         latents = latents.to(self.device, torch.float32)
         render = self._prepared or self.generator.synthesis
         with self.convolving():
-            images = [self._rows(render(chunk)) for chunk in torch.split(latents, self._chunk)]
+            images = [self.cropped(render(chunk)) for chunk in torch.split(latents, self._chunk)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
     def differentiable(self, latents: Tensor) -> Tensor:
@@ -331,7 +374,7 @@ class Model:
         Returns:
             [B, 3, H, W] float32.
         """
-        return self._rows(self.generator.synthesis(latents))
+        return self.cropped(self.generator.synthesis(latents))
 
     @functools.cached_property
     def batch_size(self) -> int:
@@ -358,7 +401,8 @@ class Model:
         # The prepared synthesis splits large activations itself on a CPU.
         return plain_cpu_batch(self.generator.config) if self._prepared is None else _LARGEST_CHUNK
 
-    def _rows(self, images: Tensor) -> Tensor:
+    def cropped(self, images: Tensor) -> Tensor:
+        """The rows of generated images [B, 3, size, size] that the domain uses."""
         rows = self.config.output_rows
         return images if rows is None else images[:, :, rows[0] : rows[1]]
 

@@ -1,18 +1,20 @@
 """Optimisation of W+ latents: gradient descent on the difference between image and photograph.
 
 As the projector of Karras et al., "Analyzing and Improving the Image Quality of StyleGAN"
-(1912.04958, appendix D): Adam, with a learning rate that rises and falls. It differs where it
-continues from an encoder's latent: each style vector is free (W+), the loss has an l2 beside LPIPS,
-with the weights of pixel2style2pixel (2008.00951, section 3.2), and nothing is random. The noise
-maps stay as stored, because an output keeps latents only, so they need no regularisation.
+(1912.04958, appendix D): Adam, with a learning rate that rises and falls, from the average latent
+or an encoder's. It differs in what is free: each style vector (W+), and in the loss, which has an
+l2 beside LPIPS, with the weights of pixel2style2pixel (2008.00951, section 3.2). The projector's
+noise in the first latents is an option: with all styles free it ends farther from the image
+(docs/optimize.md). The noise maps stay as stored, because an output keeps latents only, so they
+need no regularisation.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +22,6 @@ from torch import Tensor
 from restyle.core.errors import SpecError
 from restyle.core.inference.batch_size import gradient_batch
 from restyle.core.inference.model import Model
-from restyle.core.inference.refinement import Step
 from restyle.core.metrics.lpips import LPIPS, MIN_SIDE, load_lpips
 from restyle.core.metrics.registered.l2 import mean_squared_error
 
@@ -30,11 +31,55 @@ L2_WEIGHT, LPIPS_WEIGHT = 1.0, 0.8
 LEARNING_RATE = 0.1
 # The projector's ramps, as shares of the steps.
 _RISE, _FALL = 0.05, 0.25
+# Share of the steps that have noise.
+_NOISY = 0.75
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How latents are optimised.
+
+    Attributes:
+        iterations: steps of gradient descent.
+        noise: deviation of the noise that is added to the latents at first, as a share of the
+            latents' spread; 0 for none. The projector has 0.05.
+        target: an image stops once its loss is not above this; 0 for none.
+        seed: of the noise, which is the same for every image.
+    """
+
+    iterations: int
+    noise: float = 0.0
+    target: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Descended:
+    """Result of an optimisation.
+
+    Attributes:
+        latents: [B, n_styles, style_dim] float32 on the model's device.
+        iterations: [B] int64, steps that each image took.
+    """
+
+    latents: Tensor
+    iterations: Tensor
 
 
 def optimize(
     model: Model, x: Tensor, latents: Tensor, steps: int, stepped: Callable[[], None] | None = None
 ) -> Tensor:
+    """Optimise latents towards images, as :func:`descend`; returns the latents."""
+    return descend(model, x, latents, Descent(steps), stepped).latents
+
+
+def descend(
+    model: Model,
+    x: Tensor,
+    latents: Tensor,
+    descent: Descent,
+    stepped: Callable[[], None] | None = None,
+) -> Descended:
     """Optimise latents towards images.
 
     Each image has a loss of its own, so that images do not affect each other. The result is the
@@ -44,48 +89,90 @@ def optimize(
         model: provides the generator.
         x: [B, 3, h, w] in [-1, 1], the images.
         latents: [B, n_styles, style_dim], the start: an encoder's latents, or the average.
-        steps: number of steps of gradient descent.
-        stepped: called after each, as a sign of progress.
-
-    Returns:
-        [B, n_styles, style_dim] float32 on the model's device.
+        descent: how they are optimised.
+        stepped: called after each step, as a sign of progress.
 
     Raises:
         SpecError: the images are too small for LPIPS.
+    """
+    check_size(model, x)
+    # Tensors of inference mode have no gradients.
+    with torch.inference_mode(False), torch.enable_grad(), model.convolving():
+        size = gradient_batch(model.generator.config, model.device)
+        parts = zip(torch.split(x.clone(), size), torch.split(latents.clone(), size), strict=True)
+        done = [_descend(model, *part, descent, stepped) for part in parts]
+    return Descended(
+        torch.cat([part.latents for part in done]), torch.cat([part.iterations for part in done])
+    )
+
+
+def check_size(model: Model, x: Tensor) -> None:
+    """Check that images are large enough for the loss.
+
+    Raises:
+        SpecError: they are too small for LPIPS.
     """
     if min(x.shape[-2:]) < MIN_SIDE:
         raise SpecError(
             f"{model.config.name} works with images of {x.shape[-2]}x{x.shape[-1]} pixels; "
             f"polishing needs {MIN_SIDE} a side, leave --polish out"
         )
-    # Tensors of inference mode have no gradients.
-    with torch.inference_mode(False), torch.enable_grad(), model.convolving():
-        size = gradient_batch(model.generator.config, model.device)
-        parts = zip(torch.split(x.clone(), size), torch.split(latents.clone(), size), strict=True)
-        return torch.cat([_descend(model, *part, steps, stepped) for part in parts])
 
 
 def _descend(
-    model: Model, x: Tensor, latents: Tensor, steps: int, stepped: Callable[[], None] | None
-) -> Tensor:
-    loss = Loss(model, x)
+    model: Model,
+    x: Tensor,
+    latents: Tensor,
+    descent: Descent,
+    stepped: Callable[[], None] | None,
+) -> Descended:
+    loss, steps = Loss(model, x), descent.iterations
     w = latents.to(model.device, torch.float32, copy=True).requires_grad_(True)
     best, lowest = w.detach().clone(), torch.full((len(w),), math.inf, device=w.device)
+    taken = torch.full((len(w),), steps, device=w.device)
+    noise = _Noise(model, descent)
     adam = torch.optim.Adam([w])
     for step in range(steps + 1):
+        point = noise.added(w, step)
         with torch.set_grad_enabled(step < steps):
-            losses = loss(w)
-        # False for a loss that is not a number.
-        is_better = losses.detach() < lowest
+            losses = loss(point)
+        # False for a loss that is not a number, and for an image that has stopped.
+        is_better = (losses.detach() < lowest) & (taken == steps)
         lowest = torch.where(is_better, losses.detach(), lowest)
-        best = torch.where(is_better[:, None, None], w.detach(), best)
+        best = torch.where(is_better[:, None, None], point.detach(), best)
+        if descent.target:
+            taken = torch.where((lowest <= descent.target) & (taken == steps), step, taken)
+            if bool((taken < steps).all()):
+                break
         if step < steps:
             (w.grad,) = torch.autograd.grad(losses.sum(), w)
             adam.param_groups[0]["lr"] = learning_rate(step, steps)
             adam.step()
         if stepped is not None:
             stepped()
-    return best
+    return Descended(best, taken)
+
+
+class _Noise:
+    """Noise of the projector, which explores the latents around and fades.
+
+    Its standard deviation is a share of the distance of mapped latents from their mean, times
+    ``(1 - t / 0.75)^2``, where t is the share of the steps; from t = 0.75 on there is none.
+    """
+
+    def __init__(self, model: Model, descent: Descent) -> None:
+        self._steps = descent.iterations
+        self._size = descent.noise * model.latent_spread if descent.noise else 0.0
+        # Drawn on the CPU, so that every device has the same noise.
+        self._source = torch.Generator().manual_seed(descent.seed)
+
+    def added(self, latents: Tensor, step: int) -> Tensor:
+        """[B, n_styles, style_dim] with the noise of a step, the same for each image."""
+        size = self._size * max(0.0, 1 - step / self._steps / _NOISY) ** 2
+        if not size:
+            return latents
+        drawn = torch.randn(latents.shape[1:], generator=self._source)
+        return latents + size * drawn.to(latents.device)
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -122,35 +209,3 @@ def perceptual_network(device: torch.device) -> LPIPS:
     # Parameters created in inference mode do not support gradients.
     with torch.inference_mode(False):
         return load_lpips().to(device)
-
-
-def polished(
-    model: Model,
-    x: Tensor,
-    made: Iterator[Step],
-    steps: int,
-    stepped: Callable[[], None] | None = None,
-) -> Iterator[Step]:
-    """Add one step to an encoder's: the optimisation of its latents.
-
-    Args:
-        model: provides the generator.
-        x: [B, 3, h, w] in [-1, 1], the images.
-        made: the encoder's steps; none of them stops early.
-        steps: as for :func:`optimize`; 0 adds nothing.
-        stepped: as for :func:`optimize`.
-
-    Yields:
-        Each :class:`Step`.
-    """
-    if not steps:
-        yield from made
-        return
-    for step in made:
-        is_last = bool(step.final.all())
-        yield replace(step, final=torch.zeros_like(step.final), before_polish=is_last)
-    latents = optimize(model, x, step.latents, steps, stepped)
-    with torch.inference_mode():
-        image = model.synthesize(latents)
-        pooled = model.pool(image)
-    yield Step(step.index + 1, latents, image, pooled, step.pooled, step.rows, step.final)

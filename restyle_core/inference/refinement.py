@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -45,7 +45,11 @@ class Step:
         previous: [n, 3, h, w] float32, y_{t-1} at the encoder's size.
         rows: [n] int64 on the CPU: indices in the batch; all unless some images stopped.
         final: [n] bool on the CPU: whether this is the image's last step.
-        before_polish: whether it is the encoder's last step and a polished one follows.
+        ends_part: whether it is the last one of its kind and another kind follows, such as the
+            encoder's last one before the optimised one.
+        iterations: [n] int64, steps of optimisation; None unless it is the optimised one.
+        weights: [n, ...] by name, of the generators that rendered it, as of
+            :func:`restyle.core.inference.tuning.tune`; empty for the model's own generator.
     """
 
     index: int
@@ -55,7 +59,9 @@ class Step:
     previous: Tensor
     rows: Tensor
     final: Tensor
-    before_polish: bool = False
+    ends_part: bool = False
+    iterations: Tensor | None = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     def change(self) -> Tensor:
         """Mean absolute change of each pixel from the previous image, [n, h, w] float32."""

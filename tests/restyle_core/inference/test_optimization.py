@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from restyle.core import Model, invert, load_model
+from restyle.core import optimize as core_optimize
 from restyle.core.errors import SpecError
 from restyle.core.inference import optimization
 from restyle.core.inference.optimization import Loss, optimize
@@ -230,3 +231,104 @@ def test_the_published_sizes_and_a_domain_with_rows_cut_off(tmp_path: Path) -> N
     assert result.reconstructions.shape == (2, 2, 3, 384, 512)
     assert (result.metrics["lpips"][:, 1] < result.metrics["lpips"][:, 0]).all()
     assert np.isfinite(result.latents.numpy()).all()
+
+
+def from_the_average(
+    model: Model, state: dict[str, torch.Tensor], x: torch.Tensor, steps: int, seed: int
+) -> torch.Tensor:
+    """The projector with noise (1912.04958, appendix D), on plain operators."""
+    network, source = load_lpips(), torch.Generator().manual_seed(seed)
+    z = torch.randn(
+        10_000, model.generator.config.z_dim, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        mapped = model.generator.mapping(z)
+    spread = (mapped - mapped.mean(0)).norm(dim=1).square().mean().sqrt()
+    w = model.latent_avg.clone().requires_grad_(True)
+    adam, seen = torch.optim.Adam([w]), []
+    for step in range(steps + 1):
+        t = step / steps
+        size = 0.05 * spread * max(0, 1 - t / 0.75) ** 2
+        noisy = w if size == 0 else w + size * torch.randn(w.shape, generator=source)
+        image = F.adaptive_avg_pool2d(plain.synthesis(state, noisy[None]), SMALL)
+        loss = (image - x).square().mean() + 0.8 * network(image, x[None]).sum()
+        seen.append((loss.item(), noisy.detach().clone()))
+        adam.zero_grad()
+        loss.backward()
+        rate = 0.1 * min(1, (step + 1) / max(1, 0.05 * steps))
+        if t > 0.75:
+            rate *= (1 - math.cos(math.pi * (1 - t) / 0.25)) / 2
+        adam.param_groups[0]["lr"] = rate
+        adam.step()
+    return min(seen, key=lambda pair: pair[0])[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_from_the_average_it_agrees_with_the_plain_projector(
+    model: Model, content: dict[str, Any], seed: int
+) -> None:
+    x = pictures(2, SMALL)
+    found = core_optimize(model, x, 8, seed=seed, noise=0.05)
+    assert found.steps.tolist() == [1, 1]
+    assert found.iterations is not None
+    assert found.iterations.tolist() == [8, 8]
+    state = plain.sub(content["state_dict"], "decoder")
+    for image, ended in zip(x, found.latents[:, 0], strict=True):
+        expected = from_the_average(model, state, image, 8, seed)
+        assert (ended - expected).abs().mean() < 1e-3
+        torch.testing.assert_close(ended, expected, atol=2e-2, rtol=0.0)
+
+
+def test_the_seed_decides_the_noise(model: Model) -> None:
+    x = pictures(2, SMALL)
+    one, same, other = (
+        core_optimize(model, x, 6, seed=seed, noise=0.05).latents for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_hybrid_is_polish(model: Model) -> None:
+    x = pictures(3, SMALL)
+    hybrid = core_optimize(model, x, 6, start="encoder", steps=2, metrics=["l2"])
+    polished = invert(model, x, 2, polish=6, metrics=["l2"])
+    assert torch.equal(hybrid.latents, polished.latents)
+    assert torch.equal(hybrid.metrics["l2"], polished.metrics["l2"])
+
+
+def test_an_image_stops_at_the_target(model: Model) -> None:
+    """Each at a step of its own, with the latent that it has there; others go on."""
+    x = pictures(4, SMALL, seed=3)
+    whole = core_optimize(model, x, 20, start="encoder", steps=2)
+    losses = losses_of(model, x, whole.latents[:, -1])
+    start = losses_of(model, x, whole.latents[:, -2])
+    target = float(losses.median() * 0.3 + start.median() * 0.7)
+    found = core_optimize(model, x, 20, start="encoder", steps=2, target_loss=target)
+    assert found.iterations is not None
+    assert len(set(found.iterations.tolist())) > 1
+    reached = losses_of(model, x, found.latents[:, -1])
+    for loss, taken in zip(reached, found.iterations, strict=True):
+        assert (loss <= target * (1 + 1e-5)) == (taken < 20)
+    # None takes more steps than it needs: one less has not reached it.
+    for index, taken in enumerate(found.iterations.tolist()):
+        if not 0 < taken < 20:
+            continue
+        alone = core_optimize(
+            model, x[index : index + 1], 20, start="encoder", steps=2, target_loss=target
+        )
+        assert torch.equal(alone.latents[0], found.latents[index])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"steps": 3}, "start must be 'encoder'"),
+        ({"iterations": 0}, "optimisation is needed"),
+        ({"iterations": -3}, "from 0 on"),
+    ],
+)
+def test_optimisations_that_make_no_sense_are_refused(
+    model: Model, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(SpecError, match=reason):
+        core_optimize(model, pictures(1, SMALL), **options)
