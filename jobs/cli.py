@@ -16,6 +16,7 @@ from restyle.jobs.commands.edit.directions import app as directions
 from restyle.jobs.commands.edit.edit import edit
 from restyle.jobs.commands.edit.latent_pictures import animate, interpolate, mix
 from restyle.jobs.commands.invert.invert import invert
+from restyle.jobs.commands.invert.optimize import optimize
 from restyle.jobs.commands.invert.plan import plan
 from restyle.jobs.commands.invert.retry_rejects import retry_rejects
 from restyle.jobs.commands.invert.toonify import toonify
@@ -48,6 +49,7 @@ INTERRUPTED = 130
 _GROUPS: dict[str, dict[str, Any]] = {
     "Invert photographs": {
         "invert": invert,
+        "optimize": optimize,
         "plan": plan,
         "retry-rejects": retry_rejects,
         "toonify": toonify,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from restyle.pipeline.accounting.summary import worsened_shown
+
 if TYPE_CHECKING:
     from restyle.pipeline.accounting.summary import Summary
 
@@ -36,6 +38,15 @@ def show_summary(console: Console, summary: Summary, lines: Sequence[tuple[str, 
     if summary.metrics and summary.faces:
         console.print()
         console.print(_metrics(summary.metrics))
+    worse = worsened_shown(summary.worsened, summary.faces)
+    if worse:
+        console.print()
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, text in worse.items():
+            table.add_row(f"{name} got worse", text)
+        console.print(table)
 
 
 def _metrics(means: dict[str, list[float | None]]) -> Table:

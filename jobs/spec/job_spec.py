@@ -26,12 +26,15 @@ from restyle.core.metrics.registry import METRICS, check_metrics
 from restyle.core.networks.config import with_domain
 from restyle.pipeline.execution.request import Executor, Request, Workers
 from restyle.pipeline.ledger.settings import (
+    MAX_ITERATIONS,
     MAX_POLISH,
+    MAX_SEED,
     MAX_STEPS,
     MAX_TOLERANCE,
     Detector,
     FacePolicy,
     InversionSettings,
+    Origin,
     Reconstructions,
     SaveSteps,
 )
@@ -208,6 +211,13 @@ class InversionSection(_Section):
         description="Steps of optimisation after the encoder's, which bring the image nearer to "
         "the input; 50 halve the error for a second a face of 64 pixels.",
     )
+    best_step: Annotated[str | None, Spelled(metavar="METRIC")] = Field(
+        None,
+        min_length=1,
+        description="Take the latent of the step that is best by this metric, of each image: "
+        "lpips, l2, id or any other; by default the last step's.",
+        examples=["lpips"],
+    )
     tolerance: float | None = Field(
         None,
         ge=0.0,
@@ -244,6 +254,54 @@ class InversionSection(_Section):
             return None if names is None else check_metrics(names)
         except SpecError as error:
             raise ValueError(str(error)) from error
+
+
+class OptimizationSection(_Section):
+    """How latents are optimised, by restyle optimize."""
+
+    start: Origin | None = Field(
+        None,
+        description="Start at the average latent, or at the last one of the encoder's steps; by "
+        "default of restyle optimize the average.",
+        examples=["average"],
+    )
+    iterations: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_ITERATIONS,
+        description="Steps of gradient descent on the latent; by default 500. 0 leaves an "
+        "encoder's latent as it is, for --pivotal.",
+        examples=[500],
+    )
+    target_loss: float | None = Field(
+        None,
+        gt=0.0,
+        allow_inf_nan=False,
+        description="Stop optimising an image once its l2 and 0.8 of its LPIPS add up to this; by "
+        "default every image takes all steps.",
+        examples=[0.01],
+    )
+    pivotal: int = Field(
+        0,
+        ge=0,
+        le=MAX_ITERATIONS,
+        description="Steps of pivotal tuning: the generator is fine-tuned for each face around its "
+        "latent, and its weights are kept. 350 are usual.",
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="Of the noise and of the images that tuning preserves; 0 by default.",
+        examples=[0],
+    )
+    noise: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Noise in the first latents, as a share of the latents' spread. The StyleGAN2 "
+        "projector has 0.05; without it, optimisation ends nearer to the input.",
+    )
 
 
 class WorkersSection(_Section):
@@ -329,6 +387,7 @@ class JobSpec(_Section):
     output: OutputSection
     model: ModelSection = ModelSection()
     inversion: InversionSection = InversionSection()
+    optimization: OptimizationSection = OptimizationSection()
     workers: WorkersSection = WorkersSection()
 
     SECTIONS: ClassVar[dict[str, type[_Section]]] = {
@@ -336,6 +395,7 @@ class JobSpec(_Section):
         "output": OutputSection,
         "model": ModelSection,
         "inversion": InversionSection,
+        "optimization": OptimizationSection,
         "workers": WorkersSection,
     }
 
@@ -353,6 +413,7 @@ class JobSpec(_Section):
                 reconstructions=self.output.reconstructions,
                 image_format=self.output.image_format,
                 **self.inversion.model_dump(),
+                **self.optimization.model_dump(),
             ),
             device=workers.device,
             batch_size=workers.batch_size,

@@ -58,6 +58,12 @@ _PARAMETERS = {
 }
 
 
+NOT_OF_OPTIMIZE = (
+    "model.bootstrap", "inversion.polish", "inversion.tolerance", "inversion.best_step",
+)  # fmt: skip
+"""Fields that contradict an optimisation."""
+
+
 def takes(*wanted: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
     """Add options of a specification to a command, which reads them by :func:`spec_from`.
 
@@ -152,6 +158,23 @@ def spec_from(context: typer.Context, path: Path | None) -> JobSpec:
     return read_spec(path, _given(context), NAMES)
 
 
+def optimization_from(context: typer.Context, path: Path | None) -> JobSpec:
+    """The job of ``restyle optimize``, which starts at the average unless told otherwise.
+
+    Args:
+        context: as for :func:`spec_from`.
+        path: as for :func:`spec_from`.
+
+    Raises:
+        SpecError: as for :func:`spec_from`.
+    """
+    spec = spec_from(context, path)
+    if spec.optimization.start is not None:
+        return spec
+    started = spec.optimization.model_copy(update={"start": "average"})
+    return spec.model_copy(update={"optimization": started})
+
+
 def workers_from(context: typer.Context) -> WorkersSection:
     """The workers section of a command other than an inversion.
 
@@ -176,7 +199,9 @@ def _given(context: typer.Context) -> dict[tuple[str, str], Any]:
 
 
 def command_line(spec: JobSpec, **instead: str) -> str:
-    """The ``restyle invert`` command of a specification, quoted for a shell.
+    """The command of a specification, quoted for a shell.
+
+    It is ``restyle invert``, or ``restyle optimize`` where that is asked for.
 
     Args:
         spec: the job.
@@ -185,7 +210,7 @@ def command_line(spec: JobSpec, **instead: str) -> str:
     values: dict[tuple[str, str], Any] = spec.differing()
     values |= {_PARAMETERS[name]: value for name, value in instead.items()}
     source = str(values.pop(("input", "source")))
-    words = ["restyle", "invert"]
+    words = ["restyle", "invert" if spec.optimization.start is None else "optimize"]
     for field, value in values.items():
         words += _words(NAMES[field], value)
     # An input's name may start with a dash.

@@ -90,7 +90,7 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
         groups = list(choose(kept, target))
         written = 0
         for number, group in enumerate(groups, start=1):
-            pack = _merge(storage, operation.datasets, group, lock)
+            pack = _merge(storage, operation.datasets_of(settings), group, lock)
             written += len(pack.files)
             listener.noted(
                 f"pack {number} of {len(groups)}: {plural(len(pack.units), 'unit')}, "
@@ -149,7 +149,7 @@ def settle(output: Output, operation: Operation[Any], settings: Settings) -> boo
     named = {file.name for pack in entries.packs for file in pack.files}
     _remove(storage, doomed, named)
     if MARKER in output.names:
-        for name in marked(storage, operation.datasets):
+        for name in marked(storage, operation.datasets_of(settings)):
             if name not in named:
                 storage.delete(name)
         storage.delete(MARKER)
@@ -177,7 +177,7 @@ def tidy(output: Output, operation: Operation[Any], settings: Settings) -> bool:
     """
     settled = settle(output, operation, settings)
     dropped = operation.is_revised and drop_outdated_rejects(output)
-    unnamed = remove_unnamed(output, operation.datasets)
+    unnamed = remove_unnamed(output, operation.datasets_of(settings))
     return settled or dropped or unnamed
 
 

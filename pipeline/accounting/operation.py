@@ -47,7 +47,8 @@ class Operation(ABC, Generic[S]):
         holds: Content of its outputs as a noun phrase for messages, such as ``an inversion``.
         inputs: Plural noun for its inputs in messages, such as ``photographs``.
         settings_file: Path of the settings file, relative to the output.
-        datasets: Folders of Parquet files; the first holds the operation's main result.
+        datasets: Folders of Parquet files that every output may have; the first holds the
+            operation's main result.
         is_revised: Whether changed inputs are planned again with a higher revision.
     """
 
@@ -86,12 +87,17 @@ class Operation(ABC, Generic[S]):
         """Write the settings file, which binds the output to these settings."""
         storage.write(self.settings_file, settings.model_dump_json(indent=1).encode())
 
+    def datasets_of(self, settings: S) -> tuple[str, ...]:
+        """Return the datasets of an output with these settings; by default all."""
+        del settings
+        return self.datasets
+
     @abstractmethod
     def schema(self, dataset: str, settings: S, found: pa.Schema) -> pa.Schema:
         """Return the schema that the files of a dataset must have.
 
         Args:
-            dataset: one of :attr:`datasets`.
+            dataset: one of :meth:`datasets_of`.
             settings: the output's settings.
             found: the schema of an actual file, which gives the shape of the latents.
         """

@@ -139,6 +139,7 @@ class RunRecord(BaseModel):
         reconstructions: Steps whose images are kept; None if the operation has none.
         metrics: Names of the measured metrics.
         means: Mean of each metric at each step.
+        worsened: For each metric, number of faces with a worse value one step later.
         counts: Counts of the whole output.
         timings: Duration and throughput of the run.
         versions: Versions of Python and of the main packages.
@@ -168,6 +169,7 @@ class RunRecord(BaseModel):
     reconstructions: str | None = None
     metrics: list[str] = []
     means: dict[str, list[float | None]] = {}
+    worsened: dict[str, list[int]] = {}
     counts: Counts
     timings: Timings
     versions: dict[str, str]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from restyle.core.shown_text import plural
 from restyle.core.stage_clock import ALIGNMENT
 from restyle.pipeline.ledger.records import STARVED
 
@@ -43,6 +44,8 @@ class Summary:
         metrics: Mean of each metric at each step; None if no face has a value.
         seconds: Wall time of each stage in seconds, and of its parts, summed over all units; see
             :class:`restyle.pipeline.ledger.records.UnitRecord`.
+        worsened: For each metric, number of faces with a worse value one step later, after each
+            step but the last; units of earlier versions did not count them.
     """
 
     units: int
@@ -53,6 +56,7 @@ class Summary:
     rejects: dict[str, int]
     metrics: dict[str, list[float | None]]
     seconds: dict[str, float]
+    worsened: dict[str, list[int]]
 
     @property
     def rejected(self) -> int:
@@ -84,7 +88,38 @@ def summarise(output: Output) -> Summary:
         rejects=dict(rejects.most_common()),
         metrics={name: _means(records, name) for name in _names(records)},
         seconds={name: round(value, 3) for name, value in sorted(seconds.items())},
+        worsened=worsened_in(records),
     )
+
+
+def worsened_in(records: Sequence[UnitRecord]) -> dict[str, list[int]]:
+    """Add up :attr:`Summary.worsened` over units."""
+    counts: dict[str, list[int]] = {}
+    for record in records:
+        for name, values in record.worsened.items():
+            so_far = counts.setdefault(name, [0] * len(values))
+            counts[name] = [one + other for one, other in zip(so_far, values, strict=True)]
+    return counts
+
+
+def worsened_shown(counts: Mapping[str, Sequence[int]], faces: int) -> dict[str, str]:
+    """Describe :attr:`Summary.worsened`, as in ``2 of 28 faces after step 3, 5 after step 4``.
+
+    Args:
+        counts: by metric.
+        faces: number of faces.
+
+    Returns:
+        A text for each metric that got worse for any face.
+    """
+    shown = {}
+    for name, values in counts.items():
+        parts = [f"{count:,} after step {step}" for step, count in enumerate(values, 1) if count]
+        if parts:
+            first, *rest = parts
+            count, _, when = first.partition(" ")
+            shown[name] = ", ".join([f"{count} of {plural(faces, 'face')} {when}", *rest])
+    return shown
 
 
 def _names(records: Sequence[UnitRecord]) -> list[str]:

@@ -133,6 +133,11 @@ class EditTask(Task):
                 f"{inverted.model} is not what it was when {snapshot.storage.uri} was made; "
                 "name another with --model to render with it nevertheless"
             )
+        if inverted.pivotal is not None and model.fingerprint != inverted.model_fingerprint:
+            raise SpecError(
+                f"the faces of {snapshot.storage.uri} have generators of their own, which were "
+                f"tuned from {inverted.model}; leave --model out"
+            )
         directions = [move.found(spec) for move in request.moves]
         settings = _settings(request, inverted.fingerprint, model, directions)
         for direction in directions:
@@ -180,6 +185,7 @@ class EditTask(Task):
             directions=self.directions,
             device=device,
             threads=threads_here(),
+            has_generators=self.snapshot.settings.pivotal is not None,
             policy=UrlPolicy(self.request.allow_private_urls),
             stages=STAGES,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,10 +19,20 @@ from restyle.core.imaging.photograph import Photograph
 from restyle.core.imaging.png import encode_png
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.model import Model
-from restyle.pipeline.editing.rows import EditedFaces
+from restyle.core.inference.tuning import decoded
+from restyle.pipeline.editing.rows import EditedFaces, FloatArray
 from restyle.pipeline.editing.settings import EditSettings
-from restyle.pipeline.results.face_rows import FaceRows
+from restyle.pipeline.results.face_rows import FaceRows, Key
 from restyle.pipeline.sources.photographs import Photographs, reason
+
+
+@dataclass(frozen=True, eq=False)
+class _Rendered:
+    """Pictures of N faces: unedited ones, those of each edit, and identities [N, edits]."""
+
+    before: Sequence[Image.Image]
+    pictures: Sequence[Sequence[Image.Image]]
+    kept: FloatArray
 
 
 class Editor:
@@ -41,36 +52,52 @@ class Editor:
         self._directions = directions
 
     @torch.inference_mode()
-    def __call__(self, faces: FaceRows, photographs: Photographs | None = None) -> EditedFaces:
+    def __call__(
+        self,
+        faces: FaceRows,
+        photographs: Photographs | None = None,
+        weights_of: Callable[[Key], bytes | None] | None = None,
+    ) -> EditedFaces:
         """Compute all edits of all faces.
 
         Args:
             faces: the faces to edit.
             photographs: to paste them into; None unless the settings require it.
+            weights_of: weights of the generator that was tuned for a face, as of
+                :func:`restyle.pipeline.results.face_rows.tuned_weights`; None if none was.
 
         Raises:
             SpecError: a direction does not fit the latents.
+            CheckpointError: the weights of a tuned generator are damaged.
         """
         model, settings = self._model, self._settings
         original = torch.from_numpy(np.array(faces.latents)).to(model.device)
         start = truncate(original, model.latent_avg, settings.truncation)
         edited = [self._moved(start, strengths) for strengths in settings.combinations]
-        plain = model.synthesize(original)
-        identity = model.metrics(["id_similarity"]).against(model.pool(plain))
-        before = to_pictures(plain)
-        pictures, kept = [], []
-        for latents in edited:
-            # Rendering equal latents again could differ by rounding.
-            images = plain if torch.equal(latents, original) else model.synthesize(latents)
-            pictures.append(to_pictures(images))
-            kept.append(identity(model.pool(images))["id_similarity"].numpy())
+        if weights_of is None:
+            parts = [self._rendered(model, original, edited)]
+        else:
+            parts = [
+                self._rendered(
+                    self._own_model(weights_of(key)),
+                    original[row : row + 1],
+                    [latents[row : row + 1] for latents in edited],
+                )
+                for row, key in enumerate(faces.keys)
+            ]
+        before = [picture for part in parts for picture in part.before]
+        pictures = [
+            [picture for part in parts for picture in part.pictures[edit]]
+            for edit in range(len(edited))
+        ]
+        kept = np.concatenate([part.kept for part in parts])
         photos, problems = self._pasted(photographs, faces, before, pictures)
         scores = [self._scores(each) for each in pictures]
         return EditedFaces(
             faces=faces,
             latents=torch.stack(edited, dim=1).cpu().numpy(),
             images=[[_encoded(each[row]) for each in pictures] for row in range(len(faces))],
-            identity=np.stack(kept, axis=1),
+            identity=kept,
             scores={
                 name: np.stack([each[name] for each in scores], axis=1)
                 for name in settings.attributes
@@ -79,6 +106,21 @@ class Editor:
             photos=photos,
             problems=problems,
         )
+
+    def _own_model(self, weights: bytes | None) -> Model:
+        return self._model if weights is None else self._model.tuned(decoded(weights))
+
+    def _rendered(self, model: Model, original: Tensor, edited: Sequence[Tensor]) -> _Rendered:
+        """Render faces and all of their edits with one generator."""
+        plain = model.synthesize(original)
+        identity = model.metrics(["id_similarity"]).against(model.pool(plain))
+        pictures, kept = [], []
+        for latents in edited:
+            # Rendering equal latents again could differ by rounding.
+            images = plain if torch.equal(latents, original) else model.synthesize(latents)
+            pictures.append(to_pictures(images))
+            kept.append(identity(model.pool(images))["id_similarity"].numpy())
+        return _Rendered(to_pictures(plain), pictures, np.stack(kept, axis=1))
 
     def _moved(self, latents: Tensor, strengths: Sequence[float]) -> Tensor:
         for direction, strength in zip(self._directions, strengths, strict=True):

@@ -26,6 +26,7 @@ class EditJob(Job):
             have no access to their files.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: number of cores to use on this machine.
+        has_generators: whether the inversion tuned a generator for each face.
         policy: restrictions of the photographs' addresses.
         stages: editing alone.
     """
@@ -39,6 +40,7 @@ class EditJob(Job):
     directions: Sequence[Direction]
     device: str
     threads: int
+    has_generators: bool = False
     policy: UrlPolicy = field(default_factory=UrlPolicy)
     stages: tuple[StageSpec, ...] = ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class UnitEditor:
         self._editor = Editor(self._model, job.settings, job.directions)
         self._plans = PlanReader(open_storage(job.out))
         self._faces = UnitFaces(job.inversion)
+        self._has_generators = job.has_generators
         self._photographs: SourceReader | None = None
         if job.settings.paste_back != "none":
             self._photographs = SourceReader(job.photographs, job.policy)
@@ -64,6 +66,9 @@ class UnitEditor:
         unit = self._plans.read(ref)
         inputs = {(image.image_id, image.revision) for image in unit.images}
         faces = self._faces.read(inverted_in(unit.name), inputs)
+        weights_of = None
+        if self._has_generators:
+            weights_of = functools.partial(self._faces.weights, inverted_in(unit.name))
         photographs = None
         if self._photographs is not None:
             photographs = Photographs(self._photographs, unit.images)
@@ -72,7 +77,7 @@ class UnitEditor:
             begun = time.perf_counter()
             # The setting applies only to the calling thread.
             torch.set_num_threads(self._threads)
-            edited = self._editor(faces, photographs)
+            edited = self._editor(faces, photographs, weights_of)
             computed = time.perf_counter()
         self._stepped()
         table = edit_table(edited, self._settings)

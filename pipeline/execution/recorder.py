@@ -114,6 +114,7 @@ class Recorder:
             reconstructions=described.reconstructions,
             metrics=list(described.metrics),
             means=summary.metrics,
+            worsened=summary.worsened,
             counts=counts(summary),
             timings=self._timings(state, summary),
             versions=versions(),

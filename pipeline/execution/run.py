@@ -161,7 +161,7 @@ class _Run:
         """Write ``run.json`` and ``report.html`` for the whole output."""
         self._tidy()
         # A worker killed in this or an earlier run may have left temporary files.
-        for folder in ("", ledger.FOLDER, *self._task.operation.datasets):
+        for folder in ("", ledger.FOLDER, *self._datasets):
             self._storage.sweep(folder)
         summary = self._save("complete")
         report = self._task.operation.write_report(self._output, self._task.settings)
@@ -204,11 +204,14 @@ class _Run:
                 return type(error)(f"{error}; what Ray said is in {log}")
         return error
 
+    @property
+    def _datasets(self) -> tuple[str, ...]:
+        found: tuple[str, ...] = self._task.operation.datasets_of(self._task.settings)
+        return found
+
     def _holds_rows(self) -> bool:
         """Whether the output has entries or dataset files, which need manifest and settings."""
-        return bool(self._output.entries.units) or any(
-            map(self._storage.sizes, self._task.operation.datasets)
-        )
+        return bool(self._output.entries.units) or any(map(self._storage.sizes, self._datasets))
 
     def _withdraw(self) -> None:
         """Remove the files that this run wrote, for an output without rows."""
@@ -221,7 +224,7 @@ class _Run:
         for name in written:
             with contextlib.suppress(RestyleError):
                 self._storage.delete(name)
-        self._storage.prune([ledger.FOLDER, *self._task.operation.datasets])
+        self._storage.prune([ledger.FOLDER, *self._datasets])
 
     def _tidy(self) -> bool:
         """Clean up after a killed compaction or retry; return whether anything changed."""

@@ -18,8 +18,11 @@ from restyle.core.errors import FatalError
 from restyle.core.imaging.encoding import encode_image
 from restyle.core.imaging.preprocessing import preprocess, to_bytes
 from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
-from restyle.core.inference.inversion import Inversion, Keep, Way, begin_batch
+from restyle.core.inference.inversion import Inversion, Keep, begin_batch
 from restyle.core.inference.model import Model, load_model
+from restyle.core.inference.tuning import encoded as encoded_weights
+from restyle.core.inference.tuning import of_face
+from restyle.core.inference.way import Way
 from restyle.pipeline.accounting.machine import WorkerInfo
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.micro_batches import Made, MicroBatches
@@ -165,14 +168,17 @@ class Inverter:
 
     def _begun(self, pixels: Pixels) -> Callable[[], Inversion]:
         settings = self._settings
+        has_best = settings.best_step is not None
+        keeps_images = settings.reconstructions != "none"
         keep = Keep(
-            reconstructions=settings.reconstructions,
-            latents="all" if settings.save_steps == "latents" else "last",
+            # The best step is known once all have been measured.
+            reconstructions="all" if has_best and keeps_images else settings.reconstructions,
+            latents="all" if has_best or settings.save_steps == "latents" else "last",
             metrics=settings.metrics,
             deltas=settings.save_steps != "none",
             eight_bit=True,
         )
-        way = Way(settings.steps, settings.tolerance or 0.0, settings.polish or 0)
+        way = way_of(settings)
         if self._first is None:
             return begin_batch(self.model, pixels, way, keep, self._computed)
         tolerance = settings.tolerance or 0.0
@@ -185,12 +191,15 @@ class Inverter:
         metrics = {name: values.float().cpu().numpy() for name, values in result.metrics.items()}
         deltas = None if result.deltas is None else result.deltas.float().cpu().numpy()
         stacks = self._images(pixels, result)
-        is_last = self._settings.reconstructions == "last"
+        settings = self._settings
+        best = None if settings.best_step is None else 1 + result.best(settings.best_step)
         for index, taken in enumerate(result.steps.tolist()):
-            # Step 0, and the last one or the last two, or all.
-            first = taken - len(stacks) + 2 if is_last else 1
-            numbers = [0, *range(first, taken + 1)]
-            images = [(step, stack[index]) for step, stack in zip(numbers, stacks, strict=False)]
+            chosen = None if best is None else int(best[index])
+            images = [
+                (step, stacks[place][index])
+                for place, step in enumerate(self._kept(taken, chosen))
+                if step is not None
+            ]
             yield _Face(
                 steps=taken,
                 latents=latents[index],
@@ -198,7 +207,23 @@ class Inverter:
                 deltas=None if deltas is None else deltas[index],
                 images=self._encoders.submit(self._encode, images) if images else _NO_IMAGES,
                 seconds=seconds / len(pixels),
+                best=chosen,
+                iterations=None if result.iterations is None else int(result.iterations[index]),
+                weights=(
+                    encoded_weights(of_face(result.weights, index)) if result.weights else None
+                ),
             )
+
+    def _kept(self, taken: int, best: int | None) -> list[int | None]:
+        """The step of each stack of images, in their order; None for one that is not kept."""
+        settings = self._settings
+        if settings.reconstructions == "none":
+            return []
+        if settings.reconstructions == "all":
+            return list(range(taken + 1))
+        if best is not None:
+            return [step if step in (0, best) else None for step in range(taken + 1)]
+        return [0, *(settings.ends if settings.tolerance is None else (taken,))]
 
     def _images(self, pixels: Pixels, result: Inversion) -> list[Pixels]:
         """The encoder's inputs and the kept reconstructions, [B, h, w, 3] each."""
@@ -215,6 +240,19 @@ class Inverter:
             (step, encode_image(pixels, image_format(self._settings, step)))
             for step, pixels in images
         ]
+
+
+def way_of(settings: ResolvedSettings) -> Way:
+    """The steps of an inversion with these settings."""
+    return Way(
+        settings.steps,
+        settings.tolerance or 0.0,
+        settings.optimized,
+        settings.target_loss or 0.0,
+        settings.pivotal or 0,
+        settings.seed or 0,
+        settings.noise or 0.0,
+    )
 
 
 def _fitting(make: Callable[[], T]) -> T | None:
@@ -236,6 +274,9 @@ class _Face:
     deltas: FloatArray | None
     images: Future[list[tuple[int, bytes]]]
     seconds: float
+    best: int | None
+    iterations: int | None
+    weights: bytes | None
 
 
 _NO_IMAGES: Future[list[tuple[int, bytes]]] = Future()
@@ -257,4 +298,7 @@ def _batch(
         },
         deltas=np.stack(deltas) if deltas else None,
         images=images,
+        best=[face.best for face in faces if face.best is not None],
+        iterations=[face.iterations for face in faces if face.iterations is not None],
+        weights=[face.weights for face in faces if face.weights is not None],
     )

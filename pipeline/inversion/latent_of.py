@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from restyle.core.errors import FatalError, RejectError, SpecError
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.ledger.datasets import LATENTS
 from restyle.pipeline.ledger.parquet_files import file_of
+from restyle.pipeline.results.face_rows import tuned_weights
 from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.found_face import find_face
 from restyle.pipeline.results.latent_file import open_latents
@@ -35,6 +37,20 @@ def stored_latent(snapshot: Snapshot, place: Place) -> FloatArray:
         target = np.empty((1, file.shape[0] * file.shape[1]), np.float32)
         file.read_into(np.array([place.row]), target)
         return target.reshape(file.shape)
+
+
+def stored_weights(snapshot: Snapshot, place: Place) -> bytes | None:
+    """Weights of the generator that was tuned for a face; None if none was.
+
+    Raises:
+        FatalError: the file is missing or damaged.
+    """
+    if snapshot.settings.pivotal is None:
+        return None
+    weights = tuned_weights(snapshot.out, place.files, (place.image_id, place.revision, place.face))
+    if weights is None:
+        raise FatalError(f"the generator of this face is missing; {DAMAGE}")
+    return weights
 
 
 def latent_of(snapshot: Snapshot, what: str, model: str | None = None) -> FloatArray:
@@ -102,14 +118,15 @@ def _inverted(snapshot: Snapshot, path: Path, model: str | None) -> FloatArray:
         raise SpecError(f"cannot read {path}: {error.strerror}") from error
     except RejectError as error:
         raise SpecError(f"{path} gives no latent: {error}") from error
-    from restyle.core.inference.inversion import invert
+    from restyle.core.inference.inversion import Keep, begin_batch
     from restyle.core.inference.model import load_model
+    from restyle.pipeline.inversion.inverter import way_of
 
-    result = invert(
-        load_model(spec, dtype=settings.dtype),
-        pixels[None],
-        steps=settings.steps,
-        polish=settings.polish or 0,
-    )
-    latent: FloatArray = result.latents[0, -1].float().cpu().numpy()
+    best, way = settings.best_step, way_of(settings)
+    # A generator's tuning does not move the latent.
+    way = replace(way, tuning=0)
+    keep = Keep("none", metrics=() if best is None else (best,))
+    result = begin_batch(load_model(spec, dtype=settings.dtype), pixels[None], way, keep)()
+    step = -1 if best is None else int(result.best(best)[0])
+    latent: FloatArray = result.latents[0, step].float().cpu().numpy()
     return latent

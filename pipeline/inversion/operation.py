@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.inversion.verify import InversionProof
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.datasets import DATASETS, latent_shape, schema
+from restyle.pipeline.ledger.datasets import DATASETS, datasets_of, latent_shape, schema
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import ResolvedSettings
 from restyle.pipeline.storage.filesystem import Storage
@@ -30,6 +30,10 @@ class InversionOperation(Operation[ResolvedSettings]):
     def settings_type(self) -> type[ResolvedSettings]:
         """Type of the settings that determine the rows."""
         return ResolvedSettings
+
+    def datasets_of(self, settings: ResolvedSettings) -> tuple[str, ...]:
+        """Return the datasets of an output with these settings."""
+        return datasets_of(settings)
 
     def schema(self, dataset: str, settings: ResolvedSettings, found: pa.Schema) -> pa.Schema:
         """Return the schema of a dataset's files."""

@@ -167,7 +167,7 @@ def _bootstrap(settings: ResolvedSettings, last: RunRecord | None) -> str | None
 def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> InversionSettings:
     return InversionSettings(
         model=model,
-        steps=settings.steps,
+        steps=settings.steps or None,
         align=settings.align,
         faces=settings.faces,
         detector=settings.detector,
@@ -179,6 +179,13 @@ def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> 
         tolerance=settings.tolerance,
         bootstrap=bootstrap,
         polish=settings.polish or 0,
+        start=settings.start,
+        iterations=settings.iterations,
+        target_loss=settings.target_loss,
+        pivotal=settings.pivotal or 0,
+        seed=settings.seed,
+        noise=settings.noise or 0.0,
+        best_step=settings.best_step,
     )
 
 

@@ -16,10 +16,12 @@ from restyle.core.metrics.registry import METRICS
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.ledger.commit import EncodedUnit
 from restyle.pipeline.ledger.datasets import (
+    GENERATORS,
     LATENTS,
     RECONSTRUCTIONS,
     REJECTS,
     STEPS,
+    WEIGHTS_FORMAT,
     column,
     encode,
     has_detectors,
@@ -41,11 +43,15 @@ class Batch:
 
     Attributes:
         crops: N crops.
-        steps: number of steps of each face; polishing is one, the last.
-        latents: [N, steps or 1, n_styles, style_dim]; the last one is the result.
+        steps: number of steps of each face; optimisation and tuning are one each, the last.
+        latents: [N, steps or 1, n_styles, style_dim]; the last one is the result, unless there
+            is a best one.
         metrics: [N, steps] by name; values of the last step are repeated after an early stop.
         deltas: [N, steps], or None if ``steps`` is not saved.
         images: the kept steps of each face with their encoded images.
+        best: the step of each face's result; empty for the last one.
+        iterations: steps of optimisation of each face; empty if its rows do not tell.
+        weights: differences of each face's generator, as safetensors; empty without tuning.
     """
 
     crops: Sequence[Crop]
@@ -54,6 +60,9 @@ class Batch:
     metrics: Mapping[str, FloatArray]
     deltas: FloatArray | None
     images: Sequence[Sequence[tuple[int, bytes]]]
+    best: Sequence[int] = ()
+    iterations: Sequence[int] = ()
+    weights: Sequence[bytes] = ()
 
 
 def tables(
@@ -80,6 +89,8 @@ def tables(
             columns[STEPS] = _step_columns(batches, settings, latent_shape)
         if settings.reconstructions != "none":
             columns[RECONSTRUCTIONS] = _image_columns(batches, settings)
+        if settings.pivotal is not None:
+            columns[GENERATORS] = _weight_columns(batches)
     made = {
         dataset: pa.table(of, schema=schema(dataset, settings, latent_shape))
         for dataset, of in columns.items()
@@ -101,20 +112,36 @@ def metric_sums(batches: Sequence[Batch]) -> dict[str, MetricSums]:
     return sums
 
 
+def worsened(batches: Sequence[Batch]) -> dict[str, tuple[int, ...]]:
+    """Count the faces with a worse value of each metric one step later.
+
+    Returns:
+        A number for each step but the last, by metric; only pairs of measured values count.
+    """
+    counts = {}
+    for name in batches[0].metrics if batches else ():
+        values = np.concatenate([batch.metrics[name] for batch in batches])
+        change = np.diff(values, axis=1)
+        worse = change > 0 if METRICS[name].better == "lower" else change < 0
+        counts[name] = tuple(np.count_nonzero(worse, axis=0).tolist())
+    return counts
+
+
 def _latent_columns(
     batches: Sequence[Batch], settings: ResolvedSettings, shape: tuple[int, int]
 ) -> Columns:
     crops = [crop for batch in batches for crop in batch.crops]
     return {
         **_identity(crops),
-        "latent": column(np.concatenate([batch.latents[:, -1] for batch in batches]), shape),
+        "latent": column(np.concatenate([_results(batch) for batch in batches]), shape),
         "steps": [taken for batch in batches for taken in batch.steps],
         "quad": column(np.stack([crop.quad for crop in crops]), (4, 2)),
         **{
-            name: _metric(batches, name, _last_step(batches, settings))
+            name: _metric(batches, name, _result_steps(batches, settings))
             for name in metric_names(settings)
         },
         **_found_by(crops, settings),
+        **_optimization(batches, settings),
         "model": [f"{settings.model}@{settings.model_fingerprint[:12]}"] * len(crops),
     }
 
@@ -123,6 +150,40 @@ def _found_by(crops: Sequence[Crop], settings: ResolvedSettings) -> Columns:
     if not has_detectors(settings):
         return {}
     return {"detector": [crop.detector for crop in crops]}
+
+
+def _results(batch: Batch) -> FloatArray:
+    """Latents [N, n_styles, style_dim] of a batch."""
+    if not batch.best:
+        return batch.latents[:, -1]
+    chosen: FloatArray = batch.latents[np.arange(len(batch.best)), np.asarray(batch.best) - 1]
+    return chosen
+
+
+def _optimization(batches: Sequence[Batch], settings: ResolvedSettings) -> Columns:
+    columns: Columns = {}
+    faces = sum(len(batch.crops) for batch in batches)
+    if settings.best_step is not None:
+        columns["best_step"] = [step for batch in batches for step in batch.best]
+    if settings.start is not None:
+        taken = [count for batch in batches for count in batch.iterations] or [0] * faces
+        columns["iterations"] = taken
+        columns["stopped_by"] = [
+            "iterations" if count == settings.iterations else "target_loss" for count in taken
+        ]
+        columns["seed"] = [settings.seed] * faces
+    if settings.pivotal is not None:
+        columns["pivotal"] = [settings.pivotal] * faces
+    return columns
+
+
+def _weight_columns(batches: Sequence[Batch]) -> Columns:
+    crops = [crop for batch in batches for crop in batch.crops]
+    return {
+        **_identity(crops),
+        "format": [WEIGHTS_FORMAT] * len(crops),
+        "weights": [weights for batch in batches for weights in batch.weights],
+    }
 
 
 def _step_columns(
@@ -175,9 +236,11 @@ def _identity(crops: Sequence[Crop]) -> Columns:
     }
 
 
-def _last_step(batches: Sequence[Batch], settings: ResolvedSettings) -> BoolArray:
+def _result_steps(batches: Sequence[Batch], settings: ResolvedSettings) -> BoolArray:
+    """The step [N, steps] of each face's result."""
     rows = np.zeros((sum(len(batch.crops) for batch in batches), settings.rows), dtype=np.bool_)
-    rows[:, -1] = True
+    best = [step for batch in batches for step in batch.best]
+    rows[np.arange(len(rows)), np.array(best, dtype=int) - 1 if best else -1] = True
     return rows
 
 
@@ -219,6 +282,7 @@ def encoded(
         rejects={reason: reasons.count(reason) for reason in sorted(set(reasons))},
         files=files,
         metrics=metric_sums(batches),
+        worsened=worsened(batches),
         seconds={"align": aligned.seconds, **aligned.parts, **seconds},
         notes=aligned.notes,
     )

@@ -17,7 +17,7 @@ from restyle.pipeline.execution.task import Task
 from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.inversion.operation import INVERSION
-from restyle.pipeline.ledger.datasets import DATASETS
+from restyle.pipeline.ledger.datasets import datasets_of
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import (
     GIVEN,
@@ -78,7 +78,7 @@ class InversionTask(Task):
         earlier = own_settings(output.storage, INVERSION)
         model, settings, reason = _resolved(request, output.storage, earlier)
         if earlier is not None and earlier.fingerprint != settings.fingerprint:
-            if output.entries.units or any(map(output.storage.sizes, DATASETS)):
+            if output.entries.units or any(map(output.storage.sizes, datasets_of(earlier))):
                 raise SpecError(
                     f"{output.storage.uri} was made with other settings "
                     f"({'; '.join(settings.differences(earlier))}); choose another --out, or the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,12 @@ import pyarrow as pa
 from restyle.pipeline.accounting.findings import columns, repeated
 from restyle.pipeline.accounting.proof import Proof, SetFindings, Tables
 from restyle.pipeline.ledger.datasets import (
-    DATASETS,
+    GENERATORS,
     LATENTS,
     RECONSTRUCTIONS,
     REJECTS,
     STEPS,
+    datasets_of,
     latent_shape,
     schema,
 )
@@ -43,11 +45,11 @@ class InversionProof(Proof):
         done: names of finished units, which determine the outdated inputs.
     """
 
-    datasets = DATASETS
-    keys = ("image_id", "revision", "face", "step", "steps")
+    keys = ("image_id", "revision", "face", "step", "steps", "best_step")
 
     def __init__(self, storage: Storage, settings: ResolvedSettings, done: Collection[str]) -> None:
         super().__init__(storage, settings.fingerprint)
+        self.datasets = datasets_of(settings)
         self._settings = settings
         self._outdated = outdated_inputs(self.manifest, set(done))
 
@@ -140,20 +142,45 @@ def _face_problems(settings: ResolvedSettings, tables: Tables) -> Iterator[str]:
     fewest = settings.rows if settings.tolerance is None else 1
     if not all(fewest <= taken <= settings.rows for *_, taken in faces):
         yield f"{LATENTS} holds faces that took another number of steps than was asked for"
+    best = _best_steps(settings, latents, faces)
+    if not all(1 <= step <= taken for (*_, taken), step in zip(faces, best, strict=True)):
+        yield f"{LATENTS} holds faces whose best step is none that they took"
+    yield from _generator_problems(settings, tables, faces)
 
-    def wanted(dataset: str, taken: int) -> Iterable[int]:
+    def wanted(dataset: str, taken: int, best: int) -> Iterable[int]:
         if dataset == STEPS:
             return range(1, taken + 1) if settings.save_steps != "none" else ()
-        # Beside a polished image stands the one that it was made from.
-        last = (taken,) if settings.polish is None else (taken - 1, taken)
+        # Beside an optimised or tuned image stands the one that it was made from.
+        last = settings.ends if settings.tolerance is None else (taken,)
+        if settings.best_step is not None:
+            last = (best,)
         kept = {"none": (), "last": (0, *last), "all": range(taken + 1)}
         return kept[settings.reconstructions]
 
     for dataset in (STEPS, RECONSTRUCTIONS):
         if _step_keys(tables.get(dataset)) != sorted(
-            (*key, step) for *key, taken in faces for step in wanted(dataset, taken)
+            (*key, step)
+            for (*key, taken), chosen in zip(faces, best, strict=True)
+            for step in wanted(dataset, taken, chosen)
         ):
             yield f"{dataset} does not hold each face's steps once"
+
+
+def _best_steps(
+    settings: ResolvedSettings, latents: pa.Table | None, faces: Sequence[tuple[Any, ...]]
+) -> list[int]:
+    """The step of each face's latent."""
+    if settings.best_step is None or latents is None:
+        return [taken for *_, taken in faces]
+    return [step for (step,) in columns(latents, "best_step")]
+
+
+def _generator_problems(
+    settings: ResolvedSettings, tables: Tables, faces: Sequence[tuple[Any, ...]]
+) -> Iterator[str]:
+    tuned = sorted(tuple(key) for *key, _ in faces) if settings.pivotal is not None else []
+    if sorted(_keys(tables.get(GENERATORS))) != tuned:
+        yield f"{GENERATORS} does not hold each tuned face's generator once"
 
 
 def _inputs(table: pa.Table | None) -> list[Input]:

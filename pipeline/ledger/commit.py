@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from restyle.core.errors import FatalError, RestyleError
 from restyle.pipeline.ledger.entries import (
@@ -33,6 +33,7 @@ class EncodedUnit:
         metrics: Sums of each metric.
         seconds: Wall time in seconds by stage.
         notes: Remarks for the user on how inputs were read.
+        worsened: As in :class:`UnitRecord`.
     """
 
     unit: str
@@ -43,6 +44,7 @@ class EncodedUnit:
     metrics: dict[str, MetricSums]
     seconds: dict[str, float]
     notes: Sequence[str] = ()
+    worsened: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> UnitRecord:
@@ -77,6 +79,7 @@ def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> Unit
             metrics=encoded.metrics,
             seconds=encoded.seconds,
             notes=tuple(encoded.notes[:MOST_NOTES]),
+            worsened=encoded.worsened,
         )
         commit(storage, record)
     except FatalError:

@@ -25,6 +25,12 @@ GROUP_BYTES = 16 * 2**20
 LATENTS, STEPS, RECONSTRUCTIONS, REJECTS = "latents", "steps", "reconstructions", "rejects"
 DATASETS = (LATENTS, STEPS, RECONSTRUCTIONS, REJECTS)
 
+GENERATORS = "generators"
+"""A further dataset, of outputs whose generator was tuned for each face."""
+
+WEIGHTS_FORMAT = "safetensors-delta"
+"""Format of a row of ``generators``: differences from the model's parameters, by name."""
+
 _DEFINITION = b"definition"
 """Metadata key that only metric columns have."""
 
@@ -50,11 +56,16 @@ _REJECT = [
 ]
 
 
+def datasets_of(settings: ResolvedSettings) -> tuple[str, ...]:
+    """Return the datasets of an output with these settings."""
+    return DATASETS if settings.pivotal is None else (*DATASETS, GENERATORS)
+
+
 def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, int]) -> pa.Schema:
     """Return the schema of one dataset.
 
     Args:
-        dataset: one of :data:`DATASETS`.
+        dataset: one of :func:`datasets_of`.
         settings: settings of the output; they determine the metric columns, and whether ``steps``
             has latents.
         latent_shape: number of styles and length of each.
@@ -70,6 +81,7 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
             _fixed("quad", pa.float64(), (4, 2)),
             *_metrics(settings),
             *_detectors(settings),
+            *_optimization(settings),
             pa.field("model", pa.string(), nullable=False),
         ],
         STEPS: lambda: [
@@ -86,6 +98,11 @@ def schema(dataset: str, settings: ResolvedSettings, latent_shape: tuple[int, in
             pa.field("image", pa.binary(), nullable=False),
         ],
         REJECTS: lambda: _REJECT,
+        GENERATORS: lambda: [
+            *_IDENTITY,
+            pa.field("format", pa.string(), nullable=False),
+            pa.field("weights", pa.large_binary(), nullable=False),
+        ],
     }[dataset]()
     return pa.schema(fields, _marks(dataset, settings.fingerprint))
 
@@ -192,7 +209,7 @@ def parquet_options(columns: pa.Schema) -> dict[str, Any]:
     Compression would shrink latents by only 1 to 8 percent and make reading them ten times slower;
     :mod:`restyle.pipeline.results.latent_pages` reads uncompressed latents directly into an array.
     """
-    repeated = [name for name in columns.names if name not in ("latent", "image")]
+    repeated = [name for name in columns.names if name not in ("latent", "image", "weights")]
     compression = {
         f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name: (
             "none" if field.name == "latent" else "zstd"
@@ -241,6 +258,23 @@ def _latent(shape: tuple[int, int]) -> pa.Field:
 
 def _detectors(settings: ResolvedSettings) -> list[pa.Field]:
     return [pa.field("detector", pa.string(), nullable=False)] if has_detectors(settings) else []
+
+
+def _optimization(settings: ResolvedSettings) -> list[pa.Field]:
+    """How a face's latent came about, where that may differ from face to face."""
+    fields = []
+    if settings.best_step is not None:
+        fields.append(pa.field("best_step", pa.int16(), nullable=False))
+    if settings.start is not None:
+        fields += [
+            pa.field("iterations", pa.int32(), nullable=False),
+            # What ended the optimisation: iterations, target_loss.
+            pa.field("stopped_by", pa.string(), nullable=False),
+            pa.field("seed", pa.int64(), nullable=False),
+        ]
+    if settings.pivotal is not None:
+        fields.append(pa.field("pivotal", pa.int32(), nullable=False))
+    return fields
 
 
 def _metrics(settings: ResolvedSettings) -> list[pa.Field]:

@@ -72,6 +72,8 @@ class UnitRecord(_Frozen):
         superseded: Number of inputs with a later committed revision, as of the last cleanup.
         dropped: Number of rejects among them, whose rows the cleanup removed from ``rejects``.
         notes: Remarks for the user on how inputs were read, at most :data:`MOST_NOTES`.
+        worsened: For each metric, number of faces with a worse value one step later, after each
+            step but the last; empty in entries of earlier versions and of edits.
     """
 
     format: Literal[1] = 1
@@ -86,6 +88,7 @@ class UnitRecord(_Frozen):
     superseded: Count = 0
     dropped: Count = 0
     notes: tuple[str, ...] = ()
+    worsened: dict[str, tuple[Count, ...]] = {}
 
     @property
     def wall_seconds(self) -> float:

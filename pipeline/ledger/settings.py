@@ -10,7 +10,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -25,6 +25,7 @@ FacePolicy = Literal["largest", "all"]
 Detector = Literal["hog", "exact", "cnn", "auto"]
 SaveSteps = Literal["none", "metrics", "latents"]
 Reconstructions = Literal["none", "last", "all"]
+Origin = Literal["average", "encoder"]
 
 PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 """Same value as in ``restyle.core.faces.alignment``, whose import takes a third of a second."""
@@ -32,12 +33,18 @@ PREDICTOR_VARIABLE = "RESTYLE_LANDMARKS"
 GIVEN = "given"
 """Value of the setting ``landmarks`` where landmarks come from a file of the user."""
 
+BEST_STEP_NAMES = {"id": "id_similarity"}
+"""Short names of metrics for ``best_step``."""
+
 MAX_STEPS = 100
 MAX_POLISH = 1000
+MAX_ITERATIONS = 10_000
+MAX_SEED = 2**31 - 1
 MAX_TOLERANCE = 2.0
 """Largest possible change of a pixel in [-1, 1]."""
 
 _STEPS = 5
+_ITERATIONS = 500
 _DETECTOR: Detector = "hog"
 _FORMER_DETECTOR: Detector = "exact"
 
@@ -87,6 +94,16 @@ class InversionSettings(_Frozen):
             further steps; None for all steps.
         bootstrap: Model that performs the first step instead of ``model``; None for no such model.
         polish: Steps of optimisation after the encoder's, 0 to 1000; 0 for none.
+        start: Where an optimisation starts whose rows tell how it went: at the average latent, or
+            at an encoder's last; None for no such optimisation.
+        iterations: Its steps, 0 to 10,000; None for 500. 0 leaves the encoder's latent as it is.
+        target_loss: Loss, l2 and 0.8 LPIPS, at which an image is not optimised further; None for
+            none.
+        pivotal: Steps of tuning of a generator for each face, 0 to 10,000; 0 for none.
+        seed: Of what is random in optimisation and tuning; None for 0.
+        noise: Deviation of the noise in the first latents, as a share of the latents' spread.
+        best_step: Metric whose best step, of each image, is the image's latent; None for the last
+            step.
     """
 
     model: str = "faces64"
@@ -102,11 +119,23 @@ class InversionSettings(_Frozen):
     tolerance: Annotated[float, Field(ge=0, le=MAX_TOLERANCE)] | None = None
     bootstrap: str | None = None
     polish: Annotated[int, Field(ge=0, le=MAX_POLISH)] = 0
+    start: Origin | None = None
+    iterations: Annotated[int, Field(ge=0, le=MAX_ITERATIONS)] | None = None
+    target_loss: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    pivotal: Annotated[int, Field(ge=0, le=MAX_ITERATIONS)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    best_step: str | None = None
 
     @field_validator("metrics")
     @classmethod
     def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if names is None else check_metrics(names)
+
+    @field_validator("best_step")
+    @classmethod
+    def _one_metric(cls, name: str | None) -> str | None:
+        return None if name is None else check_metrics((BEST_STEP_NAMES.get(name, name),))[0]
 
 
 class ResolvedSettings(Settings):
@@ -119,7 +148,7 @@ class ResolvedSettings(Settings):
         format: Version of the settings and of the datasets' layout.
         model: Name of the model and its encoder, such as ``faces64:restyle-psp``.
         model_fingerprint: Fingerprint of the model's configuration and weights.
-        steps: Number of refinement steps by the encoder.
+        steps: Number of refinement steps by the encoder; 0 for an optimisation from the average.
         landmarks: ``default``, or the checksum of the user's landmark predictor; :data:`GIVEN` if
             the manifest holds the landmarks of each input; empty without alignment.
         detector: Detector of faces, or with given landmarks only the filter of crops; None without
@@ -130,6 +159,13 @@ class ResolvedSettings(Settings):
         bootstrap: Name and encoder of the model that performs the first step; None without one.
         bootstrap_fingerprint: Fingerprint of that model.
         polish: As in :class:`InversionSettings`; None instead of 0.
+        start: As in :class:`InversionSettings`.
+        iterations: As in :class:`InversionSettings`; None without ``start``.
+        target_loss: As in :class:`InversionSettings`.
+        pivotal: As in :class:`InversionSettings`; None instead of 0.
+        seed: As in :class:`InversionSettings`; None without ``start``.
+        noise: As in :class:`InversionSettings`; None instead of 0.
+        best_step: As in :class:`InversionSettings`.
     """
 
     format: Literal[2] = 2
@@ -149,17 +185,52 @@ class ResolvedSettings(Settings):
     bootstrap: str | None = None
     bootstrap_fingerprint: str | None = None
     polish: int | None = None
+    start: Origin | None = None
+    iterations: int | None = None
+    target_loss: float | None = None
+    pivotal: int | None = None
+    seed: int | None = None
+    noise: float | None = None
+    best_step: str | None = None
+
+    @property
+    def optimized(self) -> int:
+        """Steps of optimisation, by either name; 0 for none."""
+        return self.polish or self.iterations or 0
 
     @property
     def rows(self) -> int:
-        """Steps of a face in ``steps``, at most: the encoder's, and one for polishing."""
-        return self.steps + (self.polish is not None)
+        """Steps of a face in ``steps``, at most.
+
+        They are the encoder's, one for optimisation and one for tuning.
+        """
+        return self.steps + (self.optimized > 0) + (self.pivotal is not None)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The last steps of encoder, optimisation and tuning, those that there are."""
+        parts = (self.steps, int(self.optimized > 0), int(self.pivotal is not None))
+        return tuple(sum(parts[: index + 1]) for index, part in enumerate(parts) if part)
 
     @property
     def steps_shown(self) -> str:
-        """The steps in words: ``5 steps``, or ``5 steps and 50 of polish``."""
-        polish = "" if self.polish is None else f" and {self.polish} of polish"
-        return plural(self.steps, "step") + polish
+        """The steps in words, such as ``5 steps`` or ``5 steps and 50 of polish``."""
+        parts = [plural(self.steps, "step")] if self.steps else []
+        if self.polish is not None:
+            parts.append(f"{self.polish} of polish")
+        if self.iterations:
+            parts.append(f"{self.iterations:,} of optimisation")
+        if self.pivotal is not None:
+            parts.append(f"{self.pivotal:,} of tuning")
+        return " and ".join(parts)
+
+    def step_name(self, step: int) -> str:
+        """Name of a step, counted from 1, that is not the encoder's; empty for one of these."""
+        if step <= self.steps:
+            return ""
+        if self.pivotal is not None and step == self.rows:
+            return "tuned"
+        return "polished" if self.polish is not None else "optimised"
 
     def shown(self) -> dict[str, object]:
         """All fields as JSON, with the detector that None stands for."""
@@ -211,6 +282,7 @@ def resolve(
             single-pass encoder, a bootstrap leaves no step for the model, options exclude each
             other, or the landmark predictor cannot be read.
     """
+    _check_optimization(settings, bootstrap)
     if bootstrap is not None and (not iterative or settings.steps == 1):
         raise SpecError(
             f"the first step is {bootstrap[0]}'s, so that {model} needs an encoder that refines, "
@@ -234,10 +306,12 @@ def resolve(
             for name in check_metrics(preset_of(domain).metrics)
             if aligned_domain or not METRICS[name].needs_faces
         )
+    from_average = settings.start == "average"
+    encoder_steps = settings.steps or (_STEPS if iterative else 1) + (bootstrap is not None)
     return ResolvedSettings(
         model=model,
         model_fingerprint=model_fingerprint,
-        steps=settings.steps or (_STEPS if iterative else 1) + (bootstrap is not None),
+        steps=0 if from_average else encoder_steps,
         align=align,
         # Without alignment the policy has no effect, so it must not change the fingerprint.
         faces=settings.faces if align else "largest",
@@ -257,7 +331,74 @@ def resolve(
         bootstrap=bootstrap and bootstrap[0],
         bootstrap_fingerprint=bootstrap and bootstrap[1],
         polish=settings.polish or None,
+        **_optimization(settings, metrics),
     )
+
+
+def _optimization(settings: InversionSettings, metrics: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of an optimisation and of the best step."""
+    best = settings.best_step
+    if best is not None and best not in metrics:
+        raise SpecError(
+            f"--best-step {best} needs that metric, and this run measures "
+            f"{', '.join(metrics) or 'none'}; add it to --metrics"
+        )
+    if settings.start is None:
+        return {"best_step": best}
+    given = settings.iterations
+    return {
+        "start": settings.start,
+        "iterations": _ITERATIONS if given is None else given,
+        "target_loss": settings.target_loss,
+        "pivotal": settings.pivotal or None,
+        "seed": settings.seed or 0,
+        "noise": settings.noise or None,
+    }
+
+
+def _check_optimization(settings: InversionSettings, bootstrap: tuple[str, str] | None) -> None:
+    """Check the options of ``restyle optimize`` against the others."""
+    asked = {
+        "--iterations": settings.iterations is not None,
+        "--target-loss": settings.target_loss is not None,
+        "--pivotal": bool(settings.pivotal),
+        "--seed": settings.seed is not None,
+        "--noise": bool(settings.noise),
+    }
+    if settings.start is None:
+        unused = [name for name, is_given in asked.items() if is_given]
+        if unused:
+            raise SpecError(
+                f"{', '.join(unused)} has no effect without an optimisation; use restyle optimize, "
+                "or give --start"
+            )
+        return
+    excluded = {
+        "--polish": bool(settings.polish),
+        "--tolerance": bool(settings.tolerance),
+        "--bootstrap": bootstrap is not None,
+        "--best-step": settings.best_step is not None,
+        "--steps": settings.steps is not None and settings.start == "average",
+    }
+    wrong = [name for name, is_given in excluded.items() if is_given]
+    if wrong:
+        raise SpecError(
+            f"{', '.join(wrong)} cannot be combined with an optimisation from the "
+            f"{'average' if settings.start == 'average' else 'encoder'}; leave it out"
+        )
+    if settings.iterations == 0 and settings.start == "average":
+        raise SpecError("an optimisation from the average needs --iterations of 1 or more")
+    if settings.iterations == 0 and not settings.pivotal:
+        raise SpecError(
+            "--iterations 0 leaves nothing to do after the encoder; give --pivotal, or use restyle "
+            "invert"
+        )
+    for name, is_given in (
+        ("--target-loss", settings.target_loss is not None),
+        ("--noise", bool(settings.noise)),
+    ):
+        if settings.iterations == 0 and is_given:
+            raise SpecError(f"{name} has no effect with --iterations 0; leave it out")
 
 
 def _check_polish(settings: InversionSettings, bootstrap: tuple[str, str] | None) -> None:

@@ -63,6 +63,8 @@ def coarse_to_fine(out: str, limit: int, model: str | None, device: str) -> Coar
     """
     storage = open_storage(out)
     settings = settings_of(storage)
+    if not settings.steps:
+        raise SpecError(f"{storage.uri} was optimised from the average; no encoder refined it")
     keys = select_keys(out, Selection(limit=limit))
     inputs = (picture for _, picture in read_inputs(out, settings, set(keys)))
     loaded = load_renderer(storage, settings, model, device)

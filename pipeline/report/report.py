@@ -10,6 +10,7 @@ from restyle.core.errors import FatalError
 from restyle.core.metrics.registry import Metric, title_of
 from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
+from restyle.pipeline.accounting.summary import worsened_in, worsened_shown
 from restyle.pipeline.ledger.entries import UnitRecord
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import ResolvedSettings
@@ -160,6 +161,10 @@ def render(contents: Contents) -> bytes:
         "prefix": prefix,
         "run": run.model_dump_json(indent=2) if run else "",
         "notice": notice(run),
+        "own_steps": [
+            name for step in range(1, settings.rows + 1) if (name := settings.step_name(step))
+        ],
+        "worsened": worsened_shown(worsened_in(records), sum(record.faces for record in records)),
         "finished": finished(run),
     }
     return render_page("report.html.j2", values, number=text, title_of=title_of)
@@ -228,8 +233,8 @@ def _facts(settings: ResolvedSettings, run: RunRecord | None) -> list[tuple[str,
 
 
 def _steps(settings: ResolvedSettings) -> str:
-    if settings.polish is not None:
-        return f"{settings.steps}, then a polish of {settings.polish}"
+    if settings.optimized or settings.pivotal:
+        return settings.steps_shown
     if settings.tolerance is None:
         return str(settings.steps)
     return f"up to {settings.steps}, until a step changes less than {settings.tolerance:g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.ledger import entries as ledger
-from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
+from restyle.pipeline.ledger.datasets import GENERATORS, LATENTS, latent_shape
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.ledger.source_names import NO_MATCH, best_rank, source_ranks
@@ -179,6 +180,11 @@ class UnitFaces:
             )
         return _joined(parts)
 
+    def weights(self, unit: str, key: Key) -> bytes | None:
+        """Weights of the generator that was tuned for a face, see :func:`tuned_weights`."""
+        files = self._files_of(unit)
+        return None if files is None else tuned_weights(self._out, files, key)
+
     def _file_of(self, unit: str) -> str | None:
         files = self._files_of(unit)
         named = None if files is None else file_of(files, LATENTS)
@@ -194,6 +200,35 @@ class UnitFaces:
             packs = [FileSet.of_pack(pack) for pack in entries.packs]
             self._packed = {record.unit: pack for pack in packs for record in pack.units}
         return self._packed.get(unit)
+
+
+def tuned_weights(out: str, files: FileSet, key: Key) -> bytes | None:
+    """Weights of the generator that was tuned for a face.
+
+    Args:
+        out: the output, a path or any fsspec URI.
+        files: of its unit or pack.
+        key: of the face.
+
+    Returns:
+        Differences from the model's weights as safetensors; None if no generator was tuned.
+
+    Raises:
+        FatalError: the file is damaged, or lacks the face.
+    """
+    named = file_of(files, GENERATORS)
+    if named is None:
+        return None
+    with open_parquet(out, named[0]) as parquet, _readable(out, named[0]):
+        for group in range(parquet.num_row_groups):
+            keys = _keys(parquet.read_row_group(group, columns=_COLUMNS[:3], use_threads=False))
+            if key not in keys:
+                continue
+            batches = parquet.iter_batches(1, [group], ["weights"], use_threads=False)
+            batch = next(itertools.islice(batches, keys.index(key), None))
+            weights: bytes = batch.column(0)[0].as_py()
+            return weights
+    raise FatalError(f"{out}/{named[0]} lacks the generator of a face; {DAMAGE}")
 
 
 @contextlib.contextmanager

@@ -47,6 +47,30 @@ def find_face(out: str, text: str) -> FaceRows:
         SpecError: there is no such face, or several; the message names some.
         FatalError: a file is damaged.
     """
+    search, found, face = _found(out, text)
+    return search.row(found, face)
+
+
+def find_weights(out: str, text: str) -> bytes | None:
+    """Weights of the generator that was tuned for a face.
+
+    Args:
+        out: as for :func:`find_face`.
+        text: likewise.
+
+    Returns:
+        As of :func:`restyle.pipeline.results.face_rows.tuned_weights`.
+
+    Raises:
+        SpecError: as for :func:`find_face`.
+        FatalError: a file is damaged.
+    """
+    search, found, face = _found(out, text)
+    return search.weights(found, face)
+
+
+def _found(out: str, text: str) -> tuple[_Search, _Input, int]:
+    """The search, the input that it found, and the number of the face."""
     search = _Search(out)
     named, mark, number = text.rpartition("#")
     found, face = search.best(text, 0), 0
@@ -60,7 +84,7 @@ def find_face(out: str, text: str) -> FaceRows:
         shown = ", ".join(sorted(each.source for each in found[:_SHOWN]))
         more = " and others" if len(found) > _SHOWN else ""
         raise SpecError(f"{text!r} may be any of {shown}{more}; name one")
-    return search.row(found[0], face)
+    return search, found[0], face
 
 
 class _Search:
@@ -96,6 +120,10 @@ class _Search:
         """The row of one face."""
         rows = self._faces.read(found.unit, {(found.image_id, found.revision)})
         return rows.take([number for number, key in enumerate(rows.keys) if key[2] == face])
+
+    def weights(self, found: _Input, face: int) -> bytes | None:
+        """Weights of the generator that was tuned for one face."""
+        return self._faces.weights(found.unit, (found.image_id, found.revision, face))
 
     def _matching(self, name: str) -> Iterator[tuple[int, _Input]]:
         storage = self._manifest.storage

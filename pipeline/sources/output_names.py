@@ -28,7 +28,7 @@ EXPORT_FILE = "restyle-export.json"
 _LEDGER = "_ledger"
 _ENTRY = re.compile(r"plan-\d+\.parquet|(?:[\w-]+-)?settings\.json|(?:unit|run)-[\w.-]+\.json")
 _FILES = frozenset({_LEDGER, "_set-aside", "_index", "run.json", REPORT_FILE, "strip.png"})
-_DATASETS = frozenset({"latents", "steps", "reconstructions", "rejects", "edits"})
+_DATASETS = frozenset({"latents", "steps", "reconstructions", "rejects", "generators", "edits"})
 # Datasets of operations from other packages use the same file names.
 _PART = re.compile(r"part-[\w.-]+\.parquet")
 

@@ -39,8 +39,9 @@ const FACE = {
     await FACE.findNeighbours(query, asked);
   },
 
-  polished(run, step) {
-    return RUNS[run].polish && step === RUNS[run].steps ? ", polished" : "";
+  named(run, step) {
+    const name = RUNS[run].names[step];
+    return name ? `, ${name}` : "";
   },
 
   stepsOf(sides) {
@@ -78,7 +79,7 @@ const FACE = {
     if (!steps.length) return;
     const step = steps[index];
     $("step").value = index;
-    const name = step === 0 ? "0, the input" : `${step} of ${RUNS[sides[0].run].steps}${FACE.polished(sides[0].run, step)}`;
+    const name = step === 0 ? "0, the input" : `${step} of ${RUNS[sides[0].run].steps}${FACE.named(sides[0].run, step)}`;
     $("step-name").textContent = name;
     $("step").setAttribute("aria-valuetext", name);
     FACE.shown.at = index;
@@ -100,10 +101,10 @@ const FACE = {
     const isThere = side.face.pictures.includes(shown);
     image.hidden = !isThere;
     if (isThere) image.src = DATA.picture(side.run, side.face, shown);
-    const polished = FACE.polished(side.run, shown);
-    image.alt = shown === 0 ? "aligned input" : `reconstruction after step ${shown}${polished}`;
+    const named = FACE.named(side.run, shown);
+    image.alt = shown === 0 ? "aligned input" : `reconstruction after step ${shown}${named}`;
     caption.textContent = !isThere ? `step ${shown} was not kept`
-      : shown === 0 ? "input" : shown < step ? `step ${shown}, the last one` : `step ${shown}${polished}`;
+      : shown === 0 ? "input" : shown < step ? `step ${shown}, the last one` : `step ${shown}${named}`;
   },
 
   drawChange(side, step, scale) {

@@ -13,7 +13,7 @@ from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import RestyleError, SpecError
 from restyle.core.networks.config import find_model, read_config
 from restyle.pipeline.accounting.run_record import spec_of
-from restyle.pipeline.inversion.latent_of import stored_latent
+from restyle.pipeline.inversion.latent_of import stored_latent, stored_weights
 from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.snapshot import Snapshot
 
@@ -43,6 +43,7 @@ class Edits:
         self._current = snapshot
         self._guard = threading.Lock()
         self._model: Model | None = None
+        self._tuned: tuple[tuple[str, int, int], Model] | None = None
         self._loaded: dict[str, Direction] = {}
         self.directions: dict[str, About] = {}
         self.reason = ""
@@ -97,7 +98,7 @@ class Edits:
 
         from restyle.core.editing.strengths import apply
 
-        model = self._load()
+        model = self._model_of(place)
         latent: Tensor = torch.from_numpy(stored_latent(self._current, place)[None])
         for name, strength in strengths.items():
             if strength:
@@ -111,6 +112,20 @@ class Edits:
             buffer, "WEBP", lossless=side <= 128, quality=90
         )
         return buffer.getvalue()
+
+    def _model_of(self, place: Place) -> Model:
+        """The model of a face, with the generator that was tuned for it, if any."""
+        model = self._load()
+        weights = stored_weights(self._current, place)
+        if weights is None:
+            return model
+        from restyle.core.inference.tuning import decoded
+
+        # One is kept: a slider renders the same face many times.
+        key = (place.image_id, place.revision, place.face)
+        if self._tuned is None or self._tuned[0] != key:
+            self._tuned = (key, model.tuned(decoded(weights)))
+        return self._tuned[1]
 
     def _load(self) -> Model:
         if self._model is None:

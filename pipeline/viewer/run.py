@@ -68,6 +68,11 @@ class ViewedRun:
             "prefix": common_folder(self.faces.ends()),
             "steps": settings.rows,
             "polish": settings.polish,
+            "names": {
+                step: name
+                for step in range(1, settings.rows + 1)
+                if (name := settings.step_name(step))
+            },
             "kept": settings.reconstructions,
             "align": settings.align,
             "faces": len(self.faces),

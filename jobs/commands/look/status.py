@@ -111,6 +111,7 @@ def _document(found: Status) -> dict[str, Any]:
         "units": counts.units,
         "pending_units": counts.pending_units,
         "metrics": counts.metrics,
+        "worsened": counts.worsened,
         "seconds": counts.seconds,
         "bottleneck": bottleneck(counts.seconds) or None,
         "settings": found.settings.model_dump(mode="json"),
