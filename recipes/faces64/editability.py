@@ -27,8 +27,9 @@ from restyle.core.editing.directions import Direction
 from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import apply, parse_strengths
 from restyle.core.imaging.preprocessing import to_pictures
-from restyle.core.inference.inversion import invert
-from restyle.core.inference.model import load_model
+from restyle.core.inference.inversion import Inversion, invert
+from restyle.core.inference.model import Model, load_model
+from restyle.core.inference.way import render_tuned
 from restyle.core.training.crops import CropSet
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +89,22 @@ def edit(
     loaded = load_model(model, dtype="fp32", device="cpu")
     steps = 5 if loaded.iterative else 1
     inverted = invert(loaded, held, steps, polish=polish, latents="last", batch_size=_BATCH)
-    latents, photographs = inverted.latents[:, -1], loaded.preprocess(held)
+    return edit_inverted(loaded, inverted, held, direction, strengths)
+
+
+def edit_inverted(
+    model: Model, inverted: Inversion, held: Tensor, direction: Direction, strengths: Floats
+) -> Edits:
+    """Edit inverted photographs, each with its own generator if it has one.
+
+    Args:
+        model: that inverted them.
+        inverted: N photographs, with their last reconstructions.
+        held: [N, S, S, 3] uint8, aligned.
+        direction: its name is that of the attribute to score.
+        strengths: ascending, with 0.
+    """
+    latents, photographs = inverted.latents[:, -1], model.preprocess(held)
     against = {
         "reconstruction": _directions(inverted.image),
         "photograph": _directions(photographs),
@@ -96,8 +112,13 @@ def edit(
     kept: dict[str, list[Floats]] = {name: [] for name in IDENTITIES}
     pictures: list[Image.Image] = []
     for strength in strengths:
+        moved = apply(latents, direction, float(strength))
         with torch.inference_mode():
-            images = loaded.synthesize(apply(latents, direction, float(strength)))
+            images = (
+                render_tuned(model, moved, inverted.weights)
+                if inverted.weights
+                else model.synthesize(moved)
+            )
         pictures += to_pictures(images)
         edited = _directions(images)
         for name, target in against.items():

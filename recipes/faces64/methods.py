@@ -1,0 +1,170 @@
+"""Methods of inversion on the same held-out crops: metrics, edits and seconds, with intervals.
+
+``make`` measures one method in pieces, each a file that a killed run keeps; ``show`` compares them.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from recipes.faces64.bootstrap import Rows, over_images
+from recipes.faces64.editability import IDENTITIES, Edits, Floats, edit_inverted
+from recipes.faces64.measure import differences
+from restyle.core.editing.lookup import find_direction
+from restyle.core.editing.strengths import parse_strengths
+from restyle.core.inference.inversion import Inversion, invert, optimize
+from restyle.core.inference.model import Model, load_model
+from restyle.core.metrics.measures import METRICS
+from restyle.core.training.crops import CropSet
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+_PIECE = 10
+_STRENGTHS = "-3..3/9"
+_DIRECTION = "smile"
+
+
+def inverted(model: Model, crops: Tensor, method: str) -> Inversion:
+    """Invert crops [N, S, S, 3] uint8 by a method such as ``hybrid:50``.
+
+    Methods are ``restyle``, ``optimize:N`` from the average, ``hybrid:N`` from the encoder's last
+    latent, and ``pti:N``, which tunes the generator around it.
+    """
+    name, _, number = method.partition(":")
+    if name == "restyle":
+        return invert(model, crops, 5, metrics=tuple(METRICS), latents="last")
+    count = int(number)
+    if name == "optimize":
+        return optimize(model, crops, count, metrics=tuple(METRICS), latents="last")
+    made = {"hybrid": (count, 0), "pti": (0, count)}[name]
+    return optimize(
+        model,
+        crops,
+        made[0],
+        start="encoder",
+        tuning=made[1],
+        metrics=tuple(METRICS),
+        latents="last",
+    )
+
+
+@app.command("make")
+def make(
+    method: str = typer.Argument(help="restyle, optimize:N, hybrid:N or pti:N."),
+    held_out: Path = typer.Option(help="Crops that no training saw."),
+    work: Path = typer.Option(help="Folder of the pieces."),
+    model: str = "faces64:restyle-e4e",
+    images: int = 200,
+    edits: int = typer.Option(0, help="The first so many are edited too."),
+    pieces: int | None = typer.Option(None, help="Stop after so many; by default after the last."),
+) -> None:
+    """Measure a method, piece by piece; pieces that are there are kept."""
+    work.mkdir(parents=True, exist_ok=True)
+    held = CropSet.load([held_out]).images[:images].permute(0, 2, 3, 1)
+    loaded = load_model(model, dtype="fp32", device="cpu")
+    missing = [
+        (first, file)
+        for first in range(0, len(held), _PIECE)
+        if not (file := _file(work, model, method, first)).exists()
+    ]
+    for first, file in missing[:pieces]:
+        crops = held[first : first + _PIECE]
+        started = time.process_time()
+        result = inverted(loaded, crops, method)
+        found = {name: values[:, -1].numpy() for name, values in result.metrics.items()}
+        found["seconds"] = np.full(len(crops), (time.process_time() - started) / len(crops))
+        styles = result.latents[:, -1]
+        found["delta_norm"] = (styles[:, 1:] - styles[:, :1]).norm(dim=2).mean(dim=1).numpy()
+        if first < edits:
+            made = edit_inverted(
+                loaded,
+                result,
+                crops,
+                find_direction(_DIRECTION, model),
+                np.array(sorted(parse_strengths(_STRENGTHS))),
+            )
+            found["scores"] = made.scores
+            found |= {f"kept {name}": values for name, values in made.kept.items()}
+        part = file.with_suffix(".part.npz")
+        np.savez(part, allow_pickle=False, **found)
+        part.rename(file)
+
+
+@app.command("show")
+def show(
+    first: str = typer.Argument(help="A model and a method, as faces64:restyle-e4e=hybrid:50."),
+    second: str = typer.Argument(help="The one that it is compared with."),
+    work: Path = typer.Option(help="Folder of the pieces."),
+    images: int = 200,
+    edits: int = typer.Option(0, help="The first so many were edited."),
+) -> None:
+    """Two methods on the same images, with 95% intervals bootstrapped over the images, paired."""
+    a, b = (_read(work, name, images) for name in (first, second))
+    count = min(len(a["l2"]), len(b["l2"]))
+    table = Table(title=f"{first} against {second}, {count} held-out images")
+    for name in ("metric", "first", "second", "difference", "in per cent"):
+        table.add_column(name, justify="right")
+    for name in (*METRICS, "delta_norm", "seconds"):
+        one, other = a[name][:count].astype(float), b[name][:count].astype(float)
+        absolute, relative = differences(one, other)
+        means = (f"{each.mean():.4f}" for each in (one, other))
+        table.add_row(name, *means, absolute.show(), relative.show("+.1f"))
+    Console(width=160).print(table)
+    if edits:
+        _show_edits([_edits(a, edits), _edits(b, edits)])
+
+
+def _show_edits(both: list[Edits]) -> None:
+    found = np.flatnonzero(np.isfinite(np.concatenate([each.scores for each in both], 1)).all(1))
+    table = Table(title=f"{_DIRECTION}, {len(found)} of {len(both[0].scores)} images")
+    for name in ("change", "strengths", "compared with", "first", "second", "difference"):
+        table.add_column(name, justify="right")
+    for change in (-0.2, -0.1, 0.1, 0.2):
+        at = [each.reached(change, found) for each in both]
+        for name, label in IDENTITIES.items():
+
+            def gain(rows: Rows, change: float = change, name: str = name) -> float:
+                one, other = (each.kept_at(change, name, found[rows]) for each in both)
+                return one - other
+
+            means = [f"{each.kept_at(change, name, found):.4f}" for each in both]
+            shown = over_images(len(found), gain).show()
+            table.add_row(f"{change:+}", f"{at[0]:.2f}, {at[1]:.2f}", label, *means, shown)
+    Console(width=140).print(table)
+
+
+def _edits(found: dict[str, Floats], count: int) -> Edits:
+    strengths = np.array(sorted(parse_strengths(_STRENGTHS)))
+    kept = {name: found[f"kept {name}"][:count].astype(float) for name in IDENTITIES}
+    return Edits(strengths, found["scores"][:count].astype(float), kept)
+
+
+def _file(work: Path, model: str, method: str, first: int) -> Path:
+    return work / f"{model.replace(':', '_')}-{method.replace(':', '_')}-{first:04d}.npz"
+
+
+def _read(work: Path, name: str, images: int) -> dict[str, Floats]:
+    """The values of all pieces that are there, in the order of the images."""
+    model, _, method = name.rpartition("=")
+    parts: dict[str, list[Floats]] = {}
+    for first in range(0, images, _PIECE):
+        file = _file(work, model, method, first)
+        if not file.exists():
+            break
+        with np.load(file) as piece:
+            for key in piece.files:
+                parts.setdefault(key, []).append(piece[key])
+    return {key: np.concatenate(each)[:images] for key, each in parts.items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    app()
