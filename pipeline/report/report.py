@@ -164,7 +164,9 @@ def render(contents: Contents) -> bytes:
         "own_steps": [
             name for step in range(1, settings.rows + 1) if (name := settings.step_name(step))
         ],
-        "worsened": worsened_shown(worsened_in(records), sum(record.faces for record in records)),
+        "worsened": worsened_shown(
+            worsened_in(contents.records), sum(record.faces for record in contents.records)
+        ),
         "finished": finished(run),
     }
     return render_page("report.html.j2", values, number=text, title_of=title_of)
