@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from restyle.core.registry import Registry
 
-DEFAULT_METRICS = ("l2", "ms_ssim", "lpips", "id_similarity")
+_WITHOUT_FACES = ("l2", "ms_ssim", "lpips")
+DEFAULT_METRICS = (*_WITHOUT_FACES, "id_similarity")
 
 
 @dataclass(frozen=True)
@@ -22,39 +23,65 @@ class DomainPreset:
         name: of the domain.
         datasets: names that published checkpoints give to its data sets; also found as words of
             longer ones, as in ``celebs_super_resolution``.
+        sizes: sides of the published generators' images in pixels.
         image_size: height and width of the encoder's input in pixels.
-        output_rows: first and one-past-last row of the generated image that are kept; None for
-            all.
+        output_rows: first and one-past-last row that are kept of a generated image of the first of
+            these sizes; None for all. See :meth:`rows_at`.
         align: find and align faces in photographs.
         framing_scale: side of the aligned crop relative to the FFHQ quad.
         framing_shift: displacement of the crop towards the chin, in units of the quad's side.
         metrics: measured when the user names none; those that need faces only where photographs
             are aligned.
+        truncation: psi at which random samples are shown: their share of the distance to the
+            average.
         position: in lists, among this project's own.
     """
 
     name: str
     datasets: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
     image_size: tuple[int, int] = (256, 256)
     output_rows: tuple[int, int] | None = None
     align: bool = False
     framing_scale: float = 1.0
     framing_shift: float = 0.0
     metrics: tuple[str, ...] = DEFAULT_METRICS
+    truncation: float = 0.7
     position: int = 100
+
+    def rows_at(self, size: int) -> tuple[int, int] | None:
+        """``output_rows`` of generated images of another size, at the same heights.
+
+        Args:
+            size: side of the generated images in pixels.
+        """
+        if self.output_rows is None or not self.sizes:
+            return self.output_rows
+        first, last = self.output_rows
+        return first * size // self.sizes[0], last * size // self.sizes[0]
 
 
 _OWN = (
     DomainPreset(
         "faces",
         datasets=("ffhq", "celeba", "celebahq", "celebs", "metfaces", "portraits", "toonify"),
+        sizes=(1024, 256),
         align=True,
     ),
-    # Generated at 512 x 512, of which the rows in between are the picture.
-    DomainPreset("cars", image_size=(192, 256), output_rows=(64, 448)),
-    DomainPreset("church"),
-    DomainPreset("horse"),
-    DomainPreset("wild", datasets=("afhq_wild",)),
+    # Generated at 512 x 512, of which the rows in between are the picture: 512 x 384.
+    DomainPreset(
+        "cars",
+        sizes=(512,),
+        image_size=(192, 256),
+        output_rows=(64, 448),
+        metrics=_WITHOUT_FACES,
+        truncation=0.5,
+    ),
+    DomainPreset(
+        "church", datasets=("churches",), sizes=(256,), metrics=_WITHOUT_FACES, truncation=0.5
+    ),
+    DomainPreset("horse", sizes=(256,), metrics=_WITHOUT_FACES, truncation=0.5),
+    DomainPreset("wild", datasets=("afhq_wild", "afhqwild"), sizes=(512,), metrics=_WITHOUT_FACES),
 )
 
 DOMAINS: Registry[DomainPreset] = Registry(DomainPreset, "domain", lambda: _OWN, "restyle.domains")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle.core.checkpoints.directory import read_model, save_model
+from restyle.core.checkpoints.domain_choice import choose_domain
 from restyle.core.checkpoints.foreign_files import is_network_pickle
 from restyle.core.checkpoints.generators import FoundGenerator, read_generator
 from restyle.core.checkpoints.published import (
@@ -28,7 +29,7 @@ from restyle.core.checkpoints.weights import (
     expand_average,
     generator_shape,
 )
-from restyle.core.domains import preset_of
+from restyle.core.domains import DomainPreset, preset_named_in, preset_of
 from restyle.core.errors import CheckpointError, SpecError
 from restyle.core.networks.config import EncoderKind, ModelConfig, find_model
 from restyle.core.networks.generator import Generator, StyledConv
@@ -117,13 +118,13 @@ def _alone(path: Path, domain: str | None) -> tuple[ModelWeights, list[str]]:
     found = read_generator(path)
     generator = assemble_generator(found.state, str(path))
     average, computed = average_latent(generator, found.latent_avg, str(path))
-    asked = domain or "unknown"
+    preset, reason = _domain_of(path, domain)
     weights = ModelWeights(
-        domain_settings(preset_of(asked), path.stem),
+        domain_settings(preset, path.stem, generator.config.size),
         found.state,
         {AVERAGE_NAME: EncoderWeights(EncoderKind.AVERAGE, {}, average, computed)},
         AVERAGE_NAME,
-        "as given" if domain else "a generator says nothing; --domain chooses otherwise",
+        reason,
     )
     sentences = [
         f"{path}: {found.found}, {_shape(weights)}",
@@ -131,6 +132,15 @@ def _alone(path: Path, domain: str | None) -> tuple[ModelWeights, list[str]]:
         "--encoder ENCODER attaches one",
     ]
     return weights, sentences + _about_clamp(found, generator, average)
+
+
+def _domain_of(path: Path, domain: str | None) -> tuple[DomainPreset, str]:
+    """Preset of a generator's domain, and why it is this one."""
+    if domain:
+        return choose_domain({}, EncoderKind.AVERAGE, 0, domain).preset, "as given"
+    if named := preset_named_in(path.stem):
+        return named, "as the file is called; --domain chooses otherwise"
+    return preset_of("unknown"), "a generator says nothing; --domain chooses otherwise"
 
 
 def _attached(source: str, encoder: str, domain: str | None) -> tuple[ModelWeights, list[str]]:

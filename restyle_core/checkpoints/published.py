@@ -244,7 +244,7 @@ def joined(
         state = less_average(encoder.kind, state, average)
     choice = choose_domain(encoder.options, encoder.kind, shape.size, domain or "")
     return ModelWeights(
-        domain_settings(choice.preset, path.stem),
+        domain_settings(choice.preset, path.stem, shape.size),
         generator,
         {ENCODER_NAME: EncoderWeights(encoder.kind, state, average, computed)},
         ENCODER_NAME,
@@ -336,18 +336,19 @@ def _kind(options: Mapping[str, Any], path: Path) -> EncoderKind:
     return kinds[str(name)]
 
 
-def domain_settings(preset: DomainPreset, name: str) -> Domain:
+def domain_settings(preset: DomainPreset, name: str, size: int) -> Domain:
     """Settings of a model of a domain.
 
     Args:
         preset: of the domain.
         name: of the model.
+        size: side of its generator's images in pixels.
     """
     return Domain(
         name=name,
         domain=preset.name,
         image_size=preset.image_size,
-        output_rows=preset.output_rows,
+        output_rows=preset.rows_at(size),
         align=preset.align,
         framing_scale=preset.framing_scale,
         framing_shift=preset.framing_shift,

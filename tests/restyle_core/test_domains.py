@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from restyle.core import domains
-from restyle.core.checkpoints.published import published_weights
+from restyle.core.checkpoints.domain_choice import choose_domain
+from restyle.core.checkpoints.published import domain_settings, published_weights
 from restyle.core.domains import DOMAINS, DomainPreset, preset_of, preset_of_dataset
 from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import check_metrics
+from restyle.core.networks.config import EncoderKind
 from restyle.core.registry import Registry
 from restyle.pipeline.ledger.settings import InversionSettings, resolve
 from tests.other_package import install
@@ -38,8 +40,42 @@ def test_every_preset_can_be_used() -> None:
     owners = [dataset for preset in DOMAINS.values() for dataset in preset.datasets]
     assert len(owners) == len(set(owners))
     for name, preset in DOMAINS.items():
+        assert 0 < preset.truncation <= 1
         assert check_metrics(preset.metrics) == preset.metrics
         assert preset_of_dataset(name) is preset_of(name) is preset
+
+
+# As published: the generator's size, the encoder's input, the picture, and what is measured.
+PUBLISHED = {
+    ("ffhq_encode", 1024): ("faces", (256, 256), (1024, 1024), True, 0.7),
+    ("celeba_encode", 256): ("faces", (256, 256), (256, 256), True, 0.7),
+    ("cars_encode", 512): ("cars", (192, 256), (384, 512), False, 0.5),
+    ("church_encode", 256): ("church", (256, 256), (256, 256), False, 0.5),
+    ("churches", 256): ("church", (256, 256), (256, 256), False, 0.5),
+    ("horse_encode", 256): ("horse", (256, 256), (256, 256), False, 0.5),
+    ("lsun_horses", 256): ("horse", (256, 256), (256, 256), False, 0.5),
+    ("afhq_wild_encode", 512): ("wild", (256, 256), (512, 512), False, 0.7),
+    ("afhqwild", 512): ("wild", (256, 256), (512, 512), False, 0.7),
+    # Of other sizes than published, the same part of the picture is kept.
+    ("cars_encode", 1024): ("cars", (192, 256), (768, 1024), False, 0.5),
+    ("cars_encode", 64): ("cars", (192, 256), (48, 64), False, 0.5),
+}
+
+
+@pytest.mark.parametrize(("dataset", "size"), PUBLISHED)
+def test_presets_of_the_published_models(dataset: str, size: int) -> None:
+    name, image_size, picture, align, truncation = PUBLISHED[dataset, size]
+    choice = choose_domain({"dataset_type": dataset}, EncoderKind.RESNET_BACKBONE, size)
+    assert choice.preset.name == name
+    settings = domain_settings(choice.preset, "some", size)
+    assert settings.image_size == image_size
+    first, last = settings.output_rows or (0, size)
+    assert (last - first, size) == picture
+    # The picture's middle is the generated image's.
+    assert first + last == size
+    assert (settings.align, choice.preset.truncation) == (align, truncation)
+    assert ("id_similarity" in choice.preset.metrics) == align
+    assert set(choice.preset.metrics) >= {"l2", "ms_ssim", "lpips"}
 
 
 def test_an_unknown_dataset_is_a_domain_with_nothing_special() -> None:

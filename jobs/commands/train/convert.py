@@ -30,6 +30,14 @@ def convert(
             show_default=False,
         ),
     ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="A picture to make of random samples, at the domain's truncation, to look at.",
+            show_default=False,
+        ),
+    ] = None,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -49,4 +57,9 @@ def convert(
     for sentence in made.found:
         say(sentence)
     encoders = ", ".join(sorted(made.config.encoders))
+    if samples is not None:
+        from restyle.core.inference.samples import write_samples
+
+        psi = write_samples(out_dir, samples)
+        say(f"{samples}: random samples at truncation {psi:g}")
     say(f"{out_dir}: {made.config.for_what(made.domain_reason)}, encoders: {encoders}")

@@ -1,7 +1,7 @@
 """An unpickler that builds plain values and calls nothing from the file.
 
 A pickle is a program for a stack machine, and Python's own machine imports and calls whatever the
-program names. This one interprets the same opcodes (they are decoded by :mod:`pickletools`), but a
+program names. This one interprets the same opcodes (``pickletools`` decodes them), but a
 global is only a name, and a call of a name is looked up in a fixed table of functions that build
 inert values (:data:`restyle.core.checkpoints.nvidia.constructors.CONSTRUCTORS`). Everything else
 in the file is refused by name. Memory and time are bounded by the size of the file: nothing is

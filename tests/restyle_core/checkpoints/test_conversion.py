@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from restyle.core.checkpoints.conversion import convert, load_generator
 from restyle.core.checkpoints.published import published_weights, read_pickle
 from restyle.core.errors import CheckpointError, SpecError
 from restyle.core.inference.model import Model, load_model
+from restyle.core.inference.samples import write_samples
 from restyle.core.networks.config import AverageSamples, EncoderKind
 from tests.restyle_core import plain
 from tests.restyle_core.checkpoints.nvidia import programs
@@ -72,6 +75,43 @@ def test_an_average_is_computed_and_its_seed_recorded(tmp_path: Path) -> None:
     torch.testing.assert_close(stored[3], expected, atol=1e-4, rtol=1e-4)
     assert made.config.domain == "horse"
     assert made.domain_reason == "as given"
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "align"),
+    [
+        ("stylegan2-ffhq-config-f", "faces", True),
+        ("stylegan2-car-config-f", "cars", False),
+        ("afhqwild", "wild", False),
+        ("network-snapshot-025000", "unknown", False),
+    ],
+)
+def test_the_name_of_a_generator_tells_its_domain(
+    name: str, domain: str, align: bool, tmp_path: Path
+) -> None:
+    _, path = ada(tmp_path / f"{name}.pkl")
+    config = convert(path, tmp_path / "model").config
+    assert (config.domain, config.align) == (domain, align)
+    if domain == "cars":
+        assert config.output_rows == (4, 28)
+    with pytest.raises(SpecError, match="there is no domain 'trains'"):
+        convert(path, tmp_path / "other", "trains")
+
+
+@torch.no_grad()
+def test_samples_are_pictures_at_the_truncation_of_the_domain(tmp_path: Path) -> None:
+    program, path = ada(tmp_path / "horse.pkl")
+    convert(path, tmp_path / "model")
+    assert write_samples(tmp_path / "model", tmp_path / "samples.png") == 0.5
+    sheet = np.asarray(Image.open(tmp_path / "samples.png"))
+    assert sheet.shape == (4 * 32, 4 * 32, 3)
+    z = torch.randn(16, 32, generator=torch.Generator().manual_seed(0))
+    average = program.mapping.w_avg
+    w = average + 0.5 * (program.mapping(z) - average)
+    images = (program.synthesis(w).clamp(-1, 1) + 1) * 127.5
+    expected = images[6].permute(1, 2, 0).numpy()
+    # The seventh is in the second row, third column.
+    assert np.abs(sheet[32:64, 64:96] - expected).max() <= 0.51
 
 
 @pytest.mark.parametrize("clamp", [256.0, 0.5])
