@@ -16,9 +16,11 @@ from PIL import Image
 
 from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.errors import FatalError, RejectError, RejectReason
+from restyle.core.faces.cnn import search_with
 from restyle.core.imaging.png import encode_png
 from restyle.core.stage_clock import StageClock
 from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, File, read_crops
+from restyle.pipeline.decoding.face_search import FaceSearch
 from restyle.pipeline.decoding.sandbox import KEPT, Answer, SharedArea
 from restyle.pipeline.isolation.child import Parent, confine, limit_memory
 
@@ -36,6 +38,8 @@ def serve(parent: Parent, memory: int) -> None:
     keep_freed_memory(KEPT)
     area = SharedArea(memory, settings.size)
     os.close(memory)
+    if settings.align and not settings.has_landmarks and settings.detector in ("cnn", "auto"):
+        search_with(FaceSearch())
     prepared = _prepare(settings)
     limit_memory(settings.memory_limit)
     parent.send(_try_blank_image(settings) or prepared)
@@ -101,7 +105,7 @@ def answer(files: Sequence[File], settings: CropSettings, area: SharedArea) -> A
             with clock.running():
                 found = read_crops(data, settings)
         except RejectError as error:
-            outcomes.append(error)
+            outcomes.append(_without_frames(error))
             continue
         finally:
             signal.alarm(0)
@@ -114,6 +118,12 @@ def answer(files: Sequence[File], settings: CropSettings, area: SharedArea) -> A
     notes = [crop.note for crop in crops]
     detectors = [crop.detector for crop in crops]
     return Answer(outcomes, quads, extra, notes, detectors, clock.seconds)
+
+
+def _without_frames(error: RejectError) -> RejectError:
+    """Release the variables of the functions that raised an error: pixels of a photograph."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 if __name__ == "__main__":

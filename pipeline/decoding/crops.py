@@ -157,7 +157,7 @@ def _aligned(data: bytes, settings: CropSettings) -> list[DecodedCrop]:
     found = align_faces(
         decoded.image, settings.size[0], settings.faces, framing, detector=settings.detector
     )
-    notes = ["; ".join(decoded.notes)] + [""] * (len(found) - 1)
+    notes = ["; ".join(filter(None, [*decoded.notes, found[0].note]))] + [""] * (len(found) - 1)
     return [
         DecodedCrop(np.asarray(face.image), face.quad, note, face.detector)
         for face, note in zip(found, notes, strict=True)

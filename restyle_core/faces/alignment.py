@@ -65,7 +65,7 @@ _NO_FACE: dict[Detector, str] = {
     "hog": "dlib's frontal detector finds no face",
     "exact": "dlib's frontal detector finds no face",
     "cnn": "dlib's convolutional detector finds no face",
-    "auto": "neither of dlib's detectors finds a face",
+    "auto": "neither of dlib's detectors finds a face that the convolutional one confirms",
 }
 
 
@@ -83,6 +83,7 @@ class Face:
             points the smallest that holds them.
         score: the detector's confidence, without a fixed scale; NaN for given points.
         detector: name of the detector that found the face; ``given`` for given points.
+        note: warning about other faces of the photograph; usually empty.
     """
 
     image: Image.Image
@@ -91,6 +92,7 @@ class Face:
     box: tuple[int, int, int, int]
     score: float
     detector: str
+    note: str = ""
 
 
 def align_faces(
@@ -107,8 +109,8 @@ def align_faces(
         image: a photo from :func:`restyle.core.imaging.decoding.decode_image`, or any other Pillow
             image, which is turned upright and converted to RGB.
         size: side of the crops in pixels.
-        faces: ``largest`` keeps the face with the largest box, ``all`` keeps all faces, largest
-            first.
+        faces: ``largest`` keeps the face with the largest box among those that can be cropped,
+            ``all`` keeps all of them, largest first.
         framing: the domain's crop, :data:`FFHQ` for the published face models.
         landmarks: points of each face, so that nothing is detected: an array as in
             :func:`restyle.core.faces.anchors.anchors_of` for each, or for the only one. The largest
@@ -141,7 +143,7 @@ def align_faces(
     for points, face in found:
         quad = face_quad(points, framing)
         crop = crop_quad(image, quad, size, exact=detector == "exact")
-        aligned.append(Face(crop, quad, points, face.box, face.score, face.detector))
+        aligned.append(Face(crop, quad, points, face.box, face.score, face.detector, face.note))
     return aligned
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from restyle.core.errors import FatalError, RejectError, RejectReason
-from restyle.core.faces.detection import Box, Detection, Detector, FacePolicy, detect
+from restyle.core.faces.detection import Box, Detection, Detector, FacePolicy, candidates
 from restyle.core.faces.hog.search import pixels_of
 from restyle.core.faces.turned import Predictors, fit_turned
 from restyle.core.stage_clock import stage
@@ -43,7 +45,8 @@ def find_landmarks(
 
     Returns:
         Landmarks [68, 2] in pixels and the detection of each face, in the order of ``detect``;
-        without faces that are turned too far for landmarks.
+        without faces that are turned too far for landmarks, so that ``largest`` is the largest of
+        the others. The first detection has a note about those.
 
     Raises:
         RejectError: ``turned_away`` when all faces are turned too far.
@@ -52,9 +55,18 @@ def find_landmarks(
     """
     # An unsuitable predictor is refused even where there is no face.
     _predictor(os.environ.get(PREDICTOR_VARIABLE))
-    found = []
-    turns = []
-    for face in detect(image, faces, detector):
+    return fit_candidates(image, candidates(image, faces, detector), faces)
+
+
+def fit_candidates(
+    image: Image.Image, detections: Sequence[Detection], faces: FacePolicy
+) -> list[tuple[FloatArray, Detection]]:
+    """Fit landmarks as :func:`find_landmarks` to what was detected, largest first."""
+    found: list[tuple[FloatArray, Detection]] = []
+    turns: list[float] = []
+    for face in detections:
+        if faces == "largest" and found:
+            break
         # The frontal detector finds only faces that the predictor fits.
         if face.detector != "cnn":
             found.append((landmarks_in(image, face.box), face))
@@ -67,10 +79,17 @@ def find_landmarks(
     if turns and not found:
         raise RejectError(
             RejectReason.TURNED_AWAY,
-            f"the face is turned away by about {turns[0]:.0f} degrees, or hidden, so that its "
-            "landmarks cannot be found",
+            f"the face is {_away(turns[0])}, so that its landmarks cannot be found",
         )
+    if turns:
+        larger = "a larger face" if faces == "largest" else "a face"
+        points, first = found[0]
+        found[0] = points, replace(first, note=f"{larger} is {_away(turns[0])}: it has no crop")
     return found
+
+
+def _away(turn: float) -> str:
+    return f"turned away by about {turn:.0f} degrees, or hidden"
 
 
 def landmarks_in(image: Image.Image, box: Box) -> FloatArray:

@@ -8,21 +8,19 @@ import heapq
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from restyle.core.devices.hardware import choose_dtype, convolving
 from restyle.core.faces.mmod.network import (
     CELL,
     FIRST_CENTRE,
-    GROUP,
     REACH,
     WINDOW,
     MmodNetwork,
     load_mmod_network,
     window_pixels,
 )
-from restyle.core.faces.mmod.pyramid import TiledPyramid, build_tile
+from restyle.core.faces.mmod.pyramid import Tile
 
 Box = tuple[int, int, int, int]
 
@@ -71,11 +69,12 @@ def find_mmod_faces(
         dtype = _fastest_dtype(images.device)
     exact = _network(images.device, torch.float32)
     with torch.inference_mode(), convolving(tf32=False):
-        tile, pyramid = build_tile(images)
-        scores = _network(images.device, dtype)(tile, pyramid.width).cpu()
+        tile = Tile(images)
+        sides = tile.pyramid.height, tile.pyramid.width
+        scores = _network(images.device, dtype).score_bands(tile.pixels, *sides).cpu()
         error = 0.0 if dtype == torch.float32 else _BF16_ERROR
         return [
-            _Search(exact, tile[index], pyramid, scores[index], error).faces(threshold)
+            _Search(exact, tile, index, scores[index], error).faces(threshold)
             for index in range(len(images))
         ]
 
@@ -88,11 +87,11 @@ class _Search:
     """
 
     def __init__(
-        self, exact: MmodNetwork, tile: Tensor, pyramid: TiledPyramid, scores: Tensor, error: float
+        self, exact: MmodNetwork, tile: Tile, index: int, scores: Tensor, error: float
     ) -> None:
         self._exact = exact
         self._tile = tile
-        self._pyramid = pyramid
+        self._index = index
         self._scores = scores + error
         self._settled = torch.full(scores.shape, error == 0, dtype=torch.bool)
 
@@ -129,10 +128,9 @@ class _Search:
             (max(first - REACH, 0), min(last + REACH, count))
             for (first, last), count in zip(inner, (rows, columns), strict=True)
         ]
-        pixels = self._tile[tuple(window_pixels(*cells) for cells in outer)]
-        width = pixels.shape[1]
-        window = F.pad(pixels, (0, 0, 0, -width % GROUP))
-        scores = self._exact(window[None], width)[0].cpu()
+        down, across = (window_pixels(*cells) for cells in outer)
+        pixels = self._tile.pixels(down, across, self._index)
+        scores = self._exact(pixels, across.stop - across.start)[0].cpu()
         inside = tuple(slice(*cells) for cells in inner)
         within = tuple(
             slice(first - start, last - start)
@@ -144,7 +142,7 @@ class _Search:
     def _box(self, row: int, column: int) -> Box:
         half = (WINDOW - 1) / 2
         x, y = (CELL * place + FIRST_CENTRE for place in (column, row))
-        return self._pyramid.box_in_image((x - half, y - half, x + half, y + half))
+        return self._tile.pyramid.box_in_image((x - half, y - half, x + half, y + half))
 
 
 def _is_same(one: Box, other: Box) -> bool:

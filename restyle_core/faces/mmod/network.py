@@ -8,6 +8,7 @@ Source: dlib's examples/dnn_mmod_face_detection_ex.cpp.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -73,34 +74,43 @@ class MmodNetwork(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.eval().requires_grad_(False)
 
-    def forward(self, tile: Tensor, width: int) -> Tensor:
+    def forward(self, pixels: Tensor, width: int) -> Tensor:
         """Score every window of a batch of images.
 
         Args:
-            tile: [B, H, W, 4] floating point, contiguous; ``(rgb - mean) / 256`` and a zero,
-                with ``W`` a multiple of :data:`GROUP` and both sides at least 32.
-            width: of the tile in pixels; columns from there on only fill the last group.
+            pixels: [B, H, W, 4] float32, contiguous; ``(rgb - mean) / 256`` and a zero, with ``W``
+                a multiple of :data:`GROUP` and both sides at least 32.
+            width: of the images in pixels; columns from there on only fill the last group.
 
         Returns:
             [B, h, w] float32. Entry (r, c) is the score of the window around the pixel
             ``(8 r + 14, 8 c + 14)``; positive for faces.
         """
-        rows, columns = cells(tile.shape[1]), cells(width)
+        return self._scores(self._stem(pixels, *_grouped(self.layers[0]))[..., : cells(width)])
+
+    def score_bands(self, pixels: Callable[[slice], Tensor], height: int, width: int) -> Tensor:
+        """Score every window of images, a band of which exists at a time.
+
+        Args:
+            pixels: computes rows of the images, as :meth:`forward` takes them.
+            height: of the images.
+            width: of the images.
+
+        Returns:
+            As :meth:`forward` of the whole images.
+        """
+        rows = cells(height)
         grouped = _grouped(self.layers[0])
         bands = [
-            self._stem(tile[:, window_pixels(first, min(first + _BAND, rows))], *grouped)
+            self._stem(pixels(window_pixels(first, min(first + _BAND, rows))), *grouped)
             for first in range(0, rows, _BAND)
         ]
-        x = torch.cat(bands, dim=2)[..., :columns]
-        for layer in self.layers[_STEM:-1]:
-            x = F.relu(layer(x))
-        return self._scores(x)
+        return self._scores(torch.cat(bands, dim=2)[..., : cells(width)])
 
     def _stem(self, pixels: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         batch, height, width, _ = pixels.shape
         # A view in the memory format channels-last: pixels become channels.
         groups = pixels.reshape(batch, height, width // GROUP, GROUP * CHANNELS)
-        # Only a band is converted, because another copy of the tile takes 32 MB for a megapixel.
         x = F.conv2d(groups.permute(0, 3, 1, 2).to(weight.dtype), weight, bias, (2, 1))
         # The group's outputs become columns again.
         x = x.permute(0, 2, 3, 1).reshape(batch, x.shape[2], -1, _LAYERS[0][1])
@@ -110,7 +120,12 @@ class MmodNetwork(nn.Module):
         return x
 
     def _scores(self, x: Tensor) -> Tensor:
-        """The last layer as nine kernels of one column, because it has a single output channel."""
+        """The layers after the stem.
+
+        The last is nine kernels of one column, because it has a single output channel.
+        """
+        for layer in self.layers[_STEM:-1]:
+            x = F.relu(layer(x))
         last = self.layers[-1]
         assert isinstance(last, nn.Conv2d)  # noqa: S101 (tells mypy what the constructor built)
         assert last.bias is not None  # noqa: S101

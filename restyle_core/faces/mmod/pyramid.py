@@ -157,28 +157,65 @@ def _levels_below_each_other(sizes: list[tuple[int, int]]) -> int:
     return len(sizes)
 
 
-def build_tile(images: Tensor) -> tuple[Tensor, TiledPyramid]:
-    """Compute the pyramids of images and arrange their levels.
+class Tile:
+    """The levels of images where :func:`arrange` puts them, computed in float32.
+
+    The tile as a whole would take 52 MB for a megapixel. Levels take half of that: the first is
+    kept in eight bits, the others have three channels and no padding.
 
     Args:
         images: [B, H, W, 3] uint8 RGB, at least 8 pixels wide and high.
 
-    Returns:
-        The network's input [B, h, w, 4] float32, see
-        :meth:`restyle.core.faces.mmod.network.MmodNetwork.forward`, and the arrangement.
+    Attributes:
+        pyramid: the arrangement.
     """
-    batch, height, width, colours = images.shape
-    pyramid = arrange(height, width)
-    columns = -(-pyramid.width // GROUP) * GROUP
-    tile = torch.zeros(batch, pyramid.height, columns, CHANNELS, device=images.device)
-    mean = torch.tensor(_MEAN, device=images.device)
-    level = torch.zeros(batch, height, width, CHANNELS, device=images.device)
-    torch.sub(images, mean, out=level[..., :colours]).div_(_SCALE)
-    level = level.permute(0, 3, 1, 2)
-    for index, place in enumerate(pyramid.levels):
-        if index:
+
+    def __init__(self, images: Tensor) -> None:
+        self.pyramid = arrange(*images.shape[1:3])
+        self._images = images
+        level = _normalized(images).permute(0, 3, 1, 2)
+        self._smaller: list[Tensor] = []
+        for place in self.pyramid.levels[1:]:
             size = (place.height, place.width)
             level = F.interpolate(level, size, mode="bilinear", align_corners=True)
-        rows, across = slice(place.top, place.bottom + 1), slice(place.left, place.right + 1)
-        tile[:, rows, across] = level.permute(0, 2, 3, 1)
-    return tile, pyramid
+            self._smaller.append(level.permute(0, 2, 3, 1))
+
+    def pixels(self, rows: slice, columns: slice | None = None, index: int | None = None) -> Tensor:
+        """Compute a part of the tile.
+
+        Args:
+            rows: with a start and a stop inside of the tile.
+            columns: the same; all when None.
+            index: of the image; all when None.
+
+        Returns:
+            The network's input [B, h, w, 4] float32, see
+            :meth:`restyle.core.faces.mmod.network.MmodNetwork.forward`.
+        """
+        columns = columns or slice(0, self.pyramid.width)
+        batch = slice(None) if index is None else slice(index, index + 1)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        shape = (len(self._images[batch]), height, -(-width // GROUP) * GROUP, CHANNELS)
+        part = torch.zeros(shape, device=self._images.device)
+        for number, place in enumerate(self.pyramid.levels):
+            top, bottom = max(rows.start, place.top), min(rows.stop, place.bottom + 1)
+            left, right = max(columns.start, place.left), min(columns.stop, place.right + 1)
+            if top >= bottom or left >= right:
+                continue
+            level = self._smaller[number - 1] if number else self._images
+            inside = (
+                slice(top - place.top, bottom - place.top),
+                slice(left - place.left, right - place.left),
+            )
+            shown = level[(batch, *inside)]
+            part[
+                :,
+                top - rows.start : bottom - rows.start,
+                left - columns.start : right - columns.start,
+                : shown.shape[3],
+            ] = shown if number else _normalized(shown)
+        return part
+
+
+def _normalized(pixels: Tensor) -> Tensor:
+    return torch.sub(pixels, torch.tensor(_MEAN, device=pixels.device)).div_(_SCALE)

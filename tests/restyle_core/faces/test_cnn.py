@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 from restyle.core.errors import RejectError, RejectReason
-from restyle.core.faces import cnn
+from restyle.core.faces import cnn, detection
 from restyle.core.faces.alignment import align_faces
 from restyle.core.faces.cnn import find_faces
 from restyle.core.faces.detection import detect
@@ -103,6 +104,62 @@ def test_a_face_that_cannot_be_cropped_is_rejected_with_its_angle():
         with pytest.raises(RejectError, match=r"by about \d+ degrees") as caught:
             align_faces(Image.fromarray(half), detector=detector)
         assert caught.value.reason is RejectReason.TURNED_AWAY
+
+
+def test_auto_drops_what_the_convolutional_detector_does_not_confirm(astronaut):
+    """The frontal detector sees a second face, in the shuttle, with a score of 0.12."""
+    frontal_ones = detect(astronaut, "all", "hog")
+    confirmed = detect(astronaut, "all", "auto")
+    assert [face.score < 0.2 for face in frontal_ones] == [False, True]
+    assert confirmed == frontal_ones[:1]
+    pixels = np.array(astronaut)
+    pixels[:250, 140:320] = 90
+    alone = Image.fromarray(pixels)
+    for faces in ("largest", "all"):
+        assert len(detect(alone, faces, "hog")) == 1
+        with pytest.raises(RejectError, match="confirms") as caught:
+            align_faces(alone, faces=faces, detector="auto")
+        assert caught.value.reason is RejectReason.NO_FACE
+
+
+def test_a_refused_place_does_not_hide_a_smaller_face(astronaut):
+    pixels = np.array(astronaut)
+    pixels[:250, 140:320] = 90
+    photo = Image.new("RGB", (800, 512), (90, 90, 90))
+    photo.paste(Image.fromarray(pixels), (0, 0))
+    photo.paste(astronaut.crop((140, 20, 310, 220)).resize((85, 100)), (600, 200))
+    hog = detect(photo, "largest", "hog")
+    assert hog[0].box[2] < 512
+    (found,) = detect(photo, "largest", "auto")
+    assert found.box[0] > 600
+    assert found.detector.startswith("hog")
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 3])
+def test_a_face_of_low_score_is_confirmed_at_any_size(scale, astronaut, frontal, monkeypatch):
+    monkeypatch.setattr(detection, "SURE", 99)
+    photo = astronaut.resize((round(512 * scale), round(512 * scale)), Image.Resampling.BICUBIC)
+    (found,) = detect(photo, "largest", "auto")
+    assert found.detector == "hog+cnn"
+    assert overlap([value / scale for value in found.box], frontal) > 0.6
+
+
+@pytest.mark.parametrize("detector", ["cnn", "auto"])
+def test_the_largest_face_that_can_be_cropped_is_taken_and_the_larger_one_told(detector, astronaut):
+    """Half a face, three times as large as the whole one beside it."""
+    half = np.array(astronaut)
+    half[:, :220] = 128
+    photo = Image.new("RGB", (1400, 900), (128, 128, 128))
+    photo.paste(Image.fromarray(half).resize((900, 900), Image.Resampling.BICUBIC), (0, 0))
+    head = astronaut.crop((120, 0, 340, 220)).resize((160, 160), Image.Resampling.BICUBIC)
+    photo.paste(rotated(head, 60), (1050, 300))
+    larger, smaller = sorted(find_faces(photo, small=False), key=lambda face: face[0][0])
+    assert larger[0][2] - larger[0][0] > 1.5 * (smaller[0][2] - smaller[0][0])
+    (face,) = align_faces(photo, detector=detector)
+    assert face.box == smaller[0]
+    assert re.fullmatch(r"a larger face is turned away by .*: it has no crop", face.note)
+    (face,) = align_faces(photo, faces="all", detector=detector)
+    assert face.note.startswith("a face is turned away")
 
 
 @pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket"])

@@ -15,7 +15,7 @@ from restyle.core.faces.alignment import model_files
 from restyle.core.faces.mmod import detector
 from restyle.core.faces.mmod.detector import MmodFace, find_mmod_faces
 from restyle.core.faces.mmod.network import load_mmod_network
-from restyle.core.faces.mmod.pyramid import build_tile
+from restyle.core.faces.mmod.pyramid import Tile
 
 SAMPLES = Path(__file__).parents[4] / "samples" / "photos"
 
@@ -86,6 +86,33 @@ def test_a_batch_is_its_images():
             assert ours.score == pytest.approx(theirs.score, abs=1e-4)
 
 
+@pytest.mark.parametrize("size", [(64, 96), (301, 217), (410, 700), (1000, 61)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_bands_of_the_tile_are_the_tile(size, batch):
+    """Also where rows of several levels, and levels beside each other, are in one band."""
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), np.uint8)
+    tile = Tile(torch.from_numpy(pixels))
+    pyramid = tile.pyramid
+    whole = tile.pixels(slice(0, pyramid.height))
+    level = (torch.from_numpy(pixels) - torch.tensor([122.782, 117.001, 104.298])) / 256
+    expected = torch.zeros_like(whole)
+    for place in pyramid.levels:
+        level = torch.nn.functional.interpolate(
+            level.permute(0, 3, 1, 2),
+            (place.height, place.width),
+            mode="bilinear",
+            align_corners=True,
+        ).permute(0, 2, 3, 1)
+        inside = slice(place.top, place.bottom + 1), slice(place.left, place.right + 1)
+        expected[(slice(None), *inside, slice(0, 3))] = level
+    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=0)
+    network = load_mmod_network()
+    scores = network.score_bands(tile.pixels, pyramid.height, pyramid.width)
+    torch.testing.assert_close(scores, network(whole, pyramid.width), atol=1e-4, rtol=0)
+    part = tile.pixels(slice(3, 50), slice(20, 60), batch - 1)
+    torch.testing.assert_close(part, whole[batch - 1 :, 3:50, 20:60])
+
+
 def test_the_threshold_keeps_the_strong():
     picture = PICTURES["four"]
     (weak,) = find_mmod_faces(torch.from_numpy(picture)[None], threshold=-0.5)
@@ -102,8 +129,9 @@ def test_bfloat16_errs_by_less_than_is_allowed_for():
     rough = detector._network(torch.device("cpu"), torch.bfloat16)
     largest = 0.0
     for picture in PICTURES.values():
-        tile, pyramid = build_tile(torch.from_numpy(picture)[None])
-        exact = network(tile, pyramid.width)
-        error = (rough(tile.bfloat16(), pyramid.width) - exact).abs()
+        tile = Tile(torch.from_numpy(picture)[None])
+        sides = tile.pyramid.height, tile.pyramid.width
+        exact = network.score_bands(tile.pixels, *sides)
+        error = (rough.score_bands(tile.pixels, *sides) - exact).abs()
         largest = max(largest, float(error.max()))
     assert largest < detector._BF16_ERROR / 1.5
