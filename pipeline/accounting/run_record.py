@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.accounting.machine import WorkerInfo, WorkerUse
 from restyle.pipeline.accounting.summary import Summary
 from restyle.pipeline.ledger.entries import FOLDER
 from restyle.pipeline.storage.filesystem import Storage
@@ -135,6 +135,7 @@ class RunRecord(BaseModel):
         dtype_reason: The precision and the reason for it.
         kernels: Implementation of the generator's operators, and the reason for it.
         workers: Distinct configurations of the workers.
+        used: What each worker has done: on a machine with several GPUs, one entry for each.
         steps: Number of refinement steps; None if the operation has none.
         reconstructions: Steps whose images are kept; None if the operation has none.
         metrics: Names of the measured metrics.
@@ -165,6 +166,7 @@ class RunRecord(BaseModel):
     dtype_reason: str
     kernels: str = ""
     workers: list[WorkerInfo] = []
+    used: list[WorkerUse] = []
     steps: int | None = None
     reconstructions: str | None = None
     metrics: list[str] = []

@@ -144,23 +144,33 @@ def cluster_pools(nodes: Sequence[Offer], workers: Workers, device: str) -> Pool
     gpus = _gpus(workers)
     places = sum(int(node.gpus / gpus) for node in nodes) if gpus else 1
     inverters = workers.invert_actors or (1, max(1, places))
-    align, note = _aligners(nodes, workers)
+    align, note = _aligners(nodes, workers, gpus)
     if not any(node.gpus for node in nodes):
         note = "; ".join(filter(None, [note, "no GPU is there yet, the cluster has to grow"]))
     return Pools(align, Pool(*inverters, gpus=gpus), note)
 
 
-def _aligners(nodes: Sequence[Offer], workers: Workers) -> tuple[Pool, str]:
-    """Return the alignment pool, one core per actor, and a note for the user."""
+def _aligners(nodes: Sequence[Offer], workers: Workers, gpus: float) -> tuple[Pool, str]:
+    """Return the alignment pool, one core per actor, and a note for the user.
+
+    It begins with as many actors as it may have and units there are. Ray ends what is idle.
+    """
     marked = sum(int(node.align) for node in nodes)
-    cores = sum(int(node.cpus) for node in nodes)
-    aligners = workers.align_actors or (1, marked or cores or _FROM_NOTHING)
+    free = sum(_free_cores(node, gpus) for node in nodes)
+    least = 1 if any(node.cpus >= 1 for node in nodes) else _FROM_NOTHING
+    aligners = workers.align_actors or (1, marked or free or least)
     if marked:
         return Pool(*aligners, cpus=1.0, resources={ALIGN: 1.0}, threads=1), ""
     note = ""
     if any(node.cpus and node.gpus for node in nodes):
         note = f'no node offers the resource "{ALIGN}": alignment may come to nodes with GPUs'
     return Pool(*aligners, cpus=1.0, threads=1), note
+
+
+def _free_cores(node: Offer, gpus: float) -> int:
+    """Cores of a node that are left when each of its inversion actors has one to feed its GPU."""
+    inverters = int(node.gpus / gpus) if gpus else 0
+    return max(0, int(node.cpus) - inverters)
 
 
 def _without_gpus(nodes: Sequence[Offer], workers: Workers) -> Pools:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from restyle.core.errors import RestyleError
-from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.accounting.machine import WorkerInfo, WorkerUse
 from restyle.pipeline.accounting.run_record import (
     NAME,
     RunRecord,
@@ -38,6 +39,7 @@ class Recorder:
         device: Requested device; replaced by the devices of the workers once they report.
         kernels: Implementation of the generator's operators; empty until it is known.
         workers: Distinct configurations reported by the workers.
+        used: What each worker has done, by its name.
         planned: Result of planning.
         progress: Progress of the run.
     """
@@ -46,6 +48,7 @@ class Recorder:
         self.device = task.device
         self.kernels = ""
         self.workers: list[WorkerInfo] = []
+        self.used: dict[str, WorkerUse] = {}
         self.planned = Planned()
         self.progress = Progress(0, 0, 0, 0.0)
         self._task = task
@@ -61,12 +64,19 @@ class Recorder:
         return time.perf_counter() - self._began
 
     def add_worker(self, worker_info: WorkerInfo) -> None:
-        """Record a worker's configuration, unless it is recorded already."""
+        """Record a worker's configuration, unless it is recorded already, and what it has done."""
+        use = worker_info.use
+        if use is not None and use.images >= self._images(use.worker):
+            self.used[use.worker] = use
         if worker_info in self.workers:
             return
-        self.workers.append(worker_info)
+        self.workers.append(replace(worker_info, use=None))
         self.device = _different(each.device for each in self.workers)
         self.kernels = _different(each.kernels for each in self.workers)
+
+    def _images(self, worker: str) -> int:
+        """Images that a worker has reported: reports of units may arrive in another order."""
+        return self.used[worker].images if worker in self.used else 0
 
     def save(self, state: State, summary: Summary, error: str | None = None) -> None:
         """Write ``run.json`` and the dated record.
@@ -110,6 +120,7 @@ class Recorder:
             dtype_reason=task.dtype_reason,
             kernels=self.kernels,
             workers=self.workers,
+            used=list(self.used.values()),
             steps=described.steps,
             reconstructions=described.reconstructions,
             metrics=list(described.metrics),

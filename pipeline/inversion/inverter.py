@@ -23,7 +23,7 @@ from restyle.core.inference.model import Model, load_model
 from restyle.core.inference.tuning import encoded as encoded_weights
 from restyle.core.inference.tuning import of_face
 from restyle.core.inference.way import Way
-from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.accounting.machine import Use, WorkerInfo
 from restyle.pipeline.inversion.aligner import AlignedUnit, Crop
 from restyle.pipeline.inversion.micro_batches import Made, MicroBatches
 from restyle.pipeline.inversion.rows import Batch, FloatArray, encoded, image_format
@@ -79,6 +79,7 @@ class Inverter:
         self.batch_size = batch_size or self.model.batch_size
         self._computed = computed or (lambda: None)
         self._defers = self.model.device.type == "cuda"
+        self._use = Use()
         self._batches = MicroBatches(self._invert, self.batch_size)
         self._encoders = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
 
@@ -89,7 +90,7 @@ class Inverter:
     @property
     def worker_info(self) -> WorkerInfo:
         """Where and how it computes by now."""
-        return WorkerInfo.of(self.model, self.batch_size)
+        return WorkerInfo.of(self.model, self.batch_size, self._use.so_far(self.model.device))
 
     def __call__(self, aligned: AlignedUnit) -> EncodedUnit:
         """Invert one unit; rows have the order of its inputs.
@@ -105,6 +106,8 @@ class Inverter:
             images.append(face.images.result())
         computed = time.perf_counter()
         computing = sum(face.seconds for face in faces)
+        starved = self._batches.take_starved()
+        self._use.add(len(faces), computing, starved)
         unit = encoded(
             aligned,
             [_batch(aligned.crops, faces, images)] if faces else [],
@@ -113,7 +116,7 @@ class Inverter:
             {
                 "invert": computing,
                 "wait": max(0.0, computed - started - computing),
-                STARVED: self._batches.take_starved(),
+                STARVED: starved,
             },
         )
         unit.seconds["encode"] = time.perf_counter() - computed

@@ -78,9 +78,24 @@ def test_alignment_goes_to_its_nodes_and_inversion_to_gpus() -> None:
 def test_without_the_resource_alignment_goes_to_cpus_and_says_so() -> None:
     nodes = [Offer(cpus=4), Offer(cpus=4, gpus=1)]
     pools = cluster_pools(nodes, Workers(gpus_per_actor=0.5), "cuda")
-    assert (pools.align.most, pools.align.resources) == (8, {})
+    # Each of the two inversion actors keeps a core.
+    assert (pools.align.most, pools.align.resources) == (6, {})
     assert (pools.compute.most, pools.compute.gpus, pools.compute.cpus) == (2, 0.5, 0.0)
     assert "align" in pools.note
+
+
+@pytest.mark.parametrize(
+    ("nodes", "most"),
+    [
+        ([Offer(cpus=16, gpus=1)], 15),
+        ([Offer(cpus=2, gpus=1), Offer(cpus=8)], 9),
+        ([Offer(cpus=8, gpus=8), Offer(cpus=4)], 4),
+        ([Offer(cpus=1, gpus=1)], 1),
+    ],
+)
+def test_alignment_takes_the_cores_that_no_gpu_needs(nodes: list[Offer], most: int) -> None:
+    pools = cluster_pools([HEAD, *nodes], Workers(), "cuda")
+    assert (pools.align.smallest, pools.align.most) == (1, most)
 
 
 def test_a_cluster_that_has_yet_to_grow() -> None:

@@ -23,7 +23,7 @@ from restyle.core.errors import (
     TransientError,
 )
 from restyle.core.inference.model import load_model
-from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.accounting.machine import WorkerInfo, WorkerUse
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
@@ -146,6 +146,10 @@ def test_a_run_accounts_for_every_input(request_of: Callable[..., Request], tmp_
         "batch_size": 32,
         "graphs": "",
     }
+    (used,) = record["used"]
+    assert (used["device"], used["images"]) == ("cpu", record["counts"]["faces"])
+    assert 0 < used["busy"] <= 1
+    assert 100e6 < used["memory"] < 16e9
     assert record["versions"]["torch"].startswith("2.")
     assert record["settings"]["model_fingerprint"] == record["model"]["fingerprint"]
     steps = pd.read_parquet(tmp_path / "out" / "steps")
@@ -256,13 +260,21 @@ def test_workers_say_for_themselves_how_they_computed(
 ) -> None:
     def elsewhere(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
         for number, result in enumerate(in_process.run_units(job, units)):
-            at = WorkerInfo("cuda", "H100" if number else "A100", "float32", "native: nvcc", 16)
+            use = WorkerUse(f"worker {number % 2}", "cuda:0 (GPU 1)", number, 0.5, 2**30)
+            gpu = "H100" if number else "A100"
+            at = WorkerInfo("cuda", gpu, "float32", "native: nvcc", 16, use=use)
             yield dataclasses.replace(result, worker_info=at)
 
     run(request_of(), elsewhere)
     record = json.loads((tmp_path / "out" / "run.json").read_bytes())
     assert [worker["gpu"] for worker in record["workers"]] == ["A100", "H100"]
     assert (record["device"], record["kernels"]) == ("cuda", "native: nvcc")
+    # Of each worker the last of its reports.
+    last = record["counts"]["units"] - 1
+    assert {use["worker"]: use["images"] for use in record["used"]} == {
+        f"worker {last % 2}": last,
+        f"worker {(last - 1) % 2}": last - 1,
+    }
 
 
 def test_units_that_fail_are_tried_again_and_then_given_up(
