@@ -21,6 +21,7 @@ from restyle.jobs.commands.invert.plan import plan
 from restyle.jobs.commands.invert.retry_rejects import retry_rejects
 from restyle.jobs.commands.invert.toonify import toonify
 from restyle.jobs.commands.look.coarse_to_fine import coarse_to_fine
+from restyle.jobs.commands.look.evaluate import evaluate
 from restyle.jobs.commands.look.inspection import verify
 from restyle.jobs.commands.look.query import query
 from restyle.jobs.commands.look.runs import runs
@@ -62,6 +63,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
         "query": query,
         "similar": similar,
         "coarse-to-fine": coarse_to_fine,
+        "evaluate": evaluate,
     },
     "Edit faces": {
         "edit": edit,

@@ -58,7 +58,7 @@ ROOMS = {
         decoding ledger accounting planning results results.forms similarity exporting
         execution execution.ray
         execution.placement execution.executor execution.run report inversion editing
-        pictures viewer
+        pictures evaluation viewer
         __init__""",
     ),
     "jobs": Room(

@@ -149,7 +149,7 @@ def draw(curve: Curve) -> Drawing:
     """Compute the layout of a curve between rules at round values."""
     low = min(curve.middle if curve.quartiles is None else (q[0] for q in curve.quartiles))
     high = max(curve.middle if curve.quartiles is None else (q[1] for q in curve.quartiles))
-    ticks = _round_values(low, high)
+    ticks = round_values(low, high)
     bottom, top = min(low, ticks[0]), max(high, ticks[-1])
 
     def x(index: int) -> float:
@@ -174,7 +174,7 @@ def draw(curve: Curve) -> Drawing:
         line=" ".join(f"{px},{py}" for px, py, _, _ in dots),
         band=band,
         dots=dots,
-        y_ticks=tuple((y(value), _tick_text(value, ticks)) for value in ticks),
+        y_ticks=tuple((y(value), tick_text(value, ticks)) for value in ticks),
         x_ticks=tuple((px, step) for px, _, step, _ in dots[::every]),
     )
 
@@ -228,8 +228,8 @@ def _mean_curves(records: Sequence[UnitRecord]) -> list[Curve]:
     return curves
 
 
-def _round_values(low: float, high: float) -> list[float]:
-    """Three to six round values that enclose a range."""
+def round_values(low: float, high: float) -> list[float]:
+    """Return three to six round values that enclose a range."""
     span = high - low
     if span <= 1e-12 * max(abs(low), abs(high), 1e-6):
         span = max(abs(high) * 0.1, 1e-6)
@@ -241,7 +241,8 @@ def _round_values(low: float, high: float) -> list[float]:
     return [index * width for index in range(first, last + 1)]
 
 
-def _tick_text(value: float, ticks: Sequence[float]) -> str:
+def tick_text(value: float, ticks: Sequence[float]) -> str:
+    """Format one of several ticks with as many decimals as their distance needs."""
     width = ticks[1] - ticks[0]
     digits = 0
     while digits < 12 and abs(round(width, digits) - width) > width * 1e-6:

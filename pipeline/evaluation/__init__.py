@@ -1,0 +1,1 @@
+"""Comparison of methods of inversion on the same faces."""
