@@ -116,7 +116,7 @@ SCHEMA = pa.schema(
             for name in ("method", "model", "edit", "measure", "better")
         ),
         pa.field("faces", pa.int64(), nullable=False),
-        pa.field("mean", pa.float64(), nullable=False),
+        pa.field("mean", pa.float64()),
         *(pa.field(name, pa.float64()) for name in _OPTIONAL),
     ],
     {
@@ -195,10 +195,15 @@ def single_row(each: Measured, edit: str, name: str, value: float, difference: f
 
 def as_table(rows: Sequence[Row]) -> pa.Table:
     """The rows as Arrow; what is NaN is null."""
+    return nullable_table(rows, SCHEMA)
+
+
+def nullable_table(rows: Sequence[object], schema: pa.Schema) -> pa.Table:
+    """Objects as Arrow, a column for each attribute that the schema names; NaN is null."""
     columns = {}
-    for field in SCHEMA:
+    for field in schema:
         values = [getattr(row, field.name) for row in rows]
-        if pa.types.is_floating(field.type) and field.nullable:
+        if pa.types.is_floating(field.type):
             values = [None if math.isnan(value) else value for value in values]
         columns[field.name] = values
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=schema)

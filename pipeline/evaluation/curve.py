@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from restyle.core.metrics.bootstrap import of_mean
 from restyle.core.shown_text import plural
+from restyle.pipeline.evaluation.comparison import nullable_table
 from restyle.pipeline.evaluation.measured import Measured
 from restyle.pipeline.report.curves import round_values, text, tick_text
 
@@ -102,11 +103,8 @@ def step_name(each: Measured, step: int) -> str:
 
 
 def as_table(points: Sequence[Point]) -> pa.Table:
-    """The points as Arrow."""
-    return pa.table(
-        {field.name: [getattr(point, field.name) for point in points] for field in SCHEMA},
-        schema=SCHEMA,
-    )
+    """The points as Arrow; what is NaN is null."""
+    return nullable_table(points, SCHEMA)
 
 
 @dataclass(frozen=True)

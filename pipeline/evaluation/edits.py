@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ from restyle.pipeline.editing.request import EditRequest, Move
 from restyle.pipeline.editing.rows import FOLDER, change_column, strength_column
 from restyle.pipeline.evaluation.measured import KEY, Floats, Ints, Measured, keys_of
 from restyle.pipeline.evaluation.request import NO_DIRECTION, EvaluationRequest
-from restyle.pipeline.execution.executor import Engine
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import open_parquet
@@ -86,7 +85,6 @@ def edit_equally(
     request: EvaluationRequest,
     direction: str,
     listener: Listener,
-    engine: Callable[[], Engine | None],
 ) -> Edited:
     """Edit a method's faces, or continue.
 
@@ -95,7 +93,6 @@ def edit_equally(
         request: of the evaluation.
         direction: name of the direction.
         listener: receives notes and progress.
-        engine: of the edits; None to choose one by the workers.
 
     Raises:
         FatalError: a file cannot be read or written.
@@ -113,7 +110,7 @@ def edit_equally(
             device=base.device,
             workers=base.workers,
         )
-        edit(asked, listener, engine())
+        edit(asked, listener)
         return to
 
     tried = made(f"strengths/{folder}-{direction}", STRENGTHS)

@@ -7,7 +7,7 @@ and ``edits/``, so that an evaluation that was killed continues where it stopped
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -31,7 +31,6 @@ from restyle.pipeline.evaluation.methods import Contender, Method, contenders
 from restyle.pipeline.evaluation.page import write_page
 from restyle.pipeline.evaluation.pictures import INPUT, edit_features, reconstruction_features
 from restyle.pipeline.evaluation.request import Evaluation, EvaluationRequest
-from restyle.pipeline.execution.executor import Engine
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.datasets import encode
 from restyle.pipeline.listener import Listener
@@ -43,17 +42,12 @@ MARKDOWN_FILE, PAGE_FILE = "table.md", "evaluation.html"
 _FEWEST = 2
 
 
-def evaluate(
-    request: EvaluationRequest,
-    listener: Listener | None = None,
-    engine: Callable[[], Engine | None] = lambda: None,
-) -> Evaluation:
+def evaluate(request: EvaluationRequest, listener: Listener | None = None) -> Evaluation:
     """Evaluate methods, or continue an evaluation.
 
     Args:
         request: the methods, and what they have in common.
         listener: receives notes and progress.
-        engine: of every run; None to choose one by the workers.
 
     Raises:
         SpecError: a method or model is unknown or unsuited, there is no face, or the folder holds
@@ -68,24 +62,18 @@ def evaluate(
     bound = bound_to(storage)
     if bound is not None:
         raise SpecError(f"{storage.uri} holds {bound[0].holds}; choose another --out")
-    outputs = [(each, _inverted(each, request, listener, engine())) for each in asked]
+    outputs = [(each, _inverted(each, request, listener)) for each in asked]
     measured = read_all(outputs)
-    edits = [
-        edit_equally(each, request, direction, listener, engine) for each in measured if direction
-    ]
+    edits = [edit_equally(each, request, direction, listener) for each in measured if direction]
     return _compared(request, measured, edits)
 
 
-def _inverted(
-    contender: Contender, request: EvaluationRequest, listener: Listener, engine: Engine | None
-) -> str:
+def _inverted(contender: Contender, request: EvaluationRequest, listener: Listener) -> str:
     """Invert with one method, or continue; return the output."""
     out = f"{request.out}/methods/{contender.folder}"
     listener.noted(f"{contender.method}, {contender.model}")
     base = request.base
-    invert_images(
-        replace(base, out=out, settings=contender.settings(base.settings)), listener, engine
-    )
+    invert_images(replace(base, out=out, settings=contender.settings(base.settings)), listener)
     return out
 
 

@@ -19,8 +19,8 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from recipes.faces64.features import pooled_features
 from recipes.faces64.measure import load_generator, sample
+from restyle.core.metrics.features import pooled_features
 from restyle.core.training.crops import CropSet
 
 Scores = dict[str, npt.NDArray[np.float64]]

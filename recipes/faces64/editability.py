@@ -20,16 +20,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from recipes.faces64.bootstrap import Rows, over_images
-from recipes.faces64.features import embeddings
+from recipes.faces64.teacher import FRAMING
 from restyle.core.editing.attributes import measure
 from restyle.core.editing.directions import Direction
+from restyle.core.editing.equal_change import strength_for
 from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import apply, parse_strengths
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.inversion import Inversion, invert
 from restyle.core.inference.model import Model, load_model
 from restyle.core.inference.way import render_tuned
+from restyle.core.metrics.bootstrap import Rows, over_images
+from restyle.core.metrics.features import embeddings, unit_length
 from restyle.core.training.crops import CropSet
 
 Floats = npt.NDArray[np.float64]
@@ -61,12 +63,7 @@ class Edits:
             change: above or below that of strength 0.
             rows: which photographs.
         """
-        means = self.scores[rows].mean(axis=0)
-        means -= means[self.strengths == 0]
-        # np.interp takes what it looks up in ascending order.
-        return float(
-            np.interp(change, np.maximum.accumulate(means), self.strengths, np.nan, np.nan)
-        )
+        return strength_for(change, self.strengths, self.scores[rows])
 
     def kept_at(self, change: float, name: str, rows: Rows) -> float:
         """Their mean identity at that strength."""
@@ -129,9 +126,7 @@ def edit_inverted(
 
 def _directions(images: Tensor) -> Floats:
     """Embeddings [N, 128] at length 1 of aligned images [N, 3, S, S], clamped as when saved."""
-    found = embeddings(images.clamp(-1, 1))
-    unit: Floats = found / np.linalg.norm(found, axis=1, keepdims=True)
-    return unit
+    return unit_length(embeddings(images.clamp(-1, 1), FRAMING))
 
 
 def scores_of(pictures: list[Image.Image], attribute: str, processes: int = 2) -> Floats:

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from recipes.faces64.bootstrap import Interval, Rows, over_images
-from recipes.faces64.features import Features, embeddings, pooled_features
-from recipes.faces64.teacher import PHOTO_SIZE
+from recipes.faces64.teacher import FRAMING, PHOTO_SIZE
 from restyle.core.devices import hardware
 from restyle.core.faces.alignment import find_landmarks
 from restyle.core.imaging.preprocessing import to_bytes
 from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import load_model
+from restyle.core.metrics.bootstrap import Interval, Rows, over_images
+from restyle.core.metrics.features import Features, embeddings, pooled_features
 from restyle.core.metrics.frechet import frechet_distance
 from restyle.core.metrics.measures import METRICS
 from restyle.core.networks.generator import Generator
@@ -72,7 +72,7 @@ def measure_generator(
     generator = load_generator(path)
     held, train = CropSet.load([held_out]), CropSet.load([crops])
     real = held.batch(torch.arange(len(held)))
-    reference = embeddings(real), pooled_features(real)
+    reference = embeddings(real, FRAMING), pooled_features(real)
     result: dict[str, Any] = {}
     if not quick:
         other = train.batch(torch.arange(len(held)))
@@ -91,7 +91,7 @@ def measure_generator(
 
 def _frechet(images: Tensor, reference: tuple[Features, Features]) -> dict[str, float]:
     return {
-        "frechet": frechet_distance(embeddings(images), reference[0]),
+        "frechet": frechet_distance(embeddings(images, FRAMING), reference[0]),
         "frechet_lpips_thousandths": 1000 * frechet_distance(pooled_features(images), reference[1]),
     }
 

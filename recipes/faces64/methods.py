@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from recipes.faces64.bootstrap import Rows, over_images
 from recipes.faces64.editability import IDENTITIES, Edits, Floats, edit_inverted
 from recipes.faces64.measure import differences
 from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import parse_strengths
 from restyle.core.inference.inversion import Inversion, invert, optimize
 from restyle.core.inference.model import Model, load_model
+from restyle.core.metrics.bootstrap import Rows, over_images
 from restyle.core.metrics.measures import METRICS
 from restyle.core.training.crops import CropSet
 
