@@ -10,7 +10,12 @@ from typing import Any, Literal
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import find_model
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
-from restyle.pipeline.ledger.settings import MAX_POLISH, MAX_STEPS, InversionSettings
+from restyle.pipeline.ledger.settings import (
+    MAX_ITERATIONS,
+    MAX_POLISH,
+    MAX_STEPS,
+    InversionSettings,
+)
 
 Needs = Literal["refining", "single-pass", "any", "none"]
 """Which encoder of a model a method takes: one that refines, one of a single pass, any, or none."""
@@ -40,6 +45,27 @@ KINDS: dict[str, Kind] = {
     "single-pass": Kind("an encoder of a single pass", "single-pass", lambda _: {}),
     "polish": Kind(
         "an encoder, then N steps of optimisation", "any", lambda n: {"polish": n}, 50, MAX_POLISH
+    ),
+    "optimize": Kind(
+        "N steps of optimisation from the average latent",
+        "none",
+        lambda n: {"start": "average", "iterations": n},
+        500,
+        MAX_ITERATIONS,
+    ),
+    "hybrid": Kind(
+        "an encoder, then N steps of optimisation, as restyle optimize does them",
+        "any",
+        lambda n: {"start": "encoder", "iterations": n},
+        100,
+        MAX_ITERATIONS,
+    ),
+    "pti": Kind(
+        "an encoder, then N steps of tuning the generator to each face",
+        "any",
+        lambda n: {"start": "encoder", "iterations": 0, "pivotal": n},
+        350,
+        MAX_ITERATIONS,
     ),
 }
 """All methods by name; ``NAME:N`` gives the count."""
