@@ -31,8 +31,9 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="METHOD",
-            help="restyle, single-pass, polish:N, optimize:N, hybrid:N or pti:N; may be given several "
-            "times. The others are compared with the first. Default: restyle and single-pass.",
+            help="restyle, single-pass, polish:N, optimize:N, hybrid:N or pti:N; may be given "
+            "several times. The others are compared with the first. Default: restyle and "
+            "single-pass.",
             show_default=False,
         ),
     ] = None,
