@@ -16,7 +16,7 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 from restyle.pipeline.viewer.run import ViewedRun
-from restyle.pipeline.viewer.server import ViewServer
+from restyle.pipeline.viewer.server import Site, ViewServer
 
 WAIT = 60
 """Seconds; only a broken page takes as long, a loaded machine may take some."""
@@ -55,9 +55,9 @@ def open_browser(profile: Path) -> WebDriver:
 
 
 @contextlib.contextmanager
-def served(runs: Sequence[ViewedRun]) -> Iterator[ViewServer]:
-    """Serve runs on loopback."""
-    with ViewServer(runs, "127.0.0.1", 0) as server:
+def served(site: Site | Sequence[ViewedRun]) -> Iterator[ViewServer]:
+    """Serve a page, or the page of runs, on loopback."""
+    with ViewServer(site, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=lambda: server.serve_forever(0.05), daemon=True)
         thread.start()
         try:

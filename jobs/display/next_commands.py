@@ -48,6 +48,7 @@ def after_edits(edits: str) -> list[Next]:
     """Return the commands that are useful after edits."""
     identity = "select edit, avg(id_similarity) from edits group by edit order by edit"
     return [
+        (["view", edits], "see every face at each strength in a browser"),
         (["query", edits, identity], "how much of the identity each edit keeps"),
         (["verify", edits], "prove that every face has every edit"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import (
@@ -37,9 +38,13 @@ class ProgressDisplay(BarDisplay, Listener):
     Args:
         console: for standard error.
         doing: the activity, in one word.
+        pictures: number of pictures made of each input, which are counted in its place; None to
+            count inputs.
     """
 
-    def __init__(self, console: Console, doing: str = "inverting") -> None:
+    def __init__(
+        self, console: Console, doing: str = "inverting", pictures: int | None = None
+    ) -> None:
         super().__init__(
             console,
             SpinnerColumn(),
@@ -49,6 +54,8 @@ class ProgressDisplay(BarDisplay, Listener):
             TextColumn("{task.fields[figures]}"),
         )
         self._doing = doing
+        self._each = pictures or 1
+        self._noun = "input" if pictures is None else "picture"
         self._listing: TaskID | None = None
         self._last_line = time.monotonic()
         self._time_left = TimeLeft()
@@ -69,7 +76,10 @@ class ProgressDisplay(BarDisplay, Listener):
 
     def advanced(self, progress: Progress) -> None:
         """Show the progress."""
-        figures = describe(progress, self._time_left)
+        progress = replace(
+            progress, done=progress.done * self._each, total=progress.total * self._each
+        )
+        figures = describe(progress, self._time_left, "picture" if self._each > 1 else "image")
         if self._bar is not None:
             if self._listing is not None:
                 self._bar.remove_task(self._listing)
@@ -88,20 +98,21 @@ class ProgressDisplay(BarDisplay, Listener):
             )
         elif progress.done and time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
-            self.noted(f"{progress.done}/{plural(progress.total, 'input')}, {figures}")
+            self.noted(f"{progress.done}/{plural(progress.total, self._noun)}, {figures}")
 
 
-def describe(progress: Progress, time_left: TimeLeft | None = None) -> str:
+def describe(progress: Progress, time_left: TimeLeft | None = None, noun: str = "image") -> str:
     """Describe progress, such as ``3.1 images/s, 0:42 left, 2 rejects``.
 
     Args:
         progress: of a run.
         time_left: takes in the progress; without it the time follows from the whole run's rate.
+        noun: what is counted.
     """
     parts = []
     if progress.done and progress.seconds > 0:
         rate = progress.done / progress.seconds
-        parts.append(f"{rate:.3g} images/s")
+        parts.append(f"{rate:.3g} {noun}s/s")
         left = (
             (progress.total - progress.done) / rate
             if time_left is None

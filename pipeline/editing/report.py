@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from restyle.core.errors import RestyleError
 from restyle.pipeline.accounting.run_record import read_run
-from restyle.pipeline.editing.rows import FOLDER
+from restyle.pipeline.editing.rows import FOLDER, change_column
 from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.editing.summary import EditSummary, summarise
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import HasFiles, file_of, open_parquet, spread
 from restyle.pipeline.report.curves import text
+from restyle.pipeline.report.gallery import Key, read_gallery
 from restyle.pipeline.report.html import render_page
 from restyle.pipeline.report.rejects import REASONS, read_rejects, reasons_of
 from restyle.pipeline.report.report import (
@@ -24,7 +28,10 @@ from restyle.pipeline.report.report import (
     figures_of,
     finished,
     notice,
+    title_of_data,
 )
+from restyle.pipeline.results.faces import read_faces
+from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.sources.output_names import REPORT_FILE
 
 MAX_FACES = 40
@@ -43,20 +50,34 @@ class EditedPicture:
         image: data URI of the picture.
         identity: cosine similarity of the face embeddings of the edit and the unedited
             reconstruction; None if not measured.
+        changes: change of each attribute against the unedited reconstruction; None where no face
+            was found.
     """
 
     strengths: tuple[float, ...]
     image: str
     identity: float | None
+    changes: tuple[tuple[str, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
 class EditedStrip:
-    """One face with its edits, weakest first."""
+    """One face with its edits, weakest first.
+
+    Attributes:
+        key: of the face.
+        original: data URI of the aligned input; empty if it cannot be read.
+    """
 
     source: str
-    face: int
+    key: Key
     pictures: tuple[EditedPicture, ...]
+    original: str = ""
+
+    @property
+    def face(self) -> int:
+        """Number of the face in its photograph."""
+        return self.key[2]
 
 
 @dataclass(frozen=True)
@@ -87,11 +108,14 @@ def write_edit_report(output: Output, settings: EditSettings) -> str:
     records = [record for each in files for record in each.units]
     summary, run = summarise(records, settings), read_run(storage)
     strips = list(read_strips(out, files, settings))
+    originals = _originals(run.asked.source if run else "", [strip.key for strip in strips])
+    strips = [replace(strip, original=originals.get(strip.key, "")) for strip in strips]
     rejects = read_rejects(out, files)
     sources = [strip.source for strip in strips] + [reject.source for reject in rejects]
     reasons = reasons_of(records)
     values = {
         "uri": storage.uri,
+        "title": title_of_data(run, storage.uri),
         "settings": settings,
         "figures": _figures(figures_of(records), settings),
         "facts": facts_of(records, run),
@@ -142,7 +166,8 @@ def read_strips(
 def _strips(
     out: str, name: str, settings: EditSettings, shown: Sequence[int], most: int
 ) -> Iterator[EditedStrip]:
-    columns = ["image_id", "revision", "face", "source", "edit", "id_similarity", "image"]
+    changes = [change_column(name) for name in settings.attributes]
+    columns = ["image_id", "revision", "face", "source", "edit", "id_similarity", "image", *changes]
     edits = len(settings.combinations)
     with open_parquet(out, name) as parquet:
         for batch in parquet.iter_batches(edits, columns=columns, use_threads=False):
@@ -152,18 +177,34 @@ def _strips(
             if len(rows) < edits:
                 return
             most -= 1
+            first = rows[shown[0]]
             yield EditedStrip(
-                rows[shown[0]]["source"],
-                rows[shown[0]]["face"],
-                tuple(
-                    EditedPicture(
-                        settings.combinations[edit],
-                        "data:image/png;base64," + base64.b64encode(rows[edit]["image"]).decode(),
-                        rows[edit]["id_similarity"],
-                    )
-                    for edit in shown
-                ),
+                first["source"],
+                (first["image_id"], first["revision"], first["face"]),
+                tuple(_picture(rows[edit], settings) for edit in shown),
             )
+
+
+def _picture(row: Mapping[str, Any], settings: EditSettings) -> EditedPicture:
+    return EditedPicture(
+        settings.combinations[row["edit"]],
+        "data:image/png;base64," + base64.b64encode(row["image"]).decode(),
+        row["id_similarity"],
+        tuple((name, row[change_column(name)]) for name in settings.attributes),
+    )
+
+
+def _originals(inversion: str, keys: Sequence[Key]) -> dict[Key, str]:
+    """Data URIs of aligned inputs, as far as the inversion can be read and has kept them."""
+    found: dict[Key, str] = {}
+    with contextlib.suppress(OSError, RestyleError):
+        snapshot = read_snapshot(inversion)
+        faces = read_faces(snapshot)
+        numbers = [faces.find(image_id, face) for image_id, _, face in keys]
+        places = [faces.place(number) for number in numbers if number >= 0]
+        gallery = read_gallery(snapshot.out, [], special=places)
+        found = {key: strip.input.image for key, strip in gallery.special.items() if strip.input}
+    return {key: found[key] for key in keys if key in found}
 
 
 def _figures(figures: list[Figure], settings: EditSettings) -> list[Figure]:

@@ -109,14 +109,16 @@ def collect(output: Output, settings: ResolvedSettings) -> Contents:
     files = output.sets()
     records = [record for each in files for record in each.units]
     run, snapshot = read_run(storage), snapshot_of(output, settings)
-    ranking = read_ranking(snapshot)
+    # What another model drew is not meant to equal the photograph, so that no metric ranks it.
+    is_drawn = settings.bootstrap is not None
+    ranking = Ranking((), (), 0, is_whole=True) if is_drawn else read_ranking(snapshot)
     worst = [place for each in ranking.worst for place in each.places]
     return Contents(
         uri=storage.uri,
         settings=settings,
         records=records,
         run=run,
-        curves=read_curves(out, records, settings.rows, files),
+        curves=[] if is_drawn else read_curves(out, records, settings.rows, files),
         ranking=ranking,
         gallery=read_gallery(out, files, special=worst, stands=snapshot.stands),
         rejects=with_thumbnails(output, read_rejects(out, files)),
@@ -169,7 +171,8 @@ def render(contents: Contents) -> bytes:
         ),
         "finished": finished(run),
     }
-    return render_page("report.html.j2", values, number=text, title_of=title_of)
+    template = "report.html.j2" if settings.bootstrap is None else "toonify.html.j2"
+    return render_page(template, values, number=text, title_of=title_of)
 
 
 def _worst_strips(contents: Contents) -> list[tuple[Metric, list[FaceStrip]]]:

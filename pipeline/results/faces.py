@@ -127,6 +127,12 @@ class FaceTable:
         found: dict[str, Any] = self.rows.slice(number, 1).to_pylist()[0]
         return found
 
+    def find(self, image_id: str, face: int) -> int:
+        """Number of a face by its input and its number there, or -1."""
+        same = pc.equal(self.rows["image_id"], image_id)
+        found = pc.and_(same, pc.equal(self.rows["face"], face))
+        return int(pc.index(found, True).as_py())
+
     def values(self, number: int) -> dict[str, float | None]:
         """Metrics of a face's last step; None for values that are not finite."""
         found = {name: float(values[number]) for name, values in self.metrics.items()}

@@ -11,7 +11,10 @@ function showRun(query) {
     $("with").value = query.with || "";
     for (const option of $("with").options) option.disabled = option.value === query.run;
   }
+  $("run-state").hidden = !run.state;
+  $("run-state").textContent = run.state;
   const plain = { run: query.run, with: query.with };
+  if ($("tab-upload")) $("tab-upload").href = STATE.address("upload", { run: query.run });
   $("tab-faces").href = STATE.address("faces", plain);
   $("tab-rejects").href = STATE.address("rejects", plain);
   $("tab-faces").querySelector(".count").textContent = count(run.faces);
@@ -21,32 +24,42 @@ function showRun(query) {
 
 // How far each address was scrolled when another view was opened, for the way back.
 const SCROLLED = {};
-const LAST = { view: "", address: "", face: "" };
+const LAST = { view: "", address: "", face: "", asked: 0 };
 
 async function show() {
   const address = location.hash || "#";
   const { view, query } = STATE.read();
   const before = { ...LAST };
   if (before.view && before.view !== view) SCROLLED[before.address] = window.scrollY;
-  Object.assign(LAST, { view, address, face: view === "face" ? query.face : "" });
+  const asked = before.asked + 1;
+  Object.assign(LAST, { view, address, face: view === "face" ? query.face : "", asked });
   showRun(query);
-  for (const each of ["faces", "face", "rejects"]) $(`${each}-view`).hidden = each !== view;
-  $("tab-faces").setAttribute("aria-current", view === "rejects" ? "false" : "page");
-  $("tab-rejects").setAttribute("aria-current", view === "rejects" ? "page" : "false");
+  $("run-head").hidden = false;
+  for (const each of VIEWS) $(`${each}-view`).hidden = each !== view;
+  $("edits").hidden = true;
+  for (const each of ["faces", "rejects", "upload"]) {
+    const isCurrent = each === (view === "face" ? "faces" : view);
+    if ($(`tab-${each}`)) $(`tab-${each}`).setAttribute("aria-current", isCurrent ? "page" : "false");
+  }
   showError(null);
   try {
-    await { faces: GALLERY, face: FACE, rejects: REJECTS }[view].load(query);
-    if (before.view && before.view !== view && address === LAST.address) {
+    await { faces: GALLERY, face: FACE, rejects: REJECTS, upload: UPLOAD }[view].load(query);
+    if (before.view && before.view !== view && asked === LAST.asked) {
       window.scrollTo(0, SCROLLED[address] || 0);
-      const left = view === "faces" && before.face
-        && $("cards").querySelector(`a[data-number="${CSS.escape(before.face)}"]`);
-      if (left) left.focus();
+      focusIn(view, before.face);
     }
   } catch (error) {
-    if (address === (location.hash || "#")) showError(error);
+    if (asked === LAST.asked) showError(error);
   }
   // What was left meanwhile is not what is shown.
-  if (address === LAST.address) document.body.dataset.shown = address;
+  if (asked === LAST.asked) document.body.dataset.shown = location.hash || "#";
+}
+
+// What had the focus is hidden: what took its place gets it.
+function focusIn(view, face) {
+  if (view === "face") $("face-name").focus({ preventScroll: true });
+  const left = view === "faces" && face && $("cards").querySelector(`a[data-key="${CSS.escape(face)}"]`);
+  if (left) left.focus();
 }
 
 function moveAmongCards(key) {
@@ -65,12 +78,12 @@ function pressed(event) {
   const isTyping = event.target.matches("input:not([type=range]):not([type=checkbox]), select");
   const { view, query } = STATE.read();
   if (event.key === "Escape" && view === "face") {
-    STATE.go("faces", { ...query, face: "" });
+    STATE.go("faces", STATE.ofGallery(query));
   } else if (isTyping) {
     return;
   } else if (event.key === "?") {
     $("help").showModal();
-  } else if (event.key === "/" && view !== "face") {
+  } else if (event.key === "/" && (view === "faces" || view === "rejects")) {
     $(view === "faces" ? "name" : "reject-name").focus();
   } else if (view === "face" && (event.key === "p" || event.key === "n")) {
     FACE.toNeighbour(event.key === "n" ? 1 : -1);
@@ -91,6 +104,7 @@ GALLERY.setUp();
 REJECTS.setUp();
 FACE.setUp();
 EDITS.setUp();
+UPLOAD.setUp();
 for (const id of ["run", "with"]) {
   if (!$(id)) continue;
   $(id).addEventListener("change", () => {

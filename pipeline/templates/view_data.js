@@ -1,37 +1,57 @@
 "use strict";
 // Where the page's data come from: the server, or the script that an export brings.
 
-const RUNS = JSON.parse(document.getElementById("runs").textContent);
 const PAGE_ROWS = 60;
 const REJECT_ROWS = 100;
 const DIFFERENCE = "difference:";
+
+// Worst first or best first is largest first or smallest first, by the metric's direction.
+function isFalling(query) {
+  const name = (query.sort || "").replace(DIFFERENCE, "");
+  const metric = metricOf(query.run, name);
+  if (!metric) return query.order === "last";
+  // Of a difference, another run's value minus this one's, the worst are the other run's losses.
+  return (query.order !== "best") === metric.lower;
+}
+
+async function answered(response) {
+  if (response.ok) return response;
+  const answer = await response.json().catch(() => ({}));
+  throw new Error(answer.error || `The server answered ${response.status}.`);
+}
 
 class Server {
   canEdit = true;
 
   async #ask(path, query) {
-    const fields = Object.entries(query).filter(([, value]) => value !== "" && value != null);
-    const response = await fetch(`${path}?${new URLSearchParams(fields)}`);
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(answer.error || `The server answered ${response.status}.`);
-    return answer;
+    const fields = Object.entries(query)
+      .filter(([key, value]) => value !== "" && value != null && !key.startsWith(EDIT));
+    const response = await answered(await fetch(`${path}?${new URLSearchParams(fields)}`));
+    return response.json();
   }
 
-  faces(query) { return this.#ask("data/faces", query); }
+  faces(query) {
+    return this.#ask("data/faces", { ...query, order: "", falling: isFalling(query) ? "1" : "" });
+  }
+
   face(query) { return this.#ask("data/face", query); }
   rejects(query) { return this.#ask("data/rejects", query); }
-  picture(run, face, step) { return `picture/${run}/${face.number}/${step}`; }
-  change(run, face, step, scale) {
-    return `change/${run}/${face.number}/${step}?scale=${Math.max(scale, 1e-6)}`;
+  // The key is there for the browser's cache: numbers mean other faces in the next server.
+  picture(run, face, step) { return `picture/${run}/${face.number}/${step}?of=${face.key}`; }
+  map(kind, run, face, step, scale) {
+    return `${kind}/${run}/${face.number}/${step}?scale=${Math.max(scale, 1e-6)}&of=${face.key}`;
   }
 
-  async edit(run, number, strengths, signal) {
-    const response = await fetch(`edit/${run}/${number}?${new URLSearchParams(strengths)}`, { signal });
-    if (!response.ok) {
-      const answer = await response.json().catch(() => ({}));
-      throw new Error(answer.error || `The server answered ${response.status}.`);
-    }
-    return response.blob();
+  // Why the photograph of a face cannot be shown; empty if it can.
+  async photoProblem({ run, face }) {
+    return (await this.#ask("data/photo", { run, face: face.key })).problem;
+  }
+
+  async image(address) { return (await answered(await fetch(address))).blob(); }
+
+  async upload(run, file) {
+    const response = await fetch(`upload?run=${run}`, { method: "POST", body: file });
+    return (await answered(response)).json();
   }
 }
 
@@ -68,8 +88,9 @@ class Export {
   }
 
   async face(query) {
-    const face = this.#runs[query.run].faces[query.face];
-    if (!face) throw new Error(`There is no face ${query.face}.`);
+    const { faces } = this.#runs[query.run];
+    const face = faces.find(({ key }) => key === query.face) || faces[query.face];
+    if (!face) throw new Error("there is no such face in this export");
     return { ...face, other: this.#other(query, face) };
   }
 
@@ -86,13 +107,13 @@ class Export {
     return `pictures/${run}-${face.files}-${at}.webp`;
   }
 
-  change(run, face, step) {
-    return `pictures/${run}-${face.files}-change-${step === -1 ? "total" : step}.png`;
+  map(kind, run, face, step) {
+    return `pictures/${run}-${face.files}-${kind}-${step === -1 ? "total" : step}.png`;
   }
 }
 
 function sortRows(rows, query) {
-  const falling = query.falling === "1";
+  const falling = isFalling(query);
   if (!query.sort) {
     if (falling) rows.reverse();
     return;

@@ -1,5 +1,5 @@
 "use strict";
-// One face: its steps with a slider, maps of what changed, metrics, and edits that are rendered.
+// One face: its steps with a slider, maps of differences and changes, metrics.
 
 const FACE = {
   asked: 0,
@@ -16,12 +16,24 @@ const FACE = {
   async load(query) {
     const asked = ++FACE.asked;
     FACE.standAt(query);
-    const face = await DATA.face(query);
+    $("back").href = STATE.address("faces", STATE.ofGallery(query));
+    FACE.alone(false);
+    let face;
+    try {
+      face = await DATA.face(query);
+    } catch (error) {
+      if (asked === FACE.asked) FACE.alone(true);
+      throw error;
+    }
     if (asked !== FACE.asked) return;
+    if (query.face !== face.key) {
+      query.face = face.key;
+      STATE.rename("face", query);
+    }
+    FACE.standAt(query);
     const sides = [{ run: query.run, face }];
     if (query.with) sides.push({ run: query.with, face: face.other });
     FACE.shown = { query, sides, steps: FACE.stepsOf(sides) };
-    $("back").href = STATE.address("faces", { ...query, face: "" });
     $("face-name").replaceChildren(...nameOf(face, query.run));
     $("face-name").title = face.source;
     const scale = Math.max(...sides.map((side) => (side.face ? side.face.scale : 0)));
@@ -35,8 +47,15 @@ const FACE = {
     $("step").max = Math.max(steps.length - 1, 0);
     FACE.toStep(steps.length - 1);
     FACE.table(sides);
-    EDITS.show(query, face);
+    EDITS.show(EDITS.ofFace(query, face));
     await FACE.findNeighbours(query, asked);
+  },
+
+  // A face that is not there leaves nothing on the page but that.
+  alone(isMissing) {
+    $("face-body").hidden = isMissing;
+    $("run-head").hidden = isMissing;
+    for (const button of [$("face-previous"), $("face-next")]) button.hidden = isMissing;
   },
 
   named(run, step) {
@@ -68,9 +87,10 @@ const FACE = {
       input.firstChild.alt = "aligned input";
     }
     side.step = figure("step", "");
+    side.difference = figure("difference", "");
     side.change = figure("change", "");
     return make("div", { class: "column" }, isBeside ? title : null,
-      make("div", { class: "frames" }, input, side.step, side.change));
+      make("div", { class: "frames" }, input, side.step, side.difference, side.change));
   },
 
   toStep(at) {
@@ -86,6 +106,7 @@ const FACE = {
     for (const side of sides) {
       if (!side.step) continue;
       FACE.drawStep(side, step);
+      FACE.drawDifference(side, step, scale);
       FACE.drawChange(side, step, scale);
     }
     for (const row of $("step-table").querySelectorAll("tr[data-step]")) {
@@ -107,11 +128,23 @@ const FACE = {
       : shown === 0 ? "input" : shown < step ? `step ${shown}, the last one` : `step ${shown}${named}`;
   },
 
+  drawDifference(side, step, scale) {
+    const [image, caption] = side.difference.children;
+    const last = Math.max(...side.face.pictures);
+    const shown = step > last && last > 0 ? last : step;
+    const isThere = side.face.differences.includes(shown);
+    side.difference.hidden = !side.face.differences.length;
+    image.hidden = !isThere;
+    if (isThere) image.src = DATA.map("difference", side.run, side.face, shown, scale);
+    image.alt = `where step ${shown} differs from the input`;
+    caption.textContent = isThere ? "difference from the input" : "";
+  },
+
   drawChange(side, step, scale) {
     const [image, caption] = side.change.children;
     const isThere = side.face.changes.includes(step);
     image.hidden = !isThere;
-    if (isThere) image.src = DATA.change(side.run, side.face, step, scale);
+    if (isThere) image.src = DATA.map("change", side.run, side.face, step, scale);
     image.alt = `what step ${step} changed`;
     caption.textContent = isThere ? `changed by step ${step}`
       : step === 0 || step > Math.max(...side.face.pictures) ? ""
@@ -125,22 +158,26 @@ const FACE = {
     if (!there.length) return;
     const names = Object.keys(there[0].face.steps[0])
       .filter((name) => there.some((side) => side.face.steps.some((row) => row[name] != null)));
-    const titles = names.map((name) => {
-      const metric = RUNS[there[0].run].metrics.find((each) => each.name === name);
-      return metric ? metric.title : name === "delta" ? "change" : name;
-    });
+    const metrics = names.map((name) => metricOf(there[0].run, name));
+    const titles = names.map((name, at) =>
+      metrics[at] ? metrics[at].title : name === "delta" ? "change" : name);
+    // The runs' columns of a metric stand beside each other.
     const head = make("tr", {}, make("th", { scope: "col" }, "step"));
-    for (const side of there) {
-      for (const title of titles) {
-        const full = there.length > 1 ? `${title}, ${RUNS[side.run].name}` : title;
-        head.append(make("th", { scope: "col", class: "value" }, full));
+    for (const title of titles) {
+      for (const side of there) {
+        const run = there.length > 1 ? make("span", { class: "run" }, RUNS[side.run].name) : null;
+        head.append(make("th", { scope: "col", class: "value" }, title, run && " ", run));
       }
     }
     const most = Math.max(...there.map((side) => side.face.steps.length));
+    const valueOf = (side, index, name) => (side.face.steps[index] || {})[name];
+    const cells = (index) => names.flatMap((name, at) => there.map((side, place) => {
+      const value = valueOf(side, index, name);
+      if (!place) return make("td", { class: "value first" }, number(value));
+      return make("td", { class: "value" }, marked(metrics[at], valueOf(there[0], index, name), value));
+    }));
     const rows = Array.from({ length: most }, (_, index) => make("tr", { "data-step": index + 1 },
-      make("th", { scope: "row" }, String(index + 1)),
-      ...there.flatMap((side) => names.map((name) => make("td", { class: "value" },
-        number((side.face.steps[index] || {})[name]))))));
+      make("th", { scope: "row" }, String(index + 1)), ...cells(index)));
     $("step-table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
     FACE.toStep(FACE.shown.at ?? 0);
   },
@@ -151,8 +188,8 @@ const FACE = {
     const around = [];
     for (const at of [page - 1, page, page + 1]) {
       if (at < 0) continue;
-      const answer = await DATA.faces({ ...query, face: "", page: at });
-      if (answer.page === at) around.push(...answer.rows.map((row) => [row.number, at]));
+      const answer = await DATA.faces({ ...STATE.ofGallery(query), page: at });
+      if (answer.page === at) around.push(...answer.rows.map((row) => [row.key, at]));
     }
     if (asked !== FACE.asked) return;
     FACE.neighbours = around;
@@ -161,13 +198,13 @@ const FACE = {
 
   // Among the neighbours that are known, which hold until others are: keys may be faster than those.
   standAt(query) {
-    const order = JSON.stringify({ ...query, face: "", page: "" });
+    const order = JSON.stringify({ ...STATE.ofGallery(query), page: "" });
     if (order !== FACE.order) FACE.neighbours = [];
     FACE.order = order;
-    const at = FACE.neighbours.findIndex(([each]) => each === Number(query.face));
+    const at = FACE.neighbours.findIndex(([each]) => each === query.face);
     FACE.place = at;
-    $("face-previous").disabled = at <= 0;
-    $("face-next").disabled = at < 0 || at + 1 >= FACE.neighbours.length;
+    disable($("face-previous"), at <= 0, $("face-next"));
+    disable($("face-next"), at < 0 || at + 1 >= FACE.neighbours.length, $("face-previous"));
   },
 
   toNeighbour(by) {
@@ -175,80 +212,5 @@ const FACE = {
     if (!next) return;
     const [face, page] = next;
     STATE.go("face", { ...STATE.read().query, face, page: page || "" }, { replace: true });
-  },
-};
-
-const EDITS = {
-  busy: false,
-  isWanted: false,
-  address: "",
-
-  setUp() {
-    $("sliders").addEventListener("input", (event) => {
-      const field = event.target;
-      for (const twin of field.closest(".slider").querySelectorAll("input")) {
-        if (twin !== field) twin.value = field.value;
-      }
-      EDITS.render();
-    });
-    $("edit-reset").addEventListener("click", () => {
-      for (const field of $("sliders").querySelectorAll("input")) field.value = 0;
-      EDITS.render();
-    });
-  },
-
-  show(query, face) {
-    const run = RUNS[query.run];
-    const isPossible = DATA.canEdit && run.directions.length > 0 && !run.edit_reason;
-    $("edits").hidden = !isPossible;
-    $("edit-reason").hidden = isPossible || !run.edit_reason;
-    $("edit-reason").textContent = run.edit_reason;
-    if (!isPossible) return;
-    EDITS.face = { run: query.run, number: face.number };
-    const kept = EDITS.strengths();
-    $("sliders").replaceChildren(...run.directions.map((direction) => {
-      const shared = { step: 0.1, min: -run.furthest, max: run.furthest,
-        value: kept[direction.name] || 0, "data-name": direction.name };
-      const id = `edit-${direction.name}`;
-      return make("div", { class: "slider" }, make("label", { for: id }, direction.name),
-        make("input", { ...shared, type: "range", id }),
-        make("input", { ...shared, type: "number", "aria-label": `strength of ${direction.name}` }));
-    }));
-    EDITS.render();
-  },
-
-  strengths() {
-    const found = {};
-    for (const field of $("sliders").querySelectorAll("input[type=range]")) {
-      if (Number(field.value)) found[field.dataset.name] = field.value;
-    }
-    return found;
-  },
-
-  // One at a time: what was asked for meanwhile is rendered next, what lies between never.
-  async render() {
-    EDITS.isWanted = true;
-    if (EDITS.busy) return;
-    EDITS.busy = true;
-    const patience = setTimeout(() => { $("edit-state").textContent = "rendering …"; }, 400);
-    try {
-      while (EDITS.isWanted) {
-        EDITS.isWanted = false;
-        const { run, number: face } = EDITS.face;
-        const image = await DATA.edit(run, face, EDITS.strengths());
-        URL.revokeObjectURL(EDITS.address);
-        EDITS.address = URL.createObjectURL(image);
-        $("edited").src = EDITS.address;
-      }
-      clearTimeout(patience);
-      const used = Object.entries(EDITS.strengths());
-      $("edit-state").textContent = used.length
-        ? used.map(([name, value]) => `${name} ${Number(value).toFixed(1)}`).join(", ") : "no edit";
-    } catch (error) {
-      clearTimeout(patience);
-      $("edit-state").textContent = error.message;
-    } finally {
-      EDITS.busy = false;
-    }
   },
 };

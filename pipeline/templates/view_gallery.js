@@ -1,5 +1,5 @@
 "use strict";
-// All faces, a page at a time, with name, limits and order; and the rejects.
+// All faces, a page at a time, with name, limits and order.
 
 const GALLERY = {
   asked: 0,
@@ -8,8 +8,11 @@ const GALLERY = {
     const change = () => GALLERY.apply();
     $("controls").addEventListener("submit", (event) => event.preventDefault());
     $("name").addEventListener("input", later(200, change));
-    $("sort").addEventListener("change", change);
-    $("falling").addEventListener("change", change);
+    $("sort").addEventListener("change", () => {
+      $("order").value = "";
+      change();
+    });
+    $("order").addEventListener("change", change);
     $("range-fields").addEventListener("input", later(300, change));
     $("clear").addEventListener("click", () => {
       const { query } = STATE.read();
@@ -43,7 +46,9 @@ const GALLERY = {
     }
     $("sort").replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
     $("sort").value = options.some(([value]) => value === query.sort) ? query.sort : "";
-    $("falling").checked = query.falling === "1";
+    const orders = GALLERY.orders(query);
+    $("order").replaceChildren(...orders.map(([value, text]) => make("option", { value }, text)));
+    $("order").value = orders.some(([value]) => value === query.order) ? query.order : "";
     if (document.activeElement !== $("name")) $("name").value = query.name || "";
     const fields = $("range-fields");
     if (!fields.contains(document.activeElement)) {
@@ -53,6 +58,17 @@ const GALLERY = {
       (metric) => query[`${metric.name}.low`] || query[`${metric.name}.high`]).length;
     $("range-count").textContent = limited || "";
     $("ranges").hidden = !run.metrics.length;
+  },
+
+  orders(query) {
+    const sort = query.sort || "";
+    if (sort === "source") return [["", "A to Z"], ["last", "Z to A"]];
+    if (!metricOf(query.run, sort.replace(DIFFERENCE, ""))) {
+      return [["", "first to last"], ["last", "last to first"]];
+    }
+    return sort.startsWith(DIFFERENCE)
+      ? [["", "what became worse first"], ["best", "what became better first"]]
+      : [["", "worst first"], ["best", "best first"]];
   },
 
   limits(metric, query) {
@@ -68,7 +84,7 @@ const GALLERY = {
   apply() {
     const { query } = STATE.read();
     const next = { run: query.run, with: query.with, name: $("name").value, sort: $("sort").value,
-      falling: $("falling").checked ? "1" : "" };
+      order: $("order").value };
     for (const field of $("range-fields").querySelectorAll("input")) {
       if (field.value !== "" && field.validity.valid) next[field.name] = field.value;
     }
@@ -97,35 +113,37 @@ const GALLERY = {
     $("pages").textContent = count(answer.pages);
     $("page").value = answer.page + 1;
     $("page").max = answer.pages;
-    $("previous").disabled = answer.page === 0;
-    $("next").disabled = answer.page + 1 >= answer.pages;
+    disable($("previous"), answer.page === 0, $("next"));
+    disable($("next"), answer.page + 1 >= answer.pages, $("previous"));
   },
 
   card(face, query) {
     const run = RUNS[query.run];
-    const address = STATE.address("face", { ...query, face: face.number });
+    const address = STATE.address("face", { ...query, face: face.key });
     const pictures = make("span", { class: "pair" });
     if (run.kept !== "none") {
-      pictures.append(GALLERY.image(query.run, face, 0, "input"),
-        GALLERY.image(query.run, face, -1, "reconstruction"));
+      const result = query.with ? run.name : "result";
+      pictures.append(GALLERY.picture(query.run, face, 0, "input"),
+        GALLERY.picture(query.run, face, -1, result));
     } else {
       pictures.append(make("span", { class: "no-picture" }, "no pictures kept"));
     }
-    if (query.with) pictures.append(GALLERY.otherImage(face, query.with));
-    return make("li", {}, make("a", { class: "card", href: address, "data-number": face.number },
+    if (query.with) pictures.append(GALLERY.otherPicture(face, query.with));
+    return make("li", {}, make("a", { class: "card", href: address, "data-key": face.key },
       pictures, make("span", { class: "name", title: face.source }, ...nameOf(face, query.run)),
       GALLERY.numbers(face, query)));
   },
 
-  image(run, face, step, alt) {
-    return make("img", { src: DATA.picture(run, face, step), alt, loading: "lazy",
+  picture(run, face, step, caption) {
+    const image = make("img", { src: DATA.picture(run, face, step), alt: "", loading: "lazy",
       decoding: "async", width: 128, height: 128 });
+    return make("span", { class: "captioned" }, image, make("span", { class: "caption" }, caption));
   },
 
-  otherImage(face, run) {
+  otherPicture(face, run) {
     if (!face.other) return make("span", { class: "no-picture" }, "not in that run");
     if (RUNS[run].kept === "none") return make("span", { class: "no-picture" }, "no pictures kept");
-    return GALLERY.image(run, face.other, -1, "reconstruction of the other run");
+    return GALLERY.picture(run, face.other, -1, RUNS[run].name);
   },
 
   numbers(face, query) {
@@ -134,58 +152,11 @@ const GALLERY = {
     for (const metric of RUNS[query.run].metrics) {
       const value = face.metrics[metric.name];
       const there = face.other ? face.other.metrics[metric.name] : undefined;
-      const text = there === undefined ? number(value) : `${number(value)} → ${number(there)}`;
+      const shown = there === undefined ? [number(value)]
+        : [`${number(value)} → `, marked(metric, value, there)];
       list.append(make("span", { class: metric.name === sorted ? "sorted" : "" },
-        make("span", { class: "muted" }, `${metric.title} `), text), " ");
+        make("span", { class: "muted" }, `${metric.title} `), ...shown), " ");
     }
     return list;
-  },
-};
-
-const REJECTS = {
-  asked: 0,
-
-  setUp() {
-    const change = () => {
-      const { query } = STATE.read();
-      STATE.go("rejects", { run: query.run, name: $("reject-name").value, reason: $("reason").value },
-        { replace: true });
-    };
-    $("reject-controls").addEventListener("submit", (event) => event.preventDefault());
-    $("reject-name").addEventListener("input", later(200, change));
-    $("reason").addEventListener("change", change);
-    const turn = (by) => {
-      const { query } = STATE.read();
-      STATE.go("rejects", { ...query, page: (Number(query.page) || 0) + by || "" });
-    };
-    $("reject-previous").addEventListener("click", () => turn(-1));
-    $("reject-next").addEventListener("click", () => turn(1));
-  },
-
-  async load(query) {
-    const run = RUNS[query.run];
-    const asked = ++REJECTS.asked;
-    $("reason").replaceChildren(make("option", { value: "" }, "any"),
-      ...run.reasons.map((each) =>
-        make("option", { value: each.name }, `${each.title} (${count(each.count)})`)));
-    $("reason").value = query.reason || "";
-    if (document.activeElement !== $("reject-name")) $("reject-name").value = query.name || "";
-    const answer = await DATA.rejects(query);
-    if (asked !== REJECTS.asked) return;
-    $("reject-controls").hidden = !run.rejects;
-    $("reject-box").hidden = !answer.total;
-    $("no-rejects").hidden = answer.total > 0;
-    $("no-rejects").classList.toggle("good", !run.rejects);
-    $("no-rejects").textContent = run.rejects ? "No reject is like that."
-      : run.faces ? "None: every input gave a latent." : "None yet: no input has been looked at.";
-    $("reject-total").textContent = answer.total ? plural(answer.total, "reject", "rejects") : "";
-    $("reject-rows").replaceChildren(...answer.rows.map((row) => make("tr", {},
-      make("td", { class: "name", title: row.source }, ...nameOf(row, query.run)),
-      make("td", { class: "reason" }, row.title), make("td", {}, row.stage),
-      make("td", { class: "message" }, row.message))));
-    $("reject-pager").hidden = answer.pages < 2;
-    $("reject-page").textContent = `${count(answer.page + 1)} of ${count(answer.pages)}`;
-    $("reject-previous").disabled = answer.page === 0;
-    $("reject-next").disabled = answer.page + 1 >= answer.pages;
   },
 };

@@ -1,6 +1,7 @@
 "use strict";
 // Small parts of the page. Text is only ever set as text, never as HTML.
 
+const RUNS = JSON.parse(document.getElementById("runs").textContent);
 const $ = (id) => document.getElementById(id);
 
 function make(tag, attributes = {}, ...children) {
@@ -22,12 +23,16 @@ function number(value) {
 const count = (value) => value.toLocaleString("en");
 const plural = (value, one, many) => `${count(value)} ${value === 1 ? one : many}`;
 
-// The state of the page stands in its address, so that going back and bookmarks work.
+// The state of the page stands in its address, so that going back and bookmarks work. Fields that
+// begin with "edit:" are strengths and layers of the sliders.
+const VIEWS = ["faces", "face", "rejects", "upload"].filter((name) => $(`${name}-view`));
+const EDIT = "edit:";
+
 const STATE = {
   read() {
     const [view, text = ""] = location.hash.replace(/^#/, "").split("?");
     const query = Object.fromEntries(new URLSearchParams(text));
-    const known = ["faces", "face", "rejects"].includes(view) ? view : "faces";
+    const known = VIEWS.includes(view) ? view : "faces";
     if (!(query.run in RUNS)) query.run = "0";
     if (!(query.with in RUNS) || query.with === query.run) delete query.with;
     return { view: known, query };
@@ -46,6 +51,18 @@ const STATE = {
       location.hash = address;
     }
   },
+  // Another address of what is shown.
+  rename(view, query) {
+    const [address, before] = [STATE.address(view, query), location.hash];
+    if (address === before) return;
+    history.replaceState(null, "", address);
+    if (document.body.dataset.shown === before) document.body.dataset.shown = address;
+  },
+  // Without what only concerns one face.
+  ofGallery(query) {
+    const kept = Object.entries(query).filter(([key]) => !key.startsWith(EDIT) && key !== "face");
+    return Object.fromEntries(kept);
+  },
 };
 
 function showError(error) {
@@ -57,12 +74,32 @@ function metricOf(run, name) {
   return RUNS[run].metrics.find((metric) => metric.name === name);
 }
 
+// "better", "worse" or "" for a value beside another one of the same metric.
+function verdict(metric, here, there) {
+  if (!metric || here == null || there == null || here === there) return "";
+  return (there < here) === metric.lower ? "better" : "worse";
+}
+
+function marked(metric, here, there) {
+  const kind = verdict(metric, here, there);
+  const sign = { better: "▲", worse: "▼" }[kind];
+  return make("span", { class: kind }, number(there),
+    sign ? make("span", { class: "sign", role: "img", "aria-label": kind, title: kind }, ` ${sign}`) : null);
+}
+
 function later(milliseconds, call) {
   let timer = 0;
   return (...values) => {
     clearTimeout(timer);
     timer = setTimeout(() => call(...values), milliseconds);
   };
+}
+
+// What has the keyboard's focus keeps it when it can do no more: the other one gets it.
+function disable(button, isDisabled, other) {
+  const hadFocus = document.activeElement === button;
+  button.disabled = isDisabled;
+  if (hadFocus && isDisabled && !other.disabled) other.focus();
 }
 
 // Without the folders that all names of the run have in common.

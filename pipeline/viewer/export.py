@@ -13,7 +13,7 @@ from restyle.core.shown_text import visible_strings
 from restyle.pipeline.ledger.parquet_files import spread
 from restyle.pipeline.report.change_maps import TOTAL, heatmap
 from restyle.pipeline.viewer.page import SCRIPTS, asset, page
-from restyle.pipeline.viewer.pictures import thumbnail
+from restyle.pipeline.viewer.pictures import Kind, thumbnail
 from restyle.pipeline.viewer.run import ViewedRun
 
 MOST_FACES = 500
@@ -42,7 +42,7 @@ def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> i
         _clear(folder)
         chosen = _chosen(runs, most)
         data = [_run(run, runs, chosen, folder, index) for index, run in enumerate(runs)]
-        about = [run.about() | {"directions": [], "edit_reason": ""} for run in runs]
+        about = [run.about() | {"directions": [], "edit_reason": "", "state": ""} for run in runs]
         exported = {"faces": [len(each) for each in chosen]}
         (folder / "index.html").write_bytes(page(about, exported=exported))
         # A script, because pages opened from files cannot fetch data.
@@ -90,9 +90,12 @@ def _run(
         for step in face["pictures"]:
             data = thumbnail(run.picture(number, step), f"picture {number}")
             (folder / _picture(index, number, step)).write_bytes(data)
-        for step in [*face["changes"], *([TOTAL] if face["has_total"] else [])]:
-            data = heatmap(run.change(number, step), max(face["scale"], 1e-6))
-            (folder / _change(index, number, step)).write_bytes(data)
+        maps: list[tuple[Kind, int]] = [("change", step) for step in face["changes"]]
+        maps += [("difference", step) for step in face["differences"]]
+        maps += [("change", TOTAL)] if face["has_total"] else []
+        for kind, step in maps:
+            data = heatmap(run.map_of(number, step, kind), max(face["scale"], 1e-6))
+            (folder / _map(index, number, kind, step)).write_bytes(data)
         partners = [int(run.partners(other)[number]) for other in runs]
         # Indices of faces within the export.
         face["others"] = [
@@ -108,5 +111,5 @@ def _picture(run: int, number: int, step: int) -> str:
     return f"pictures/{run}-{number}-{step}.webp"
 
 
-def _change(run: int, number: int, step: int) -> str:
-    return f"pictures/{run}-{number}-change-{'total' if step == TOTAL else step}.png"
+def _map(run: int, number: int, kind: Kind, step: int) -> str:
+    return f"pictures/{run}-{number}-{kind}-{'total' if step == TOTAL else step}.png"

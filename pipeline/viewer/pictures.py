@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,11 @@ from PIL import Image
 from restyle.core.errors import FatalError
 from restyle.pipeline.ledger.datasets import RECONSTRUCTIONS
 from restyle.pipeline.ledger.parquet_files import BATCH_ROWS, file_of, open_parquet
-from restyle.pipeline.report.change_maps import Change, changes, pixels
+from restyle.pipeline.report.change_maps import Change, changes, differences, pixels
 from restyle.pipeline.results.faces import Place
+
+Kind = Literal["change", "difference"]
+"""What a map shows: the change by a step, or the difference from the input."""
 
 THUMBNAIL_SIDE = 256
 _MAX_PIXELS = 4096 * 4096
@@ -165,6 +168,7 @@ def thumbnail(data: bytes, what: str) -> bytes:
     return buffer.getvalue()
 
 
-def maps_of(pictures: dict[int, bytes], what: str) -> dict[int, Change]:
-    """Maps of each step's change by :func:`restyle.pipeline.report.change_maps.changes`."""
-    return changes({step: pixels(decoded(data, what)) for step, data in pictures.items()})
+def maps_of(pictures: dict[int, bytes], what: str) -> dict[Kind, dict[int, Change]]:
+    """Maps of each step's change, and of its difference from the input, by kind and step."""
+    reduced = {step: pixels(decoded(data, what)) for step, data in pictures.items()}
+    return {"change": changes(reduced), "difference": differences(reduced)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,13 +12,21 @@ import numpy as np
 
 from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import find_metric, title_of
-from restyle.pipeline.report.change_maps import TOTAL, scale_of
+from restyle.core.shown_text import plural
+from restyle.pipeline.accounting.run_record import read_run
+from restyle.pipeline.accounting.run_state import run_state
+from restyle.pipeline.accounting.summary import summarise
+from restyle.pipeline.report.change_maps import TOTAL, Change, scale_of
 from restyle.pipeline.report.rejects import REASONS
 from restyle.pipeline.report.report import common_folder
 from restyle.pipeline.results.faces import FaceTable, IntArray, Place, Selection, read_faces
 from restyle.pipeline.results.snapshot import read_snapshot
-from restyle.pipeline.viewer.edits import FURTHEST, Edits
-from restyle.pipeline.viewer.pictures import Pictures, maps_of
+from restyle.pipeline.storage.claim import read_claims
+from restyle.pipeline.viewer.answers import whole_from
+from restyle.pipeline.viewer.pictures import Kind, Pictures, maps_of
+from restyle.pipeline.viewer.sliders.edits import FURTHEST, Edits
+from restyle.pipeline.viewer.sliders.run_face import Photographs, RunFace
+from restyle.pipeline.viewer.sliders.uploads import Uploads
 from restyle.pipeline.viewer.steps import RejectTable, Steps
 
 PAGE_ROWS = 60
@@ -33,17 +42,20 @@ class ViewedRun:
     Args:
         out: the output, a path or any fsspec URI.
         model: to render edits with; the run's own when None.
+        directions: folders of further directions than the model's, or their files.
 
     Attributes:
         faces: table of all faces.
         uri: of the output, without secrets.
+        edits: renders edits.
+        uploads: inverts photographs that are dropped on the page.
 
     Raises:
         SpecError: there is no such output or model.
         FatalError: files are damaged or cannot be read.
     """
 
-    def __init__(self, out: str, model: str | None = None) -> None:
+    def __init__(self, out: str, model: str | None = None, directions: Sequence[str] = ()) -> None:
         self._current = read_snapshot(out)
         self.uri = self._current.storage.uri
         self.faces: FaceTable = read_faces(self._current)
@@ -51,7 +63,10 @@ class ViewedRun:
         self._steps = Steps(out)
         self._guard = threading.Lock()
         self._partners: dict[int, IntArray] = {}
-        self.edits = Edits(self._current, model)
+        self._model = model
+        self.edits = Edits(self._current, model, directions)
+        self.uploads = Uploads(self._current.settings, self.edits)
+        self._photographs = Photographs(self._current)
 
     @cached_property
     def rejects(self) -> RejectTable:
@@ -91,12 +106,31 @@ class ViewedRun:
                 }
                 for name, values in self.faces.metrics.items()
             ],
-            "directions": [
-                {"name": name, "kind": about.kind} for name, about in self.edits.directions.items()
-            ],
+            "directions": self.edits.about(),
             "furthest": FURTHEST,
             "edit_reason": self.edits.reason,
+            "edit_model": self._model or "",
+            "upload_reason": self.uploads.reason,
+            "state": self._state(),
         }
+
+    def _state(self) -> str:
+        """A sentence about a run that works or ended before its end; empty for one that is done."""
+        storage = self._current.storage
+        # The claims before the record, which a run that ends meanwhile has written.
+        claims, record = read_claims(storage), read_run(storage)
+        if record is None:
+            return ""
+        summary = summarise(self._current.output)
+        done = f"{summary.done_images:,} of {plural(summary.images, 'input')} were done"
+        state = run_state(record, claims, summary.pending_images).state
+        if state == "running":
+            return f"This run is still running. {done} when the page was opened; open it again."
+        if state == "complete" and not summary.pending_images:
+            return ""
+        words = {"died": "died", "failed": "failed", "interrupted": "was interrupted"}
+        what = f"This run {words[state]}" if state in words else "This run is not finished"
+        return f"{what}: {done}. The same command again continues."
 
     def page(
         self, wanted: Selection, page: int, other: ViewedRun | None = None, most: int = PAGE_ROWS
@@ -130,6 +164,8 @@ class ViewedRun:
         row = self.faces.row(number)
         card: Json = {
             "number": number,
+            "key": f"{row['image_id']}/{row['face']}",
+            "image_id": row["image_id"],
             "source": row["source"],
             "face": row["face"],
             "revision": row["revision"],
@@ -142,6 +178,20 @@ class ViewedRun:
             )
         return card
 
+    def number_of(self, key: str) -> int:
+        """Number of a face by its key, ``IMAGE_ID/FACE``, or by its number as text.
+
+        Raises:
+            SpecError: there is no such face.
+        """
+        image_id, _, face = key.partition("/")
+        if not face:
+            return whole_from("face", key)
+        number = self.faces.find(image_id, whole_from("face", face))
+        if number < 0:
+            raise SpecError("there is no such face in this run")
+        return number
+
     def face(self, number: int, other: ViewedRun | None = None) -> Json:
         """A face with all its steps.
 
@@ -152,12 +202,13 @@ class ViewedRun:
         place = self._place(number)
         pictures = self._pictures.of(place)
         maps = maps_of(pictures, self._what(number))
+        changed = maps["change"]
         return self.card(number, other) | {
-            "image_id": place.image_id,
             "pictures": sorted(pictures),
-            "changes": [step for step in sorted(maps) if step != TOTAL],
-            "has_total": TOTAL in maps,
-            "scale": scale_of(maps.values()),
+            "changes": [step for step in sorted(changed) if step != TOTAL],
+            "differences": sorted(maps["difference"]),
+            "has_total": TOTAL in changed,
+            "scale": scale_of(each for kind in maps.values() for each in kind.values()),
             "steps": self._steps.of(place),
         }
 
@@ -184,22 +235,32 @@ class ViewedRun:
             raise SpecError(f"face {number} has no picture of step {step}")
         return pictures[step]
 
-    def change(self, number: int, step: int) -> np.ndarray:
-        """Map [h, w] of a step's change, or of the change from first to last step for -1.
+    def map_of(self, number: int, step: int, kind: Kind) -> Change:
+        """Map [h, w] of a step, or of the change from the first to the last step for -1.
 
         Raises:
             SpecError: there is no such map.
             FatalError: a file is missing or damaged.
         """
         pictures = self._pictures.of(self._place(number))
-        maps = maps_of(pictures, self._what(number))
+        maps = maps_of(pictures, self._what(number))[kind]
         if step not in maps:
             raise SpecError(f"face {number} has no map of step {step}")
         return maps[step]
 
-    def edited(self, number: int, strengths: dict[str, float]) -> bytes:
-        """See :meth:`restyle.pipeline.viewer.edits.Edits.render`."""
-        return self.edits.render(self._place(number), strengths)
+    def editable(self, number: int) -> RunFace:
+        """A face as the page edits it.
+
+        Raises:
+            SpecError: there is no such face.
+        """
+        source = self.faces.row(number)["source"] if 0 <= number < len(self.faces) else ""
+        return RunFace(self._current, self._place(number), source, self._photographs)
+
+    def close(self) -> None:
+        """Stop the child processes that read photographs."""
+        self._photographs.close()
+        self.uploads.close()
 
     def partners(self, other: ViewedRun) -> IntArray:
         """Index of each face in another run, or -1, [N]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -67,6 +68,15 @@ def edit(
             help="With --paste-back: add to the photograph what the edit changed, nothing else.",
         ),
     ] = False,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write every picture as a PNG file into this folder, too, and with --paste-back "
+            "every photograph with its metadata.",
+            show_default=False,
+        ),
+    ] = None,
     score: Annotated[
         bool, typer.Option(help="Measure smile, pose and mouth by landmarks, which takes longest.")
     ] = True,
@@ -91,10 +101,12 @@ def edit(
 
     The same command again continues after an interruption, and adds faces that are new.
     """
+    from restyle.jobs.display.next_commands import after_edits, say_next
     from restyle.jobs.display.termination import EndableDisplay
     from restyle.pipeline.editing.edit import edit as run
     from restyle.pipeline.editing.request import EditRequest
     from restyle.pipeline.results.face_rows import Selection
+    from restyle.pipeline.storage.addresses import shown_uri
 
     if keep_detail and not paste_back:
         raise SpecError("--keep-detail says how to paste back; give --paste-back, too")
@@ -112,9 +124,17 @@ def edit(
         workers=asked.to_workers(),
         allow_private_urls=bool(context.params["allow_private_urls"]),
     )
-    with error_console() as errors, EndableDisplay(errors, doing="editing") as display:
+    each = math.prod(len(move.strengths) for move in request.moves)
+    with error_console() as errors, EndableDisplay(errors, "editing", each) as display:
         outcome = run(request, display)
     _show(to, outcome)
+    if pictures is not None:
+        from restyle.pipeline.pictures.edited_files import write_edited
+
+        say(f"{plural(write_edited(to, pictures), 'picture')} in {shown_uri(pictures)}")
+    say(f"report: {outcome.report}", error=True)
+    if outcome.summary.faces:
+        say_next(after_edits(to))
 
 
 def _moves(
@@ -147,7 +167,6 @@ def _each(given: Sequence[str], count: int, option: str) -> Sequence[str]:
 
 def _show(to: str, outcome: EditOutcome) -> None:
     from restyle.jobs.display.edit_tables import show_edits
-    from restyle.jobs.display.next_commands import after_edits, say_next
     from restyle.jobs.display.progress import duration
 
     summary = outcome.summary
@@ -156,5 +175,3 @@ def _show(to: str, outcome: EditOutcome) -> None:
         f"{plural(outcome.photographs, 'photograph')} in this run, {duration(outcome.seconds)}"
     )
     show_edits(console(), outcome.settings, summary)
-    if summary.faces:
-        say_next(after_edits(to))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restyle.core.errors import SpecError
 from restyle.core.shown_text import plural
 from restyle.jobs.display.terminal import say
+
+if TYPE_CHECKING:
+    from restyle.pipeline.viewer.server import Site
 
 
 def view(
     outs: Annotated[
         list[str],
-        typer.Argument(metavar="OUT...", help="Where restyle invert wrote; several to compare."),
+        typer.Argument(
+            metavar="OUT...",
+            help="Where restyle invert wrote, several to compare; or where restyle edit wrote.",
+        ),
     ],
     export: Annotated[
         Path | None,
@@ -33,11 +40,34 @@ def view(
         str | None,
         typer.Option(help="Renders edits, where the run's own model lies elsewhere now."),
     ] = None,
+    directions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Further directions than the model's: a folder of restyle directions fit or "
+            "import, or a file; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    accept_uploads: Annotated[
+        bool,
+        typer.Option(
+            "--accept-uploads",
+            help="Let photographs be dropped on the page and inverted; they stay in memory.",
+        ),
+    ] = False,
 ) -> None:
     """Show finished runs in a browser: faces, their steps, edits, two runs side by side."""
+    if _holds_edits(outs):
+        from restyle.pipeline.viewer.edited_run import EditedRun
+
+        if export is not None or directions or accept_uploads:
+            raise SpecError("the page of edits takes --host and --port alone")
+        _serve(EditedRun(outs[0]), host, port)
+        return
     from restyle.pipeline.viewer.run import ViewedRun
 
-    runs = [ViewedRun(out, model) for out in outs]
+    runs = [ViewedRun(out, model, directions or ()) for out in outs]
     if export is not None:
         from restyle.pipeline.storage.addresses import shown_uri
         from restyle.pipeline.viewer.export import export as write
@@ -46,10 +76,26 @@ def view(
         faces = plural(len(runs[0].faces), "face")
         say(f"{count:,} of {faces}; open {shown_uri(str(export / 'index.html'))}")
         return
+    from restyle.pipeline.viewer.server import RunsSite
+
+    _serve(RunsSite(runs, accept_uploads), host, port)
+
+
+def _holds_edits(outs: list[str]) -> bool:
+    """Whether the only output holds edits."""
+    from restyle.pipeline.accounting.operation import bound_to
+    from restyle.pipeline.storage.filesystem import open_storage
+
+    if len(outs) != 1:
+        return False
+    bound = bound_to(open_storage(outs[0]))
+    return bound is not None and bound[0].name == "editing"
+
+
+def _serve(site: Site, host: str, port: int) -> None:
     from restyle.pipeline.viewer.server import ViewServer
 
-    server = ViewServer(runs, host, port)
-    with server:
+    with ViewServer(site, host, port) as server:
         say(f"Open {server.url}")
         say("Ctrl-C ends it.")
         try:

@@ -5,19 +5,27 @@ Tests share a browser and a server; each begins at an address of its own.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import re
+import shlex
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
+from typer.testing import CliRunner
 
 from restyle.core.errors import SpecError
+from restyle.jobs.cli import app
 from restyle.pipeline.viewer.export import export
 from restyle.pipeline.viewer.run import ViewedRun
 from tests.browser import open_browser, served, until
@@ -37,6 +45,16 @@ def exported(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "page"
     assert export(shown.runs(), folder, 90) == 90
     return folder
+
+
+VISIBLE_CONTROLS = """
+const found = document.querySelectorAll(
+  "a[href], button:not(:disabled), input:not(:disabled), select, summary, [tabindex='0']");
+// The skip link is seen when it has the focus.
+return [...found].filter((each) => each.checkVisibility() && each.className !== "skip")
+  .map((each) => [...document.querySelectorAll("*")].indexOf(each));
+"""
+WHICH_CONTROL = "return [...document.querySelectorAll('*')].indexOf(document.activeElement)"
 
 
 class Page:
@@ -101,6 +119,10 @@ class Page:
         numbers = [text.split(f"{metric} ")[1].split()[0] for text in self.texts(".numbers")]
         return [float(number) for number in numbers]
 
+    def focused(self) -> str:
+        """The id of what has the keyboard's focus."""
+        return self.browser.switch_to.active_element.get_attribute("id") or ""
+
     def errors(self) -> list[str]:
         return [entry["message"] for entry in self.browser.get_log("browser")]
 
@@ -146,11 +168,20 @@ def test_name_order_limits_and_clearing(page: Page) -> None:
     page.reads("#total", f"{FACES} faces")
     page.fill("#name", "/00012")
     page.reads("#total", "10 faces found")
+    # The worst by a metric of which less is better, and by one of which more is.
     page.choose("#sort", "lpips")
-    assert page.values("LPIPS") == sorted(page.values("LPIPS"))
-    page.find(".switch").click()
-    page.settled()
     assert page.values("LPIPS") == sorted(page.values("LPIPS"), reverse=True)
+    page.choose("#order", "best")
+    assert page.values("LPIPS") == sorted(page.values("LPIPS"))
+    page.choose("#sort", "id_similarity")
+    assert Select(page.find("#order")).first_selected_option.text == "worst first"
+    assert page.values("identity") == sorted(page.values("identity"))
+    page.choose("#order", "best")
+    assert page.values("identity") == sorted(page.values("identity"), reverse=True)
+    page.choose("#sort", "source")
+    page.choose("#order", "last")
+    names = page.texts(".card .name")
+    assert names == sorted(names, reverse=True)
     page.click("#clear")
     page.reads("#total", f"{FACES} faces")
     page.click("#ranges summary")
@@ -229,7 +260,8 @@ def test_neighbours_and_the_way_back(page: Page) -> None:
     page.settled()
     # The page of the gallery on which that face is, and the face itself.
     assert page.find("#page").get_attribute("value") == "2"
-    assert page.browser.switch_to.active_element.get_attribute("data-number") == "60"
+    focused = page.browser.switch_to.active_element
+    assert focused.find_element(By.CSS_SELECTOR, ".name").text == "/photos/000060.jpg"
     page.open("face?run=0&face=10")
     page.until("!document.getElementById('face-next').disabled")
     # Faster than what is shown: each counts from where the one before it leads to.
@@ -254,6 +286,7 @@ def test_edits_are_rendered(page: Page) -> None:
     page.fill("input[type=number][data-name=pose]", "-2")
     page.until("document.getElementById('edit-pose').value === '-2'")
     page.reads("#edit-state", "pose -2.0, smile 0.5")
+    page.until("location.hash.includes('edit%3Apose=-2')")
     page.click("#edit-reset")
     page.reads("#edit-state", "no edit")
 
@@ -273,12 +306,28 @@ def test_two_runs_beside_each_other(page: Page) -> None:
         [float(text.split("LPIPS ")[1].split()[2]) for text in page.texts(".numbers")],
     )
     differences = [b - a for a, b in zip(here, there, strict=True)]
-    # As far as rounded values tell.
-    assert all(a <= b + 2.1e-3 for a, b in itertools.pairwise(differences))
+    # As far as rounded values tell; what became worse comes first, and less is better.
+    assert all(a >= b - 2.1e-3 for a, b in itertools.pairwise(differences))
+    signs = [text.split("LPIPS ")[1].split()[3:4] for text in page.texts(".numbers")]
+    for sign, a, b in zip(signs, here, there, strict=True):
+        if abs(a - b) > 1e-3:
+            assert sign == (["▼"] if b > a else ["▲"])
+    assert page.texts(".cards li:first-child .caption") == ["input", "first <b>run", "second"]
+    page.choose("#order", "best")
+    gains = [text.split("LPIPS ")[1].split() for text in page.texts(".numbers")]
+    assert float(gains[0][2]) < float(gains[0][0])
     page.click(".cards li a")
     assert page.texts(".column h3") == ["first <b>run", "second"]
     assert page.find("#step-name").text == "3 of 3"
     assert page.texts(".step figcaption") == ["step 3", "step 2, the last one"]
+    # The columns of a metric stand beside each other, and the second says how it compares.
+    heads = page.texts("#step-table thead th")
+    assert heads[1:3] == ["L2\nfirst <b>run", "L2\nsecond"]
+    cells = page.all("#step-table tbody tr:first-child td")
+    assert cells[0].find_elements(By.CSS_SELECTOR, ".sign") == []
+    a, b = (float(cell.text.split()[0]) for cell in cells[:2])
+    kind = "better" if b < a else "worse"
+    assert cells[1].find_element(By.CSS_SELECTOR, ".sign").get_attribute("aria-label") == kind
     page.open("face?run=0&with=1&face=140")
     assert "not in that run" in page.find(".column .empty").text
     page.choose("#run", "1")
@@ -326,6 +375,138 @@ def test_keys_among_the_cards(page: Page) -> None:
     page.press("?]n")
     page.reads("#total", "")
     assert not page.find("#help").is_displayed()
+
+
+def test_the_focus_follows_what_enter_opens(page: Page) -> None:
+    page.press(Keys.ARROW_RIGHT)
+    page.press(Keys.ARROW_RIGHT)
+    page.press(Keys.ENTER)
+    page.until("location.hash.startsWith('#face?')")
+    page.settled()
+    assert page.focused() == "face-name"
+    page.press(Keys.ESCAPE)
+    page.settled()
+    assert page.browser.switch_to.active_element.get_attribute("class") == "card"
+    # A button that can do no more gives the focus to the other one.
+    page.find("#next").send_keys(Keys.ENTER)
+    page.until("document.getElementById('page').value === '2'")
+    page.settled()
+    assert page.focused() == "next"
+    page.find("#next").send_keys(Keys.ENTER)
+    page.until("document.getElementById('next').disabled")
+    assert page.focused() == "previous"
+    page.find("#name").send_keys("/00012", Keys.ENTER)
+    page.reads("#total", "10 faces found")
+    assert page.focused() == "name"
+
+
+def test_links_are_by_key(page: Page, shown: Shown) -> None:
+    page.open("faces?run=0&sort=lpips")
+    link = page.find(".cards li:nth-child(5) a")
+    name = link.find_element(By.CSS_SELECTOR, ".name").text
+    address = link.get_attribute("href").partition("#")[2]
+    key = link.get_attribute("data-key")
+    assert re.fullmatch(r"[0-9a-f]{32}/0", key)
+    assert key.replace("/", "%2F") in address
+    page.open(address)
+    assert page.find("#face-name").text == name
+    # An ordinal is replaced by the key.
+    page.open("face?run=0&face=20")
+    page.until("/face=[0-9a-f]{32}%2F0/.test(location.hash)")
+
+
+def test_strengths_stand_in_the_address(page: Page) -> None:
+    page.open("face?run=0&face=20&edit%3Asmile=1.5&edit%3Asmile%3Alayers=2-4")
+    page.reads("#edit-state", "smile 1.5")
+    assert page.find("[data-role=layers][data-name=smile]").get_attribute("value") == "2-4"
+    assert page.find("#edit-smile").get_attribute("value") == "1.5"
+    address = page.browser.current_url
+    assert "edit%3Asmile=1.5" in address
+    for name, kind in (("save-picture", "png"), ("save-latent", "npy")):
+        link = page.find(f"#{name}").get_attribute("href")
+        assert "smile=1.5&smile%3Alayers=2-4" in link
+        assert link.endswith(f"%3Aas={kind}")
+    page.click("#back")
+    assert "edit" not in page.browser.current_url
+    page.browser.get(address)
+    page.settled()
+    page.reads("#edit-state", "smile 1.5")
+
+
+def test_the_command_does_the_same(page: Page, shown: Shown, tmp_path: Path) -> None:
+    page.open("face?run=0&face=5&edit%3Asmile=1.5&edit%3Apose=-2&edit%3Apose%3Alayers=0-3")
+    page.reads("#edit-state", "pose -2.0, smile 1.5")
+    words = shlex.split(page.find("#edit-command").text)
+    assert words[:3] == ["restyle", "edit", str(shown.first)]
+    # The page was asked to render with this model, which the run's record does not name.
+    assert words[words.index("--model") + 1] == str(shown.model)
+    assert words[-2:] == ["--out", "EDITS"]
+    assert words[words.index("--only") + 1] == HOSTILE[5]
+    words[-1] = str(tmp_path / "edits")
+    result = CliRunner().invoke(app, [*words[1:], "--no-score", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(tmp_path / "edits" / "edits", use_threads=False)
+    assert table.num_rows == 1
+    link = page.find("#save-latent").get_attribute("href")
+    cookie = page.browser.get_cookies()[0]
+    headers = {"Cookie": f"{cookie['name']}={cookie['value']}"}
+    request = urllib.request.Request(link, headers=headers)  # noqa: S310 (our own server)
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        latent = np.load(io.BytesIO(answer.read()))
+    assert np.allclose(table["latent"][0].as_py(), latent.reshape(-1), atol=1e-6)
+
+
+def test_sliders_have_poles_and_a_zero_mark(page: Page) -> None:
+    page.open("face?run=0&face=20")
+    page.reads("#edit-state", "no edit")
+    assert page.texts(".slider .pole") == ["left", "right", "serious", "smiling"]
+    mark = page.find(".zero-marked").value_of_css_property("background-image")
+    assert "gradient" in mark
+    slider, track = page.find("#edit-pose").rect, page.find(".zero-marked").rect
+    # The middle of the track is where the slider's zero is.
+    assert slider["x"] + slider["width"] / 2 == pytest.approx(
+        track["x"] + track["width"] / 2, abs=1
+    )
+    page.fill("[data-role=layers][data-name=pose]", "0-30")
+    page.find("#edit-pose").send_keys(Keys.ARROW_RIGHT)
+    page.until("document.getElementById('edit-state').textContent.includes('0-9')")
+    assert any("400" in error for error in page.errors())
+    page.click("#edit-reset")
+    page.reads("#edit-state", "no edit")
+
+
+def test_the_right_third_is_used(page: Page) -> None:
+    try:
+        page.browser.set_window_size(1400, 900)
+        page.open("face?run=0&face=20")
+        table = page.find("#step-table").rect
+        width = page.browser.execute_script("return document.documentElement.clientWidth")
+        assert table["x"] > width * 0.6
+        assert table["x"] + table["width"] > width * 0.9
+        assert table["y"] < page.find("#stepper").rect["y"]
+    finally:
+        page.browser.set_window_size(1300, 900)
+
+
+def test_captions_of_cards(page: Page) -> None:
+    assert page.texts(".cards li:first-child .caption") == ["input", "result"]
+
+
+def test_keys_alone_reach_everything(page: Page) -> None:
+    for place in ("faces?run=0", "face?run=0&face=20", "rejects?run=0"):
+        page.open(place)
+        page.until("document.querySelectorAll('main img').length || location.hash.includes('rej')")
+        if place.startswith("face?"):
+            page.reads("#edit-state", "no edit")
+            page.until("!document.getElementById('face-next').disabled")
+        wanted = set(page.browser.execute_script(VISIBLE_CONTROLS))
+        assert len(wanted) > 5
+        page.browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
+        reached = set()
+        for _ in range(len(wanted) + 30):
+            page.press(Keys.TAB)
+            reached.add(page.browser.execute_script(WHICH_CONTROL))
+        assert wanted <= reached
 
 
 def test_help(page: Page) -> None:
@@ -378,20 +559,27 @@ def test_narrow_screens_and_both_schemes(page: Page, place: str) -> None:
 
 
 def test_an_error_is_told_and_passes(page: Page) -> None:
+    for face in ("99999", "0123456789abcdef0123456789abcdef/0", "x"):
+        page.open(f"face?run=0&face={face}")
+        assert page.find("#error").is_displayed()
+        # It says so alone.
+        shown = "#face-body, #edits, #run-head, #face-previous, #face-next"
+        assert not any(each.is_displayed() for each in page.all(shown))
+        assert any("400" in error for error in page.errors())
     page.open("face?run=0&face=99999")
     assert page.find("#error").text == "there is no face 99999"
-    assert any("400" in error for error in page.errors())
-    page.click("#tab-faces")
+    page.errors()
+    page.click("#back")
     assert not page.find("#error").is_displayed()
+    assert page.find("#run-head").is_displayed()
 
 
 def test_the_export_does_the_same_without_a_server(static: Page) -> None:
     static.reads("#total", "90 faces found")
     static.choose("#sort", "lpips")
-    assert static.values("LPIPS") == sorted(static.values("LPIPS"))
-    static.find(".switch").click()
-    static.settled()
     assert static.values("LPIPS") == sorted(static.values("LPIPS"), reverse=True)
+    static.choose("#order", "best")
+    assert static.values("LPIPS") == sorted(static.values("LPIPS"))
     static.until("[...document.querySelectorAll('.card img')].slice(0, 4).every((i) => i.complete)")
     static.choose("#with", "1")
     static.click(".cards li a")

@@ -22,12 +22,14 @@ from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import apply
 from restyle.core.errors import SpecError
 from restyle.pipeline import read_latents
+from restyle.pipeline.accounting.run_record import write_run
 from restyle.pipeline.results.faces import Selection
+from restyle.pipeline.storage.claim import now, own_claim
 from restyle.pipeline.viewer.export import export
 from restyle.pipeline.viewer.run import ViewedRun
 from restyle.pipeline.viewer.server import ViewServer
 from tests.browser import served
-from tests.pipeline.fabricated import Made, fabricate, picture
+from tests.pipeline.fabricated import Made, fabricate, picture, record
 from tests.pipeline.viewer.conftest import FACES, REJECTS, Shown
 from tests.s3_server import every, faulty_s3
 
@@ -65,6 +67,17 @@ def test_nothing_without_the_token(server: ViewServer) -> None:
         for cookie in ("", f"{server.cookie}=wrong", "restyle=x; ; =", f"{server.cookie}=\xe9"):
             status, _, body = get(server, path, cookie)
             assert (status, b"printed" in body) == (403, True)
+
+
+def test_who_has_no_token_sees_a_page(server: ViewServer) -> None:
+    status, headers, body = get(server, "/", "")
+    assert (status, headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+    page = body.decode()
+    assert "restyle view" in page
+    # Nothing of the runs, and nothing that would need the token.
+    assert "run" not in page.partition("<body>")[2].replace("running", "")
+    assert not {"src=", "href=", "<script"} & set(page.split())
+    assert "script-src" not in headers["Content-Security-Policy"]
 
 
 def test_the_token_becomes_a_cookie(server: ViewServer) -> None:
@@ -167,6 +180,53 @@ def test_steps_of_a_face(server: ViewServer) -> None:
     assert (last == pixels(get(server, "/picture/0/70/3")[2])).all()
 
 
+def test_a_face_is_found_by_its_key_in_any_order_of_runs(server: ViewServer) -> None:
+    row = data(server, "/data/faces?run=0&sort=lpips&page=1")["rows"][7]
+    found = data(server, f"/data/face?run=0&face={row['key']}")
+    assert (found["number"], found["source"]) == (row["number"], row["source"])
+    # The other run has the same face under the same key.
+    other = data(server, f"/data/face?run=1&face={row['key']}")
+    assert other["source"] == row["source"]
+    for key in ("0" * 32 + "/0", row["image_id"] + "/1", row["image_id"] + "/x", "/", "x/0"):
+        assert get(server, f"/data/face?run=0&face={key}")[0] == 400
+
+
+def test_differences_are_from_the_input(server: ViewServer) -> None:
+    face = data(server, "/data/face?face=70")
+    assert face["differences"] == [1, 2, 3]
+    maps = [
+        pixels(get(server, f"/difference/0/70/{step}?scale={face['scale']}")[2]).mean()
+        for step in (1, 2, 3)
+    ]
+    # The fabricated steps are 40, 20 and 13 grey levels off.
+    assert maps[0] > maps[1] > maps[2]
+    assert get(server, "/difference/0/70/0")[0] == 400
+
+
+def test_a_run_says_what_became_of_it(tmp_path: Path) -> None:
+    storage = fabricate(tmp_path, Made(faces=3))
+    assert ViewedRun(str(tmp_path)).about()["state"] == ""
+    finished = record(Made(faces=3))
+    running = finished.model_copy(
+        update={
+            "state": "running",
+            "timings": finished.timings.model_copy(update={"started": now(), "finished": None}),
+        }
+    )
+    write_run(storage, running)
+    claim = own_claim().model_copy(update={"state": "held"})
+    storage.write(claim.name, claim.model_dump_json().encode())
+    about = ViewedRun(str(tmp_path)).about()
+    assert about["state"].startswith("This run is still running. 3 of 3 inputs were done")
+    # The process is gone.
+    dead = claim.model_copy(update={"born": "1"})
+    storage.write(claim.name, dead.model_dump_json().encode())
+    assert ViewedRun(str(tmp_path)).about()["state"].startswith("This run died: 3 of 3 inputs")
+    storage.delete(claim.name)
+    write_run(storage, finished.model_copy(update={"state": "interrupted"}))
+    assert "was interrupted" in ViewedRun(str(tmp_path)).about()["state"]
+
+
 def test_heat_maps_share_a_scale(server: ViewServer) -> None:
     scale = data(server, "/data/face?face=70")["scale"]
     maps = [pixels(get(server, f"/change/0/70/{step}?scale={scale}")[2]).mean() for step in (2, 3)]
@@ -207,6 +267,11 @@ def test_an_edit_is_what_the_model_renders(server: ViewServer, shown: Shown) -> 
         ("/picture/0/0/9", 400),
         ("/picture/0/0/../../0", 404),
         ("/change/0/0/0", 400),
+        ("/photo/0/0", 400),
+        ("/photo/0/99999", 400),
+        ("/uploaded/0/" + "0" * 32 + "/photo", 400),
+        ("/uploaded/0/x/photo", 404),
+        ("/edit/0/0?smile:layers=x&smile=1", 400),
         ("/change/0/0/1?scale=0", 400),
         ("/change/0/0/1?scale=nan", 400),
         ("/edit/0/0?nothing=1", 400),
@@ -244,7 +309,7 @@ def test_another_model_is_not_used_for_edits(shown: Shown, tmp_path: Path) -> No
     run = ViewedRun(str(tmp_path))
     assert "is not the model" in run.about()["edit_reason"]
     with pytest.raises(SpecError, match="is not the model"):
-        run.edited(0, {})
+        run.edits.picture(run.editable(0).latent, {})
 
 
 def test_a_folder_that_is_no_utf_8(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.pictures.edited_files import file_base
 from tests.pipeline import in_process
 
 
@@ -92,3 +94,50 @@ def test_what_is_wrong_is_said(arguments: list[str], words: str, tmp_path: Path)
     with pytest.raises(RestyleError, match=words):
         run("/no/such", "--direction", "smile", "--to", tmp_path / "edits", *arguments)
     assert not (tmp_path / "edits").exists()
+
+
+def test_pictures_are_written_as_files(out: Path, tmp_path: Path) -> None:
+    a = direction(tmp_path, "a")
+    said = run(out, "--direction", a, "--no-score", "--strength", "-1,2",
+               "--out", tmp_path / "edits", "--pictures", tmp_path / "files")  # fmt: skip
+    assert f"4 pictures in {tmp_path / 'files'}" in said
+    names = {path.name for path in (tmp_path / "files").glob("*.png")}
+    assert names == {"0 a-1.png", "0 a+2.png", "1 a-1.png", "1 a+2.png"}
+    table = pq.read_table(tmp_path / "edits" / "edits", use_threads=False)
+    row = table.filter(pc.equal(table["strength_a"], 2)).slice(1, 1).to_pylist()[0]
+    stem = Path(row["source"]).stem
+    assert (tmp_path / "files" / f"{stem} a+2.png").read_bytes() == row["image"]
+    # They are no inputs of the next run that takes in this folder.
+    assert (tmp_path / "files" / ".restyle-output").is_dir()
+
+
+def test_names_of_files_are_safe_and_their_own(tmp_path: Path) -> None:
+    hostile = ["../../up.jpg", "a/same.jpg", "b/same.jpg", "x\n\x1b[31m.jpg", ".hidden"]
+    hostile += ["\u00e9" * 300, "..", "a::../.."]
+    taken: dict[str, str] = {}
+    rows = [
+        {"source": source, "image_id": f"{at:032x}", "face": 0} for at, source in enumerate(hostile)
+    ]
+    names = [file_base(row, taken) for row in rows]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert name not in ("", ".", "..")
+        assert "/" not in name
+        assert name.isprintable()
+        assert len(name.encode()) < 160
+        (tmp_path / f"{name} smile+2 photograph.png").touch()
+    assert [file_base(row, taken) for row in rows] == names
+
+
+def test_the_page_of_edits_is_named(out: Path, tmp_path: Path) -> None:
+    a = direction(tmp_path, "a")
+    result = CliRunner().invoke(
+        app, ["edit", str(out), "--direction", str(a), "--no-score", "--strength", "1",
+              "--out", str(tmp_path / "edits")]
+    )  # fmt: skip
+    assert f"report: {tmp_path / 'edits' / 'report.html'}" in result.stderr
+    assert f"restyle view {tmp_path / 'edits'}" in result.stderr
+    page = (tmp_path / "edits" / "report.html").read_text()
+    assert page.count('alt="aligned input"') == 2
+    assert page.count("<figcaption>original</figcaption>") == 2
+    assert "identity" in page
