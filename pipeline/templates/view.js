@@ -35,6 +35,7 @@ async function show() {
   Object.assign(LAST, { view, address, face: view === "face" ? query.face : "", asked });
   showRun(query);
   $("run-head").hidden = false;
+  $("missing").hidden = true;
   for (const each of VIEWS) $(`${each}-view`).hidden = each !== view;
   $("edits").hidden = true;
   for (const each of ["faces", "rejects", "upload"]) {

@@ -53,6 +53,7 @@ const FACE = {
 
   // A face that is not there leaves nothing on the page but that.
   alone(isMissing) {
+    $("missing").hidden = !isMissing;
     $("face-body").hidden = isMissing;
     $("run-head").hidden = isMissing;
     for (const button of [$("face-previous"), $("face-next")]) button.hidden = isMissing;

@@ -84,6 +84,7 @@ class Fabrication:
     rejects: Sequence[tuple[str, str, str, str]] = ()
     paint: Paint = noise
     state: str | None = "complete"
+    bootstrap: str | None = None
 
 
 def fabricate(out: Path, what: Fabrication) -> list[UnitRecord]:
@@ -100,6 +101,8 @@ def fabricate(out: Path, what: Fabrication) -> list[UnitRecord]:
         reconstructions=what.reconstructions,  # type: ignore[arg-type]
         metrics=what.metrics,
         dtype="fp32",
+        bootstrap=what.bootstrap,
+        bootstrap_fingerprint=what.bootstrap and "cd" * 32,
     )
     INVERSION.write_settings(storage, settings)
     records = []
@@ -411,6 +414,22 @@ def test_heatmap_scale_is_shared_and_covers_the_changes(tmp_path: Path) -> None:
     records = fabricate(tmp_path, Fabrication(["a.jpg", "b.jpg"], steps=2))
     # Step 1 is 40 grey levels off the input, 40/127.5 of the range, and step 2 is 20.
     assert read_gallery(str(tmp_path), records).scale == pytest.approx(0.4)
+
+
+def test_what_another_model_drew_has_a_page_of_its_own(tmp_path: Path) -> None:
+    names = [f"{index}.jpg" for index in range(20)]
+    fabricate(tmp_path, Fabrication(names, bootstrap="photo-model:restyle-psp"))
+    page = page_of(tmp_path)
+    words = " ".join(page.words.split())
+    # Each photograph beside what was made of it, and its other two steps.
+    assert words.count("photograph faces64 ") == 20
+    assert page.tags.count("img") == 20 * 4
+    assert "photo-model:restyle-psp" in words
+    body = words.partition("Skip to the faces")[2].partition("The data beside")[0]
+    # No curve, no metric and no ranking that would read as failure.
+    for word in ("Refinement", "LPIPS", "identity", "worst", "better", "median", "difference"):
+        assert word not in body
+    assert "svg" not in page.tags
 
 
 def test_maps_are_differences_from_the_input_and_get_darker(tmp_path: Path) -> None:

@@ -53,3 +53,16 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     fewer = Made(faces=FACES - 20, steps=2, side=16, names=HOSTILE, seed=1)
     fabricate(folder / "second", fewer)
     return Shown(model, folder / "first <b>run", folder / "second")
+
+
+@pytest.fixture(scope="session")
+def edited(inverted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smiles of three photographs, with the photographs, in the order of their strengths."""
+    from restyle.pipeline.editing.edit import edit
+    from restyle.pipeline.editing.request import EditRequest, Move
+
+    to = tmp_path_factory.mktemp("edited") / "smiles"
+    moves = [Move("smile", (2.0, -2.0, 0.0))]
+    out = str(inverted / "out")
+    edit(EditRequest(out=out, to=str(to), moves=moves, paste_back="face", device="cpu"))
+    return to
