@@ -41,6 +41,10 @@ class Editable(Protocol):
     def quad(self) -> npt.NDArray[np.float64]:
         """Corners of the crop in the photograph's pixels, [4, 2]."""
 
+    @property
+    def weights(self) -> bytes | None:
+        """Weights of the generator that was tuned for it; None for the model's own."""
+
     def photo(self) -> Reduced:
         """The photograph, reduced.
 
@@ -97,7 +101,7 @@ def edited(edits: Edits, face: Editable, asked: Wanted) -> Answer:
         buffer = io.BytesIO()
         np.save(buffer, edits.moved(face.latent, asked.moves), allow_pickle=False)
         return Answer(buffer.getvalue(), "application/octet-stream", saved_as=_file(face, "npy"))
-    picture = edits.picture(face.latent, asked.moves)
+    picture = edits.picture(face.latent, asked.moves, face.weights)
     if asked.in_photo:
         picture = pasted(read_photo(face), face.quad, picture)
     if asked.form == "png":

@@ -89,9 +89,10 @@ class Edits:
         self._current = snapshot
         self._guard = threading.Lock()
         self._model: Model | None = None
+        self._tuned: tuple[bytes, Model] | None = None
         self._loaded: dict[str, Direction] = {}
         self._rendered: Cache[tuple[object, ...], Image.Image] = Cache(
-            lambda image: 3 * image.width * image.height, 32 * 2**20
+            lambda image: 3 * image.width * image.height, 16 * 2**20
         )
         self.directions: dict[str, About] = {}
         self.reason = ""
@@ -173,25 +174,45 @@ class Edits:
         moved: FloatArray = result[0].numpy()
         return moved
 
-    def picture(self, latent: FloatArray, moves: Moves) -> Image.Image:
+    def picture(
+        self, latent: FloatArray, moves: Moves, weights: bytes | None = None
+    ) -> Image.Image:
         """Render a moved latent, RGB at the model's size; the last ones are kept.
+
+        Args:
+            latent: [n_styles, style_dim].
+            moves: amounts by direction.
+            weights: of the generator that was tuned for this face; None for the model's own.
 
         Raises:
             SpecError: as :meth:`moved`, or the model is not the run's.
             FatalError: the model cannot be loaded.
         """
         moved = self.moved(latent, moves)
-        key = (moved.tobytes(),)
-        return self._rendered.get(key, lambda: self._render(moved))
+        key = (moved.tobytes(), weights)
+        return self._rendered.get(key, lambda: self._render(moved, weights))
 
-    def _render(self, latent: FloatArray) -> Image.Image:
+    def _render(self, latent: FloatArray, weights: bytes | None) -> Image.Image:
         import torch
 
         from restyle.core.imaging.preprocessing import to_pictures
 
         # One at a time, because each uses all cores.
         with self._guard, torch.inference_mode():
-            return to_pictures(self.model().synthesize(torch.from_numpy(latent[None])))[0]
+            model = self._model_with(weights)
+            return to_pictures(model.synthesize(torch.from_numpy(latent[None])))[0]
+
+    def _model_with(self, weights: bytes | None) -> Model:
+        """The model with the generator that was tuned for a face, if any."""
+        model = self.model()
+        if weights is None:
+            return model
+        from restyle.core.inference.tuning import decoded
+
+        # One is kept: a slider renders the same face many times.
+        if self._tuned is None or self._tuned[0] != weights:
+            self._tuned = (weights, model.tuned(decoded(weights)))
+        return self._tuned[1]
 
     def model(self) -> Model:
         """The model, loaded on first use.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.decoding.reduced import Reduced
-from restyle.pipeline.inversion.latent_of import stored_latent
+from restyle.pipeline.inversion.latent_of import stored_latent, stored_weights
 from restyle.pipeline.ledger.datasets import LATENTS
 from restyle.pipeline.ledger.parquet_files import file_of, open_parquet
 from restyle.pipeline.report.input_pictures import InputPictures
@@ -76,6 +76,11 @@ class RunFace:
     def latent(self) -> FloatArray:
         """Its latent, [n_styles, style_dim]."""
         return stored_latent(self.snapshot, self.place)
+
+    @property
+    def weights(self) -> bytes | None:
+        """Weights of the generator that was tuned for it; None for the model's own."""
+        return stored_weights(self.snapshot, self.place)
 
     @property
     def quad(self) -> npt.NDArray[np.float64]:

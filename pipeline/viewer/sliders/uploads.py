@@ -67,6 +67,11 @@ class Uploaded:
         return self.last
 
     @property
+    def weights(self) -> None:
+        """None, as no generator is tuned for it."""
+        return None
+
+    @property
     def quad(self) -> npt.NDArray[np.float64]:
         """Corners of the crop in the photograph's pixels, [4, 2]."""
         return self.crop.quad
@@ -97,6 +102,8 @@ class Uploads:
         self.reason = edits.reason if edits.config is None else ""
         if settings.bootstrap is not None:
             self.reason = "This run was made by two models; no photograph can be inverted like it."
+        elif not settings.steps:
+            self.reason = "This run took no step of an encoder; no photograph is inverted like it."
 
     def take(self, data: bytes) -> dict[str, Any]:
         """Decode a photograph and prepare its inversion.
