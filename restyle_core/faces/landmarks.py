@@ -16,7 +16,7 @@ from PIL import Image
 
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.faces.detection import Box, Detection, Detector, FacePolicy, candidates
-from restyle.core.faces.hog.search import pixels_of
+from restyle.core.faces.hog.search import find_all, pixels_of
 from restyle.core.faces.turned import Predictors, fit_turned
 from restyle.core.stage_clock import stage
 
@@ -112,8 +112,8 @@ def _five_in(image: Image.Image, box: Box) -> FloatArray:
     return _fitted(_five_points(), image, box)
 
 
-PREDICTORS = Predictors(landmarks_in, _five_in)
-"""dlib's predictors of 68 and of five landmarks."""
+PREDICTORS = Predictors(landmarks_in, _five_in, find_all)
+"""dlib's predictors of 68 and of five landmarks, and its frontal detector."""
 
 
 def _fitted(predictor: Any, image: Image.Image, box: Box) -> FloatArray:

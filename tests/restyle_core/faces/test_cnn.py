@@ -96,14 +96,36 @@ def test_auto_leaves_faces_of_the_frontal_detector_as_they_are(astronaut):
     np.testing.assert_array_equal(ours.quad, theirs.quad)
 
 
-def test_a_face_that_cannot_be_cropped_is_rejected_with_its_angle():
-    """Half a face: the two predictors of landmarks do not agree where its eyes are."""
-    half = np.array(data.astronaut())
-    half[:, :220] = 128
+def covered(rows: slice, columns: slice) -> Image.Image:
+    """The astronaut, in grey where told; the face is in rows 76 to 166 and columns 75 to 165."""
+    pixels = np.array(data.astronaut()[:256, 100:356])
+    pixels[rows, columns] = 128
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        covered(slice(90, 115), slice(60, 180)),
+        rotated(covered(slice(60, 180), slice(125, 180)), -30),
+        rotated(covered(slice(128, 180), slice(60, 180)), 60),
+    ],
+    ids=["no eyes", "half a face, inclined", "no mouth, lying"],
+)
+def test_a_face_that_cannot_be_cropped_is_rejected_with_its_angle(photo):
     for detector in ("cnn", "auto"):
         with pytest.raises(RejectError, match=r"by about \d+ degrees") as caught:
-            align_faces(Image.fromarray(half), detector=detector)
+            align_faces(photo, detector=detector)
         assert caught.value.reason is RejectReason.TURNED_AWAY
+
+
+@pytest.mark.parametrize("columns", [slice(60, 118), slice(125, 180)], ids=["left", "right"])
+def test_half_a_face_is_cropped_where_it_is(columns):
+    """Its other half is hidden, so that the predictors of landmarks do not agree."""
+    (whole,) = align_faces(Image.fromarray(data.astronaut()[:256, 100:356]))
+    (face,) = align_faces(covered(slice(60, 180), columns), detector="cnn")
+    side = math.dist(whole.quad[0], whole.quad[3])
+    assert np.hypot(*(face.quad - whole.quad).T).max() < 0.3 * side
 
 
 def test_auto_drops_what_the_convolutional_detector_does_not_confirm(astronaut):
@@ -146,11 +168,10 @@ def test_a_face_of_low_score_is_confirmed_at_any_size(scale, astronaut, frontal,
 
 @pytest.mark.parametrize("detector", ["cnn", "auto"])
 def test_the_largest_face_that_can_be_cropped_is_taken_and_the_larger_one_told(detector, astronaut):
-    """Half a face, three times as large as the whole one beside it."""
-    half = np.array(astronaut)
-    half[:, :220] = 128
+    """A face without eyes, larger than the whole one beside it."""
+    blind = covered(slice(90, 115), slice(60, 180))
     photo = Image.new("RGB", (1400, 900), (128, 128, 128))
-    photo.paste(Image.fromarray(half).resize((900, 900), Image.Resampling.BICUBIC), (0, 0))
+    photo.paste(blind.resize((900, 900), Image.Resampling.BICUBIC), (0, 0))
     head = astronaut.crop((120, 0, 340, 220)).resize((160, 160), Image.Resampling.BICUBIC)
     photo.paste(rotated(head, 60), (1050, 300))
     larger, smaller = sorted(find_faces(photo, small=False), key=lambda face: face[0][0])

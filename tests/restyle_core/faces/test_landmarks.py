@@ -118,7 +118,7 @@ def test_landmarks_are_those_fitted_to_the_whole_photograph(
 ) -> None:
     """Wherever the box is, even beyond the edges; dlib itself is given the whole here."""
     photo = decode_image((photos / "smile.jpg").read_bytes()).resize((640, 420))
-    monkeypatch.setattr(landmarks, "detect", lambda *_: [Detection(box, 1.0, "hog")])
+    monkeypatch.setattr(landmarks, "candidates", lambda *_: [Detection(box, 1.0, "hog")])
     ((points, _),) = find_landmarks(photo)
     predictor = dlib.shape_predictor(str(model_files() / "shape_predictor_68_face_landmarks.dat"))
     shape = predictor(np.asarray(photo), dlib.rectangle(*box))
