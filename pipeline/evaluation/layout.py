@@ -106,7 +106,9 @@ def _cell(row: Row, is_best: bool) -> Cell:
 
 
 def _number(value: float) -> str:
-    return text(value) if math.isfinite(value) else ""
+    if not math.isfinite(value):
+        return ""
+    return ("\N{MINUS SIGN}" if value < 0 else "") + text(abs(value))
 
 
 def _signed(value: float) -> str:

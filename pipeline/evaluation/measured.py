@@ -110,16 +110,23 @@ def seconds_of(records: Sequence[UnitRecord], steps: int) -> tuple[float, ...]:
     """Seconds an image until the end of each step, from the entries of the ledger.
 
     They are those of the runs that committed the units, and stay when another run continues.
-    Alignment, start-up, and reading and writing are left out.
+    Alignment, start-up, metrics, reading and writing are left out. Where steps were not measured,
+    as on a GPU, all take the same share of the time of computing, in which metrics are.
 
     Args:
         records: of the committed units.
         steps: of a face.
     """
     faces = sum(record.faces for record in records)
-    total = sum(record.seconds.get("invert", 0.0) for record in records)
-    whole = total / faces if faces else 0.0
-    return tuple(whole * (step + 1) / steps for step in range(steps))
+    if not faces:
+        return (0.0,) * steps
+    done = [record for record in records if record.faces]
+    if all(len(record.step_seconds) == steps for record in done):
+        each = np.sum([record.step_seconds for record in done], axis=0) / faces
+    else:
+        each = np.full(steps, sum(record.seconds.get("invert", 0.0) for record in done))
+        each /= faces * steps
+    return tuple(np.cumsum(each).tolist())
 
 
 def _distances(snapshot: Snapshot, table: FaceTable) -> Floats:

@@ -180,12 +180,15 @@ class Inverter:
             metrics=settings.metrics,
             deltas=settings.save_steps != "none",
             eight_bit=True,
+            seconds=not self._defers and self._first is None,
         )
         way = way_of(settings)
         if self._first is None:
             return begin_batch(self.model, pixels, way, keep, self._computed)
         tolerance = settings.tolerance or 0.0
-        options = {**dataclasses.asdict(keep), "tolerance": tolerance, "batch_size": len(pixels)}
+        kept = dataclasses.asdict(keep)
+        del kept["seconds"]
+        options = {**kept, "tolerance": tolerance, "batch_size": len(pixels)}
         inversion = invert_bootstrapped(self._first, self.model, pixels, settings.steps, **options)
         return lambda: inversion
 
@@ -196,6 +199,7 @@ class Inverter:
         stacks = self._images(pixels, result)
         settings = self._settings
         best = None if settings.best_step is None else 1 + result.best(settings.best_step)
+        of_steps = _wall_seconds(result, seconds)
         for index, taken in enumerate(result.steps.tolist()):
             chosen = None if best is None else int(best[index])
             images = [
@@ -210,6 +214,7 @@ class Inverter:
                 deltas=None if deltas is None else deltas[index],
                 images=self._encoders.submit(self._encode, images) if images else _NO_IMAGES,
                 seconds=seconds / len(pixels),
+                step_seconds=None if of_steps is None else of_steps[index],
                 best=chosen,
                 iterations=None if result.iterations is None else int(result.iterations[index]),
                 weights=(
@@ -277,9 +282,22 @@ class _Face:
     deltas: FloatArray | None
     images: Future[list[tuple[int, bytes]]]
     seconds: float
+    step_seconds: FloatArray | None
     best: int | None
     iterations: int | None
     weights: bytes | None
+
+
+def _wall_seconds(result: Inversion, wall: float) -> FloatArray | None:
+    """Each face's share [B, steps] of the wall time of a batch, without metrics and the like.
+
+    The seconds of the result are those of several threads at once; their shares are those of the
+    wall time.
+    """
+    if result.seconds is None or result.measuring is None:
+        return None
+    busy = float(result.seconds.sum() + result.measuring.sum())
+    return (result.seconds * (wall / busy if busy else 0.0)).numpy()
 
 
 _NO_IMAGES: Future[list[tuple[int, bytes]]] = Future()
@@ -291,7 +309,6 @@ def _batch(
     faces: Sequence[_Face],
     images: Sequence[Sequence[tuple[int, bytes]]],
 ) -> Batch:
-    deltas = [face.deltas for face in faces if face.deltas is not None]
     return Batch(
         crops=crops,
         steps=[face.steps for face in faces],
@@ -299,9 +316,16 @@ def _batch(
         metrics={
             name: np.stack([face.metrics[name] for face in faces]) for name in faces[0].metrics
         },
-        deltas=np.stack(deltas) if deltas else None,
+        deltas=_stacked([face.deltas for face in faces]),
         images=images,
         best=[face.best for face in faces if face.best is not None],
         iterations=[face.iterations for face in faces if face.iterations is not None],
         weights=[face.weights for face in faces if face.weights is not None],
+        step_seconds=_stacked([face.step_seconds for face in faces]),
     )
+
+
+def _stacked(values: Sequence[FloatArray | None]) -> FloatArray | None:
+    """Values of all faces [N, ...]; None unless every face has one."""
+    found = [each for each in values if each is not None]
+    return np.stack(found) if found and len(found) == len(values) else None

@@ -52,6 +52,8 @@ class Batch:
         best: the step of each face's result; empty for the last one.
         iterations: steps of optimisation of each face; empty if its rows do not tell.
         weights: differences of each face's generator, as safetensors; empty without tuning.
+        step_seconds: [N, steps], each face's share of the time of its steps; None if it was not
+            measured.
     """
 
     crops: Sequence[Crop]
@@ -63,6 +65,7 @@ class Batch:
     best: Sequence[int] = ()
     iterations: Sequence[int] = ()
     weights: Sequence[bytes] = ()
+    step_seconds: FloatArray | None = None
 
 
 def tables(
@@ -110,6 +113,14 @@ def metric_sums(batches: Sequence[Batch]) -> dict[str, MetricSums]:
             count=tuple(finite.sum(axis=0).tolist()),
         )
     return sums
+
+
+def step_seconds(batches: Sequence[Batch]) -> tuple[float, ...]:
+    """Seconds of each step, summed over the faces; empty if they were not measured for all."""
+    parts = [batch.step_seconds for batch in batches if batch.step_seconds is not None]
+    if not parts or len(parts) < len(batches):
+        return ()
+    return tuple(np.concatenate(parts).sum(axis=0, dtype=np.float64).tolist())
 
 
 def worsened(batches: Sequence[Batch]) -> dict[str, tuple[int, ...]]:
@@ -283,6 +294,7 @@ def encoded(
         files=files,
         metrics=metric_sums(batches),
         worsened=worsened(batches),
+        step_seconds=step_seconds(batches),
         seconds={"align": aligned.seconds, **aligned.parts, **seconds},
         notes=aligned.notes,
     )

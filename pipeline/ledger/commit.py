@@ -32,6 +32,7 @@ class EncodedUnit:
         files: Parquet bytes and number of rows by dataset; datasets without rows are absent.
         metrics: Sums of each metric.
         seconds: Wall time in seconds by stage.
+        step_seconds: As in :class:`UnitRecord`.
         notes: Remarks for the user on how inputs were read.
         worsened: As in :class:`UnitRecord`.
     """
@@ -43,6 +44,7 @@ class EncodedUnit:
     files: dict[str, tuple[bytes, int]]
     metrics: dict[str, MetricSums]
     seconds: dict[str, float]
+    step_seconds: tuple[float, ...] = ()
     notes: Sequence[str] = ()
     worsened: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -78,6 +80,7 @@ def write_unit(storage: Storage, encoded: EncodedUnit, fingerprint: str) -> Unit
             files=tuple(files),
             metrics=encoded.metrics,
             seconds=encoded.seconds,
+            step_seconds=encoded.step_seconds,
             notes=tuple(encoded.notes[:MOST_NOTES]),
             worsened=encoded.worsened,
         )

@@ -69,6 +69,8 @@ class UnitRecord(_Frozen):
         metrics: Sums of each metric.
         seconds: Wall time in seconds by stage; of the parts of alignment, seconds summed over its
             processes; and :data:`STARVED`. Earlier versions have stages alone.
+        step_seconds: Seconds of computing each step, summed over the faces, without metrics and
+            writing; empty where they were not measured, as on a GPU and in earlier versions.
         superseded: Number of inputs with a later committed revision, as of the last cleanup.
         dropped: Number of rejects among them, whose rows the cleanup removed from ``rejects``.
         notes: Remarks for the user on how inputs were read, at most :data:`MOST_NOTES`.
@@ -85,6 +87,7 @@ class UnitRecord(_Frozen):
     files: tuple[WrittenFile, ...]
     metrics: dict[str, MetricSums]
     seconds: dict[str, float]
+    step_seconds: tuple[float, ...] = ()
     superseded: Count = 0
     dropped: Count = 0
     notes: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -49,6 +50,9 @@ class Inversion:
         heatmaps: [B, steps, h, w] float32, the change of each pixel at the encoder's size.
         steps: [B] int64, number of steps of each image; may be empty.
         iterations: [B] int64, number of steps of optimisation of each image; None without.
+        seconds: [B, steps] float32, an image's share of the time that its step took; see
+            :attr:`Keep.seconds`. None if it was not measured.
+        measuring: [B] float32, its share of the time of everything else, such as metrics.
         weights: [B, ...] by name, differences of each image's generator from the model's, see
             :meth:`restyle.core.inference.model.Model.tuned`; empty without tuning.
     """
@@ -60,6 +64,8 @@ class Inversion:
     heatmaps: Tensor | None = None
     steps: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     iterations: Tensor | None = None
+    seconds: Tensor | None = None
+    measuring: Tensor | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def best(self, metric: str) -> Tensor:
@@ -332,7 +338,12 @@ def _start(start: Start | Inversion, count: int) -> _Batch:
 
 @dataclass(frozen=True)
 class Keep:
-    """The values of each step to keep; fields as the arguments of :func:`invert`."""
+    """The values of each step to keep; other fields as the arguments of :func:`invert`.
+
+    Attributes:
+        seconds: whether to measure the time of each step, in the thread that computes it; on a CPU
+            alone, because a GPU has not finished a step when the next one is launched.
+    """
 
     reconstructions: Reconstructions = "last"
     latents: Literal["last", "all"] = "all"
@@ -340,6 +351,7 @@ class Keep:
     deltas: bool = False
     heatmaps: bool = False
     eight_bit: bool = False
+    seconds: bool = False
 
     def collect(self, made: Iterator[Step], model: Model, x: Tensor, count: int) -> _Kept:
         """Compute the values to keep of a batch and start their transfer to the CPU.
@@ -351,11 +363,14 @@ class Keep:
             count: number of images to keep; those behind are fillers.
         """
         kept = _Kept(len(x), model.transfer, count)
+        clock = _StepClock(count)
         measure = self._measure(model, x)
-        for step in made:
+        for step in clock.timed(made):
             if len(step.rows) < len(kept.rows):
                 measure = self._measure(model, x[step.rows.to(x.device)])
             kept.rows = step.rows
+            if self.seconds:
+                kept.add("seconds", clock.share(step), still=0.0)
             for name, value in measure(step.pooled).items():
                 kept.add(name, value)
             if self.latents == "all":
@@ -384,6 +399,10 @@ class Keep:
                     kept.finish("reconstructions", self._image(step.image), step.final)
             # Release the step's memory before the next step is computed.
             del step
+        if self.seconds:
+            kept.rows = torch.arange(len(x))
+            every = torch.ones(len(x), dtype=torch.bool)
+            kept.finish("measuring", clock.rest(len(x)), every)
         return kept
 
     def _image(self, image: Tensor) -> Tensor:
@@ -417,6 +436,8 @@ class Keep:
             deltas=joined.get("deltas"),
             heatmaps=joined.get("heatmaps"),
             iterations=None if "iterations" not in joined else joined["iterations"][:, 0],
+            seconds=joined.get("seconds"),
+            measuring=None if "measuring" not in joined else joined["measuring"][:, 0],
             weights={
                 name.removeprefix(_WEIGHT): values[:, 0]
                 for name, values in joined.items()
@@ -436,6 +457,42 @@ def _finite(step: Step) -> Tensor:
     """Whether all values of each latent and reconstruction are finite, [n] bool."""
     latents, images = (part.isfinite().flatten(1).all(1) for part in (step.latents, step.pooled))
     return latents & images
+
+
+class _StepClock:
+    """Seconds of the steps of a batch, and of what is done between them.
+
+    Args:
+        count: number of images that share the seconds.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._begun = time.perf_counter()
+        self._last = 0.0
+        self._steps = 0.0
+
+    def timed(self, made: Iterator[Step]) -> Iterator[Step]:
+        """Yield the steps, measuring how long each takes."""
+        while True:
+            started = time.perf_counter()
+            step = next(made, None)
+            self._last = time.perf_counter() - started
+            self._steps += self._last
+            if step is None:
+                return
+            yield step
+            # This generator must not keep the step's megapixel images.
+            del step
+
+    def share(self, step: Step) -> Tensor:
+        """Each image's share of the last step, [n]."""
+        return torch.full((len(step.rows),), self._last / min(self._count, len(step.rows)))
+
+    def rest(self, images: int) -> Tensor:
+        """Each image's share of the time that no step took, [images]."""
+        rest = time.perf_counter() - self._begun - self._steps
+        return torch.full((images,), rest / self._count)
 
 
 class _Kept:

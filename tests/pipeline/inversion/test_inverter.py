@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.inversion import inverter as module
@@ -156,3 +158,31 @@ def test_somebody_hears_of_each_batch(tiny_model: Path) -> None:
     inverter(unit("a"))
     inverter.close()
     assert len(heard) == 3
+
+
+@pytest.mark.parametrize("name", ["a", "b", "d"])
+def test_a_unit_tells_the_seconds_of_its_steps(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    begun = module.begin_batch
+
+    def timed(*args: Any) -> Any:
+        result = begun(*args)()
+        count = len(result.latents)
+        # Several threads at once: more seconds than the wall has.
+        seconds = torch.tensor([[1e6, 3e6]]).repeat(count, 1)
+        result = dataclasses.replace(result, seconds=seconds, measuring=torch.full((count,), 4e6))
+        return lambda: result
+
+    monkeypatch.setattr(module, "begin_batch", timed)
+    inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=2, threads=1)
+    made = inverter(unit(name))
+    inverter.close()
+    # Half of the time is that of metrics.
+    assert np.allclose(made.step_seconds, np.array([1, 3]) / 8 * made.seconds["invert"], rtol=1e-5)
+
+
+def test_a_unit_without_faces_has_no_seconds_of_steps(tiny_model: Path) -> None:
+    inverter = Inverter(str(tiny_model), settings(), device="cpu", batch_size=2, threads=1)
+    assert inverter(unit("c")).step_seconds == ()
+    inverter.close()
