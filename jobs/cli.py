@@ -31,6 +31,7 @@ from restyle.jobs.commands.look.view import view
 from restyle.jobs.commands.operate.bench import bench
 from restyle.jobs.commands.operate.compact import compact
 from restyle.jobs.commands.operate.export import export
+from restyle.jobs.commands.operate.forget import forget
 from restyle.jobs.commands.operate.index import index
 from restyle.jobs.commands.operate.kernels import app as kernels
 from restyle.jobs.commands.operate.repair import repair
@@ -79,6 +80,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
         "compact": compact,
         "repair": repair,
         "export": export,
+        "forget": forget,
         "index": index,
         "bench": bench,
         "kernels": kernels,

@@ -55,7 +55,8 @@ ROOMS = {
         listener storage isolation
         sources sources.landmarks sources.formats sources.lists sources.reader sources.contents
         sources.catalog sources.given_landmarks sources.__init__ sources.photographs
-        decoding ledger accounting planning results results.forms similarity exporting
+        decoding ledger forgetting.tombstone forgetting.derived
+        accounting planning results results.forms similarity exporting forgetting
         execution execution.ray
         execution.placement execution.executor execution.run report inversion editing
         pictures evaluation viewer

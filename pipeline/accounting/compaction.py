@@ -22,6 +22,7 @@ from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.marker import MARKER, marked
 from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.accounting.status import bound_of
+from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import GROUP_BYTES, latent_shape, parquet_options
 from restyle.pipeline.ledger.entries import FileSet, WrittenFile
@@ -82,6 +83,7 @@ def compact(out: str, target: int = TARGET, listener: Listener | None = None) ->
     storage = output.storage
     operation, settings = bound_of(storage)
     with driver_lock(storage, listener) as lock:
+        check_complete(storage, output.names)
         tidy(output, operation, settings)
         sets = output.sets()
         # Withdrawal of a unit with rejects removes a whole entry, so that unit stays out of packs.

@@ -24,6 +24,7 @@ from restyle.pipeline.accounting.marker import MARKER, marked
 from restyle.pipeline.accounting.operation import Operation, operations
 from restyle.pipeline.accounting.proof import Proof
 from restyle.pipeline.accounting.run_record import RunRecord, read_run, read_runs
+from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import FileSet
 from restyle.pipeline.ledger.manifest import (
@@ -97,6 +98,7 @@ class _Repair:
         self._repaired = Repaired(folder=storage.shown(self._folder))
 
     def run(self) -> Repaired:
+        check_complete(self._storage, self._storage.sizes(ledger.FOLDER))
         bound = self._settings()
         if bound is not None or plan_names(self._storage):
             self._plans(is_ordered=bound is None or bound[0].is_revised)

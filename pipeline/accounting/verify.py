@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from restyle.pipeline.accounting.findings import Verification
 from restyle.pipeline.accounting.status import bound_of
+from restyle.pipeline.forgetting.tombstone import JOURNAL
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.storage.filesystem import open_storage
 
@@ -24,4 +25,10 @@ def verify(out: str) -> Verification:
     operation, settings = bound_of(storage)
     # Read before the manifest: a concurrent run only adds to it, so every entry finds its plan.
     entries = ledger.read_entries(storage)
-    return operation.proof(storage, settings, entries.units).verification(entries)
+    found = operation.proof(storage, settings, entries.units).verification(entries)
+    if JOURNAL in storage.sizes(ledger.FOLDER, "forgetting"):
+        found.problems.append(
+            "inputs are being forgotten, which is not complete; finish it with "
+            f"`restyle forget {storage.uri} --yes`"
+        )
+    return found

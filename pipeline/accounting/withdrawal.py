@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from restyle.core.errors import RejectReason
 from restyle.pipeline.accounting.compaction import tidy
 from restyle.pipeline.accounting.status import bound_of
+from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener
@@ -52,6 +53,7 @@ def withdraw(
     storage = output.storage
     bound = bound_of(storage)
     with driver_lock(storage, listener or Listener()) as lock:
+        check_complete(storage, output.names)
         tidy(output, *bound)
         found = [
             files

@@ -31,6 +31,8 @@ from restyle.pipeline.execution.placement import threads_here
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.run import conduct
 from restyle.pipeline.execution.task import Task
+from restyle.pipeline.forgetting.derived import Derived, record_derived
+from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
 from restyle.pipeline.ledger.manifest import plans_among
@@ -166,7 +168,17 @@ class EditTask(Task):
         """Plan the current faces of the inversion that no plan of the edits contains."""
         n_styles, _ = _latent_shape(self.snapshot)
         most = faces_together(n_styles, len(self.settings.combinations))
-        planner = EditPlanner(self.snapshot, planned_inputs, most, before_first)
+
+        def first() -> None:
+            before_first()
+            # Before the first plan, so that forgetting a photograph finds its edits.
+            derived = Derived(kind="edits", address=self.output.address)
+            note = record_derived(self.snapshot.storage, derived)
+            if note:
+                listener.noted(note)
+
+        check_complete(self.snapshot.storage, self.snapshot.output.names)
+        planner = EditPlanner(self.snapshot, planned_inputs, most, first)
         planned = planner.plan(self.request.selection)
         if not planned.listed:
             raise SpecError(f"{self.snapshot.storage.uri} holds no face that was asked for")

@@ -14,6 +14,9 @@ from restyle.pipeline.exporting.npy_file import NpyFile
 from restyle.pipeline.exporting.rows import ExportedRows
 from restyle.pipeline.exporting.target import check_target, whole_folder
 from restyle.pipeline.exporting.web_dataset import WebDataset
+from restyle.pipeline.forgetting.derived import Derived, record_derived
+from restyle.pipeline.forgetting.tombstone import check_complete
+from restyle.pipeline.listener import Listener
 from restyle.pipeline.results.forms.extras import require
 from restyle.pipeline.results.snapshot import read_snapshot
 
@@ -37,7 +40,7 @@ class Exported:
     usage: str
 
 
-def export(out: str, to: str, target: str) -> Exported:
+def export(out: str, to: str, target: str, listener: Listener | None = None) -> Exported:
     """Export the rows of each input's newest revision.
 
     The folder appears when it is complete. Memory holds a few row groups.
@@ -46,6 +49,7 @@ def export(out: str, to: str, target: str) -> Exported:
         out: the output, a path or any fsspec URI.
         to: name of a format, one of :data:`FORMATS`.
         target: the folder to make, on a local disk; must not exist.
+        listener: receives a note if the output cannot be told of the export.
 
     Raises:
         SpecError: there is no such output or format, the output has no faces, the library of the
@@ -59,12 +63,20 @@ def export(out: str, to: str, target: str) -> Exported:
         require(form.module, form.extra, f"--to {to}")
     folder = check_target(target, out)
     snapshot = read_snapshot(out)
+    check_complete(snapshot.storage, snapshot.output.names)
+    ExportedRows.of(snapshot).reader.close()
+    # Before the first file, so that forgetting an input finds also what a kill has left.
+    note = record_derived(snapshot.storage, Derived(kind="export", address=str(folder)))
+    if note and listener is not None:
+        listener.noted(note)
+    return make_export(out, to, folder)
+
+
+def make_export(out: str, to: str, folder: Path) -> Exported:
+    """Write an export into a folder that was checked; see :func:`export`."""
+    snapshot, form = read_snapshot(out), FORMATS[to]
     rows = ExportedRows.of(snapshot)
-    about: dict[str, object] = {
-        "format": to,
-        "out": snapshot.storage.uri,
-        "fingerprint": rows.fingerprint,
-    }
+    about = {"format": to, "out": snapshot.storage.uri, "fingerprint": rows.fingerprint}
     with whole_folder(folder, about) as hidden:
         _write(form, rows, hidden)
     return Exported(folder, rows.count, form.usage.format(folder=folder))

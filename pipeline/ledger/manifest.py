@@ -34,6 +34,7 @@ _PREFIX = f"{FOLDER}/plan-"
 _SUFFIX = ".parquet"
 _UNITS = b"restyle.units"
 _ORIGIN = b"restyle.origin"
+_SHORTENED = b"restyle.shortened"
 
 # Number of plan files in memory while all are read; each takes about a megabyte.
 _READ_AT_ONCE = 16
@@ -81,10 +82,12 @@ class Unit:
     Attributes:
         name: Name of the unit, as in :class:`UnitRef`.
         images: At most :data:`MAX_UNIT` inputs, all from one container or all from none.
+        is_whole: Whether it has all inputs that it is named after; some may have been forgotten.
     """
 
     name: str
     images: tuple[SourceImage, ...]
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,14 @@ class PlanFile:
         origin: Origin of its inputs.
         units: Units in the order of the row groups.
         parquet: The open Parquet file, with one row per input.
+        shortened: Names of units of which inputs were forgotten.
     """
 
     name: str
     origin: Origin
     units: tuple[UnitRef, ...]
     parquet: pq.ParquetFile
+    shortened: frozenset[str] = frozenset()
 
 
 class PlanReader:
@@ -150,7 +155,8 @@ class PlanReader:
                     f"{self._storage.shown(ref.plan)} does not hold unit {ref.name}; "
                     "run the same command again"
                 )
-            return Unit(ref.name, images_of(self._storage, file, ref.group))
+            images = images_of(self._storage, file, ref.group)
+            return Unit(ref.name, images, ref.name not in file.shortened)
 
 
 def read_unit(storage: Storage, ref: UnitRef) -> Unit:
@@ -230,7 +236,9 @@ def members_digest(images: Sequence[SourceImage], size: int) -> str:
 
 
 def named_after(unit: Unit) -> bool:
-    """Whether a unit's inputs match the digest in its name."""
+    """Whether a unit's inputs match the digest in its name, as far as it has them all."""
+    if not unit.is_whole:
+        return True
     digest = unit.name.rpartition("-")[2]
     return digest in (members_digest(unit.images, size) for size in (4, 8))
 
@@ -260,10 +268,26 @@ def write_plan(
         References to the written units.
     """
     name = plan_name(plan_names(storage) if plans is None else plans)
+    replace_plan(storage, name, units, origin)
+    return [UnitRef(unit.name, len(unit.images), name, i) for i, unit in enumerate(units)]
+
+
+def replace_plan(storage: Storage, name: str, units: Sequence[Unit], origin: Origin) -> None:
+    """Write a plan file under a given path, in place of an earlier one.
+
+    Args:
+        storage: the output.
+        name: path of the plan file.
+        units: its units; at least one.
+        origin: the origin of their inputs.
+    """
     described = {
         _UNITS: json.dumps([[unit.name, len(unit.images)] for unit in units]),
         _ORIGIN: json.dumps(asdict(origin)),
     }
+    shortened = [unit.name for unit in units if not unit.is_whole]
+    if shortened:
+        described[_SHORTENED] = json.dumps(shortened)
     is_given = any(image.landmarks for unit in units for image in unit.images)
     schema = _WITH_LANDMARKS if is_given else SCHEMA
     schema = schema.with_metadata({**(SCHEMA.metadata or {}), **described})
@@ -280,7 +304,6 @@ def write_plan(
         for unit in units:
             writer.write_table(_table(unit, schema), row_group_size=len(unit.images))
     storage.write(name, target.getvalue().to_pybytes())
-    return [UnitRef(unit.name, len(unit.images), name, i) for i, unit in enumerate(units)]
 
 
 def _table(unit: Unit, schema: pa.Schema) -> pa.Table:
@@ -318,7 +341,9 @@ def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
         rows = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         if rows != [unit.images for unit in units]:
             raise ValueError("its units are not what it says")
-        return PlanFile(name, Origin(**json.loads(metadata[_ORIGIN])), units, parquet)
+        shortened = frozenset(json.loads(metadata.get(_SHORTENED, b"[]")))
+        origin = Origin(**json.loads(metadata[_ORIGIN]))
+        return PlanFile(name, origin, units, parquet, shortened)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(storage, name, error) from error
 

@@ -125,7 +125,7 @@ def _without(
         if kept.num_rows < table.num_rows:
             left.remove(old)
         if 0 < kept.num_rows < table.num_rows:
-            name = _next_name(files, old.name)
+            name = next_name(files, old.name)
             data = encode(kept)
             storage.write(name, data)
             digest = hashlib.sha256(data).hexdigest()
@@ -149,15 +149,12 @@ def _rejects(storage: Storage, file: WrittenFile) -> pa.Table:
         raise FatalError(f"{storage.shown(file.name)} is damaged or missing; {DAMAGE}") from error
 
 
-def _next_name(files: FileSet, old: str) -> str:
-    generation = 0
-    while old != _rejects_name(files, generation):
+def next_name(files: FileSet, old: str) -> str:
+    """Return the path of the file that replaces a file of an entry with fewer rows."""
+    dataset, fingerprint, generation = dataset_of(old), files.fingerprint, 0
+    while old != file_name(dataset, files.name, fingerprint, generation):
         generation += 1
-    return _rejects_name(files, generation + 1)
-
-
-def _rejects_name(files: FileSet, generation: int = 0) -> str:
-    return file_name(REJECTS, files.name, files.units[0].fingerprint, generation)
+    return file_name(dataset, files.name, fingerprint, generation + 1)
 
 
 def remove_unnamed(output: Output, datasets: Sequence[str]) -> bool:

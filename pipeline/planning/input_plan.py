@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.operation import operations, own_settings
 from restyle.pipeline.ledger.manifest import Origin
@@ -122,6 +123,8 @@ def plan_input(
         for name in planned_inputs.manifest.plans[earlier:]:
             planned_inputs.manifest.storage.delete(name)
         raise
+    if forgotten := planned_inputs.forgotten():
+        listener.noted(f"{plural(forgotten, 'input')} passed over, because forgotten")
     for line in notes(planned, shown_uri(asked.source)):
         listener.noted(line)
     has_others = any(each.input not in ("", origin.input) for each in planned_inputs.origins)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restyle.pipeline.forgetting.tombstone import Tombstone, check_complete
 from restyle.pipeline.ledger.manifest import (
     Origin,
     PlanFile,
@@ -49,6 +50,8 @@ class PlannedInputs:
         self._origin = array("i")
         self._container = array("i")
         self._seen = bytearray()
+        self._tombstone: Tombstone | None = None
+        self._passed: set[str] = set()
         self._containers: dict[tuple[bytes, int], int] = {}
         self._whole: set[int] = set()
         self._met: set[int] = set()
@@ -63,7 +66,9 @@ class PlannedInputs:
         Raises:
             FatalError: the manifest is damaged.
         """
+        check_complete(output.storage, output.names)
         planned_inputs = cls(Manifest(output.storage, plans_among(output.names)))
+        planned_inputs._tombstone = Tombstone.read(output.storage, output.names)
         for file in read_plans(output.storage, planned_inputs.manifest.plans):
             planned_inputs.manifest.take(file)
             try:
@@ -107,17 +112,23 @@ class PlannedInputs:
     def sift(self, images: Sequence[SourceImage]) -> Iterator[SourceImage]:
         """Yield the listed inputs to plan: new ones, and changed ones with a higher revision.
 
-        An input that is listed twice is yielded at most once.
+        An input that is listed twice is yielded at most once, one that was forgotten never.
         """
         for image in images:
             key = bytes.fromhex(image.image_id)
             row = self._rows.get(key)
-            if row is None:
+            if row is None and self._tombstone and self._tombstone.holds(image.image_id):
+                self._passed.add(image.image_id)
+            elif row is None:
                 yield self._add(key, image)
             elif not self._seen[row]:
                 self._seen[row] = 1
                 if self._differs(row, image):
                     yield self._add(key, replace(image, revision=self._revision[row] + 1))
+
+    def forgotten(self) -> int:
+        """Return the number of distinct inputs listed so far that were forgotten."""
+        return len(self._passed)
 
     def is_listed(self) -> int:
         """Return the number of distinct inputs listed so far."""

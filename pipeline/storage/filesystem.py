@@ -92,6 +92,14 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def tree(self) -> dict[str, int]:
+        """List all files below the folder, hidden ones too; none when it is missing.
+
+        Returns:
+            Relative name to bytes, sorted. Links are listed and not followed.
+        """
+
+    @abstractmethod
     def delete(self, name: str) -> None:
         """Remove a file if it exists."""
 
@@ -218,6 +226,16 @@ class _LocalStorage(Storage):
                         name = f"{folder}/{entry.name}" if folder else entry.name
                         found[name] = entry.stat(follow_symlinks=False).st_size
         return found
+
+    def tree(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        with storage_errors("cannot list", self.uri):
+            for folder, _, names in os.walk(self._root):
+                for name in names:
+                    path = Path(folder, name)
+                    with contextlib.suppress(FileNotFoundError):
+                        found[str(path.relative_to(self._root))] = path.lstat().st_size
+        return dict(sorted(found.items()))
 
     def delete(self, name: str) -> None:
         with storage_errors("cannot delete", self.shown(name)):
@@ -353,6 +371,24 @@ class _RemoteStorage(Storage):
             and (name := str(entry["name"]).rpartition("/")[2])
             and name.startswith(prefix)
             and not name.startswith(".")
+        }
+
+    def tree(self) -> dict[str, int]:
+        def listed() -> dict[str, dict[str, Any]]:
+            with storage_errors("cannot list", self.uri):
+                try:
+                    found: dict[str, dict[str, Any]] = self._filesystem.find(
+                        self._root, detail=True
+                    )
+                    return found
+                except FileNotFoundError:
+                    return {}
+
+        start = len(self._root.strip("/")) + 1
+        return {
+            name: int(entry["size"] or 0)
+            for path, entry in sorted(retrying(listed).items())
+            if (name := path.strip("/")[start:])
         }
 
     def delete(self, name: str) -> None:

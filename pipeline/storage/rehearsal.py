@@ -42,6 +42,12 @@ class Rehearsal(Storage):
             if name.rpartition("/")[2].startswith(prefix)
         }
 
+    def tree(self) -> dict[str, int]:
+        """As documented in :class:`Storage`; changed files have size 0."""
+        found = self._storage.tree() | dict.fromkeys(self._changed, 0)
+        gone = {name for name, data in self._changed.items() if data is None}
+        return {name: found[name] for name in sorted(found.keys() - gone)}
+
     def move(self, name: str, target: str) -> None:
         """As documented in :class:`Storage`."""
         self._changed[target] = self._changed.get(name, name)

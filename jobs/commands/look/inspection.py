@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -23,11 +24,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document fo
 _MOST_PROBLEMS = 50
 
 
-def verify(out: Written, as_json: AsJson = False) -> None:
+def verify(
+    out: Written,
+    as_json: AsJson = False,
+    forgotten: Annotated[
+        bool,
+        typer.Option(
+            "--forgotten", help="Search all bytes for inputs that restyle forget removed, instead."
+        ),
+    ] = False,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --forgotten: a whole name to search for as well; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Verify from the files alone that every input is accounted for exactly once.
 
     Exits with 1 if it finds problems.
     """
+    if forgotten or source:
+        _verify_forgotten(out, source or (), as_json)
+        return
     from restyle.pipeline.accounting.verify import verify as prove
     from restyle.pipeline.storage.addresses import shown_uri
 
@@ -63,3 +83,27 @@ def verify(out: Written, as_json: AsJson = False) -> None:
         )
         raise typer.Exit(1)
     say("clean")
+
+
+def _verify_forgotten(out: str, sources: Sequence[str], as_json: bool) -> None:
+    from restyle.pipeline.forgetting.forget import verify_forgotten
+    from restyle.pipeline.storage.addresses import shown_uri
+
+    done = verify_forgotten(out, sources)
+    if as_json:
+        emit_json(
+            {
+                "out": shown_uri(out),
+                "clean": not done.found,
+                "problems": done.found,
+                "files": done.files,
+                "bytes": done.size,
+            }
+        )
+    else:
+        for line in done.found:
+            say(line)
+        say(f"{plural(done.files, 'file')} searched, {done.size / 2**20:.1f} MiB")
+        say(plural(len(done.found), "problem") if done.found else "clean")
+    if done.found:
+        raise typer.Exit(1)

@@ -44,7 +44,12 @@ def export(
     The folder appears when it is complete; an export that was killed is begun anew.
     """
     from restyle.pipeline.exporting.export import export as write
+    from restyle.pipeline.listener import Listener
 
-    done = write(out, to.value, target)
+    class Notes(Listener):
+        def noted(self, line: str) -> None:
+            say(line, error=True)
+
+    done = write(out, to.value, target, Notes())
     say(f"{plural(done.rows, 'row')}; open with: {done.usage}", error=True)
     emit(str(done.folder))

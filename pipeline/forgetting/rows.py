@@ -1,0 +1,216 @@
+"""Removal of inputs from the committed files and entries of an output."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restyle.core.errors import FatalError
+from restyle.pipeline.ledger import entries as ledger
+from restyle.pipeline.ledger.datasets import REJECTS, STEPS, encode
+from restyle.pipeline.ledger.entries import FileSet, MetricSums, UnitRecord, WrittenFile
+from restyle.pipeline.ledger.manifest import PlanReader, Unit
+from restyle.pipeline.ledger.output import Output
+from restyle.pipeline.ledger.parquet_files import parquet_of
+from restyle.pipeline.ledger.part_names import dataset_of
+from restyle.pipeline.ledger.revisions import OutdatedInputs, next_name, outdated_inputs
+from restyle.pipeline.storage.errors import DAMAGE
+from restyle.pipeline.storage.filesystem import Storage
+from restyle.pipeline.storage.lock import DriverLock
+
+Tables = dict[str, pa.Table]
+"""Rows by dataset."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowRemoval:
+    """Removes the rows of inputs from an output, entry by entry.
+
+    Attributes:
+        output: the output.
+        image_ids: the inputs.
+        lock: the driver's lock, which is confirmed before files are removed.
+    """
+
+    output: Output
+    image_ids: frozenset[str]
+    lock: DriverLock
+
+    def rows(self, files: FileSet) -> Tables:
+        """The rows of the inputs in the files of an entry."""
+        ids = pa.array(sorted(self.image_ids), pa.string())
+        found = {}
+        for file in files.files:
+            rows = read_rows(self.output.storage, file.name)
+            rows = rows.filter(pc.is_in(rows["image_id"], ids))
+            if rows.num_rows:
+                found[dataset_of(file.name)] = rows
+        return found
+
+    def affected(self) -> list[FileSet]:
+        """The entries with units of which an input is to be removed."""
+        refs = {ref.name: ref for ref in self.output.manifest.units}
+        plans = PlanReader(self.output.storage)
+        return [
+            files
+            for files in self.output.sets()
+            if any(
+                image.image_id in self.image_ids
+                for record in files.units
+                if record.unit in refs
+                for image in plans.read(refs[record.unit]).images
+            )
+        ]
+
+    def remove(self, first_dataset: str) -> None:
+        """Write the remaining rows of all affected entries, and remove the former files.
+
+        Safe to kill at any moment and to call again.
+
+        Args:
+            first_dataset: the dataset whose rows are counted as faces.
+
+        Raises:
+            FatalError: a file is missing or damaged, or cannot be written.
+        """
+        output, storage = self.output, self.output.storage
+        refs, plans = {ref.name: ref for ref in output.manifest.units}, PlanReader(storage)
+        outdated = outdated_inputs(output.manifest, output.entries.units)
+        for files in self.affected():
+            self.lock.check()
+            units = {each.unit: plans.read(refs[each.unit]) for each in files.units}
+            tables = {file.name: read_rows(storage, file.name) for file in files.files}
+            kept = self._kept(files, tables)
+            records = [
+                record
+                for each in files.units
+                if (record := self._record(each, units[each.unit], kept, outdated, first_dataset))
+            ]
+            self.lock.confirm()
+            self._replace(files, records, kept)
+        output.look()
+
+    def _kept(self, files: FileSet, tables: Tables) -> Tables:
+        ids = pa.array(sorted(self.image_ids), pa.string())
+        return {
+            file.name: tables[file.name].filter(
+                pc.invert(pc.is_in(tables[file.name]["image_id"], ids))
+            )
+            for file in files.files
+        }
+
+    def _replace(self, files: FileSet, records: Sequence[UnitRecord], kept: Tables) -> None:
+        storage, written = self.output.storage, []
+        for file in files.files if records else ():
+            if kept[file.name].num_rows == file.rows:
+                written.append(file)
+            elif kept[file.name].num_rows:
+                written.append(_write(storage, next_name(files, file.name), kept[file.name]))
+        if records:
+            left = FileSet(tuple(records), tuple(written), files.pack, files.generation)
+            ledger.replace(storage, left)
+        else:
+            ledger.remove(storage, files)
+        for name in {file.name for file in files.files} - {file.name for file in written}:
+            storage.delete(name)
+
+    def _record(
+        self, record: UnitRecord, unit: Unit, kept: Tables, outdated: OutdatedInputs, first: str
+    ) -> UnitRecord | None:
+        """The entry of a unit with what remains of it; None if nothing does."""
+        left = [image for image in unit.images if image.image_id not in self.image_ids]
+        if len(left) == len(unit.images):
+            return record
+        if not left:
+            return None
+        keys = {(image.image_id, image.revision) for image in left}
+        of_unit = {dataset_of(name): _of(table, keys) for name, table in kept.items()}
+        rejects = of_unit.get(REJECTS)
+        reasons = Counter([] if rejects is None else rejects["reason"].to_pylist())
+        rows = of_unit.get(first)
+        inputs = {
+            key
+            for table in of_unit.values()
+            for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)
+        }
+        return record.model_copy(
+            update={
+                "images": len(left),
+                "faces": 0 if rows is None else len(_distinct(rows)),
+                "rejects": dict(sorted(reasons.items())),
+                "metrics": _metrics(record, of_unit, first),
+                "superseded": len(outdated.get(record.unit, set()) - self.image_ids)
+                if record.superseded
+                else 0,
+                "dropped": len(keys - inputs) if record.dropped else 0,
+                # They may name any input.
+                "notes": (),
+            }
+        )
+
+
+_KEY = ("image_id", "revision")
+
+
+def read_rows(storage: Storage, name: str) -> pa.Table:
+    """Read a file of a dataset.
+
+    Raises:
+        FatalError: it is missing or damaged.
+    """
+    try:
+        return parquet_of(storage.read(name)).read(use_threads=False)
+    except (FileNotFoundError, pa.ArrowException, OSError) as error:
+        raise FatalError(f"{storage.shown(name)} is damaged or missing; {DAMAGE}") from error
+
+
+def _of(table: pa.Table, keys: Collection[tuple[str, int]]) -> pa.Table:
+    rows = zip(*(table[name].to_pylist() for name in _KEY), strict=True)
+    return table.filter(pa.array([key in keys for key in rows], pa.bool_()))
+
+
+def _distinct(rows: pa.Table) -> set[tuple[str, int, int]]:
+    return set(zip(*(rows[name].to_pylist() for name in (*_KEY, "face")), strict=True))
+
+
+def _metrics(record: UnitRecord, tables: Tables, first: str) -> dict[str, MetricSums]:
+    """Sums over the remaining rows: of each step where these are kept, else of the last one."""
+    return {
+        name: _sums(sums, name, tables.get(STEPS), tables.get(first))
+        for name, sums in record.metrics.items()
+    }
+
+
+def _sums(
+    former: MetricSums, name: str, steps: pa.Table | None, rows: pa.Table | None
+) -> MetricSums:
+    count = len(former.total)
+    totals, counts = [0.0] * count, [0] * count
+    if steps is not None and name in steps.column_names:
+        pairs = zip(steps["step"].to_pylist(), steps[name].to_pylist(), strict=True)
+    elif rows is not None and name in rows.column_names:
+        # Sums of edits have one place for each edit.
+        is_of_edits = "edit" in rows.column_names
+        places = pc.add(rows["edit"], 1).to_pylist() if is_of_edits else [count] * rows.num_rows
+        pairs = zip(places, rows[name].to_pylist(), strict=True)
+    else:
+        # What the sum was made of is not kept.
+        return MetricSums(total=tuple(totals), count=tuple(counts))
+    for step, value in pairs:
+        if value is not None and np.isfinite(value) and 1 <= step <= count:
+            totals[step - 1] += value
+            counts[step - 1] += 1
+    return MetricSums(total=tuple(totals), count=tuple(counts))
+
+
+def _write(storage: Storage, name: str, rows: pa.Table) -> WrittenFile:
+    data = encode(rows)
+    storage.write(name, data)
+    digest = hashlib.sha256(data).hexdigest()
+    return WrittenFile(name=name, rows=rows.num_rows, size=len(data), sha256=digest)
