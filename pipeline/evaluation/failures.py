@@ -57,7 +57,7 @@ def read_failures(measured: Sequence[Measured], metric: Metric) -> list[list[Fai
     ranks = [np.nan_to_num(sign * each.values[metric.name], nan=np.inf) for each in measured]
     worst = [np.argsort(each, kind="stable")[:WORST] for each in ranks]
     shown = sorted({int(row) for rows in worst for row in rows})
-    strips = [_strips(each, shown) for each in measured]
+    strips = [strips_of(each, shown) for each in measured]
     return [
         [
             failure
@@ -68,7 +68,8 @@ def read_failures(measured: Sequence[Measured], metric: Metric) -> list[list[Fai
     ]
 
 
-def _strips(each: Measured, rows: Sequence[int]) -> dict[int, FaceStrip]:
+def strips_of(each: Measured, rows: Sequence[int]) -> dict[int, FaceStrip]:
+    """Pictures of some of the compared faces, by their numbers; without those that kept none."""
     places = {row: each.table.place(int(each.numbers[row])) for row in rows}
     found = read_gallery(
         each.snapshot.out, each.snapshot.sets, most=0, special=list(places.values())

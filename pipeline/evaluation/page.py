@@ -9,14 +9,13 @@ import numpy as np
 
 from restyle.core.metrics.bootstrap import LEVEL, RESAMPLES
 from restyle.core.metrics.registry import title_of
-from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.run_record import read_run
 from restyle.pipeline.editing.rows import strength_column
 from restyle.pipeline.evaluation import curve
 from restyle.pipeline.evaluation.comparison import Row, measure_named
 from restyle.pipeline.evaluation.curve import Point
 from restyle.pipeline.evaluation.edits import Edited, edit_files
-from restyle.pipeline.evaluation.failures import judge, read_failures
+from restyle.pipeline.evaluation.failures import judge, read_failures, strips_of
 from restyle.pipeline.evaluation.layout import grids_of
 from restyle.pipeline.evaluation.measured import KEY, Measured, keys_of
 from restyle.pipeline.ledger.output import Output
@@ -100,16 +99,27 @@ def _facts(measured: Sequence[Measured]) -> list[tuple[str, str]]:
 
 
 def _edited_faces(edits: Sequence[Edited]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """Pictures of some faces: for each edit the methods, each with a data URI for every face."""
-    shown = []
+    """Pictures of some faces: for each edit the methods, each with a data URI for every face.
+
+    The first of each are the inputs.
+    """
+    shown: list[tuple[str, list[tuple[str, list[str]]]]] = []
+    inputs = _inputs(edits[0].measured) if edits else []
     for change in sorted({change for each in edits for change in each.changes}):
         methods = [
             (f"{each.measured.contender.method}, {each.measured.contender.model}", pictures)
             for each in edits
             if change in each.changes and (pictures := _pictures(each, change))
         ]
-        shown.append((edits[0].label(change), methods))
+        shown.append((edits[0].label(change), [("input", inputs), *methods]))
     return shown
+
+
+def _inputs(measured: Measured) -> list[str]:
+    """The aligned inputs of the shown faces."""
+    rows = spread(range(len(measured.numbers)), FACES)
+    strips = strips_of(measured, rows)
+    return [strip.input.image for row in rows if (strip := strips.get(row)) and strip.input]
 
 
 def _pictures(edited: Edited, change: float) -> list[str]:
@@ -127,8 +137,3 @@ def _pictures(edited: Edited, change: float) -> list[str]:
                         data = base64.b64encode(batch["image"][row].as_py()).decode()
                         found[key] = f"data:image/png;base64,{data}"
     return [found[key] for key in wanted if key in found]
-
-
-def summary_of(faces: int, methods: int) -> str:
-    """The page in a sentence."""
-    return f"{plural(methods, 'method')} on {plural(faces, 'face')}"
