@@ -79,7 +79,8 @@ class ProgressDisplay(BarDisplay, Listener):
         progress = replace(
             progress, done=progress.done * self._each, total=progress.total * self._each
         )
-        figures = describe(progress, self._time_left, "picture" if self._each > 1 else "image")
+        noun = "image" if self._noun == "input" else self._noun
+        figures = describe(progress, self._time_left, noun)
         if self._bar is not None:
             if self._listing is not None:
                 self._bar.remove_task(self._listing)

@@ -125,7 +125,7 @@ class ViewedRun:
         done = f"{summary.done_images:,} of {plural(summary.images, 'input')} were done"
         state = run_state(record, claims, summary.pending_images).state
         if state == "running":
-            return f"This run is still running. {done} when the page was opened; open it again."
+            return f"This run is still running. {done} when restyle view was started."
         if state == "complete" and not summary.pending_images:
             return ""
         words = {"died": "died", "failed": "failed", "interrupted": "was interrupted"}

@@ -92,6 +92,28 @@ def test_reports(browser: WebDriver, axe: str, tmp_path: Path, edited: Path) -> 
         check(browser, axe)
 
 
+def test_reports_print_light_and_without_controls(browser: WebDriver, tmp_path: Path) -> None:
+    fabricate(tmp_path / "out", Made(faces=9, rejects=2, steps=3, side=16))
+    write_report(Output.at(str(tmp_path / "out")))
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    try:
+        browser.get((tmp_path / "out" / "report.html").as_uri())
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"media": "print", "features": [dark]}
+        )
+        ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert ground == "rgb(255, 255, 255)"
+        seen = (
+            "return [...document.querySelectorAll(arguments[0])].some((e) => e.checkVisibility())"
+        )
+        for controls in (".sections", "fieldset", ".switch", "details", "pre"):
+            assert not browser.execute_script(seen, controls)
+        for contents in (".strip", ".chart", ".reject-list li"):
+            assert browser.execute_script(seen, contents)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
 def test_pages_of_files(browser: WebDriver, axe: str, tmp_path: Path) -> None:
     fabricate(tmp_path / "out", Made(faces=3))
     snapshot = read_snapshot(str(tmp_path / "out"))
