@@ -247,6 +247,14 @@ class InversionSection(_Section):
         examples=[["l2", "lpips"]],
     )
 
+    identity_weights: Annotated[str | None, Spelled(metavar="FILE")] = Field(
+        None,
+        min_length=1,
+        description="Weights of the face recogniser that measures id_similarity: IR-SE50 or "
+        "CurricularFace, as published; by default the embedded one, dlib's.",
+        examples=["model_ir_se50.pth"],
+    )
+
     @field_validator("metrics")
     @classmethod
     def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:

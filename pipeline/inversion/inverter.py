@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -49,6 +50,7 @@ class Inverter:
         threads: number of CPU threads for computing and for encoding.
         computed: called after each batch, as a sign of progress.
         bootstrap: model of the first step, like ``spec``; the same model when None.
+        identity_weights: file of the user's face recogniser; the embedded one when None.
 
     Raises:
         SpecError: the two models are incompatible.
@@ -64,6 +66,7 @@ class Inverter:
         threads: int | None = None,
         computed: Callable[[], None] | None = None,
         bootstrap: str | None = None,
+        identity_weights: str | None = None,
     ) -> None:
         self._threads = threads or os.cpu_count() or 1
         # Models are loaded in a thread that ends, because OpenMP counts the threads of all living
@@ -75,6 +78,8 @@ class Inverter:
             if bootstrap is not None:
                 self._first = loader.submit(self._load, bootstrap, settings, device).result()
                 check_compatible(self._first, self.model)
+        if identity_weights is not None:
+            self.model.identity_weights = Path(identity_weights)
         self._settings = settings
         self.batch_size = batch_size or self.model.batch_size
         self._computed = computed or (lambda: None)

@@ -27,6 +27,7 @@ class InversionJob(Job):
         batch_size: faces per batch; the model's default when None.
         threads: number of cores to use on this machine.
         bootstrap: model of the first step, as for ``load_model``; or None.
+        identity_weights: file of the user's face recogniser; or None.
         policy: restrictions of the inputs' addresses.
         stages: alignment, then inversion.
     """
@@ -40,6 +41,7 @@ class InversionJob(Job):
     batch_size: int | None
     threads: int
     bootstrap: str | None = None
+    identity_weights: str | None = None
     policy: UrlPolicy = field(default_factory=UrlPolicy)
     stages: tuple[StageSpec, ...] = ()
 

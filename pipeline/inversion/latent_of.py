@@ -12,6 +12,7 @@ from restyle.core.errors import FatalError, RejectError, SpecError
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.ledger.datasets import LATENTS
 from restyle.pipeline.ledger.parquet_files import file_of
+from restyle.pipeline.ledger.settings import IDENTITY
 from restyle.pipeline.results.face_rows import tuned_weights
 from restyle.pipeline.results.faces import Place
 from restyle.pipeline.results.found_face import find_face
@@ -106,6 +107,11 @@ def _inverted(snapshot: Snapshot, path: Path, model: str | None) -> FloatArray:
         raise SpecError(
             f"{snapshot.storage.uri} was made by two models, so {path} cannot be inverted like it; "
             "name one of its sources or a .npy file"
+        )
+    if settings.identity is not None and settings.best_step == IDENTITY:
+        raise SpecError(
+            f"the best steps of {snapshot.storage.uri} were chosen by a face recogniser of its "
+            f"user's, so {path} cannot be inverted like them; name one of its sources"
         )
     spec = model or spec_of(snapshot.storage, settings.model)
     identity = identify(spec)

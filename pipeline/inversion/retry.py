@@ -148,7 +148,9 @@ def _request(retry: Retry) -> Request:
         # Only for the connection to its store; the inputs come from the manifest.
         source=last.asked.source if last is not None else "",
         out=retry.out,
-        settings=_as_asked(settings, model, _bootstrap(settings, last)),
+        settings=_as_asked(settings, model, _bootstrap(settings, last)).model_copy(
+            update={"identity_weights": _identity_weights(last)}
+        ),
         device=retry.device,
         batch_size=retry.batch_size,
         max_reject_rate=retry.max_reject_rate,
@@ -162,6 +164,12 @@ def _bootstrap(settings: ResolvedSettings, last: RunRecord | None) -> str | None
     """Return the first step's model as the last run specified it."""
     spec = last.model.get("bootstrap") if last is not None else None
     return spec if isinstance(spec, str) else settings.bootstrap
+
+
+def _identity_weights(last: RunRecord | None) -> str | None:
+    """Return the face recogniser's file as the last run specified it."""
+    path = last.model.get("identity_weights") if last is not None else None
+    return path if isinstance(path, str) else None
 
 
 def _as_asked(settings: ResolvedSettings, model: str, bootstrap: str | None) -> InversionSettings:

@@ -87,6 +87,7 @@ class InvertStage(ComputeStage[InversionJob, AlignedUnit]):
             threads=threads,
             computed=stepped,
             bootstrap=job.bootstrap,
+            identity_weights=job.identity_weights,
         )
 
     def _name_of(self, unit: AlignedUnit) -> str:

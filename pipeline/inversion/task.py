@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Self
 
 from restyle.core.devices.precision import Precision
 from restyle.core.errors import SpecError
-from restyle.core.networks.config import EncoderKind, absolute_spec, with_domain
+from restyle.core.networks.config import EncoderKind, absolute_spec, file_sha256, with_domain
 from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Command, Described, as_begun
 from restyle.pipeline.execution.placement import choose, threads_here
@@ -132,6 +133,7 @@ class InversionTask(Task):
             batch_size=request.batch_size,
             threads=threads_here(),
             bootstrap=None if bootstrap is None else absolute_spec(bootstrap),
+            identity_weights=_absolute(request.settings.identity_weights),
             policy=UrlPolicy(
                 request.input.allow_private_urls,
                 "" if request.source_is_recorded else request.source,
@@ -160,6 +162,8 @@ class InversionTask(Task):
         """Return the description of the model, steps, reconstructions and metrics."""
         settings, wanted = self.settings, self.request.settings
         first = {} if wanted.bootstrap is None else {"bootstrap": absolute_spec(wanted.bootstrap)}
+        if weights := _absolute(wanted.identity_weights):
+            first["identity_weights"] = weights
         return Described(
             operation="inversion",
             model=self.model.described(self._spec()) | first,
@@ -208,6 +212,7 @@ def _resolved(
         bootstrap=_bootstrap(request.settings.bootstrap, model),
         earlier=earlier,
         has_landmarks=_has_landmarks(request, earlier),
+        identity=_identity(request.settings.identity_weights),
     )
     return model, settings, reason
 
@@ -215,11 +220,27 @@ def _resolved(
 def _check_encoder(model: ModelIdentity, settings: InversionSettings) -> None:
     """Refuse to give every image the average latent of a generator without an encoder."""
     kind = model.config.encoders[model.encoder].kind
-    if kind is EncoderKind.AVERAGE and not settings.polish:
+    if kind is EncoderKind.AVERAGE and not settings.polish and settings.start is None:
         raise SpecError(
-            f"{model.config.name} is a generator without an encoder; give --polish N, to optimise "
-            "from its average latent, or attach an encoder: `restyle convert` takes --encoder"
+            f"{model.config.name} is a generator without an encoder; optimise from its average "
+            "latent, by --polish N or by `restyle optimize`, or attach an encoder: `restyle "
+            "convert` takes --encoder"
         )
+
+
+def _identity(weights: str | None) -> str | None:
+    """Return name and checksum of the face recogniser that the user names."""
+    if weights is None:
+        return None
+    # Imported late: only this option needs torch here.
+    from restyle.core.faces.arcface import load_recogniser
+
+    path = Path(weights)
+    return f"{load_recogniser(path).name} {file_sha256(path)}"
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
 
 
 def _has_landmarks(request: Request, earlier: ResolvedSettings | None) -> bool:

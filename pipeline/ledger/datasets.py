@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from restyle.core.errors import FatalError
 from restyle.core.metrics.registry import find_metric
 from restyle.core.shown_text import visible
-from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.ledger.settings import IDENTITY, ResolvedSettings
 
 VERSION = 2
 """Version of the schemas, stored in every file's metadata; increases when a column changes."""
@@ -279,11 +279,13 @@ def _optimization(settings: ResolvedSettings) -> list[pa.Field]:
 
 def _metrics(settings: ResolvedSettings) -> list[pa.Field]:
     return [
-        pa.field(name, pa.float32(), metadata={_DEFINITION: _definition(name)})
+        pa.field(name, pa.float32(), metadata={_DEFINITION: _definition(name, settings)})
         for name in metric_names(settings)
     ]
 
 
-def _definition(name: str) -> str:
+def _definition(name: str, settings: ResolvedSettings) -> str:
+    if name == IDENTITY and settings.identity is not None:
+        return f"cosine of embeddings (512-d) of {settings.identity}"
     metric = find_metric(name)
     return "" if metric is None else metric.definition

@@ -43,6 +43,9 @@ MAX_SEED = 2**31 - 1
 MAX_TOLERANCE = 2.0
 """Largest possible change of a pixel in [-1, 1]."""
 
+IDENTITY = "id_similarity"
+"""The metric that a face recogniser measures."""
+
 _STEPS = 5
 _ITERATIONS = 500
 _DETECTOR: Detector = "hog"
@@ -104,6 +107,8 @@ class InversionSettings(_Frozen):
         noise: Deviation of the noise in the first latents, as a share of the latents' spread.
         best_step: Metric whose best step, of each image, is the image's latent; None for the last
             step.
+        identity_weights: File with the weights of the face recogniser that measures identity, see
+            :mod:`restyle.core.faces.arcface`; None for the embedded one.
     """
 
     model: str = "faces64"
@@ -126,6 +131,7 @@ class InversionSettings(_Frozen):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     best_step: str | None = None
+    identity_weights: str | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -166,6 +172,8 @@ class ResolvedSettings(Settings):
         seed: As in :class:`InversionSettings`; None without ``start``.
         noise: As in :class:`InversionSettings`; None instead of 0.
         best_step: As in :class:`InversionSettings`.
+        identity: Face recogniser that measures identity, with the checksum of its weights; None
+            for the embedded one.
     """
 
     format: Literal[2] = 2
@@ -192,6 +200,7 @@ class ResolvedSettings(Settings):
     seed: int | None = None
     noise: float | None = None
     best_step: str | None = None
+    identity: str | None = None
 
     @property
     def optimized(self) -> int:
@@ -262,6 +271,7 @@ def resolve(
     bootstrap: tuple[str, str] | None = None,
     earlier: ResolvedSettings | None = None,
     has_landmarks: bool = False,
+    identity: str | None = None,
 ) -> ResolvedSettings:
     """Fill in the defaults of the requested settings.
 
@@ -276,6 +286,7 @@ def resolve(
         bootstrap: name and fingerprint of the model that performs the first step.
         earlier: settings that the output was begun with; None for a new output.
         has_landmarks: whether the user gives the landmarks of faces.
+        identity: name and checksum of the user's face recogniser; None for the embedded one.
 
     Raises:
         SpecError: landmarks are given without alignment, several steps are requested of a
@@ -332,7 +343,17 @@ def resolve(
         bootstrap_fingerprint=bootstrap and bootstrap[1],
         polish=settings.polish or None,
         **_optimization(settings, metrics),
+        identity=_identity(identity, metrics, aligned_domain),
     )
+
+
+def _identity(identity: str | None, metrics: tuple[str, ...], aligned_domain: bool) -> str | None:
+    if identity is not None and not (aligned_domain and IDENTITY in metrics):
+        raise SpecError(
+            f"--identity-weights are for {IDENTITY} of aligned faces, which is not measured here; "
+            "leave them out"
+        )
+    return identity
 
 
 def _optimization(settings: InversionSettings, metrics: tuple[str, ...]) -> dict[str, Any]:

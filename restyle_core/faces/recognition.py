@@ -162,16 +162,35 @@ def chips_from_crops(images: Tensor, framing: Framing = FFHQ) -> Tensor:
     Returns:
         [B, 3, 150, 150] in [-1, 1], float32.
     """
+    return resampled_box(images, framing, CHIP_BOX, CHIP_SIZE)
+
+
+def resampled_box(
+    images: Tensor, framing: Framing, box: tuple[tuple[float, float], float], size: int
+) -> Tensor:
+    """Resample a box of aligned crops.
+
+    The operation is differentiable. Outside of the crop, pixels are mirrored at its edge.
+
+    Args:
+        images: [B, 3, h, w] in [-1, 1], aligned with ``framing``.
+        framing: the domain's crop.
+        box: ``((left, top), side)`` in units of the FFHQ quad's side.
+        size: side of the result in pixels.
+
+    Returns:
+        [B, 3, size, size] in [-1, 1], float32.
+    """
     height, width = images.shape[-2:]
-    (left, top), side = CHIP_BOX
+    (left, top), side = box
     # Convert the box from units of the FFHQ quad to units of the crop.
     edge = 0.5 - framing.scale / 2
     left = (left - edge) / framing.scale
     top = (top - edge - framing.shift) / framing.scale
     side /= framing.scale
     with torch.inference_mode(False):
-        across = _resampling(width, left * width, side * width, images.device)
-        down = _resampling(height, top * height, side * height, images.device)
+        across = _resampling(width, left * width, side * width, size, images.device)
+        down = _resampling(height, top * height, side * height, size, images.device)
     with torch.autocast(images.device.type, enabled=False):
         return down @ images.float() @ across.T
 
@@ -184,13 +203,15 @@ def _mean(device: torch.device) -> Tensor:
 
 
 @functools.cache
-def _resampling(pixels: int, start: float, length: float, device: torch.device) -> Tensor:
-    """A matrix [150, pixels] that resamples the interval [start, start + length) of a row.
+def _resampling(
+    pixels: int, start: float, length: float, size: int, device: torch.device
+) -> Tensor:
+    """A matrix [size, pixels] that resamples the interval [start, start + length) of a row.
 
     The filter is a triangle: bilinear for enlargement, antialiased for reduction.
     """
-    step = length / CHIP_SIZE
-    centres = start + (np.arange(CHIP_SIZE) + 0.5) * step
+    step = length / size
+    centres = start + (np.arange(size) + 0.5) * step
     reach = max(step, 1.0)
     first = np.floor(centres - reach)[:, None]
     taps = first + np.arange(int(2 * reach) + 3)
@@ -198,6 +219,6 @@ def _resampling(pixels: int, start: float, length: float, device: torch.device) 
     weights /= weights.sum(axis=1, keepdims=True)
     mirrored = taps.astype(int) % (2 * pixels)
     mirrored = np.minimum(mirrored, 2 * pixels - 1 - mirrored)
-    matrix = np.zeros((CHIP_SIZE, pixels))
-    np.add.at(matrix, (np.arange(CHIP_SIZE)[:, None], mirrored), weights)
+    matrix = np.zeros((size, pixels))
+    np.add.at(matrix, (np.arange(size)[:, None], mirrored), weights)
     return torch.from_numpy(matrix.astype(np.float32)).to(device)

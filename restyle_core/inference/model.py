@@ -185,6 +185,8 @@ class Model:
         dtype_reason: the dtype with a reason, such as ``bf16: avx512_bf16``.
         kernels: the generator's operators with a reason, such as ``native: g++ 12.2.0``.
         transfer: copies batches to the device and results to the CPU.
+        identity_weights: weights of the face recogniser of ``id_similarity``, to be set before
+            metrics are used; None for the embedded one.
         fingerprint: SHA-256 in hex of the weights and of every setting that changes a latent; does
             not depend on the files' names and locations.
     """
@@ -206,6 +208,7 @@ class Model:
         self.latent_avg = parts.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
         self.transfer = DeviceTransfer(self.device)
+        self.identity_weights: Path | None = None
         self._metric_sets: dict[tuple[str, ...], MetricSet] = {}
 
     @property
@@ -423,5 +426,10 @@ class Model:
         key = tuple(names)
         if key not in self._metric_sets:
             framing = self.framing if self.config.align else None
-            self._metric_sets[key] = MetricSet(key, framing=framing, device=self.device)
+            self._metric_sets[key] = MetricSet(
+                key,
+                framing=framing,
+                device=self.device,
+                identity_weights=self.identity_weights,
+            )
         return self._metric_sets[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class MetricSet:
         framing: Framing | None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        identity_weights: Path | None = None,
     ) -> None:
         """Load the networks of the metrics.
 
@@ -44,6 +46,8 @@ class MetricSet:
             device: of the computation.
             dtype: of the networks' convolutions; float32 keeps lpips exact to 1e-5. Everything else
                 is computed in float32.
+            identity_weights: weights of the face recogniser of ``id_similarity``; None for the
+                embedded one.
 
         Raises:
             SpecError: a name is unknown.
@@ -52,7 +56,7 @@ class MetricSet:
         """
         self.names = check_metrics(names)
         self._device = torch.device(device)
-        setting = Setting(self._device, dtype, framing)
+        setting = Setting(self._device, dtype, framing, identity_weights)
         # Parameters created in inference mode do not support autograd.
         with torch.inference_mode(False):
             self._against = {name: _loaded(name, setting) for name in self.names}

@@ -17,6 +17,8 @@ from restyle.core.errors import SpecError
 from restyle.core.registry import Registry, constants_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor
 
@@ -42,11 +44,14 @@ class Setting:
         device: of the images.
         dtype: of a network's convolutions; everything else is float32.
         framing: framing of the aligned images; None for domains without faces.
+        identity_weights: weights of the face recogniser, see :mod:`restyle.core.faces.arcface`;
+            None for the embedded one.
     """
 
     device: torch.device
     dtype: torch.dtype
     framing: Framing | None
+    identity_weights: Path | None = None
 
 
 if TYPE_CHECKING:

@@ -126,9 +126,11 @@ class SqueezeExcite(nn.Module):
 
 
 class IRSEUnit(nn.Module):
-    """Residual unit of IR-SE50."""
+    """Residual unit of IR-SE50; of IR-101 without squeeze-and-excitation."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, *, excite: bool = True
+    ) -> None:
         super().__init__()
         self.shortcut_layer: nn.Module
         if in_channels == channels:
@@ -144,7 +146,7 @@ class IRSEUnit(nn.Module):
             nn.PReLU(channels),
             _conv3x3(channels, channels, stride),
             nn.BatchNorm2d(channels),
-            SqueezeExcite(channels),
+            *([SqueezeExcite(channels)] if excite else []),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,13 +157,18 @@ class IRSEUnit(nn.Module):
 
 
 class IRSE50(Backbone):
-    """IR-SE50 without its classifier; every stage starts with stride 2."""
+    """IR-SE50 without its classifier; every stage starts with stride 2.
+
+    Args:
+        shape: channels and units.
+        excite: squeeze-and-excitation in the units.
+    """
 
     PUBLISHED_DEPTHS = (3, 4, 14, 3)
     _STEM_KEY = "input_layer.0.weight"
     _UNIT_KEY = "body.{}.res_layer.1.weight"
 
-    def __init__(self, shape: BackboneShape) -> None:
+    def __init__(self, shape: BackboneShape, *, excite: bool = True) -> None:
         super().__init__(shape)
         width = shape.widths[0]
         self.input_layer = nn.Sequential(
@@ -169,7 +176,7 @@ class IRSE50(Backbone):
         )
         self.body = nn.Sequential(
             *(
-                IRSEUnit(in_channels, channels, 2 if first else 1)
+                IRSEUnit(in_channels, channels, 2 if first else 1, excite=excite)
                 for in_channels, channels, first in shape.units()
             )
         )

@@ -54,6 +54,7 @@ def run_units(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResul
         batch_size=job.batch_size,
         threads=1,
         bootstrap=job.bootstrap,
+        identity_weights=job.identity_weights,
     )
     storage = open_storage(job.out)
     plans = PlanReader(storage)

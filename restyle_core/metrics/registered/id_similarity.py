@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from restyle.core.metrics.registry import Metric, Setting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
+    from restyle.core.faces.alignment import Framing
     from restyle.core.metrics.registry import Against, Measure
 
 
@@ -17,6 +20,9 @@ def _load(setting: Setting) -> Against:
     framing = setting.framing
     if framing is None:
         raise ValueError("id_similarity needs to know how the faces were cropped")
+
+    if setting.identity_weights is not None:
+        return _by(setting.identity_weights, framing, setting)
 
     import torch
 
@@ -28,6 +34,23 @@ def _load(setting: Setting) -> Against:
         embedding = embedder(chips_from_crops(target, framing))
         return lambda images: torch.cosine_similarity(
             embedder(chips_from_crops(images, framing)), embedding
+        )
+
+    return against
+
+
+def _by(weights: Path, framing: Framing, setting: Setting) -> Against:
+    """Similarity by a recogniser whose weights the user names."""
+    import torch
+
+    from restyle.core.faces.arcface import load_recogniser
+
+    recogniser = copy.deepcopy(load_recogniser(weights)).to(setting.device, setting.dtype)
+
+    def against(target: Tensor) -> Measure:
+        embedding = recogniser(recogniser.chips(target, framing))
+        return lambda images: torch.cosine_similarity(
+            recogniser(recogniser.chips(images, framing)), embedding
         )
 
     return against

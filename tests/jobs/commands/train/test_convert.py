@@ -35,7 +35,10 @@ def test_a_network_pickle_is_converted_and_polished_from_its_average(tmp_path: P
     job = ("invert", photos, "--out", tmp_path / "out", "--model", model, "--metrics", "l2")
     refused = restyle(*job)
     assert refused.returncode == 2
-    assert "is a generator without an encoder; give --polish N" in refused.stderr
+    assert (
+        "is a generator without an encoder; optimise from its average latent, by --polish N"
+        in refused.stderr
+    )
     assert refused.stderr.count("\n") == 1
     done = restyle(*job, "--polish", 3, "--dtype", "fp32", "--save-steps", "latents")
     assert done.returncode == 0, done.stderr
