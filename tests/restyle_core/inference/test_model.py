@@ -252,8 +252,14 @@ def test_cars_keep_the_middle_rows(tmp_path: Path) -> None:
 
 def test_cars_rows_must_lie_in_the_image(tmp_path: Path) -> None:
     path = save(checkpoint("BackboneEncoder", 32, dataset="cars_encode"), tmp_path / "cars.pt")
+    convert(path, tmp_path / "cars")
+    config = tmp_path / "cars" / "model.json"
+    content = json.loads(config.read_text())
+    assert content["output_rows"] == [4, 28]
+    load_model(tmp_path / "cars")
+    config.write_text(json.dumps({**content, "output_rows": [64, 448]}))
     with pytest.raises(CheckpointError, match="outside of the 32 generated rows"):
-        load_model(path)
+        load_model(tmp_path / "cars")
 
 
 # --- fingerprint -------------------------------------------------------------------------------

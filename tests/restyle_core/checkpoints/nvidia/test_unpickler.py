@@ -396,3 +396,53 @@ def test_a_torch_file_that_is_a_decompression_bomb_is_refused(tmp_path: Path) ->
     tracemalloc.stop()
     assert peak < 5e7
     assert "\n" not in str(error.value)
+
+
+# Where a case is refused, so that none is refused only for being no network.
+REASONS = {
+    "os.system, protocol 0": r"asks for posix\.system, which could run code",
+    "os.system, stack global": r"asks for os\.system,",
+    "os.system, inst": r"asks for os\.system,",
+    "os.system, obj": r"asks for os\.system,",
+    "a class of an allowed module": r"asks for collections\.Counter,",
+    "attributes of an allowed name": r"asks for torch_utils\.persistence\._reconstruct.*globals",
+    "a storage that is a pickle of code": r"asks for posix\.system,",
+    "a storage in a zip": "is damaged",
+    "a storage that is cut": "has a tensor of 12 numbers in 44 bytes",
+    "a storage that is too long": "has a tensor of 12 numbers in 52 bytes",
+    "a storage of a trillion": "has a tensor of 1,000,000,000,000 numbers in 48 bytes",
+    "a tensor beyond its storage": r"has a tensor of \[3, 3\] over 12 numbers from 4",
+    "a tensor before its storage": "has an array of an invalid shape",
+    "a tensor of one number repeated": r"has a tensor of \[1000000, 1000000\] over 12 numbers",
+    "a tensor with negative strides": "has an array of an invalid shape",
+    "a tensor of a negative size": "has an array of an invalid shape",
+    "an array of objects": "has an array of 'O8', which are no plain numbers",
+    "an array of objects in a list": "has an array of objects",
+    "an array that lies": r"has an array of \[1099511627776\] f4 in 4 bytes",
+    "an array of records": r"has an array of 'i4,\(9999999,\)f8', which are no plain",
+    "a persistent id": "refers to objects outside of itself",
+    "a binary persistent id": "refers to objects outside of itself",
+    "an extension": "has the instruction EXT1",
+    "a state for a name": "gives a Name attributes",
+    "a state for a list": "gives a list attributes",
+    "another class by copyreg": "creates an object of a class that is not known",
+    "an object of another version": "has an object of an unknown version",
+    "bytes of a number": "makes bytes of something else",
+    "a value that is called": "calls a str, which could run code",
+    "a key that takes forever": "has a tuple as the key of a dictionary",
+    "an item that takes forever": "has a tuple as the key of a dictionary",
+    "a key nested very deeply": "has a tuple as the key of a dictionary",
+    "encode by another codec": "encodes text as 'rot13'",
+    "a protocol of the future": "has protocol 255",
+    "the last memo index": "holds no generator",
+    "bytes of an exabyte": "is damaged",
+    "a network that holds itself": "has no network|holds another network",
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_the_reason_is_the_fault(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "network.pkl"
+    path.write_bytes(CASES[name](COMMAND.format(marker=tmp_path / "ran")))
+    with pytest.raises(CheckpointError, match=REASONS[name]):
+        read_network_pickle(path)
