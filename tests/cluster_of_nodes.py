@@ -95,19 +95,31 @@ class ClusterOfNodes:
         return str(self._cluster.address)
 
     def add(
-        self, count: int = 1, *, resources: dict[str, float] | None = None, wait: bool = True
+        self,
+        count: int = 1,
+        *,
+        resources: dict[str, float] | None = None,
+        cpus: int = 1,
+        gpus: int = 0,
+        wait: bool = True,
     ) -> None:
-        """Let new nodes join, each with one CPU in Ray's books.
+        """Let new nodes join.
 
         Args:
             count: how many.
             resources: further ones of each.
+            cpus: of each in Ray's books.
+            gpus: the same.
             wait: until the cluster counts on them.
         """
         for _ in range(count):
             # They come up at the same time.
             node = self._cluster.add_node(
-                wait=False, num_cpus=1, resources=dict(resources or {}), **_NODE
+                wait=False,
+                num_cpus=cpus,
+                num_gpus=gpus,
+                resources=dict(resources or {}),
+                **_NODE,
             )
             self.nodes.append(node)
         if wait:
