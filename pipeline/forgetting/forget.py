@@ -159,7 +159,7 @@ def _forget_in(
     tidy(output, operation, settings)
     rows.remove(operation.datasets[0])
     tidy(output, operation, settings)
-    for folder in ("", ledger.FOLDER, *operation.datasets):
+    for folder in ("", ledger.FOLDER, *operation.datasets_of(settings)):
         storage.sweep(folder)
     scrub(storage, journal.names | journal.image_ids)
     needles = Needles(journal.names | journal.image_ids, journal.sample_bytes())

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import AsJson, Written
@@ -13,14 +18,47 @@ if TYPE_CHECKING:
     from restyle.pipeline.accounting.status import Status
 
 
-def status(out: Written, as_json: AsJson = False) -> None:
+def status(
+    out: Written,
+    as_json: AsJson = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            help="Show it again so often, until no run works on OUT; with --json a line each time.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Show the progress of an output, and whether a run works on it or has died."""
-    from restyle.jobs.display.tables import show_summary
     from restyle.pipeline.accounting.status import read_status
+
+    found = read_status(out)
+    if watch is None:
+        _show(out, found, as_json=as_json)
+        return
+    terminal = console()
+    while True:
+        if as_json:
+            # Not over several lines, so that a program reads one document a line as it comes.
+            typer.echo(json.dumps(_document(found), allow_nan=False))
+        else:
+            if terminal.is_terminal:
+                terminal.clear()
+            _show(out, found, as_json=False)
+        sys.stdout.flush()
+        if not found.driver and (found.run is None or found.run.state != "running"):
+            return
+        time.sleep(watch)
+        found = read_status(out)
+
+
+def _show(out: str, found: Status, *, as_json: bool) -> None:
+    from restyle.jobs.display.tables import show_summary
     from restyle.pipeline.accounting.summary import bottleneck, stage_seconds
     from restyle.pipeline.ledger.settings import ResolvedSettings
 
-    found = read_status(out)
     if as_json:
         emit_json(_document(found))
         return

@@ -200,7 +200,7 @@ def test_shards_hold_no_pickles(out: Path, tmp_path: Path) -> None:
         assert {name.rpartition(".")[2] for name in shard.getnames()} == {"npy", "json"}
 
 
-@pytest.mark.parametrize("to", ["hf", "npy", "delta"])
+@pytest.mark.parametrize("to", ["hf"])
 def test_of_an_output_on_s3(to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Made(faces=20, unit=8, shape=(2, 8), reconstructions="none", save_steps="none")
     with faulty_s3(monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from restyle.core.stage_clock import ALIGNMENT
 from restyle.pipeline.storage.claim import own_claim
 from restyle.pipeline.storage.filesystem import open_storage
-from tests.command import restyle
+from tests.command import restyle, start
 from tests.faults.running_job import RunningJob
 from tests.pipeline.fabricated import Made, fabricate
 
@@ -61,6 +61,36 @@ def test_a_run_works_until_it_is_killed(tmp_path: Path, photos: Path, tiny_model
     assert f"bottleneck {done['bottleneck']} report" in shown
     states = [(run["state"], run["last_sign_of_life"]) for run in document("runs", out)]
     assert states == [("died", None), ("complete", None)]
+
+
+def test_watched_until_the_run_ends(tmp_path: Path, photos: Path, tiny_model: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(photos / "smile.jpg", folder)
+    words = ("--model", tiny_model, "--steps", 1, "--metrics", "none", "--device", "cpu")
+    with RunningJob(["invert", folder, "--out", out, *words]) as job:
+        job.wait_for(lambda: [*out.glob("_ledger/run-*.json")], "its dated record")
+        job.process.send_signal(signal.SIGSTOP)
+        watching = start("status", out, "--watch", 0.2, "--json")
+        assert watching.stdout is not None
+        first = json.loads(watching.stdout.readline())
+        assert (first["run"]["state"], first["pending"]) == ("running", 1)
+        again = json.loads(watching.stdout.readline())
+        assert watching.poll() is None
+        job.process.send_signal(signal.SIGCONT)
+        rest, errors = watching.communicate(timeout=300)
+        assert job.process.wait() == 0
+    assert (watching.returncode, errors) == (0, "")
+    last = json.loads(rest.splitlines()[-1])
+    assert (last["state"], last["run"]["state"], last["in_use_by"]) == (
+        "complete",
+        "complete",
+        None,
+    )
+    assert again.keys() == last.keys() == document("status", out).keys()
+    # Without a run it is shown once.
+    shown = restyle("status", out, "--watch", 100)
+    assert (shown.returncode, shown.stdout) == (0, restyle("status", out).stdout)
 
 
 def test_what_another_command_uses_is_no_run(tmp_path: Path) -> None:
