@@ -189,7 +189,9 @@ def _contender(method: Method, spec: str, identity: ModelIdentity) -> Contender 
     """A method with a model; None if the model has no encoder that suits."""
     needs, config = method.kind.needs, identity.config
     if needs == "none":
-        return Contender(method, config.name, spec, identity)
+        # Without its encoder, so that the output is the same one whichever encoder was named.
+        named = _without_encoder(spec)
+        return Contender(method, config.name, named, identify(named))
     if needs == "any" or (needs == "refining") == identity.iterative:
         return Contender(method, identity.name, spec, identity)
     if needs == "refining":
@@ -198,11 +200,15 @@ def _contender(method: Method, spec: str, identity: ModelIdentity) -> Contender 
     sibling = _single_pass_beside(identity)
     if sibling is None:
         return None
-    path, chosen = find_model(spec)
-    base = spec.removesuffix(f":{chosen}") if chosen and path.is_dir() else spec
-    named = f"{base}:{sibling}"
+    named = f"{_without_encoder(spec)}:{sibling}"
     found = identify(named)
     return Contender(method, found.name, named, found)
+
+
+def _without_encoder(spec: str) -> str:
+    """A model without the name of an encoder; a published checkpoint has only one."""
+    path, chosen = find_model(spec)
+    return spec.removesuffix(f":{chosen}") if chosen and path.is_dir() else spec
 
 
 def _single_pass_beside(identity: ModelIdentity) -> str | None:

@@ -24,6 +24,9 @@ def methods(*names: str) -> list[Method]:
         ("single-pass", "single-pass", 0, "single-pass"),
         ("polish:12", "polish", 12, "polish:12"),
         (" polish ", "polish", 50, "polish:50"),
+        ("optimize", "optimize", 500, "optimize:500"),
+        ("hybrid:20", "hybrid", 20, "hybrid:20"),
+        ("pti", "pti", 350, "pti:350"),
     ],
 )
 def test_a_method_is_a_name_and_a_number(text: str, family: str, count: int, shown: str) -> None:
@@ -62,6 +65,29 @@ def test_a_single_pass_is_that_of_the_same_kind_beside_the_encoder() -> None:
         "faces64:single-pass-psp",
     ]
     assert len({each.folder for each in found}) == len(found)
+
+
+def test_an_optimisation_without_an_encoder_is_the_same_for_all_encoders() -> None:
+    found = contenders(methods("optimize:3"), ["faces64:restyle-e4e", "faces64:restyle-psp"])
+    assert [(each.model, each.spec) for each in found] == [("faces64", "faces64")]
+    (alone,) = contenders(methods("optimize:3"), ["faces64:single-pass-e4e"])
+    assert alone == found[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("optimize:30", {"start": "average", "iterations": 30}),
+        ("hybrid:40", {"start": "encoder", "iterations": 40}),
+        ("pti:50", {"start": "encoder", "iterations": 0, "pivotal": 50}),
+    ],
+)
+def test_optimisation_and_tuning_are_those_of_restyle_optimize(
+    method: str, fields: dict[str, object]
+) -> None:
+    (found,) = contenders(methods(method), ["faces64"])
+    made = found.settings(InversionSettings(dtype="fp32"))
+    assert made == InversionSettings.model_validate({"model": "faces64", "dtype": "fp32", **fields})
 
 
 def test_an_encoder_that_was_named_is_taken_once() -> None:
