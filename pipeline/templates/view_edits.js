@@ -24,11 +24,19 @@ const EDITS = {
       }
       EDITS.changed();
     });
-    $("copy-command").addEventListener("click", async () => {
+    $("copy-command").addEventListener("click", () => EDITS.copy());
+  },
+
+  async copy() {
+    try {
       await navigator.clipboard.writeText($("edit-command").textContent);
       $("copied").textContent = "copied";
-      setTimeout(() => { $("copied").textContent = ""; }, 2000);
-    });
+    } catch {
+      // Without the browser's permission, or over plain HTTP from elsewhere.
+      window.getSelection().selectAllChildren($("edit-command"));
+      $("copied").textContent = "selected; copy it with Ctrl-C";
+    }
+    setTimeout(() => { $("copied").textContent = ""; }, 4000);
   },
 
   ofFace(query, face) {

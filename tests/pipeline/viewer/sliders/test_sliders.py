@@ -30,6 +30,7 @@ from restyle.pipeline.results.latents import read_latents
 from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.viewer.run import ViewedRun
 from restyle.pipeline.viewer.server import RunsSite, ViewServer
+from restyle.pipeline.viewer.sliders import run_face
 from restyle.pipeline.viewer.sliders.edits import Edits
 from restyle.pipeline.viewer.sliders.uploads import MAX_BYTES, MAX_KEPT
 from tests.browser import served
@@ -105,7 +106,16 @@ def test_a_saved_picture_is_what_the_page_shows(server: ViewServer) -> None:
     assert np.array_equal(image(data), image(given(server, f"/edit/0/{number}?pose=2")))
 
 
-def test_the_photograph_and_the_face_in_it(server: ViewServer, inverted: Path) -> None:
+@pytest.mark.parametrize("side", [1024, 200])
+def test_the_photograph_and_the_face_in_it(
+    inverted: Path, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_face, "PHOTO_SIDE", side)
+    with served([ViewedRun(str(inverted / "out"))]) as server:
+        check_photograph(server, inverted, side)
+
+
+def check_photograph(server: ViewServer, inverted: Path, side: int) -> None:
     name = "blue hat.jpg"
     number = numbers(server)[name]
     photo = image(given(server, f"/photo/0/{number}"))
@@ -113,7 +123,7 @@ def test_the_photograph_and_the_face_in_it(server: ViewServer, inverted: Path) -
     wanted = np.asarray(whole.resize((photo.shape[1], photo.shape[0]), Image.Resampling.LANCZOS))
     # JPEG's rounding.
     assert np.abs(photo - wanted).mean() < 3
-    assert max(photo.shape) <= 1024
+    assert max(photo.shape) == min(side, max(whole.size))
     pasted = image(given(server, f"/edit/0/{number}?smile=3&:in=photo&:as=png"))
     scale = photo.shape[1] / whole.width
     keys = select_keys(str(inverted / "out"), Selection(name))
