@@ -128,8 +128,8 @@ def _alone(path: Path, domain: str | None) -> tuple[ModelWeights, list[str]]:
     )
     sentences = [
         f"{path}: {found.found}, {_shape(weights)}",
-        "it has no encoder: inversion starts from its average latent and needs --polish, or "
-        "--encoder ENCODER attaches one",
+        "it has no encoder: `restyle optimize` starts from its average latent, or --encoder "
+        "ENCODER attaches one",
     ]
     return weights, sentences + _about_clamp(found, generator, average)
 
