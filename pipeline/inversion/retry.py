@@ -99,7 +99,8 @@ class _RetryTask(InversionTask):
     def plan(
         self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
     ) -> Planned:
-        return plan_again(self.reasons, self.output, planned_inputs, listener, before_first)
+        most = min(MAX_UNIT, self.most_in_unit)
+        return plan_again(self.reasons, self.output, planned_inputs, listener, before_first, most)
 
 
 def plan_again(
@@ -108,6 +109,7 @@ def plan_again(
     planned_inputs: PlannedInputs,
     listener: Listener,
     before_first: Callable[[], None] = lambda: None,
+    most: int = MAX_UNIT,
 ) -> Planned:
     """Plan the current rejects with the given reasons. The caller must hold the driver's lock.
 
@@ -126,7 +128,7 @@ def plan_again(
             yield [replace(image, revision=image.revision + 1) for image in sound]
 
     planner = Planner(planned_inputs, Origin(), listener, before_first)
-    planned = planner.plan_again(batches(), MAX_UNIT)
+    planned = planner.plan_again(batches(), most)
     names = ", ".join(reasons)
     listener.noted(f"{planned.new} rejected inputs are tried again (reasons: {names})")
     if faults:

@@ -19,6 +19,7 @@ from restyle.pipeline.inversion.job import InversionJob
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger.datasets import datasets_of
+from restyle.pipeline.ledger.manifest import MAX_UNIT
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import (
     GIVEN,
@@ -33,6 +34,12 @@ from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
 from restyle.pipeline.storage.addresses import absolute_uri
 from restyle.pipeline.storage.filesystem import Storage
+
+TUNED_UNIT = 8
+"""Maximum number of inputs in a unit whose faces get generators of their own.
+
+A generator of the published size is 60 MB, and a unit is in memory until it is written.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,13 +106,23 @@ class InversionTask(Task):
             max_reject_rate=request.max_reject_rate,
         )
 
+    @property
+    def most_in_unit(self) -> int:
+        """Maximum number of inputs in a unit."""
+        return MAX_UNIT if self.settings.pivotal is None else TUNED_UNIT
+
     def plan(
         self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
     ) -> Planned:
         """List the input and plan what no plan contains yet."""
         request = self.request
         asked = InputPlan(
-            request.source, request.out, request.input, request.limit, opens_remote=True
+            request.source,
+            request.out,
+            request.input,
+            request.limit,
+            opens_remote=True,
+            most=self.most_in_unit,
         )
         return plan_input(asked, planned_inputs, listener, before_first)
 

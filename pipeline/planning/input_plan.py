@@ -9,7 +9,7 @@ from restyle.core.errors import SpecError
 from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.findings import check_units
 from restyle.pipeline.accounting.operation import operations, own_settings
-from restyle.pipeline.ledger.manifest import Origin
+from restyle.pipeline.ledger.manifest import MAX_UNIT, Origin
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
@@ -34,6 +34,7 @@ class InputPlan:
         input: Options for reading ``source``.
         limit: Maximum number of inputs to take, in listing order; None for all.
         opens_remote: Whether the first remote entries of a list are opened as a check.
+        most: Maximum number of inputs in a unit.
     """
 
     source: str
@@ -41,6 +42,7 @@ class InputPlan:
     input: InputOptions
     limit: int | None = None
     opens_remote: bool = False
+    most: int = MAX_UNIT
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def plan_input(
         holds = planned_inputs.holds if landmarks is None else _holds_none
         batches = iter_images(asked.source, asked.out, asked.input, holds, listener.noted, checks)
         planned = planner.plan(
-            batches if landmarks is None else landmarks.given(batches), asked.limit
+            batches if landmarks is None else landmarks.given(batches), asked.limit, asked.most
         )
         if landmarks is not None:
             landmarks.check_matched()

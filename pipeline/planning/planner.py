@@ -75,12 +75,18 @@ class Planner:
     listener: Listener
     before_first: Callable[[], None] = lambda: None
 
-    def plan(self, batches: Iterable[Sequence[SourceImage]], limit: int | None = None) -> Planned:
+    def plan(
+        self,
+        batches: Iterable[Sequence[SourceImage]],
+        limit: int | None = None,
+        most: int = MAX_UNIT,
+    ) -> Planned:
         """Plan the new and changed inputs of a listing.
 
         Args:
             batches: the listing; each container lies within one batch.
             limit: maximum number of inputs to take; with a limit, vanished inputs are not detected.
+            most: maximum number of inputs in a unit.
 
         Raises:
             SpecError: the same ``INPUT`` was planned with another column.
@@ -88,7 +94,7 @@ class Planner:
         """
         self._check_column()
         planned = Planned()
-        parts = _Parts(self.planned_inputs.manifest, self.origin, self.before_first)
+        parts = _Parts(self.planned_inputs.manifest, self.origin, self.before_first, most=most)
         try:
             for batch, cut in _limited(batches, limit, self.planned_inputs.met):
                 planned.listed += len(batch)

@@ -309,6 +309,7 @@ def _begin(
     on_cpu, side = model.device.type == "cpu", model.generator.config.size
     if on_cpu and way.optimizes:
         perceptual_network(model.device)
+        model.prepare_gradients()
         size = gradient_batch(model.generator.config, model.device)
         # A group that is filled up has the same rounding whatever is in it.
         return in_groups(lambda rows: refined(rows, size), len(images), size, side)

@@ -47,7 +47,7 @@ from restyle.core.networks.config import (
     file_sha256,
     find_model,
 )
-from restyle.core.networks.convolution import Target
+from restyle.core.networks.convolution import FixedConvolution, Target
 from restyle.core.networks.encoders import Encoder
 from restyle.core.networks.generator import Generator
 from restyle.core.shown_text import visible
@@ -271,7 +271,7 @@ class Model:
         """
         other = copy.copy(self)
         # What is cached was rendered by this generator, or is recorded for it.
-        for name in ("average_image", "_graphs"):
+        for name in ("average_image", "_graphs", "_fixed"):
             other.__dict__.pop(name, None)
         other.generator = copy.deepcopy(self.generator)
         parameters = dict(other.generator.named_parameters())
@@ -377,7 +377,22 @@ class Model:
         Returns:
             [B, 3, H, W] float32.
         """
-        return self.cropped(self.generator.synthesis(latents))
+        return self.cropped(self.generator.synthesis(latents, fixed=self._fixed))
+
+    def prepare_gradients(self) -> None:
+        """Prepare :meth:`differentiable` now, before several threads would."""
+        _ = self._fixed
+
+    @functools.cached_property
+    def _fixed(self) -> list[FixedConvolution | None]:
+        """The generator's convolutions with fixed weights; gradients are of latents alone."""
+        with torch.inference_mode(False), torch.no_grad():
+            return [
+                FixedConvolution.of(
+                    layer.conv.scaled_weight, self._target, doubles=layer.conv.blur is not None
+                )
+                for layer in self.generator.styled
+            ]
 
     @functools.cached_property
     def batch_size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +102,60 @@ class Convolution:
     def __call__(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
         return self._layer(x)
+
+
+class FixedConvolution:
+    """A 3x3 convolution with fixed weights, differentiable in its input, on a CPU.
+
+    Its gradient is a convolution with fixed weights too: by the turned filters, or for a transposed
+    convolution one of stride 2. Where Winograd filters pay, both are of that kind.
+
+    Args:
+        weight: [out, in, 3, 3].
+        filters: of the weight, see :meth:`Target.filters`.
+        target: device, dtype and operators.
+        doubles: for the transposed convolution with stride 2 and without padding.
+    """
+
+    def __init__(
+        self, weight: Tensor, filters: winograd.Filters, target: Target, *, doubles: bool
+    ) -> None:
+        self._filters = filters
+        self._back: Layer
+        weight = weight.detach()
+        turned = None if doubles else target.filters(weight.flip(2, 3).transpose(0, 1))
+        if turned is not None:
+            self._back = minimal(turned)
+            return
+        own = target.put(weight.transpose(0, 1)).contiguous(memory_format=torch.channels_last)
+        stride, own = (2, own) if doubles else (1, own.flip(2, 3))
+        padding = 0 if doubles else 1
+        self._back = lambda gradient: F.conv2d(gradient, own, stride=stride, padding=padding)
+
+    @classmethod
+    def of(cls, weight: Tensor, target: Target, *, doubles: bool) -> FixedConvolution | None:
+        """Prepare a weight; None where torch's own convolution is not slower."""
+        filters = target.filters(weight.detach(), doubles=doubles)
+        return None if filters is None else cls(weight, filters, target, doubles=doubles)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, in, H, W] -> [B, out, H, W], or transposed [B, out, 2 H + 1, 2 W + 1]."""
+        y: Tensor = _Fixed.apply(x, self._filters, self._back)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _Fixed(torch.autograd.Function):
+    """A convolution and the convolution that is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filters: winograd.Filters, back: Layer) -> Tensor:
+        ctx.back = back
+        return winograd.convolve(x, filters)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        return ctx.back(gradient), None, None
 
 
 def minimal(

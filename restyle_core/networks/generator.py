@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from restyle.core.networks.start_values import noise
 from restyle.kernels import operators as ops
 from restyle.kernels import reference
 from restyle.kernels.choice import Impl
+
+Fixed = Callable[[Tensor], Tensor]
+"""A convolution with fixed weights, differentiable in its input."""
 
 _BLUR = (1.0, 3.0, 3.0, 1.0)
 _MAPPING_LR = 0.01
@@ -180,11 +184,25 @@ class StyledConv(nn.Module):
         self.noise = _Noise()
         self.activate = _Bias(out_channels)
 
-    def forward(self, x: Tensor, latent: Tensor, noise: Tensor, impl: Impl = "auto") -> Tensor:
-        """[B, in, H, W], [B, style_dim], [1 or B, 1, H', W'] -> [B, out, H', W']."""
+    def forward(
+        self,
+        x: Tensor,
+        latent: Tensor,
+        noise: Tensor,
+        impl: Impl = "auto",
+        fixed: Fixed | None = None,
+    ) -> Tensor:
+        """[B, in, H, W], [B, style_dim], [1 or B, 1, H', W'] -> [B, out, H', W'].
+
+        With ``fixed``, a form of the weight's convolution, the weight has no gradient.
+        """
         style = self.conv.modulation(latent)
         weight = self.conv.scaled_weight
-        if self.conv.blur is None:
+        if fixed is not None:
+            y = fixed(x * style.to(x.dtype)[:, :, None, None])
+            if self.conv.blur is not None:
+                y = ops.upfirdn2d(y, self.conv.blur.kernel, padding=(1, 1, 1, 1), impl=impl)
+        elif self.conv.blur is None:
             y = reference.modulated_conv2d(x, weight, style)
         else:
             y = ops.modulated_upconv2d(x, weight, style, self.conv.blur.kernel, impl=impl)
@@ -288,12 +306,26 @@ class Generator(nn.Module):
         z = torch.randn(samples, self.config.z_dim, generator=source)
         return self.mapping(z.to(self.input.input.device)).mean(dim=0)
 
-    def synthesis(self, latents: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+    @property
+    def styled(self) -> Iterator[StyledConv]:
+        """The modulated 3x3 convolutions, in the order of the noise maps."""
+        yield self.conv1
+        for layer in self.convs:
+            yield cast(StyledConv, layer)
+
+    def synthesis(
+        self,
+        latents: Tensor,
+        noise: Sequence[Tensor] | None = None,
+        fixed: Sequence[Fixed | None] | None = None,
+    ) -> Tensor:
         """Render latents.
 
         Args:
             latents: [B, n_styles, style_dim] float32, w+ codes.
             noise: one map per convolution; the stored ones when None.
+            fixed: forms of the convolutions of :attr:`styled` that have no gradient of the weight;
+                None, also for a single one, for those of the parameters.
 
         Returns:
             [B, 3, size, size] float32, about [-1, 1] but not clipped.
@@ -301,12 +333,13 @@ class Generator(nn.Module):
         maps = self.stored_noise() if noise is None else noise
         x = self.input.input.to(self.dtype).expand(latents.shape[0], -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self.conv1(x, latents[:, 0], maps[0], self.impl)
+        forms = [None] * len(maps) if fixed is None else fixed
+        x = self.conv1(x, latents[:, 0], maps[0], self.impl, forms[0])
         image: Tensor = self.to_rgb1(x, latents[:, 1], impl=self.impl)
         for block, to_rgb in enumerate(self.to_rgbs):
             first = 2 * block + 1
-            x = self.convs[2 * block](x, latents[:, first], maps[first], self.impl)
-            x = self.convs[2 * block + 1](x, latents[:, first + 1], maps[first + 1], self.impl)
+            for at in (first, first + 1):
+                x = self.convs[at - 1](x, latents[:, at], maps[at], self.impl, forms[at])
             image = to_rgb(x, latents[:, first + 2], image, self.impl)
         return image.float()
 
