@@ -90,7 +90,9 @@ def test_rows_tell_how_they_came_about(tuned: Path) -> None:
         assert all(torch.equal(weights[key], value[0]) for key, value in direct.weights.items())
     steps = pd.read_parquet(out / "steps")
     loss = (steps.l2 + steps.lpips).to_numpy().reshape(2, 4)
-    assert (np.diff(loss[:, 1:], axis=1) < 0).all()
+    # Two steps of optimisation may not find a better latent, but never end at a worse one.
+    assert (loss[:, 2] <= loss[:, 1]).all()
+    assert (loss[:, 3] < loss[:, 2]).all()
 
 
 def test_record_status_report_and_page_tell_of_it(tuned: Path) -> None:
