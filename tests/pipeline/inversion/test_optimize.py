@@ -33,6 +33,7 @@ from restyle.pipeline.ledger.entries import read_entries
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings, resolve
 from restyle.pipeline.storage.filesystem import open_storage
 from restyle.pipeline.viewer.run import ViewedRun
+from restyle.pipeline.viewer.sliders.editable import edited, wanted
 from tests.command import restyle
 from tests.faults.running_job import RunningJob, entries
 from tests.pipeline.inversion.test_run import run
@@ -147,7 +148,8 @@ def test_the_page_and_moving_pictures_use_it(tuned: Path, tmp_path: Path) -> Non
     viewed, own = ViewedRun(str(out)), pictures(out, 4)
     for number in (0, 1, 0):
         name = viewed.card(number)["source"].rpartition("/")[2]
-        assert np.abs(picture(viewed.edited(number, {})) - own[name]).max() <= 1
+        shown = edited(viewed.edits, viewed.editable(number), wanted({":as": "png"}))
+        assert np.abs(picture(shown.body) - own[name]).max() <= 1
     file = tmp_path / "between.png"
     done = restyle("interpolate", out, *NAMES, "--frames", 2, "--out", file, "--device", "cpu")
     assert done.returncode == 0, done.stderr
