@@ -23,7 +23,7 @@ def test_they_fit_what_the_run_came_to() -> None:
     assert words(after_inversion("OUT", "/gone/model", 3, [])) == ["view"]
     assert words(after_inversion("OUT", "toon64", 3, ["no_face"])) == ["view", "query"]
     assert words(after_inversion("OUT", "toon64", 0, ["no_face", "timed_out"])) == ["retry-rejects"]
-    assert words(after_edits("EDITS")) == ["query", "verify"]
+    assert words(after_edits("EDITS")) == ["view", "query", "verify"]
     (edit,) = [each for each, _ in after_inversion("a/", "faces64", 1, []) if each[0] == "edit"]
     assert edit == ["edit", "a/", "--direction", "smile", "--out", "a-smile"]
 

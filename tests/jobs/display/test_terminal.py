@@ -183,7 +183,8 @@ def test_pages(text: str) -> None:
         "model": text,
         "rejects": 1,
     }
-    page = render_page("view.html.j2", {"runs": [about], "exported": None, "scripts": ()})
+    values = {"runs": [about], "exported": None, "scripts": (), "accepts_uploads": True}
+    page = render_page("view.html.j2", values)
     html = page.decode()
     assert "<script>alert" not in html
     data = html.partition('id="runs">')[2].partition("</script>")[0]
