@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 import urllib.parse
@@ -20,6 +19,14 @@ from restyle.pipeline.storage.filesystem import Storage
 
 _ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _KEY = 8
+_TAGS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ENTITIES = (
+    _TAGS,
+    _TAGS | {'"': "&#34;", "'": "&#39;"},
+    _TAGS | {'"': "&quot;", "'": "&#x27;"},
+    _TAGS | {'"': "&quot;", "'": "&#39;"},
+)
+"""Characters as templates and libraries write them in HTML."""
 
 
 @dataclass
@@ -83,7 +90,7 @@ class Needles:
 def spelled(name: str) -> set[bytes]:
     """A name as it may stand in files: plain, and escaped for JSON, HTML and addresses."""
     texts = {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
-    texts |= {html.escape(name), html.escape(name, quote=False), name.replace("'", "&#39;")}
+    texts |= {name.translate(str.maketrans(entities)) for entities in _ENTITIES}
     encoded = name.encode("utf-8", "surrogateescape")
     texts |= {urllib.parse.quote(encoded), urllib.parse.quote(encoded, safe="")}
     return {text.encode("utf-8", "surrogateescape") for text in texts}

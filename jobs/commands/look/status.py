@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 
 from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import AsJson, Written
-from restyle.jobs.display.terminal import console, emit_json, say
+from restyle.jobs.display.terminal import console, emit, emit_json, say
 
 if TYPE_CHECKING:
     from restyle.pipeline.accounting.status import Status
@@ -42,12 +41,11 @@ def status(
     while True:
         if as_json:
             # Not over several lines, so that a program reads one document a line as it comes.
-            typer.echo(json.dumps(_document(found), allow_nan=False))
+            emit(json.dumps(_document(found), allow_nan=False))
         else:
             if terminal.is_terminal:
                 terminal.clear()
             _show(out, found, as_json=False)
-        sys.stdout.flush()
         if not found.driver and (found.run is None or found.run.state != "running"):
             return
         time.sleep(watch)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
+import html
 import json
 import shutil
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fsspec
+import markupsafe
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +27,7 @@ from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.exporting.export import export
 from restyle.pipeline.forgetting.forget import forget, verify_forgotten
+from restyle.pipeline.forgetting.search import Needles
 from restyle.pipeline.forgetting.tombstone import JOURNAL, TOMBSTONE
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.results.snapshot import read_snapshot
@@ -416,3 +421,24 @@ def test_the_commands(tmp_path: Path) -> None:
         assert failed.returncode == 2
         assert message in failed.stderr
         assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["/p/a&b<c>\"d'e é.jpg", "tar::Zoë/1.jpg", "a.jpg"])
+def test_names_are_found_in_every_spelling(name: str) -> None:
+    searched = Needles([name, "another name"])
+    encodings = [str, json.dumps, html.escape, markupsafe.escape, urllib.parse.quote]
+    for encode in encodings:
+        for before in range(9):
+            text = "x" * before + str(encode(name)) + "y"
+            assert searched.within(text.encode())
+            assert not searched.within(text.replace("a", "_").replace("1", "_").encode())
+
+
+@pytest.mark.parametrize("skip", range(3))
+def test_samples_are_found_inside_of_base64(skip: int) -> None:
+    sample = np.random.default_rng(skip).bytes(32)
+    searched = Needles([], [sample])
+    data = b"\0" * skip + sample + b"\0\0"
+    for encoded in (data, base64.b64encode(data), b"12345" + base64.b64encode(data)):
+        assert searched.within(encoded)
+        assert not searched.within(encoded.swapcase())
