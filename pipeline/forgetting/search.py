@@ -19,8 +19,8 @@ from restyle.pipeline.storage.filesystem import Storage
 
 _ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _KEY = 8
-_TAGS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_ENTITIES = (
+_TAGS: dict[str, str | int | None] = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ENTITIES: tuple[dict[str, str | int | None], ...] = (
     _TAGS,
     _TAGS | {'"': "&#34;", "'": "&#39;"},
     _TAGS | {'"': "&quot;", "'": "&#x27;"},
