@@ -1,4 +1,6 @@
-"""The scan of a photograph with dlib's frontal detector (see csrc/hog.cc). Imports no torch."""
+"""The scan of a photograph with dlib's frontal detector (see csrc/hog.cc), and what reduces the
+photograph for it (csrc/resample.cc). Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -61,14 +63,13 @@ class Levels:
     """Levels to scan, finest first.
 
     Attributes:
-        first: number of the level that is made of the photograph.
+        first: number of the first level.
         last: number of the last level.
         scored: number of the first level that counts.
         size: width and height of the first level.
         part: of the first level; begins at multiples of 8 pixels.
-        origin: photograph's pixel, in both axes, at the level's first pixel; None for the rounding
-            of dlib's own first level.
-        scale: photograph's pixels per pixel of the level, across and down.
+        is_given: whether the pixels are those of the first level; otherwise they are the
+            photograph's, and the first level is resampled from them as by dlib.
     """
 
     first: int
@@ -76,17 +77,16 @@ class Levels:
     scored: int
     size: tuple[int, int]
     part: Part
-    origin: float | None = None
-    scale: tuple[float, float] = (0.0, 0.0)
+    is_given: bool = False
 
 
 class _Scan(ctypes.Structure):
     _fields_ = [
         ("pixels", _pointer),
-        *((name, _i64) for name in ("stride", "rows", "columns", "first_row", "first_column")),
+        *((name, _i64) for name in ("stride", "step", "rows", "columns")),
+        *((name, _i64) for name in ("first_row", "first_column")),
         *((name, _i64) for name in ("held_rows", "held_columns")),
-        *((name, ctypes.c_double) for name in ("x_origin", "x_scale", "y_origin", "y_scale")),
-        *((name, _i32) for name in ("exact", "first", "last", "scored")),
+        *((name, _i32) for name in ("unchanged", "first", "last", "scored")),
         *((name, _i64) for name in ("level_rows", "level_columns")),
         *((name, _i64) for name in ("top", "left", "bottom", "right")),
         *((name, _pointer) for name in ("terms", "terms_of", "thresholds")),
@@ -95,6 +95,23 @@ class _Scan(ctypes.Structure):
         ("hits", _pointer),
         *((name, _i64) for name in ("room", "found")),
     ]
+
+
+class _Resampling(ctypes.Structure):
+    _fields_ = [
+        ("pixels", _pointer),
+        *((name, _i64) for name in ("stride", "rows", "columns")),
+        ("bias", ctypes.c_float),
+        ("out", _pointer),
+    ]
+
+
+class _Sums(ctypes.Structure):
+    _fields_ = [("count", _i64), ("taps", _i64), ("first", _pointer), ("weights", _pointer)]
+
+
+class _LevelAxis(ctypes.Structure):
+    _fields_ = [(name, _i64) for name in ("length", "reduction", "first", "number", "begin", "end")]
 
 
 @functools.cache
@@ -139,7 +156,8 @@ def scan(
     Memory grows with the width of the photograph alone.
 
     Args:
-        pixels: [h, w, 3] RGB with contiguous rows, a part of the photograph.
+        pixels: [h, w, 3] RGB or [h, w, 4] with a fourth value that is not read; contiguous rows, a
+            part of the photograph.
         filters: the detector.
         levels: what is scanned.
         margin: required score above the threshold, negative for more hits.
@@ -152,9 +170,7 @@ def scan(
     Raises:
         KernelError: there is no compiled scan.
     """
-    library = _loaded()
-    if isinstance(library, KernelError):
-        raise library
+    library = _library()
     height, width, _ = pixels.shape
     columns, rows = size or (width, height)
     room = _ROOM
@@ -163,17 +179,14 @@ def scan(
         arguments = _Scan(
             pixels=pixels.ctypes.data,
             stride=pixels.strides[0],
+            step=pixels.shape[2],
             rows=rows,
             columns=columns,
             first_row=at[1],
             first_column=at[0],
             held_rows=height,
             held_columns=width,
-            x_origin=levels.origin or 0.0,
-            x_scale=levels.scale[0],
-            y_origin=levels.origin or 0.0,
-            y_scale=levels.scale[1],
-            exact=levels.origin is None,
+            unchanged=levels.is_given,
             first=levels.first,
             last=levels.last,
             scored=levels.scored,
@@ -195,3 +208,108 @@ def scan(
         if arguments.found <= room:
             return hits[: arguments.found]
         room = arguments.found
+
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Weighted sums along one axis of a photograph.
+
+    Attributes:
+        first: [count] int32, index of the first pixel of each.
+        weights: [count, taps] float32; zero where a sum has fewer pixels.
+    """
+
+    first: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+
+    def _argument(self) -> _Sums:
+        count, taps = self.weights.shape
+        return _Sums(count, taps, self.first.ctypes.data, self.weights.ctypes.data)
+
+
+def resampled(pixels: Pixels, rows: Sums, columns: Sums) -> Pixels:
+    """Sum over rows and columns, rounded to the nearest value.
+
+    Args:
+        pixels: [h, w, 4] with contiguous rows.
+        rows: sums down the photograph, which lie in it.
+        columns: sums across.
+
+    Returns:
+        [rows, columns, 4].
+
+    Raises:
+        KernelError: there is no compiled code.
+    """
+    out = np.empty((len(rows.first), len(columns.first), 4), np.uint8)
+    _library().restyle_resample(
+        ctypes.byref(_resampling(pixels, 0.5, out)),
+        ctypes.byref(rows._argument()),
+        ctypes.byref(columns._argument()),
+    )
+    return out
+
+
+def level_of(
+    copy: Pixels,
+    reduction: int,
+    size: tuple[int, int],
+    first: tuple[int, int],
+    number: int,
+    part: Part,
+) -> Pixels:
+    """Part of a level of dlib's pyramid, in one step from the photograph.
+
+    dlib computes each level from the one before and rounds it down. Here only the result is
+    rounded, so that values differ by one.
+
+    Args:
+        copy: [h, w, 4], the photograph or a :func:`halved` copy.
+        reduction: pixels of the photograph for one of the copy, in each axis.
+        size: width and height of the photograph.
+        first: width and height of the first level.
+        number: of the level.
+        part: of the level.
+
+    Returns:
+        [h, w, 4].
+
+    Raises:
+        KernelError: there is no compiled code.
+    """
+    out = np.empty((part.bottom - part.top, part.right - part.left, 4), np.uint8)
+    # What dlib loses by rounding each level down.
+    bias = 0.5 - 0.5 * number
+    _library().restyle_resample_level(
+        ctypes.byref(_resampling(copy, bias, out)),
+        ctypes.byref(_LevelAxis(size[1], reduction, first[1], number, part.top, part.bottom)),
+        ctypes.byref(_LevelAxis(size[0], reduction, first[0], number, part.left, part.right)),
+    )
+    return out
+
+
+def halved(pixels: Pixels) -> Pixels:
+    """Means of two by two pixels: [h // 2, w // 2, 4] of [h, w, 4].
+
+    Raises:
+        KernelError: there is no compiled code.
+    """
+    height, width, _ = pixels.shape
+    out = np.empty((height // 2, width // 2, 4), np.uint8)
+    _library().restyle_halve(ctypes.byref(_resampling(pixels, 0.0, out)))
+    return out
+
+
+def _resampling(pixels: Pixels, bias: float, out: Pixels) -> _Resampling:
+    height, width, _ = pixels.shape
+    return _Resampling(pixels.ctypes.data, pixels.strides[0], height, width, bias, out.ctypes.data)
+
+
+def _library() -> ctypes.CDLL:
+    library = _loaded()
+    if isinstance(library, KernelError):
+        raise library
+    return library

@@ -79,7 +79,7 @@ def find(target: Target) -> Toolchain:
     if target == "cuda":
         return _cuda()
     if target == "hog":
-        return _cxx(target, _SCAN_FLAGS, ("hog.cc",))
+        return _cxx(target, _SCAN_FLAGS, ("hog.cc", "resample.cc"))
     sources = tuple(sorted(file.name for file in SOURCES.glob("*.cpp")))
     # Not linked with OpenMP: symbols resolve to torch's OpenMP, so that threads are shared.
     return _cxx(target, _OPERATOR_FLAGS, sources)

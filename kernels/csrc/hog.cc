@@ -13,37 +13,16 @@
 #include <memory>
 #include <vector>
 
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
+#include "lanes.h"
 
 namespace {
 
-using i64 = std::int64_t;
-typedef float Lanes __attribute__((vector_size(64)));
-typedef std::int32_t Ints __attribute__((vector_size(64)));
-
-constexpr i64 kLanes = 16, kCell = 8, kBins = 18, kPlanes = 31, kSide = 10, kChannels = 3;
+constexpr i64 kCell = 8, kBins = 18, kPlanes = 31, kSide = 10, kChannels = 3;
 constexpr i64 kBefore = 4;  // cells that a window may hang out at the left and at the top
 constexpr i64 kPad = 64;    // readable values behind every row
 constexpr i64 kFront = 16;  // zeros in front of a row of features
 
-Lanes load(const float* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
-
-Lanes all(float x) { return Lanes{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
-
-void store(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
-
 #ifdef __AVX512F__
-// a * b + sum, rounded once where the processor can; for what need not be rounded as dlib rounds it.
-Lanes fused(Lanes a, Lanes b, Lanes sum) {
-  return Lanes(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(sum)));
-}
-
 // Adds the values whose last five bits are `bin` to a sum, and times a weight to another.
 void add_of_bin(Lanes packed, std::int32_t bin, Lanes weight, Lanes& sum, Lanes& weighted) {
   const __m512i bits = _mm512_and_si512(__m512i(packed), _mm512_set1_epi32(31));
@@ -52,8 +31,6 @@ void add_of_bin(Lanes packed, std::int32_t bin, Lanes weight, Lanes& sum, Lanes&
   weighted = Lanes(_mm512_mask3_fmadd_ps(__m512(packed), __m512(weight), __m512(weighted), is_bin));
 }
 #else
-Lanes fused(Lanes a, Lanes b, Lanes sum) { return a * b + sum; }
-
 void add_of_bin(Lanes packed, std::int32_t bin, Lanes weight, Lanes& sum, Lanes& weighted) {
   const Lanes size = (Ints(packed) & 31) == bin ? packed : Lanes{};
   sum += size;
@@ -83,15 +60,13 @@ struct HogHit {
   float score;                       // above the filter's own threshold
 };
 
-// What is scanned. `pixels` is [held_rows, held_columns, 3] with `stride` bytes a row: the part of a
-// photograph of rows x columns that begins at (first_row, first_column). The first level is resampled
-// from it: its pixel i lies at origin + i * scale. With `exact` the scale is that of dlib, and so is
-// the rounding.
+// What is scanned. `pixels` is [held_rows, held_columns, `step`], red, green and blue first, with
+// `stride` bytes a row: the part of a photograph of rows x columns that begins at (first_row, first_column). The first level is resampled
+// from it as by dlib; or, with `unchanged`, it is the first level.
 struct HogScan {
   const std::uint8_t* pixels;
-  i64 stride, rows, columns, first_row, first_column, held_rows, held_columns;
-  double x_origin, x_scale, y_origin, y_scale;  // without `exact`
-  std::int32_t exact;
+  i64 stride, step, rows, columns, first_row, first_column, held_rows, held_columns;
+  std::int32_t unchanged;
   std::int32_t first, last, scored;  // levels from first to last, of which scored and later count
   i64 level_rows, level_columns;     // of the whole first level
   i64 top, left, bottom, right;      // the part of the first level that is computed
@@ -146,18 +121,6 @@ struct Axis {
     for (i64 r = 0; r < to; ++r) {
       at += scale;
       axis.put_tail(r, at);
-    }
-    return axis;
-  }
-
-  static Axis of_any(i64 from, i64 to, double origin, double scale) {
-    Axis axis(to);
-    axis.tail = to;
-    for (i64 c = 0; c < to; ++c) {
-      const double at = std::min(std::max(origin + c * scale, 0.0), double(from - 1));
-      const std::int32_t left = std::int32_t(std::min<double>(std::floor(at), from - 2));
-      axis.put(c, left, float(at));
-      axis.tail_share[c] = at - left;
     }
     return axis;
   }
@@ -561,21 +524,59 @@ class Level {
 };
 
 // Part [begin, end) of a resampled axis that follows from part [low, high) of the axis before it;
-// begins at a whole cell.
-void follows(const Axis& axis, i64 from, i64 to, i64 low, i64 high, i64& begin, i64& end) {
+// begins at a multiple of `unit`.
+void follows(const Axis& axis, i64 from, i64 to, i64 low, i64 high, i64 unit, i64& begin, i64& end) {
   begin = 0;
   while (begin < to && axis.left[begin] < low) ++begin;
-  begin = (begin + kCell - 1) / kCell * kCell;
+  begin = (begin + unit - 1) / unit * unit;
   end = to;
   while (end > begin && std::min<i64>(axis.left[end - 1] + 1, from - 1) >= high) --end;
 }
 
-// Reads row y of the photograph.
-void read(const HogScan& scan, i64 y, Row& row) {
-  const std::uint8_t* from = scan.pixels + (y - scan.first_row) * scan.stride;
-  for (i64 k = 0; k < kChannels; ++k) {
-    float* to = row.channel(k);
-    for (i64 x = 0; x < scan.held_columns; ++x) to[x] = from[x * kChannels + k];
+// Reads some columns of row y of the photograph, from `first` on, of those that are held.
+void read(const HogScan& scan, i64 y, i64 first, i64 count, Row& row) {
+  const std::uint8_t* from = scan.pixels + (y - scan.first_row) * scan.stride + first * scan.step;
+  float *red = row.channel(0), *green = row.channel(1), *blue = row.channel(2);
+  i64 x = 0;
+  if (scan.step == sizeof(std::int32_t)) {
+    for (; x + kLanes <= count; x += kLanes) {
+      Ints pixels;
+      std::memcpy(&pixels, from + x * scan.step, sizeof pixels);
+      store(red + x, __builtin_convertvector(pixels & 255, Lanes));
+      store(green + x, __builtin_convertvector(pixels >> 8 & 255, Lanes));
+      store(blue + x, __builtin_convertvector(pixels >> 16 & 255, Lanes));
+    }
+  }
+  for (; x < count; ++x) {
+    const std::uint8_t* pixel = from + x * scan.step;
+    red[x] = pixel[0], green[x] = pixel[1], blue[x] = pixel[2];
+  }
+}
+
+// Feeds the rows of a first level whose pixels are those of the photograph.
+void feed_unchanged(const HogScan& scan, Level& level) {
+  for (i64 r = scan.top; r < scan.bottom; ++r) {
+    read(scan, r, scan.left - scan.first_column, scan.right - scan.left, level.slot());
+    level.push();
+  }
+}
+
+// Feeds the rows of a first level that is resampled from the photograph.
+void feed_resampled(const HogScan& scan, Level& level) {
+  const Axis rows = Axis::of_rows(scan.rows, scan.level_rows);
+  const Axis columns = Axis::of_columns(scan.columns, scan.level_columns);
+  Row held[2] = {Row(scan.held_columns), Row(scan.held_columns)};
+  i64 which[2] = {-1, -1};
+  for (i64 r = scan.top; r < scan.bottom; ++r) {
+    const i64 above = rows.left[r], below = std::min(above + 1, scan.rows - 1);
+    for (const i64 y : {above, below}) {
+      if (which[y & 1] == y) continue;
+      read(scan, y, 0, scan.held_columns, held[y & 1]);
+      which[y & 1] = y;
+    }
+    resample(held[above & 1], held[below & 1], scan.first_column, scan.held_columns, columns, scan.left, scan.right,
+             rows.share[r], rows.rest[r], rows.tail_share[r], level.slot());
+    level.push();
   }
 }
 
@@ -591,11 +592,13 @@ extern "C" __attribute__((visibility("default"))) std::int32_t restyle_hog_scan(
   for (std::int32_t number = scan->first + 1; number <= scan->last; ++number) {
     const Level& before = *levels.back();
     const i64 rows = 5 * before.rows() / 6, columns = 5 * before.columns() / 6;
+    // Only where windows are scored do cells have to be those of the whole level.
+    const i64 unit = number < scan->scored ? 1 : kCell;
     i64 top, left, bottom, right;
-    follows(Axis::of_rows(before.rows(), rows), before.rows(), rows, before.top(), before.bottom(), top,
-            bottom);
+    follows(Axis::of_rows(before.rows(), rows), before.rows(), rows, before.top(), before.bottom(), unit,
+            top, bottom);
     follows(Axis::of_columns(before.columns(), columns), before.columns(), columns, before.left(),
-            before.right(), left, right);
+            before.right(), unit, left, right);
     if (right - left < kCell || bottom - top < kCell) break;
     levels.push_back(
         std::make_unique<Level>(*scan, number, rows, columns, top, left, bottom, right));
@@ -606,23 +609,10 @@ extern "C" __attribute__((visibility("default"))) std::int32_t restyle_hog_scan(
     levels.back()->follow_with(std::move(next));
   }
   Level& level = *levels.front();
-  const Axis rows = scan->exact ? Axis::of_rows(scan->rows, scan->level_rows)
-                                : Axis::of_any(scan->rows, scan->level_rows, scan->y_origin, scan->y_scale);
-  const Axis columns =
-      scan->exact ? Axis::of_columns(scan->columns, scan->level_columns)
-                  : Axis::of_any(scan->columns, scan->level_columns, scan->x_origin, scan->x_scale);
-  Row held[2] = {Row(scan->held_columns), Row(scan->held_columns)};
-  i64 which[2] = {-1, -1};
-  for (i64 r = scan->top; r < scan->bottom; ++r) {
-    const i64 above = rows.left[r], below = std::min(above + 1, scan->rows - 1);
-    for (const i64 y : {above, below}) {
-      if (which[y & 1] == y) continue;
-      read(*scan, y, held[y & 1]);
-      which[y & 1] = y;
-    }
-    resample(held[above & 1], held[below & 1], scan->first_column, scan->held_columns, columns, scan->left, scan->right,
-             rows.share[r], rows.rest[r], rows.tail_share[r], level.slot());
-    level.push();
+  if (scan->unchanged) {
+    feed_unchanged(*scan, level);
+  } else {
+    feed_resampled(*scan, level);
   }
   return 0;
 }

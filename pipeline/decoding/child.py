@@ -18,6 +18,7 @@ from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.errors import FatalError, RejectError, RejectReason
 from restyle.core.faces.cnn import search_with
 from restyle.core.imaging.png import encode_png
+from restyle.core.imaging.shared_pixels import hold_in_one_block
 from restyle.core.stage_clock import StageClock
 from restyle.pipeline.decoding.crops import CropSettings, DecodedCrop, File, read_crops
 from restyle.pipeline.decoding.face_search import FaceSearch
@@ -36,6 +37,7 @@ def serve(parent: Parent, memory: int) -> None:
     """
     settings: CropSettings = parent.receive()
     keep_freed_memory(KEPT)
+    hold_in_one_block()
     area = SharedArea(memory, settings.size)
     os.close(memory)
     if settings.align and not settings.has_landmarks and settings.detector in ("cnn", "auto"):

@@ -53,10 +53,12 @@ def bench_alignment(
         repeats: as for :func:`restyle.pipeline.decoding.comparison.compare`.
     """
     from restyle.core.devices.allocator import keep_freed_memory
+    from restyle.core.imaging.shared_pixels import hold_in_one_block
     from restyle.pipeline.decoding.comparison import agreement, compare, speeds, warm_up
     from restyle.pipeline.decoding.sandbox import KEPT
 
     keep_freed_memory(KEPT)
+    hold_in_one_block()
     _one_thread()
     warm_up(settings)
     shown = console(soft_wrap=False)

@@ -58,13 +58,87 @@ def faces_of(hits: np.ndarray, overlap: Overlap) -> list[tuple[Box, float, int]]
     Returns:
         Box in pixels of the photograph, score and level of each, best first.
     """
-    kept: list[tuple[Box, float, int]] = []
+    best = best_of(hits, overlap)
+    return [(box_of(hit), float(hit["score"]), int(hit["level"])) for hit in hits[best]]
+
+
+def best_of(hits: np.ndarray, overlap: Overlap) -> list[int]:
+    """Indices of the hits that no better one overlaps, best first."""
+    kept: list[int] = []
+    boxes: list[Box] = []
     for index in np.argsort(-hits["score"], kind="stable"):
-        level, x, y, _, score = hits[index].item()
-        box = _box(level, x, y)
-        if not any(is_same(box, other, overlap) for other, _, _ in kept):
-            kept.append((box, score, level))
-    return [(_on_photograph(box), score, level) for box, score, level in kept]
+        box = box_on_first_level(hits[index])
+        if not any(is_same(box, other, overlap) for other in boxes):
+            kept.append(int(index))
+            boxes.append(box)
+    return kept
+
+
+def box_of(hit: np.void) -> Box:
+    """The box of a hit in pixels of the photograph."""
+    left, top, right, bottom = (
+        _rounded(each / 2 - _SHIFT_TO_PHOTO[axis % 2])
+        for axis, each in enumerate(box_on_first_level(hit))
+    )
+    return left, top, right, bottom
+
+
+def box_on_first_level(hit: np.void) -> Box:
+    """The box of a hit in pixels of level 0."""
+    level, x, y, _, _ = hit.item()
+    corners: Iterable[float] = (_corner(x + 1), _corner(y + 1), _corner(x + 10), _corner(y + 10))
+    for _ in range(level):
+        corners = [each * 1.2 + _SHIFT for each in corners]
+    left, top, right, bottom = map(_rounded, corners)
+    return left, top, right, bottom
+
+
+def enlarged(box: Box, share: float) -> Box:
+    """A box with this share of its side added on every side."""
+    left, top, right, bottom = box
+    margin = round(share * (right - left))
+    return left - margin, top - margin, right + margin, bottom + margin
+
+
+def part_of_level(box: Sequence[float], level: tuple[int, int], size: tuple[int, int]) -> Part:
+    """The part of a level that holds a part of the photograph, of whole cells.
+
+    Args:
+        box: left, top, right, bottom in pixels of the photograph.
+        level: width and height of the level.
+        size: width and height of the photograph.
+    """
+    begins, ends = [], []
+    for axis in (0, 1):
+        scale = (level[axis] - 1) / (size[axis] - 1)
+        begins.append(max(math.floor(box[axis] * scale / CELL), 0) * CELL)
+        ends.append(min(math.ceil(box[axis + 2] * scale) + 1, level[axis]))
+    return Part(*begins, *ends)
+
+
+def around_windows(hits: np.ndarray, sizes: list[tuple[int, int]], size: tuple[int, int]) -> Box:
+    """The part of a photograph from which the scores of some windows follow exactly.
+
+    Args:
+        hits: the windows.
+        sizes: of the levels.
+        size: width and height of the photograph.
+
+    Returns:
+        Left, top, and what is behind right and bottom, in pixels of the photograph.
+    """
+    # Features of a window read a cell around it and gradients half a cell more, and cells at the
+    # edges of a part are incomplete. Each level may begin a cell late.
+    spare = 3 + int(np.ptp(hits["level"])) + 2
+    low, high = [math.inf, math.inf], [0.0, 0.0]
+    for level, x, y, _, _ in hits.tolist():
+        for axis, cell in enumerate((x, y)):
+            scale = (size[axis] - 1) / (sizes[level][axis] - 1) * CELL
+            low[axis] = min(low[axis], (cell - spare) * scale)
+            high[axis] = max(high[axis], (cell + WINDOW + 1 + spare) * scale)
+    left, top = (max(math.floor(each), 0) for each in low)
+    right, bottom = (min(math.ceil(each), side) for each, side in zip(high, size, strict=True))
+    return left, top, right, bottom
 
 
 def first_level_of(part: Box, size: tuple[int, int]) -> Part:
@@ -86,26 +160,10 @@ def first_level_of(part: Box, size: tuple[int, int]) -> Part:
     return Part(*begins, *ends)
 
 
-def _box(level: int, x: int, y: int) -> Box:
-    """The box of a window on level 0; ``x`` and ``y`` are its first cell in its level."""
-    corners: Iterable[float] = (_corner(x + 1), _corner(y + 1), _corner(x + 10), _corner(y + 10))
-    for _ in range(level):
-        corners = [each * 1.2 + _SHIFT for each in corners]
-    left, top, right, bottom = map(_rounded, corners)
-    return left, top, right, bottom
-
-
 def _corner(cell: int) -> int:
     """The middle of a cell in pixels of its level, as dlib computes it."""
     first = cell * CELL + 1
     return first + (CELL // 2 if first >= 0 else -CELL // 2)
-
-
-def _on_photograph(box: Box) -> Box:
-    left, top, right, bottom = (
-        _rounded(each / 2 - _SHIFT_TO_PHOTO[axis % 2]) for axis, each in enumerate(box)
-    )
-    return left, top, right, bottom
 
 
 def is_same(one: Box, other: Box, overlap: Overlap) -> bool:
