@@ -26,6 +26,7 @@ from restyle.core.faces.anchors import (
 )
 from restyle.core.faces.detection import Detector, FacePolicy
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
+from restyle.core.faces.reduction import reduced
 from restyle.core.faces.surroundings import crop_beyond
 from restyle.core.imaging.decoding import upright_rgb
 from restyle.core.stage_clock import stage
@@ -248,7 +249,6 @@ def crop_quad(
     Returns:
         RGB image of ``size`` x ``size`` pixels.
     """
-    filtering = Image.Resampling.LANCZOS if exact else Image.Resampling.HAMMING
     # A face far larger than the crop is reduced first, so that bilinear sampling does not alias.
     shrink = max(int(np.floor(_side(quad) / size * 0.5)), 1)
     width, height = round(image.width / shrink), round(image.height / shrink)
@@ -265,10 +265,10 @@ def crop_quad(
         min(int(bottom) + border, height),
     )
     if crop[0] < crop[2] and crop[1] < crop[3]:
-        image = _reduced(image, (width, height), crop, filtering)
+        image = reduced(image, (width, height), crop, exact=exact)
         quad = quad - crop[:2]
     else:
-        image = _reduced(image, (width, height), (0, 0, width, height), filtering)
+        image = reduced(image, (width, height), (0, 0, width, height), exact=exact)
 
     low, high = np.floor(quad.min(axis=0)), np.ceil(quad.max(axis=0))
     outside = np.concatenate([-low, high - image.size]) + border
@@ -316,19 +316,3 @@ def outside_fraction(quad: FloatArray, image_size: tuple[int, int], samples: int
 
 def _side(quad: FloatArray) -> float:
     return float(np.hypot(*(quad[3] - quad[0])))
-
-
-def _reduced(
-    image: Image.Image,
-    size: tuple[int, int],
-    part: tuple[int, int, int, int],
-    filtering: Image.Resampling,
-) -> Image.Image:
-    """A part of the photo resized to ``size``, without computing the rest."""
-    if size == image.size:
-        return image.crop(part)
-    left, top, right, bottom = part
-    across, down = image.width / size[0], image.height / size[1]
-    box = (left * across, top * down, right * across, bottom * down)
-    # The filter also reads pixels outside of the box, so the result equals a crop of the whole.
-    return image.resize((right - left, bottom - top), filtering, box=box)

@@ -13,8 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from restyle.core.faces.reduction import blurred
+
 FloatArray = npt.NDArray[np.float64]
 _Pixels = npt.NDArray[np.float32]
+
+# Values of the mask above which pixels are blurred.
+_INSIDE = -1 / 3
 
 # The copy that is blurred has this many pixels in a standard deviation: cubic interpolation of what
 # is so smooth is off by less than a tenth of a grey level, even at an edge from black to white.
@@ -41,27 +46,57 @@ def crop_beyond(
     padded = Image.fromarray(reflected)
     margin = (left, top, right, bottom)
     reduction = max(int(blur / _SHARPEST), 1)
-    small = np.asarray(padded.reduce(reduction), np.float32)
-    blurred = _blurred(small, blur, reduction)
-    beyond = _mask(*_grid(small, reduction), padded.size, margin)
-    median = np.median(small + (blurred - small) * _towards_blur(beyond), axis=(0, 1))
+    small = padded.reduce(reduction)
+    soft = _blurred(small, blur, reduction)
+    small_pixels, soft_pixels = np.asarray(small, np.float32), np.asarray(soft, np.float32)
+    beyond = _towards_blur(_mask(*_grid(small_pixels, reduction), padded.size, margin))
+    median = np.median(small_pixels + (soft_pixels - small_pixels) * beyond, axis=(0, 1))
 
     corners = quad + (left, top) + 0.5
+    places = tuple(corners.flatten())
+    whole = padded.transform((size, size), Image.Transform.QUAD, places, Image.Resampling.BILINEAR)
+    sampled = np.asarray(whole)
     mask = _mask(*_places(corners, size), padded.size, margin)
-    pixels = np.asarray(_sampled(padded, corners, size, Image.Resampling.BILINEAR), np.float32)
-    pixels += (_sample_each(blurred, corners / reduction, size) - pixels) * _towards_blur(mask)
-    pixels += (median - pixels) * np.clip(mask, 0.0, 1.0)
-    return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))
+    # Only some rows and columns show what is beyond.
+    rows, columns = (_span(np.any(mask[..., 0] > _INSIDE, axis=1 - axis)) for axis in (0, 1))
+    if rows.start == rows.stop:
+        return whole
+    part = sampled[rows, columns].astype(np.float32)
+    mask = mask[rows, columns]
+    there = _part_of(corners / reduction, rows, columns, size)
+    part += (_sampled_to(soft, there, part) - part) * _towards_blur(mask)
+    part += (median - part) * np.clip(mask, 0.0, 1.0)
+    result = sampled.copy()
+    result[rows, columns] = np.uint8(np.clip(np.rint(part), 0, 255))
+    return Image.fromarray(result)
 
 
-def _blurred(small: _Pixels, blur: float, reduction: int) -> _Pixels:
+def _span(flags: npt.NDArray[np.bool_]) -> slice:
+    """From the first to the last that is set."""
+    (places,) = np.nonzero(flags)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+
+
+def _part_of(corners: FloatArray, rows: slice, columns: slice, size: int) -> FloatArray:
+    """The corners of some rows and columns of a crop of ``size`` pixels."""
+    upper_left, lower_left, _, upper_right = corners
+    across, down = (upper_right - upper_left) / size, (lower_left - upper_left) / size
+    return np.array(
+        [
+            upper_left + x * across + y * down
+            for x, y in (
+                (columns.start, rows.start),
+                (columns.start, rows.stop),
+                (columns.stop, rows.stop),
+                (columns.stop, rows.start),
+            )
+        ]
+    )
+
+
+def _blurred(small: Image.Image, blur: float, reduction: int) -> Image.Image:
     """Blur a reduced copy as far as the whole would be, less what the reduction has blurred."""
-    # Imported late, because it takes a quarter of a second and most photographs need no padding.
-    from scipy.ndimage import gaussian_filter
-
-    sigma = math.sqrt(blur**2 - (reduction**2 - 1) / 12) / reduction
-    result: _Pixels = gaussian_filter(small, [sigma, sigma, 0])
-    return result
+    return blurred(small, math.sqrt(blur**2 - (reduction**2 - 1) / 12) / reduction)
 
 
 def _mask(
@@ -108,15 +143,8 @@ def _grid(small: _Pixels, reduction: int) -> tuple[_Pixels, _Pixels]:
     return x[None, :], y[:, None]
 
 
-def _sampled(
-    image: Image.Image, corners: FloatArray, size: int, filtering: Image.Resampling
-) -> Image.Image:
-    quad = tuple(corners.flatten())
-    return image.transform((size, size), Image.Transform.QUAD, quad, filtering)
-
-
-def _sample_each(pixels: _Pixels, corners: FloatArray, size: int) -> _Pixels:
-    """Sample float pixels [h, w, 3], which Pillow does by channel: [size, size, 3]."""
-    channels = [Image.fromarray(np.ascontiguousarray(pixels[..., index])) for index in range(3)]
-    made = [_sampled(each, corners, size, Image.Resampling.BICUBIC) for each in channels]
-    return np.stack([np.asarray(each) for each in made], axis=-1)
+def _sampled_to(image: Image.Image, corners: FloatArray, like: _Pixels) -> _Pixels:
+    """Sample a quad of an image to the shape of ``like``, [h, w, 3]."""
+    size, quad = (like.shape[1], like.shape[0]), tuple(corners.flatten())
+    made = image.transform(size, Image.Transform.QUAD, quad, Image.Resampling.BICUBIC)
+    return np.asarray(made, np.float32)
