@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
+from restyle.core.shown_text import visible
+
 MOST_OPCODES = 5_000_000
 """Of one pickle; those of published networks have some ten thousand."""
 
@@ -36,7 +38,7 @@ class Name:
 
     def __str__(self) -> str:
         shown = f"{self.module}.{self.name}"[:_SHOWN_NAME]
-        return "".join(letter if letter.isprintable() else "?" for letter in shown)
+        return visible(shown)
 
 
 class Shell(Protocol):
