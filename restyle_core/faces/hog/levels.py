@@ -8,6 +8,7 @@ level has to be computed for the sake of a coarser one.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,6 +46,9 @@ _GLIMPSE = 0.7
 
 # Every window scores above it.
 _ANY = -1e6
+
+# What tells a window from others, of the fields of a hit.
+_WINDOW = ["level", "x", "y", "filter"]
 
 
 class PhotographLevels:
@@ -120,16 +124,23 @@ class PhotographLevels:
         return scan(pixels, frontal_filters()[0], wanted, margin=-margin, size=size, at=at)
 
     def exactly(self, hits: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
-        """The same hits with the scores of the recipe's own levels."""
+        """The same hits with the scores of the recipe's levels, -inf where these lack a window."""
+        scores = self._exact_scores(hits, around_windows(hits, self.sizes, self.size))
+        keys = [hit[_WINDOW].item() for hit in hits]
+        if not scores.keys() >= set(keys):
+            # A part of the photograph may end before a window does; all of it does not.
+            scores = self._exact_scores(hits, (0, 0, *self.size))
+        settled = hits.copy()
+        settled["score"] = [scores.get(key, -math.inf) for key in keys]
+        return settled
+
+    def _exact_scores(self, hits: npt.NDArray[np.void], box: Box) -> dict[tuple[int, ...], float]:
+        """Scores by window of the levels of some hits, in a part of the photograph."""
         first, last = int(hits["level"].min()), int(hits["level"].max())
-        box = left, top, right, bottom = around_windows(hits, self.sizes, self.size)
+        left, top, right, bottom = box
         levels = Levels(0, last, first, self.sizes[0], first_level_of(box, self.size))
         pixels = self.pixels[top:bottom, left:right]
         around = scan(
             pixels, frontal_filters()[0], levels, margin=_ANY, size=self.size, at=(left, top)
         )
-        names = ["level", "x", "y", "filter"]
-        scores = {hit[names].item(): float(hit["score"]) for hit in around}
-        settled = hits.copy()
-        settled["score"] = [scores[hit[names].item()] for hit in hits]
-        return settled
+        return {hit[_WINDOW].item(): float(hit["score"]) for hit in around}

@@ -282,6 +282,26 @@ def test_hits_are_settled_as_the_whole_scan_scores_them(name: str, photos: Path)
         np.testing.assert_allclose(group["score"], exact, atol=2 * UNCERTAIN)
 
 
+def test_windows_that_a_part_lacks_are_scored_in_the_whole(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = decode_image((photos / "smile.jpg").read_bytes())
+    levels = PhotographLevels(photo)
+    hits = levels.scanned(range(max(levels.last - 8, 0), levels.last + 1), -1.0)
+    chosen = hits[np.argsort(-hits["score"])][:3]
+    expected = levels.exactly(chosen)
+    nowhere = chosen[:1].copy()
+    nowhere["x"] = 10_000
+    # A part at the edge of the photograph, which holds none of the windows.
+    monkeypatch.setattr(
+        "restyle.core.faces.hog.levels.around_windows", lambda *_: (0, 0, photo.width // 2, 200)
+    )
+    settled = levels.exactly(np.concatenate([chosen, nowhere]))
+    assert np.isfinite(expected["score"]).all()
+    np.testing.assert_allclose(settled["score"][:3], expected["score"], atol=5e-3)
+    assert settled["score"][3] == -np.inf
+
+
 def test_close_scores_are_settled(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong by less than the margin, scores do not change which box is found."""
     photo = decode_image((photos / "smile.jpg").read_bytes())
