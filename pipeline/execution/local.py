@@ -8,11 +8,13 @@ ledger.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 
 from restyle.pipeline.execution.job import Job, Stage, StageSpec, UnitResult, failure
+from restyle.pipeline.execution.pools import WAITING
 from restyle.pipeline.ledger.manifest import UnitRef
 
 
@@ -26,6 +28,8 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
     Yields:
         The result of each unit when it is committed or has failed, in any order.
     """
+    for name, value in WAITING.items():
+        os.environ.setdefault(name, value)
     images = sum(unit.images for unit in units)
     specs = job.stages
     with contextlib.ExitStack() as at_end:

@@ -17,6 +17,11 @@ from restyle.pipeline.execution.request import Workers
 # the work is done in threads and child processes that the system schedules.
 _SHARE = 0.4
 
+WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
+"""Environment variables of a process that inverts, read when torch is imported. Alignment shares
+the cores with inversion, whose idle threads must not spin on them for long. They spin during the
+pauses between two operators, since waking threads is slower."""
+
 # Most alignment actors on a cluster that has no node for them yet and may grow.
 _FROM_NOTHING = 16
 

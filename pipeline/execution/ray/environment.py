@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from restyle.pipeline.execution.pools import WAITING
+
 LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """A cluster on this machine alone listens on its loopback interface alone with this set to 0. Ray
 has the switch for systems whose firewall would ask; it is read once, while Ray is imported."""
@@ -12,10 +14,7 @@ _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Alignment shares the cores with inversion, whose idle threads must not spin on them for long.
-    # They spin during the pauses between two operators, since waking threads is slower.
-    "OMP_WAIT_POLICY": "passive",
-    "GOMP_SPINCOUNT": "10000",
+    **WAITING,
     # One heap for all threads of a process: the heaps of threads return large blocks to the system
     # at once, see restyle.core.devices.allocator. A worker could not set it early enough.
     "MALLOC_ARENA_MAX": "1",
