@@ -42,7 +42,7 @@ __all__ = [
 GROUP = 16
 """Maximum number of files that are sent at once."""
 
-KEPT = 32 * 2**20
+KEPT = 16 * 2**20
 """Size in bytes up to which the child reuses freed blocks for the next file."""
 
 _CHILD = "restyle.pipeline.decoding.child"

@@ -65,7 +65,9 @@ class Way:
                 "tuning takes longer than all steps that the other could save"
             )
         if not self.steps and not self.polish:
-            raise SpecError("without an encoder's steps, one of optimisation is needed or more")
+            raise SpecError(
+                "steps is 0 and so is polish; a step of the encoder or of optimisation is needed"
+            )
 
     @property
     def rows(self) -> int:

@@ -7,14 +7,19 @@ averaged before each update, so that the updates do not depend on the number of 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from restyle.core.errors import SpecError
+
+# The others have ended their last step already when one waits for them.
+_LEAVE = timedelta(seconds=20)
 
 
 class Processes:
@@ -36,8 +41,7 @@ class Processes:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("gloo")
-            # Gloo threads that outlive the interpreter can abort it.
-            atexit.register(dist.destroy_process_group)
+            atexit.register(_leave)
         return cls(dist.get_rank(), count)
 
     def check(self, parts: Mapping[str, int]) -> None:
@@ -86,3 +90,15 @@ class Processes:
         """Wait until all processes have called this."""
         if self.count > 1:
             dist.barrier()
+
+
+def _leave() -> None:
+    """Leave the group together with the others.
+
+    Gloo's threads abort a process that ends before them, or whose connections another one closes
+    meanwhile.
+    """
+    # A process that failed does not come; torchrun ends the others.
+    with contextlib.suppress(RuntimeError):
+        dist.monitored_barrier(timeout=_LEAVE)
+    dist.destroy_process_group()
