@@ -27,6 +27,10 @@ from restyle.pipeline.isolation.child import Parent, confine, limit_memory
 
 _BLANK = np.full((64, 64, 3), 128, np.uint8)
 
+# Behind inversion where both share the cores: one of its threads that waits for a core makes all of
+# them wait. What alignment loses by that it gets back as soon as inversion has no crops.
+_NICENESS = 5
+
 
 def serve(parent: Parent, memory: int) -> None:
     """Serve a parent until it closes the connection.
@@ -45,6 +49,7 @@ def serve(parent: Parent, memory: int) -> None:
     prepared = _prepare(settings)
     limit_memory(settings.memory_limit)
     parent.send(_try_blank_image(settings) or prepared)
+    os.nice(_NICENESS)
     while True:
         files: list[File] = parent.receive()
         try:

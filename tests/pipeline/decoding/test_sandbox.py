@@ -86,6 +86,14 @@ def pixels(outcome: Outcome) -> npt.NDArray[np.uint8]:
     return crop.pixels
 
 
+def test_decoding_is_behind_what_shares_its_cores(cropper: IsolatedCropper) -> None:
+    (outcome,) = cropper([png()])
+    assert not isinstance(outcome, Exception)
+    assert cropper._child is not None
+    niceness = os.getpriority(os.PRIO_PROCESS, cropper._child.process._process.pid)
+    assert niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 5, 19)
+
+
 def test_a_group_is_what_its_files_are_alone(cropper: IsolatedCropper) -> None:
     colours = ["red", "lime", "blue", "white", "black"] * 9
     files = [png((40 + index, 50), colour) for index, colour in enumerate(colours)]
