@@ -8,6 +8,7 @@ equal strengths say nothing; they are read where both have changed the attribute
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,14 +159,24 @@ def main(
         edit(first, held, chosen, amounts, polish),
         edit(second, held, chosen, amounts),
     ]
-    found = np.flatnonzero(np.isfinite(np.concatenate([each.scores for each in both], 1)).all(1))
     what = f"{first} and {polish} of polish" if polish else first
-    table = Table(
-        title=f"{direction}: {what} against {second}, {len(found)} of {len(held)} photographs"
-    )
+    title = f"{direction}: {what} against {second}"
+    show_edits(title, both, tuple(map(float, changes.split(","))))
+
+
+def show_edits(title: str, both: Sequence[Edits], changes: Sequence[float]) -> None:
+    """Print identities kept by two methods' edits of the same photographs, with 95% intervals.
+
+    Args:
+        title: of the table.
+        both: of the same photographs; counted are those whose face dlib finds in every edit.
+        changes: of the score, to compare at.
+    """
+    found = np.flatnonzero(np.isfinite(np.concatenate([each.scores for each in both], 1)).all(1))
+    table = Table(title=f"{title}, {len(found)} of {len(both[0].scores)} photographs")
     for name in ("change", "strengths", "compared with", "first", "second", "difference"):
         table.add_column(name, justify="right")
-    for change in map(float, changes.split(",")):
+    for change in changes:
         at = [each.reached(change, found) for each in both]
         for name, label in IDENTITIES.items():
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from restyle.core.training.generators.distillation import load_trained_generator
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 _BATCH = 50
+
+Floats = npt.NDArray[np.float64]
 
 
 def _finds_face(pixels: np.ndarray) -> bool:
@@ -154,10 +157,25 @@ def compare_encoders(
     a = last_metrics(first, held, steps, dtype, polish)
     b = last_metrics(second, held, steps, dtype)
     what = f"{first} and {polish} of polish" if polish else first
-    table = Table(title=f"{what} against {second}, {len(held)} held-out images, {dtype}")
+    title = f"{what} against {second}, {len(held)} held-out images, {dtype}"
+    show_differences(title, (first.rpartition(":")[2], second.rpartition(":")[2]), a, b)
+
+
+def show_differences(
+    title: str, names: tuple[str, str], a: Mapping[str, Floats], b: Mapping[str, Floats]
+) -> None:
+    """Print the means of two methods' metrics on the same images, and what differs, paired.
+
+    Args:
+        title: of the table.
+        names: of the two methods.
+        a: [N] by metric, of the first.
+        b: of the second, with the same metrics.
+    """
+    table = Table(title=title)
     table.add_column("metric")
-    for name in (first, second, "difference", "in per cent"):
-        table.add_column(name.rpartition(":")[2], justify="right")
+    for name in (*names, "difference", "in per cent"):
+        table.add_column(name, justify="right")
     for name in a:
         absolute, relative = differences(a[name], b[name])
         means = (f"{each[name].mean():.4f}" for each in (a, b))
@@ -191,7 +209,7 @@ def show_steps(
 
 def last_metrics(
     model: str, held: Tensor, steps: int, dtype: str, polish: int = 0
-) -> dict[str, npt.NDArray[np.float64]]:
+) -> dict[str, Floats]:
     """Every metric, and delta_norm, of each image [N, S, S, 3] uint8 after the last step: [N]."""
     loaded = load_model(model, dtype=dtype, device="cpu")
     taken = steps if loaded.iterative else 1
@@ -206,9 +224,7 @@ def last_metrics(
     return {name: values.double().numpy() for name, values in metrics.items()}
 
 
-def differences(
-    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
-) -> tuple[Interval, Interval]:
+def differences(a: Floats, b: Floats) -> tuple[Interval, Interval]:
     """How much the mean of a is above that of b: as it is, and in per cent of b's mean.
 
     Args:

@@ -11,17 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from recipes.faces64.editability import IDENTITIES, Edits, Floats, edit_inverted
-from recipes.faces64.measure import differences
+from recipes.faces64.editability import IDENTITIES, Edits, Floats, edit_inverted, show_edits
+from recipes.faces64.measure import show_differences
 from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import parse_strengths
 from restyle.core.inference.inversion import Inversion, invert, optimize
 from restyle.core.inference.model import Model, load_model
-from restyle.core.metrics.bootstrap import Rows, over_images
 from restyle.core.metrics.measures import METRICS
 from restyle.core.training.crops import CropSet
 
@@ -30,6 +27,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 _PIECE = 10
 _STRENGTHS = "-3..3/9"
 _DIRECTION = "smile"
+_CHANGES = (-0.2, -0.1, 0.1, 0.2)
 
 
 def inverted(model: Model, crops: Tensor, method: str) -> Inversion:
@@ -109,36 +107,12 @@ def show(
     """Two methods on the same images, with 95% intervals bootstrapped over the images, paired."""
     a, b = (_read(work, name, images) for name in (first, second))
     count = min(len(a["l2"]), len(b["l2"]))
-    table = Table(title=f"{first} against {second}, {count} held-out images")
-    for name in ("metric", "first", "second", "difference", "in per cent"):
-        table.add_column(name, justify="right")
-    for name in (*METRICS, "delta_norm", "seconds"):
-        one, other = a[name][:count].astype(float), b[name][:count].astype(float)
-        absolute, relative = differences(one, other)
-        means = (f"{each.mean():.4f}" for each in (one, other))
-        table.add_row(name, *means, absolute.show(), relative.show("+.1f"))
-    Console(width=160).print(table)
+    names = (*METRICS, "delta_norm", "seconds")
+    one, other = ({name: each[name][:count].astype(float) for name in names} for each in (a, b))
+    title = f"{first} against {second}, {count} held-out images"
+    show_differences(title, ("first", "second"), one, other)
     if edits:
-        _show_edits([_edits(a, edits), _edits(b, edits)])
-
-
-def _show_edits(both: list[Edits]) -> None:
-    found = np.flatnonzero(np.isfinite(np.concatenate([each.scores for each in both], 1)).all(1))
-    table = Table(title=f"{_DIRECTION}, {len(found)} of {len(both[0].scores)} images")
-    for name in ("change", "strengths", "compared with", "first", "second", "difference"):
-        table.add_column(name, justify="right")
-    for change in (-0.2, -0.1, 0.1, 0.2):
-        at = [each.reached(change, found) for each in both]
-        for name, label in IDENTITIES.items():
-
-            def gain(rows: Rows, change: float = change, name: str = name) -> float:
-                one, other = (each.kept_at(change, name, found[rows]) for each in both)
-                return one - other
-
-            means = [f"{each.kept_at(change, name, found):.4f}" for each in both]
-            shown = over_images(len(found), gain).show()
-            table.add_row(f"{change:+}", f"{at[0]:.2f}, {at[1]:.2f}", label, *means, shown)
-    Console(width=140).print(table)
+        show_edits(_DIRECTION, [_edits(a, edits), _edits(b, edits)], _CHANGES)
 
 
 def _edits(found: dict[str, Floats], count: int) -> Edits:

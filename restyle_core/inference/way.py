@@ -50,20 +50,17 @@ class Way:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.polish < 0:
-            raise SpecError(f"polish is {self.polish}; a number of steps from 0 on is expected")
-        if self.tuning < 0:
-            raise SpecError(f"tuning is {self.tuning}; a number of steps from 0 on is expected")
-        if self.polish and self.tolerance:
-            raise SpecError(
-                f"polish is {self.polish} and tolerance {self.tolerance}; leave one out: "
-                "polishing takes longer than all steps that the other could save"
-            )
-        if self.tuning and self.tolerance:
-            raise SpecError(
-                f"tuning is {self.tuning} and tolerance {self.tolerance}; leave one out: "
-                "tuning takes longer than all steps that the other could save"
-            )
+        for name, steps, doing in (
+            ("polish", self.polish, "polishing"),
+            ("tuning", self.tuning, "tuning"),
+        ):
+            if steps < 0:
+                raise SpecError(f"{name} is {steps}; a number of steps from 0 on is expected")
+            if steps and self.tolerance:
+                raise SpecError(
+                    f"{name} is {steps} and tolerance {self.tolerance}; leave one out: "
+                    f"{doing} takes longer than all steps that the other could save"
+                )
         if not self.steps and not self.polish:
             raise SpecError(
                 "steps is 0 and so is polish; a step of the encoder or of optimisation is needed"

@@ -7,7 +7,6 @@ level has to be computed for the sake of a coarser one.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 
@@ -69,16 +68,13 @@ class PhotographLevels:
         self.pixels = shared_pixels(image)
         self.sizes = level_sizes(image.size)
         self.last = len(self.sizes) - 1
-
-    @functools.cached_property
-    def _halves(self) -> dict[int, npt.NDArray[np.uint8]]:
-        return {1: self.pixels}
+        self._copies = {1: self.pixels}
 
     def _copy(self, reduction: int) -> npt.NDArray[np.uint8]:
-        copies = self._halves
-        if reduction not in copies:
-            copies[reduction] = halved(self._copy(reduction // 2))
-        return copies[reduction]
+        """The photograph at a half, a quarter or an eighth of its size, made when it is needed."""
+        if reduction not in self._copies:
+            self._copies[reduction] = halved(self._copy(reduction // 2))
+        return self._copies[reduction]
 
     def groups(self) -> Iterator[range]:
         """Levels to scan, coarse to fine, as ranges."""

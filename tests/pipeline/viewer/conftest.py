@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from selenium.webdriver.chrome.webdriver import WebDriver
 
 from restyle.core.editing.directions import About, Direction
 from restyle.pipeline.inversion.model_identity import identify
 from restyle.pipeline.viewer.run import ViewedRun
+from tests.browser import open_browser
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate
 from tests.tiny_model import make_tiny_model
 
@@ -27,6 +30,13 @@ class Shown:
 
     def runs(self) -> list[ViewedRun]:
         return [ViewedRun(str(self.first), str(self.model)), ViewedRun(str(self.second))]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+    browser = open_browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.quit()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from restyle.pipeline.viewer.page import locked_page
 from restyle.pipeline.viewer.server import RunsSite
 from restyle.pipeline.viewer.similar_page import Shown as ShownFace
 from restyle.pipeline.viewer.similar_page import similar_page
-from tests.browser import open_browser, served, until
+from tests.browser import served, until
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate, picture
 from tests.pipeline.viewer.conftest import Shown
 
@@ -29,13 +28,6 @@ axe.run(document, {resultTypes: ["violations"]}).then((found) => done(
   found.violations.map((each) => `${each.id}: ${each.nodes.map((node) => node.html).join(" | ")}`)
 ), (error) => done([String(error)]));
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
-    browser = open_browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")

@@ -28,16 +28,9 @@ from restyle.core.errors import SpecError
 from restyle.jobs.cli import app
 from restyle.pipeline.viewer.export import export
 from restyle.pipeline.viewer.run import ViewedRun
-from tests.browser import open_browser, served, until
+from tests.browser import served, until
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate
 from tests.pipeline.viewer.conftest import FACES, REJECTS, Shown
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
-    browser = open_browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")

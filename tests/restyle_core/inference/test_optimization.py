@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +19,12 @@ from restyle.core.inference.optimization import Loss, optimize
 from restyle.core.metrics.lpips import load_lpips
 from tests.restyle_core import plain
 from tests.restyle_core.fabricate import checkpoint, save
-from tests.restyle_core.inference.test_inversion import pictures, small_input
+from tests.restyle_core.inference.test_inversion import pictures
 
 SMALL = (64, 64)
 
 
-@pytest.fixture(scope="module")
-def content() -> dict[str, Any]:
-    return checkpoint("BackboneEncoder", 32)
-
-
-@pytest.fixture(scope="module")
-def model(content: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Model:
-    path = save(content, tmp_path_factory.mktemp("model") / "published.pt")
-    return small_input(load_model(path, dtype="fp32", device="cpu"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Operators this small take longer with several, the more so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def losses_of(model: Model, x: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from restyle.core import Model, invert, load_model, optimize
+from restyle.core import Model, invert, optimize
 from restyle.core.errors import CheckpointError, FatalError, SpecError
 from restyle.core.inference import tuning
 from restyle.core.inference.tuning import Tuning, decoded, encoded, of_face, tune
 from restyle.core.metrics.lpips import load_lpips
 from tests.restyle_core import plain
-from tests.restyle_core.fabricate import checkpoint, save
-from tests.restyle_core.inference.test_inversion import pictures, small_input
+from tests.restyle_core.inference.test_inversion import pictures
 
 SMALL = (64, 64)
 STEPS = 4
 
 
-@pytest.fixture(scope="module")
-def content() -> dict[str, Any]:
-    return checkpoint("BackboneEncoder", 32)
-
-
-@pytest.fixture(scope="module")
-def model(content: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Model:
-    path = save(content, tmp_path_factory.mktemp("model") / "published.pt")
-    return small_input(load_model(path, dtype="fp32", device="cpu"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def pivots(model: Model, x: torch.Tensor) -> torch.Tensor:
