@@ -1,29 +1,45 @@
-"""``cluster.yaml``, checked offline as Ray's launcher checks it, and against what it promises."""
+"""Files for Ray's launcher, checked offline as it checks them, and against what they promise."""
 
 from __future__ import annotations
 
 import copy
+import json
 import socket
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.autoscaler._private
 import yaml
 from packaging.requirements import Requirement
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.command import ROOT
 
+CLOUDS = {"aws": "cluster.yaml", "azure": "ops/cluster-azure.yaml", "gcp": "ops/cluster-gcp.yaml"}
+"""The file for each of the launcher's providers."""
 
-@pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+
+@pytest.fixture(params=CLOUDS)
+def config(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> dict[str, Any]:
     def offline(*arguments: object) -> None:
         raise AssertionError("the check of a file reaches for the network")
 
     monkeypatch.setattr(socket.socket, "connect", offline)
-    text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    text = (ROOT / CLOUDS[request.param]).read_text(encoding="utf-8")
     prepared: dict[str, Any] = prepare_config(yaml.safe_load(text))
+    assert prepared["provider"]["type"] == request.param
     return prepared
+
+
+def is_spot(node: dict[str, Any]) -> bool:
+    """Whether a provider's settings ask for what may be taken away, each in its own words."""
+    return (
+        node.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+        or {"preemptible": True} in node.get("scheduling", [])
+        or node.get("azure_arm_parameters", {}).get("priority") == "Spot"
+    )
 
 
 @pytest.fixture
@@ -74,7 +90,9 @@ def test_alignment_has_cpus_and_inversion_gpus_and_neither_the_others(
 
 def test_gpus_are_spot_and_scale_from_zero(config: dict[str, Any], nodes: dict[str, Any]) -> None:
     gpu = nodes["invert"]
-    assert gpu["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+    for node in (gpu, nodes["align"]):
+        assert is_spot(node["node_config"])
+    assert not is_spot(nodes[config["head_node_type"]]["node_config"])
     assert gpu["min_workers"] == 0 < gpu["max_workers"]
     assert not config["provider"]["cache_stopped_nodes"]
     workers = [node for name, node in nodes.items() if name != config["head_node_type"]]
@@ -101,3 +119,34 @@ def test_what_setup_installs_is_there(config: dict[str, Any]) -> None:
     assert "cluster" in project["optional-dependencies"]
     assert config["file_mounts"] == {"/home/ray/restyle": "."}
     assert (ROOT / "constraints.txt").is_file()
+
+
+def test_the_machines_are_such_as_the_provider_takes(
+    config: dict[str, Any], nodes: dict[str, Any]
+) -> None:
+    """By what Ray's own modules for the provider read, not by the cloud's catalogue."""
+    folder = Path(ray.autoscaler._private.__file__).parent
+    for node in nodes.values():
+        settings = node["node_config"]
+        match config["provider"]["type"]:
+            case "aws":
+                assert settings["InstanceType"]
+            case "gcp":
+                assert not {"acceleratorType", "acceleratorConfig"} & settings.keys()
+                assert settings["machineType"]
+            case "azure":
+                template = json.loads((folder / "_azure" / "azure-vm-template.json").read_text())
+                assert settings["azure_arm_parameters"].keys() <= template["parameters"].keys()
+
+
+def test_the_clouds_differ_in_their_machines_only() -> None:
+    files = {
+        cloud: yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+        for cloud, name in CLOUDS.items()
+    }
+    own = {"auth", "provider", "setup_commands", "head_setup_commands"}
+    kept = [{key: each[key] for key in each.keys() - own} for each in files.values()]
+    for each in kept:
+        for node in each["available_node_types"].values():
+            del node["node_config"]
+    assert all(each == kept[0] for each in kept)

@@ -1,0 +1,1 @@
+"""The schemas by which tests check the manifests of ``ops/kubernetes``."""
