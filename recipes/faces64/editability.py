@@ -28,8 +28,9 @@ from restyle.core.editing.equal_change import strength_for
 from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import apply, parse_strengths
 from restyle.core.imaging.preprocessing import to_pictures
-from restyle.core.inference.inversion import Inversion, invert
+from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import Model, load_model
+from restyle.core.inference.results import Inversion
 from restyle.core.inference.way import render_tuned
 from restyle.core.metrics.bootstrap import Rows, over_images
 from restyle.core.metrics.features import embeddings, unit_length

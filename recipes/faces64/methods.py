@@ -17,14 +17,16 @@ from recipes.faces64.editability import IDENTITIES, Edits, Floats, edit_inverted
 from recipes.faces64.measure import show_differences
 from restyle.core.editing.lookup import find_direction
 from restyle.core.editing.strengths import parse_strengths
-from restyle.core.inference.inversion import Inversion, invert, optimize
+from restyle.core.inference.inversion import invert, optimize
 from restyle.core.inference.model import Model, load_model
+from restyle.core.inference.results import Inversion
 from restyle.core.metrics.measures import METRICS
 from restyle.core.training.crops import CropSet
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 _PIECE = 10
+_HYBRID = 50
 _STRENGTHS = "-3..3/9"
 _DIRECTION = "smile"
 _CHANGES = (-0.2, -0.1, 0.1, 0.2)
@@ -34,7 +36,8 @@ def inverted(model: Model, crops: Tensor, method: str) -> Inversion:
     """Invert crops [N, S, S, 3] uint8 by a method such as ``hybrid:50``.
 
     Methods are ``restyle``, ``optimize:N`` from the average, ``hybrid:N`` from the encoder's last
-    latent, and ``pti:N``, which tunes the generator around it.
+    latent, ``pti:N``, which tunes the generator around that, and ``hybrid-pti:N``, which tunes it
+    around the latent of ``hybrid:50``.
     """
     name, _, number = method.partition(":")
     if name == "restyle":
@@ -42,7 +45,7 @@ def inverted(model: Model, crops: Tensor, method: str) -> Inversion:
     count = int(number)
     if name == "optimize":
         return optimize(model, crops, count, metrics=tuple(METRICS), latents="last")
-    made = {"hybrid": (count, 0), "pti": (0, count)}[name]
+    made = {"hybrid": (count, 0), "pti": (0, count), "hybrid-pti": (_HYBRID, count)}[name]
     return optimize(
         model,
         crops,
@@ -56,7 +59,7 @@ def inverted(model: Model, crops: Tensor, method: str) -> Inversion:
 
 @app.command("make")
 def make(
-    method: str = typer.Argument(help="restyle, optimize:N, hybrid:N or pti:N."),
+    method: str = typer.Argument(help="restyle, optimize:N, hybrid:N, pti:N or hybrid-pti:N."),
     held_out: Path = typer.Option(help="Crops that no training saw."),
     work: Path = typer.Option(help="Folder of the pieces."),
     model: str = "faces64:restyle-e4e",
@@ -116,6 +119,10 @@ def show(
 
 
 def _edits(found: dict[str, Floats], count: int) -> Edits:
+    if len(found.get("scores", ())) < count:
+        raise typer.BadParameter(
+            f"fewer than {count} were edited; delete the pieces and make them with --edits {count}"
+        )
     strengths = np.array(sorted(parse_strengths(_STRENGTHS)))
     kept = {name: found[f"kept {name}"][:count].astype(float) for name in IDENTITIES}
     return Edits(strengths, found["scores"][:count].astype(float), kept)

