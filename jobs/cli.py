@@ -6,15 +6,17 @@ import errno
 import importlib.metadata
 import os
 import sys
+import threading
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from restyle.core.errors import RestyleError
+from restyle.core.errors import RestyleError, reason_of
 from restyle.jobs.commands.edit.directions import app as directions
 from restyle.jobs.commands.edit.edit import edit
 from restyle.jobs.commands.edit.latent_pictures import animate, interpolate, mix
+from restyle.jobs.commands.invert.estimate import estimate
 from restyle.jobs.commands.invert.invert import invert
 from restyle.jobs.commands.invert.optimize import optimize
 from restyle.jobs.commands.invert.plan import plan
@@ -53,6 +55,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
         "invert": invert,
         "optimize": optimize,
         "plan": plan,
+        "estimate": estimate,
         "retry-rejects": retry_rejects,
         "toonify": toonify,
     },
@@ -146,6 +149,8 @@ def main() -> NoReturn:
 def _with_hint(error: TyperException) -> str:
     """Return the message of a wrong command line, and which help has what is right."""
     message, context = error.format_message(), getattr(error, "ctx", None)
+    # What typer's choices put in front of their own message.
+    message = message.replace(": Value error, ", ": ")
     if context is None:
         return message
     return f"{message.rstrip('.')}; see {context.command_path} --help"
@@ -161,11 +166,12 @@ def _exit(code: int) -> NoReturn:
         sys.stdout.flush()
     except OSError as error:
         # Exits here, because the interpreter would flush again.
-        say(f"error: standard output: {error.strerror}", error=True)
+        say(f"error: standard output: {reason_of(error)}", error=True)
         os._exit(FATAL)
-    if "ray" in sys.modules:
-        # Arrow's threads, which Ray starts, may release Python objects during the interpreter's
-        # shutdown and abort the process.
+    if "ray" in sys.modules or threading.active_count() > 1:
+        # Threads that are in native code meanwhile abort the process during the interpreter's
+        # shutdown: those of an interrupted run when torch returns to Python, and Arrow's, which Ray
+        # starts, when they release Python objects.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 GAIN = math.sqrt(2.0)
 """Gain after the leaky ReLU, which preserves the variance of activations."""
@@ -135,8 +137,32 @@ def modulated_rgb(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor) -> Ten
     # Modulating the small weight saves a pass over the activations.
     modulated = (weight[None] * style[:, None, :]).to(x.dtype)
     pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-    rgb = torch.baddbmm(bias.to(x.dtype), pixels, modulated.transpose(1, 2))
+    rgb: Tensor = _Projection.apply(pixels, modulated)  # type: ignore[no-untyped-call]
+    rgb = rgb + bias.to(x.dtype)
     return rgb.view(batch, height, width, 3).permute(0, 3, 1, 2)
+
+
+class _Projection(torch.autograd.Function):
+    """Pixels [B, P, in] times weights [B, 3, in]: [B, P, 3].
+
+    PyTorch's own gradient of the weights multiplies the pixels' transpose from the left, which
+    takes MKL up to fifty times as long as this order: a third of a step at 1024 x 1024.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, pixels: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(pixels, weight)
+        return torch.bmm(pixels, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        pixels, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        of_pixels, of_weight = ctx.needs_input_grad
+        return (
+            torch.bmm(gradient, weight) if of_pixels else None,
+            torch.bmm(gradient.transpose(1, 2), pixels) if of_weight else None,
+        )
 
 
 def upfirdn2d(

@@ -37,3 +37,12 @@ class Listener:
 
     def advanced(self, progress: Progress) -> None:
         """Receive the progress, when workers start and after each committed unit."""
+
+    def occupied(self, stage: str, working: int, waiting: int | None) -> None:
+        """Receive the number of units at a stage, whenever it changes; from any thread.
+
+        Args:
+            stage: name of the stage, such as ``alignment``.
+            working: units in it.
+            waiting: units that wait for it; None on Ray, which does not tell.
+        """

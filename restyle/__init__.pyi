@@ -9,15 +9,17 @@ from .core.errors import (
 )
 from .core.faces.alignment import Face, Framing, align_faces
 from .core.imaging.decoding import decode_image
-from .core.inference.inversion import Inversion, invert, optimize
+from .core.inference.inversion import invert, optimize
 from .core.inference.model import Model, load_model
 from .core.inference.refinement import Start
+from .core.inference.results import Inversion
 from .pipeline.editing.edit import edit
 from .pipeline.editing.request import EditOutcome, EditRequest, Move
 from .pipeline.execution.request import Outcome, Request, Workers
 from .pipeline.inversion.run import invert_images
 from .pipeline.ledger.settings import InversionSettings
 from .pipeline.listener import Interrupted, Listener, Progress
+from .pipeline.monitoring.monitor import Monitoring
 from .pipeline.results.face_rows import Selection
 from .pipeline.results.forms.arrow import latent_frame, latent_reader, latent_table
 from .pipeline.results.forms.memory_map import map_latents
@@ -40,6 +42,7 @@ __all__ = [
     "LatentDataset",
     "Listener",
     "Model",
+    "Monitoring",
     "Move",
     "Outcome",
     "Progress",

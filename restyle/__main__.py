@@ -1,6 +1,6 @@
 """``python -m restyle``: the command."""
 
-from restyle.jobs.cli import main
+from restyle.jobs.program import main
 
 if __name__ == "__main__":
     main()

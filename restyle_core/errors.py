@@ -80,3 +80,17 @@ class DamagedError(FatalError):
 
 class SpecError(FatalError):
     """Options or a specification are contradictory or name something that does not exist."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error of the system or of a library says, in one line; its type if it says nothing.
+
+    A system's error has its description alone, without number and path.
+    """
+    told = getattr(error, "strerror", None) or str(error)
+    return " ".join(told.split()) or type(error).__name__
+
+
+def first_line_of(error: BaseException) -> str:
+    """The first line of an error, for libraries that add details; its type if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

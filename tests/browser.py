@@ -13,6 +13,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from restyle.pipeline.viewer.run import ViewedRun
@@ -71,3 +73,27 @@ def until(browser: WebDriver, condition: str) -> None:
     """Wait until a JavaScript expression is true."""
     wait = WebDriverWait(browser, WAIT, poll_frequency=0.05)
     wait.until(lambda each: each.execute_script(f"return Boolean({condition})"), condition)
+
+
+_VISIBLE_CONTROLS = """
+const found = document.querySelectorAll(
+  "a[href], button:not(:disabled), input:not(:disabled), select, summary, [tabindex='0']");
+// The skip link is seen when it has the focus; arrows go on from the chosen one of some choices.
+return [...found].filter((each) => each.checkVisibility() && each.className !== "skip")
+  .filter((each) => each.type !== "radio" || each.checked)
+  .map((each) => [...document.querySelectorAll("*")].indexOf(each));
+"""
+_WHICH_CONTROL = "return [...document.querySelectorAll('*')].indexOf(document.activeElement)"
+
+
+def check_keys_reach_everything(browser: WebDriver) -> int:
+    """Check that the tab key reaches every visible control of a page; return their number."""
+    wanted = set(browser.execute_script(_VISIBLE_CONTROLS))
+    browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
+    reached = set()
+    for _ in range(len(wanted) + 30):
+        # Not to the element itself: one for files would take the key for a name.
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        reached.add(browser.execute_script(_WHICH_CONTROL))
+    assert wanted <= reached
+    return len(wanted)

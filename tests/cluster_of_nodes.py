@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from typing import Any
 
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 # Before Ray is imported, which reads them once.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -45,6 +47,8 @@ _SYSTEM = {
     "health_check_period_ms": 500,
     "enable_worker_prestart": False,
     "prestart_worker_first_driver": False,
+    # Ten seconds otherwise.
+    "metrics_report_interval_ms": 500,
 }
 
 _PATIENCE = 300.0
@@ -163,6 +167,23 @@ class ClusterOfNodes:
             patch.setenv("RAY_TMPDIR", self._folder)
             Path(self._folder, "ray").mkdir()
             yield
+
+    def measures(self, prefix: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """What the nodes offer to Prometheus: labels and values by name.
+
+        Args:
+            prefix: how the names begin.
+        """
+        found: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for node in self._cluster.list_all_nodes():
+            address = f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
+            # A node's agent comes up after it.
+            with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=10) as page:
+                for family in text_string_to_metric_families(page.read().decode()):
+                    for sample in family.samples:
+                        if sample.name.startswith(prefix):
+                            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+        return found
 
     def processes(self) -> Iterator[psutil.Process]:
         """Everything that runs on the nodes, workers and their children among it."""

@@ -30,7 +30,7 @@ class PseudoTerminal:
 
     def __init__(self, *arguments: object) -> None:
         self._master, slave = pty.openpty()
-        self.shown = ""
+        self._data = b""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "restyle.jobs.cli", *map(str, arguments)],
             cwd=ROOT,
@@ -41,6 +41,12 @@ class PseudoTerminal:
             start_new_session=True,
         )
         os.close(slave)
+
+    @property
+    def shown(self) -> str:
+        """What was shown so far, without control sequences."""
+        # Of all bytes at once, because a read may end within a character or a sequence.
+        return _CONTROL.sub("", self._data.decode(errors="replace"))
 
     def __enter__(self) -> PseudoTerminal:
         return self
@@ -65,7 +71,7 @@ class PseudoTerminal:
             data = os.read(self._master, 65536)
         except OSError:
             return False
-        self.shown += _CONTROL.sub("", data.decode(errors="replace"))
+        self._data += data
         return bool(data)
 
     def wait_for(self, pattern: str) -> None:

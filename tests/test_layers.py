@@ -43,7 +43,7 @@ ROOMS = {
         "restyle.core",
         may_import="kernels",
         layers="""
-        errors shown_text stand_ins stage_clock registry domains devices imaging networks
+        errors shown_text stand_ins files stage_clock registry domains devices imaging networks
         checkpoints faces.mmod faces.hog faces metrics inference editing bench
         training training.generators training.encoders
         __init__""",
@@ -56,16 +56,16 @@ ROOMS = {
         sources sources.landmarks sources.formats sources.lists sources.reader sources.contents
         sources.catalog sources.given_landmarks sources.__init__ sources.photographs
         decoding ledger forgetting.tombstone forgetting.derived
-        accounting planning results results.forms similarity exporting forgetting
+        accounting planning results results.forms similarity exporting forgetting monitoring
         execution execution.ray
-        execution.placement execution.executor execution.run report inversion editing
+        execution.placement execution.executor execution.run report inversion estimation editing
         pictures evaluation viewer
         __init__""",
     ),
     "jobs": Room(
         "restyle.jobs",
         may_import="kernels restyle_core pipeline",
-        layers="home spec display commands.look commands cli __init__",
+        layers="home spec display commands.look commands cli program __init__",
     ),
     "recipes": Room("recipes", may_import="kernels restyle_core"),
 }
@@ -80,7 +80,7 @@ COUNTED = ("pipeline", "restyle_core", "jobs")
 
 KNOWS_RAY = {
     f"pipeline/execution/ray/{name}.py"
-    for name in ("graph", "cluster", "environment", "job_server", "messages", "results")
+    for name in ("graph", "cluster", "environment", "job_server", "measures", "messages", "results")
 }
 
 # Answer in well under a second, so that the command line feels like one.

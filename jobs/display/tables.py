@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from restyle.pipeline.accounting.summary import Summary
 
 _MOST_STEPS = 8
+_CORNER = "mean per step"
+_GAP = 2
 
 
 def show_summary(console: Console, summary: Summary, lines: Sequence[tuple[str, str]]) -> None:
@@ -37,7 +39,7 @@ def show_summary(console: Console, summary: Summary, lines: Sequence[tuple[str, 
     console.print(table)
     if summary.metrics and summary.faces:
         console.print()
-        console.print(_metrics(summary.metrics))
+        console.print(_metrics(summary.metrics, console.width))
     worse = worsened_shown(summary.worsened, summary.faces)
     if worse:
         console.print()
@@ -49,10 +51,13 @@ def show_summary(console: Console, summary: Summary, lines: Sequence[tuple[str, 
         console.print(table)
 
 
-def _metrics(means: dict[str, list[float | None]]) -> Table:
-    steps = _shown_steps(max(len(values) for values in means.values()))
+def _metrics(means: dict[str, list[float | None]], width: int) -> Table:
+    # In a narrow terminal fewer steps, since a column that does not fit would lose its numbers.
+    widest = max(len(_number(value)) for values in means.values() for value in values)
+    room = (width - max(map(len, (_CORNER, *means)))) // (widest + _GAP)
+    steps = _shown_steps(max(map(len, means.values())), min(max(room, 1), _MOST_STEPS))
     table = Table(box=None, pad_edge=False)
-    table.add_column("mean per step", no_wrap=True)
+    table.add_column(_CORNER, no_wrap=True)
     for step in steps:
         table.add_column(str(step), justify="right")
     for name, values in means.items():
@@ -60,12 +65,13 @@ def _metrics(means: dict[str, list[float | None]]) -> Table:
     return table
 
 
-def _shown_steps(count: int) -> list[int]:
-    """All steps, or a uniform selection that includes the first and the last."""
-    if count <= _MOST_STEPS:
+def _shown_steps(count: int, most: int) -> list[int]:
+    """All steps, a uniform selection that includes the first and the last, or the last."""
+    if count <= most:
         return list(range(1, count + 1))
-    last = _MOST_STEPS - 1
-    return [1 + round(index * (count - 1) / last) for index in range(_MOST_STEPS)]
+    if most == 1:
+        return [count]
+    return [1 + round(index * (count - 1) / (most - 1)) for index in range(most)]
 
 
 def _number(value: float | None) -> str:

@@ -11,16 +11,25 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from restyle.core.shown_text import decodable, visible, visible_lines
 from restyle.jobs.display.streams import open_error_stream
+from restyle.pipeline.listener import Listener
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class SaidNotes(Listener):
+    """Says the notes of a command without a progress display on standard error."""
+
+    def noted(self, line: str) -> None:
+        """Say a note."""
+        say(line, error=True)
 
 
 def say(text: object, *, error: bool = False) -> None:
@@ -36,6 +45,14 @@ def say(text: object, *, error: bool = False) -> None:
 def say_lines(text: str) -> None:
     """Print text of several lines without a final line feed, such as the log of a job."""
     typer.echo(visible_lines(text), nl=False)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table whose columns are as wide as their longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 def emit(text: str) -> None:

@@ -6,7 +6,6 @@ import difflib
 import json
 import os
 import textwrap
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from restyle.core.errors import SpecError
+from restyle.core.files import folder_of, read_toml
 from restyle.jobs.spec.job_spec import JobSpec
 from restyle.pipeline.storage.filesystem import absolute_path, local_path
 
@@ -29,14 +29,15 @@ _PATHS = (
     ("output", "out"),
     ("model", "name"),
     ("model", "bootstrap"),
+    ("inversion", "identity_weights"),
 )
 
 
 def read_spec(path: Path | None, given: Given, names: Mapping[tuple[str, str], str]) -> JobSpec:
     """Read a specification and apply the command line to it.
 
-    Relative paths in the file are resolved against its folder, those of the command line against
-    the working directory.
+    Relative paths in the file are resolved against its folder, those of the command line and of a
+    pipe against the working directory.
 
     Args:
         path: the file; None for the command line alone.
@@ -44,8 +45,8 @@ def read_spec(path: Path | None, given: Given, names: Mapping[tuple[str, str], s
         names: names of the fields on the command line.
 
     Raises:
-        SpecError: the file is missing or not TOML, or values are wrong; the message names all
-            faults.
+        SpecError: the file cannot be read, is not TOML, or has wrong values; the message names
+            all faults.
     """
     values = {} if path is None else _anchored(_read(path), path)
     for (section, name), value in given.items():
@@ -92,16 +93,11 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not os.path.lexists(path):
         raise SpecError(
             f"{path} does not exist; 'restyle spec init {path}' writes one to start from"
-        ) from error
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path} is no TOML: {error}") from error
+        )
+    return read_toml(path)
 
 
 def _anchored(values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -114,7 +110,7 @@ def _anchored(values: dict[str, Any], path: Path) -> dict[str, Any]:
         if section == "model" and "/" not in value and not value.endswith(".pt"):
             continue
         # Not Path.expanduser, which raises for an unknown user.
-        anchored = Path(path.parent, os.path.expanduser(value))  # noqa: PTH111
+        anchored = Path(folder_of(path), os.path.expanduser(value))  # noqa: PTH111
         values[section] = {**values[section], name: absolute_path(str(anchored))}
     return values
 
@@ -143,6 +139,8 @@ def _faults(
 def _message(fault: ErrorDetails) -> str:
     if fault["type"] == "missing":
         return "is missing"
+    if fault["type"] == "string_unicode":
+        return "holds bytes that are not text in UTF-8; rename what it names"
     if fault["type"] == "extra_forbidden":
         *sections, name = (str(part) for part in fault["loc"])
         valid = JobSpec.SECTIONS[sections[0]].model_fields if sections else JobSpec.SECTIONS

@@ -20,7 +20,9 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
 from restyle.jobs.spec.file import read_spec
-from restyle.jobs.spec.job_spec import JobSpec, Spelled, WorkersSection
+from restyle.jobs.spec.job_spec import JobSpec
+from restyle.jobs.spec.sections import MonitoringSection, WorkersSection
+from restyle.jobs.spec.values import Spelled
 
 Key = tuple[str, str]
 """Section and name of a field."""
@@ -62,6 +64,9 @@ NOT_OF_OPTIMIZE = (
     "model.bootstrap", "inversion.polish", "inversion.tolerance", "inversion.best_step",
 )  # fmt: skip
 """Fields that contradict an optimisation."""
+
+RUNNING = ("workers", "monitoring")
+"""Sections of commands that run units, whatever the operation."""
 
 
 def takes(*wanted: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
@@ -158,6 +163,20 @@ def spec_from(context: typer.Context, path: Path | None) -> JobSpec:
     return read_spec(path, _given(context), NAMES)
 
 
+def spec_without_out(context: typer.Context, path: Path | None) -> JobSpec:
+    """The job of a command line that need not say where to; the folder is then the present one.
+
+    Args:
+        context: as for :func:`spec_from`.
+        path: as for :func:`spec_from`.
+
+    Raises:
+        SpecError: as for :func:`spec_from`.
+    """
+    somewhere = {("output", "out"): "."} if path is None else {}
+    return read_spec(path, _given(context) | somewhere, NAMES)
+
+
 def optimization_from(context: typer.Context, path: Path | None) -> JobSpec:
     """The job of ``restyle optimize``, which starts at the average unless told otherwise.
 
@@ -175,8 +194,8 @@ def optimization_from(context: typer.Context, path: Path | None) -> JobSpec:
     return spec.model_copy(update={"optimization": started})
 
 
-def workers_from(context: typer.Context) -> WorkersSection:
-    """The workers section of a command other than an inversion.
+def running_from(context: typer.Context) -> tuple[WorkersSection, MonitoringSection]:
+    """The sections of a command other than an inversion: who computes, and how it is watched.
 
     Args:
         context: of a command with options by :func:`takes`.
@@ -184,10 +203,11 @@ def workers_from(context: typer.Context) -> WorkersSection:
     Raises:
         SpecError: values are wrong; the message names all faults.
     """
-    given = {field: value for field, value in _given(context).items() if field[0] == "workers"}
+    given = {key: value for key, value in _given(context).items() if key[0] in RUNNING}
     # Placeholders for required fields that such a command does not have.
     required = {("input", "source"): ".", ("output", "out"): "."}
-    return read_spec(None, given | required, NAMES).workers
+    spec = read_spec(None, given | required, NAMES)
+    return spec.workers, spec.monitoring
 
 
 def _given(context: typer.Context) -> dict[tuple[str, str], Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from restyle.core.errors import FatalError, RestyleError
+from restyle.core.errors import FatalError, RestyleError, reason_of
 from restyle.core.shown_text import are, plural
 from restyle.pipeline.ledger.entries import WrittenFile
 from restyle.pipeline.ledger.manifest import UnitRef
@@ -150,7 +150,7 @@ def read_keys(
                 return f"{where} holds latents that are not finite"
             keys = pa.concat_tables([keys, rows.select(names)])
     except (pa.ArrowException, OSError, ValueError) as error:
-        return f"{where} cannot be read: {' '.join(str(error).split())}"
+        return f"{where} cannot be read: {reason_of(error)}"
     if keys.num_rows != file.rows:
         return f"{where} has {plural(keys.num_rows, 'row')} instead of {file.rows}"
     return keys

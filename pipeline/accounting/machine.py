@@ -27,6 +27,8 @@ class WorkerUse:
         images: Faces that it inverted.
         busy: Share of the time, 0 to 1, in which it had something to compute.
         memory: Peak in bytes: on a GPU of what PyTorch allocated there, on a CPU of the process.
+        batches: Batches that it computed; 0 where they are not counted.
+        places: Faces that fit into these batches, by the batch size.
     """
 
     worker: str
@@ -34,6 +36,8 @@ class WorkerUse:
     images: int
     busy: float
     memory: int
+    batches: int = 0
+    places: int = 0
 
 
 class Use:
@@ -44,6 +48,8 @@ class Use:
         self._images = 0
         self._computing = 0.0
         self._starved = 0.0
+        self._batches = 0
+        self._places = 0
         self._adding = threading.Lock()
 
     def add(self, images: int, computing: float, starved: float) -> None:
@@ -59,6 +65,16 @@ class Use:
             self._computing += computing
             self._starved += starved
 
+    def add_batch(self, places: int) -> None:
+        """Add a batch.
+
+        Args:
+            places: faces that fit into it.
+        """
+        with self._adding:
+            self._batches += 1
+            self._places += places
+
     def so_far(self, device: torch.device) -> WorkerUse:
         """The sums until now.
 
@@ -73,6 +89,8 @@ class Use:
                 images=self._images,
                 busy=round(self._computing / together, 4) if together else 0.0,
                 memory=_peak(device),
+                batches=self._batches,
+                places=self._places,
             )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 
 from restyle.core.errors import DamagedError
+from restyle.core.files import parse_json
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -26,7 +26,7 @@ def marked(storage: Storage, datasets: Collection[str]) -> list[str]:
         DamagedError: the marker cannot be parsed, or names a file that is not part of a pack.
     """
     try:
-        names = json.loads(storage.read(MARKER))
+        names = parse_json(storage.read(MARKER))
     except FileNotFoundError:
         return []
     except ValueError:

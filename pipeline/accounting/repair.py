@@ -9,7 +9,6 @@ and does not touch files whose metadata does not identify them as restyle's.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +18,12 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from restyle.core.errors import DamagedError, FatalError
+from restyle.core.errors import DamagedError, FatalError, SpecError
+from restyle.core.files import parse_json
 from restyle.pipeline.accounting.marker import MARKER, marked
 from restyle.pipeline.accounting.operation import Operation, operations
 from restyle.pipeline.accounting.proof import Proof
-from restyle.pipeline.accounting.run_record import RunRecord, read_run, read_runs
+from restyle.pipeline.accounting.run_record import NAME, RunRecord, read_run, read_runs
 from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.entries import FileSet
@@ -78,10 +78,14 @@ def repair(out: str, *, apply: bool, listener: Listener | None = None) -> Repair
         listener: receives a note while the lock of another driver is awaited.
 
     Raises:
-        SpecError: another run is using the output.
+        SpecError: there is no output, or another run is using it.
         FatalError: the settings are lost and no record has them, or a file cannot be read.
     """
     storage = open_storage(out)
+    if not storage.sizes(ledger.FOLDER) and NAME not in storage.sizes(""):
+        raise SpecError(
+            f"{storage.uri} holds no output of restyle (it has no {ledger.FOLDER}); correct OUT"
+        )
     if not apply:
         return _Repair(Rehearsal(storage)).run()
     with driver_lock(storage, listener or Listener()):
@@ -335,7 +339,7 @@ def _recorded(storage: Storage) -> list[Bound]:
         for name in storage.sizes(folder) if not storage.is_link(folder) else ():
             with contextlib.suppress(DamagedError, OSError, ValueError, pa.ArrowException):
                 metadata = parquet_of(storage.read(name)).schema_arrow.metadata or {}
-                settings = json.loads(metadata.get(b"restyle.settings", b"null"))
+                settings = parse_json(metadata.get(b"restyle.settings", b"null"))
                 found += _parsed([(operation.name, settings)])
     return found
 

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restyle.pipeline.accounting.machine import WorkerInfo, WorkerUse
-from restyle.pipeline.accounting.summary import Summary
+from restyle.pipeline.accounting.summary import Summary, Tally
 from restyle.pipeline.ledger.entries import FOLDER
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -86,6 +87,23 @@ class Counts(BaseModel):
     rejected: int
     rejects: dict[str, int]
 
+    def after(self, done: Tally) -> Counts:
+        """Return these counts after some of the pending units were committed.
+
+        Args:
+            done: sums over the units.
+        """
+        rejects = Counter(self.rejects) + Counter(done.rejects)
+        return Counts(
+            units=self.units,
+            pending_units=self.pending_units - done.units,
+            images=self.images,
+            pending_images=self.pending_images - done.images,
+            faces=self.faces + done.faces,
+            rejected=self.rejected + done.rejected,
+            rejects=dict(rejects.most_common()),
+        )
+
 
 class Timings(BaseModel):
     """Duration and throughput of a run.
@@ -142,6 +160,7 @@ class RunRecord(BaseModel):
         means: Mean of each metric at each step.
         worsened: For each metric, number of faces with a worse value one step later.
         counts: Counts of the whole output.
+        this_run: Sums over the units that this run committed; zeros in records of earlier versions.
         timings: Duration and throughput of the run.
         versions: Versions of Python and of the main packages.
         machine: Operating system, architecture and number of cores of the driver.
@@ -173,6 +192,7 @@ class RunRecord(BaseModel):
     means: dict[str, list[float | None]] = {}
     worsened: dict[str, list[int]] = {}
     counts: Counts
+    this_run: Tally = Tally()
     timings: Timings
     versions: dict[str, str]
     machine: dict[str, str | int]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
 
 from restyle.core.shown_text import plural
 from restyle.core.stage_clock import ALIGNMENT
@@ -27,6 +27,55 @@ _WORDS = {
 
 # Share of waiting below which nothing is to be gained.
 _WORTH = 0.15
+
+
+@dataclass
+class Tally:
+    """Sums over committed units: of an output, or of what one run did.
+
+    Attributes:
+        units: Number of units.
+        images: Number of their inputs, rejects included.
+        faces: Number of rows in the first dataset, ``latents`` for an inversion.
+        rejects: Number of rejected inputs by reason.
+        seconds: Wall time of each stage in seconds, as of :class:`Summary`.
+        retries: How often a unit was run again in a later round; not known of an output.
+    """
+
+    units: int = 0
+    images: int = 0
+    faces: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    retries: int = 0
+
+    @classmethod
+    def of(cls, records: Iterable[UnitRecord]) -> Self:
+        """Add up units."""
+        tally = cls()
+        for record in records:
+            tally.add(record)
+        return tally
+
+    def add(self, record: UnitRecord) -> None:
+        """Add a unit."""
+        self.units += 1
+        self.images += record.images
+        self.faces += record.faces
+        for reason, count in record.rejects.items():
+            self.rejects[reason] = self.rejects.get(reason, 0) + count
+        for stage, seconds in record.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    @property
+    def rejected(self) -> int:
+        """Number of rejected inputs."""
+        return sum(self.rejects.values())
+
+    @property
+    def rounded_seconds(self) -> dict[str, float]:
+        """Seconds of each stage as records have them, to the millisecond."""
+        return {name: round(value, 3) for name, value in sorted(self.seconds.items())}
 
 
 @dataclass(frozen=True)
@@ -74,20 +123,16 @@ def summarise(output: Output) -> Summary:
     units, records = output.manifest.units, output.records()
     done = {record.unit for record in records}
     pending = [unit for unit in units if unit.name not in done]
-    rejects: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    for record in records:
-        rejects.update(record.rejects)
-        seconds.update(record.seconds)
+    tally = Tally.of(records)
     return Summary(
         units=len(units),
         pending_units=len(pending),
         images=sum(unit.images for unit in units) - sum(record.dropped for record in records),
         pending_images=sum(unit.images for unit in pending),
-        faces=sum(record.faces for record in records),
-        rejects=dict(rejects.most_common()),
+        faces=tally.faces,
+        rejects=dict(Counter(tally.rejects).most_common()),
         metrics={name: _means(records, name) for name in _names(records)},
-        seconds={name: round(value, 3) for name, value in sorted(seconds.items())},
+        seconds=tally.rounded_seconds,
         worsened=worsened_in(records),
     )
 

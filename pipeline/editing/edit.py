@@ -6,7 +6,6 @@ running the same command again completes pending units and adds new faces.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -14,7 +13,6 @@ from typing import Self
 from restyle.core.devices.precision import Precision
 from restyle.core.editing.attributes import SCORERS
 from restyle.core.editing.directions import Direction
-from restyle.core.editing.lookup import directions_of
 from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec
 from restyle.pipeline.accounting.operation import own_settings
@@ -22,8 +20,8 @@ from restyle.pipeline.accounting.run_record import Asked, Described, read_run, s
 from restyle.pipeline.editing.job import EditJob
 from restyle.pipeline.editing.operation import EDITING
 from restyle.pipeline.editing.plan import EditPlanner, faces_together
-from restyle.pipeline.editing.request import EditOutcome, EditRequest, Move
-from restyle.pipeline.editing.settings import EditedDirection, EditSettings, check_same
+from restyle.pipeline.editing.request import EditOutcome, EditRequest, find_directions
+from restyle.pipeline.editing.settings import EditedDirection, EditSettings, check_same, digest
 from restyle.pipeline.editing.stages import STAGES
 from restyle.pipeline.editing.summary import summarise
 from restyle.pipeline.execution.executor import Engine
@@ -71,7 +69,7 @@ def edit(
         tasks.append(EditTask.of(request, listener))
         return tasks[-1]
 
-    outcome = conduct(prepare, listener, engine)
+    outcome = conduct(prepare, listener, engine, request.monitoring, request.to)
     settings, done = tasks[-1].settings, tasks[-1].output.records()
     return EditOutcome(
         outcome.images, settings, summarise(done, settings), outcome.seconds, outcome.report
@@ -140,13 +138,13 @@ class EditTask(Task):
                 f"the faces of {snapshot.storage.uri} have generators of their own, which were "
                 f"tuned from {inverted.model}; leave --model out"
             )
-        directions = [move.found(spec) for move in request.moves]
+        output = Output.at(request.to)
+        earlier = _recorded(output)
+        directions = find_directions(request.moves, spec, earlier, listener)
         settings = _settings(request, inverted.fingerprint, model, directions)
         for direction in directions:
             direction.styles(_latent_shape(snapshot))
-        _note_strangers(request.moves, directions, spec, listener)
-        output = Output.at(request.to)
-        earlier = _checked(output, settings)
+        _check_output(output, settings, earlier)
         return cls(
             request=request,
             snapshot=snapshot,
@@ -232,18 +230,22 @@ class EditTask(Task):
         )
 
 
-def _checked(output: Output, settings: EditSettings) -> EditSettings | None:
-    """Return the settings recorded in the output, checked to be compatible with these edits."""
-    storage = output.storage
-    earlier = own_settings(storage, EDITING, "--out")
+def _recorded(output: Output) -> EditSettings | None:
+    """Return the settings recorded in the output; None if it is new."""
+    earlier = own_settings(output.storage, EDITING, "--out")
     if earlier is None and plans_among(output.names):
-        raise SpecError(f"{storage.uri} holds an inversion; choose another --out")
+        raise SpecError(f"{output.storage.uri} holds an inversion; choose another --out")
+    return earlier
+
+
+def _check_output(output: Output, settings: EditSettings, earlier: EditSettings | None) -> None:
+    """Check that the output is writable and holds edits of these settings alone."""
+    storage = output.storage
     storage.check_writable()
     if earlier not in (None, settings) and (
         output.entries.units or any(map(storage.sizes, EDITING.datasets))
     ):
         check_same(storage, settings, earlier)
-    return earlier
 
 
 def _settings(
@@ -256,7 +258,7 @@ def _settings(
         directions=tuple(
             EditedDirection(
                 name=direction.name,
-                sha256=_digest(direction),
+                sha256=digest(direction),
                 layers=direction.about.layers,
                 strengths=move.strengths,
             )
@@ -270,31 +272,6 @@ def _settings(
     return settings
 
 
-def _note_strangers(
-    moves: Sequence[Move], directions: Sequence[Direction], spec: str, listener: Listener
-) -> None:
-    """Notify the listener of imported directions that were found for another generator."""
-    own = directions_of(spec)
-    strangers = [
-        direction
-        for move, direction in zip(moves, directions, strict=True)
-        if move.direction not in own and direction.about.generator is not None
-    ]
-    if not strangers:
-        return
-    # Imported late: only a comparison of the generators' weights needs torch.
-    from restyle.core.checkpoints.fingerprint import synthesis_fingerprint
-    from restyle.core.inference.model import load_model
-
-    generator = synthesis_fingerprint(load_model(spec, device="cpu").generator)
-    for direction in strangers:
-        if direction.about.generator != generator:
-            listener.noted(
-                f"direction {direction.name} was found for another generator; "
-                "what it does to this one is to be seen"
-            )
-
-
 def _latent_shape(snapshot: Snapshot) -> tuple[int, int]:
     """Return the shape of the inversion's latents, (n_styles, style_dim).
 
@@ -305,9 +282,3 @@ def _latent_shape(snapshot: Snapshot) -> tuple[int, int]:
         with open_parquet(snapshot.out, file.name) as parquet:
             return latent_shape(parquet.schema_arrow)
     raise SpecError(f"{snapshot.storage.uri} holds no face that was asked for")
-
-
-def _digest(direction: Direction) -> str:
-    digest = hashlib.sha256(repr(direction.about.scale).encode())
-    digest.update(direction.vector.tobytes())
-    return digest.hexdigest()

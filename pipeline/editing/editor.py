@@ -14,7 +14,7 @@ from restyle.core.editing.attributes import measure
 from restyle.core.editing.directions import Direction
 from restyle.core.editing.paste_back import paste_back
 from restyle.core.editing.strengths import apply, truncate
-from restyle.core.errors import RejectError
+from restyle.core.errors import RejectError, reason_of
 from restyle.core.imaging.photograph import Photograph
 from restyle.core.imaging.png import encode_png
 from restyle.core.imaging.preprocessing import to_pictures
@@ -23,7 +23,7 @@ from restyle.core.inference.tuning import decoded
 from restyle.pipeline.editing.rows import EditedFaces, FloatArray
 from restyle.pipeline.editing.settings import EditSettings
 from restyle.pipeline.results.face_rows import FaceRows, Key
-from restyle.pipeline.sources.photographs import Photographs, reason
+from restyle.pipeline.sources.photographs import Photographs
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ class Editor:
                 photo = photographs.read(image_id, revision)
             except (OSError, RejectError) as error:
                 for row in rows:
-                    problems[row] = reason(error)
+                    problems[row] = reason_of(error)
                 continue
             for edit, pictures in enumerate(edits):
                 joined = self._joined(photo, faces, rows, before, pictures)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from restyle.core.editing.directions import Direction
 from restyle.core.errors import SpecError
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.storage.filesystem import Storage
@@ -87,6 +88,13 @@ class EditSettings(Settings):
         names = [each.name for each in self.directions]
         if len(set(names)) < len(names):
             raise SpecError(f"a direction is given twice among {', '.join(names)}")
+
+
+def digest(direction: Direction) -> str:
+    """SHA-256 of a direction's vector and scale, in hex."""
+    hashed = hashlib.sha256(repr(direction.about.scale).encode())
+    hashed.update(direction.vector.tobytes())
+    return hashed.hexdigest()
 
 
 def check_same(storage: Storage, settings: EditSettings, earlier: EditSettings) -> None:

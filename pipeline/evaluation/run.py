@@ -15,6 +15,7 @@ import pyarrow as pa
 from restyle.core.errors import SpecError
 from restyle.core.metrics.features import Features, unit_length
 from restyle.core.metrics.frechet import frechet_distance
+from restyle.core.shown_text import are, plural
 from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.evaluation import comparison, curve
 from restyle.pipeline.evaluation.comparison import (
@@ -31,7 +32,9 @@ from restyle.pipeline.evaluation.methods import Contender, Method, contenders
 from restyle.pipeline.evaluation.page import write_page
 from restyle.pipeline.evaluation.pictures import INPUT, edit_features, reconstruction_features
 from restyle.pipeline.evaluation.request import Evaluation, EvaluationRequest
+from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.inversion.task import InversionTask
 from restyle.pipeline.ledger.datasets import encode
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.pictures.picture_file import write_file
@@ -62,6 +65,9 @@ def evaluate(request: EvaluationRequest, listener: Listener | None = None) -> Ev
     bound = bound_to(storage)
     if bound is not None:
         raise SpecError(f"{storage.uri} holds {bound[0].holds}; choose another --out")
+    # All are validated before the first begins, so that no fault is told hours later.
+    for each in asked:
+        InversionTask.of(_request_of(each, request))
     outputs = [(each, _inverted(each, request, listener)) for each in asked]
     measured = read_all(outputs)
     edits = [edit_equally(each, request, direction, listener) for each in measured if direction]
@@ -70,11 +76,16 @@ def evaluate(request: EvaluationRequest, listener: Listener | None = None) -> Ev
 
 def _inverted(contender: Contender, request: EvaluationRequest, listener: Listener) -> str:
     """Invert with one method, or continue; return the output."""
-    out = f"{request.out}/methods/{contender.folder}"
+    asked = _request_of(contender, request)
     listener.noted(f"{contender.method}, {contender.model}")
-    base = request.base
-    invert_images(replace(base, out=out, settings=contender.settings(base.settings)), listener)
-    return out
+    invert_images(asked, listener)
+    return asked.out
+
+
+def _request_of(contender: Contender, request: EvaluationRequest) -> Request:
+    """Return the request of a method's inversion."""
+    base, out = request.base, f"{request.out}/methods/{contender.folder}"
+    return replace(base, out=out, settings=contender.settings(base.settings))
 
 
 def _compared(
@@ -86,7 +97,7 @@ def _compared(
     rows += _distance_rows(measured, inputs)
     rows += [row for change in _changes(edits) for row in _edit_rows(edits, change, inputs)]
     points = curve.points_of(measured)
-    notes = _notes(measured, edits)
+    notes = [*_recogniser_notes(request), *_notes(measured, edits)]
     text = markdown_of(rows, len(measured[0].numbers), notes)
     out = request.out
     _write(out, TABLE_FILE, comparison.as_table(rows))
@@ -168,15 +179,26 @@ def _gain(index: int, value: float, first: float) -> float:
     return math.nan if index == 0 else value - first
 
 
+def _recogniser_notes(request: EvaluationRequest) -> list[str]:
+    """Which measures are by which face recogniser, where there are two."""
+    weights = request.base.settings.identity_weights
+    if weights is None:
+        return []
+    return [
+        f"id_similarity is by the face recogniser of {weights.rpartition('/')[2]}; what edits keep "
+        "and the Fréchet distances are by the embedded one"
+    ]
+
+
 def _notes(measured: Sequence[Measured], edits: Sequence[Edited]) -> list[str]:
     """What readers of the table should know."""
     notes = []
     compared = len(measured[0].numbers)
     for each in measured:
-        if len(each.table) > compared:
+        if left := len(each.table) - compared:
             notes.append(
-                f"{each.contender.method}, {each.contender.model}: {len(each.table) - compared} "
-                "faces are left out, because not every method has them"
+                f"{each.contender.method}, {each.contender.model}: {plural(left, 'face')} "
+                f"{are(left)} left out, because not every method has all faces"
             )
     for edited in edits:
         for change, strength in edited.strengths.items():

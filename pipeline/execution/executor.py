@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from restyle.core.errors import SpecError
@@ -11,6 +12,7 @@ from restyle.pipeline.execution.local import run_here
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.rounds import Execute
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.monitoring.measures import Sample
 
 Engine = Callable[[], AbstractContextManager[Execute]]
 """Context manager whose value runs units while the context is open."""
@@ -32,14 +34,18 @@ def is_local(workers: Workers, pictures: int) -> bool:
 
 
 def executor(
-    workers: Workers, pictures: int, listener: Listener
+    workers: Workers,
+    pictures: int,
+    listener: Listener,
+    samples: Callable[[], Sequence[Sample]] = tuple,
 ) -> AbstractContextManager[Execute]:
     """Choose the executor of a run.
 
     Args:
         workers: requested by the user.
         pictures: number of pictures to make.
-        listener: receives notes about Ray's actors.
+        listener: receives notes about Ray's actors, and the number of units at each stage.
+        samples: returns the run's measures, which a cluster publishes.
 
     Raises:
         SpecError: actors or a cluster are combined with the executor ``local``.
@@ -51,8 +57,8 @@ def executor(
                 "--executor local runs in this process; leave out --address, --align-actors, "
                 "--invert-actors and --gpus-per-actor"
             )
-        return contextlib.nullcontext(run_here)
+        return contextlib.nullcontext(functools.partial(run_here, listener=listener))
     # Imported here, because Ray's import is slow and local runs do not need it.
     from restyle.pipeline.execution.ray.engine import ray_engine
 
-    return ray_engine(workers, listener)
+    return ray_engine(workers, listener, samples)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from restyle.core.errors import FatalError
 from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.execution.watchdog import Stalled
 from restyle.pipeline.ledger.entries import UnitRecord
 
 Stepped = Callable[[], None]
@@ -113,8 +114,8 @@ def failure(unit: str, error: Exception, *, fatal: bool = False) -> UnitResult:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception as one line of at most 500 characters and its type."""
+    """Return an exception as one line of at most 500 characters, with its type if it is foreign."""
     text = " ".join(str(error).split())[:500]
-    if isinstance(error, FatalError):
+    if isinstance(error, FatalError | Stalled):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

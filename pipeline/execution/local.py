@@ -16,14 +16,18 @@ from collections.abc import Iterator, Sequence
 from restyle.pipeline.execution.job import Job, Stage, StageSpec, UnitResult, failure
 from restyle.pipeline.execution.pools import WAITING
 from restyle.pipeline.ledger.manifest import UnitRef
+from restyle.pipeline.listener import Listener
 
 
-def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
+def run_here(
+    job: Job, units: Sequence[UnitRef], listener: Listener | None = None
+) -> Iterator[UnitResult]:
     """Run units in threads of this process.
 
     Args:
         job: parameters of the stages.
         units: pending units.
+        listener: receives the number of units at each stage.
 
     Yields:
         The result of each unit when it is committed or has failed, in any order.
@@ -33,7 +37,9 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
     images = sum(unit.images for unit in units)
     specs = job.stages
     with contextlib.ExitStack() as at_end:
-        steps = [_Step(spec, job, images) for spec in specs]
+        steps = [_Step(spec, job, images, listener or Listener()) for spec in specs]
+        for step in steps[:1]:
+            step.arrive(len(units))
         for step in steps:
             at_end.callback(step.close)
         waiting: queue.SimpleQueue[UnitRef] = queue.SimpleQueue()
@@ -58,7 +64,11 @@ def run_here(job: Job, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
 class _Step:
     """A stage that starts in the background, with a limit on its units at the same time."""
 
-    def __init__(self, spec: StageSpec, job: Job, images: int) -> None:
+    def __init__(self, spec: StageSpec, job: Job, images: int, listener: Listener) -> None:
+        self._name = spec.name
+        self._listener = listener
+        self._counting = threading.Lock()
+        self._waiting = self._working = 0
         self._room = threading.Semaphore(spec.together)
         self._stage: Stage | Exception | None = None
         self._starting = threading.Thread(
@@ -72,8 +82,23 @@ class _Step:
         if not isinstance(self._stage, Exception):
             assert self._stage is not None  # noqa: S101 (it has started)
             with self._room:
-                return self._stage(unit)
+                self._count(waiting=-1, working=1)
+                try:
+                    return self._stage(unit)
+                finally:
+                    self._count(working=-1)
         return failure(name, self._stage, fatal=True)
+
+    def arrive(self, units: int) -> None:
+        """Count units that wait for this stage from now on."""
+        self._count(waiting=units)
+
+    def _count(self, *, waiting: int = 0, working: int = 0) -> None:
+        # Told under the lock, so that the last event has the present numbers.
+        with self._counting:
+            self._waiting += waiting
+            self._working += working
+            self._listener.occupied(self._name, self._working, self._waiting)
 
     def close(self) -> None:
         """Wait until the stage has started, and end it."""
@@ -107,7 +132,9 @@ def _work(
 
 def _passed(steps: Sequence[_Step], ref: UnitRef) -> UnitResult:
     unit: object = ref
-    for step in steps:
+    for number, step in enumerate(steps):
+        if number:
+            step.arrive(1)
         unit = step(ref.name, unit)
         if isinstance(unit, UnitResult):
             return unit

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from restyle.pipeline.accounting.run_record import Asked, Command
 from restyle.pipeline.accounting.summary import Summary
 from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.monitoring.monitor import Monitoring
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.storage.filesystem import shown_uri
 
@@ -62,6 +63,7 @@ class Request:
         max_reject_rate: Share of rejected inputs, 0 to 1, above which the run stops.
         input: Options for reading ``source``.
         workers: Executor, cluster and numbers of actors.
+        monitoring: How the run is watched.
         source_is_recorded: Whether ``source`` was read from an output. Such an output may come from
             an untrusted party, so ``source`` gets only the permissions of a list entry.
     """
@@ -75,6 +77,7 @@ class Request:
     max_reject_rate: float = 1.0
     input: InputOptions = field(default_factory=InputOptions)
     workers: Workers = field(default_factory=Workers)
+    monitoring: Monitoring = field(default_factory=Monitoring)
     source_is_recorded: bool = False
 
     def recorded(self, command: Command = "invert") -> Asked:

@@ -9,6 +9,7 @@ from typing import Protocol
 from restyle.core.errors import FatalError, RestyleError
 from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.machine import WorkerInfo
+from restyle.pipeline.accounting.summary import Tally
 from restyle.pipeline.execution.job import Job, UnitResult, failure
 from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger import entries as ledger
@@ -43,9 +44,20 @@ class Account(Protocol):
 
     Attributes:
         progress: Progress of the run.
+        this_run: Sums over the units that the run committed.
     """
 
     progress: Progress
+    this_run: Tally
+
+    def add_unit(self, record: UnitRecord) -> None:
+        """Count a committed unit."""
+
+    def fail(self, result: UnitResult) -> None:
+        """Note a unit that failed and may be run again."""
+
+    def retry(self, units: int) -> None:
+        """Count units that are run again."""
 
     def add_worker(self, worker_info: WorkerInfo) -> None:
         """Record a worker's configuration, unless it is recorded already."""
@@ -108,6 +120,7 @@ class Rounds:
             self._listener.noted(
                 f"{plural(len(self._pending), 'unit')} failed ({error}); trying again"
             )
+            self._account.retry(len(self._pending))
             time.sleep(_BACK_OFF[max(idle - 1, 0)])
         details = self._output.storage.shown(FAILURES)
         raise FatalError(
@@ -126,6 +139,7 @@ class Rounds:
                     raise FatalError(result.error)
                 if result.record is None:
                     failures[result.unit] = result
+                    self._account.fail(result)
                 else:
                     if result.worker_info is not None:
                         self._account.add_worker(result.worker_info)
@@ -152,6 +166,8 @@ class Rounds:
             return
         self._output.add(record)
         before = self._account.progress
+        self._account.add_unit(record)
+        done = self._account.this_run
         if not before.done:
             # Excludes the start of the workers, which would distort the estimated remaining time.
             working = time.perf_counter() - record.wall_seconds
@@ -159,9 +175,9 @@ class Rounds:
         self._tell(record.notes)
         self._advance_to(
             Progress(
-                done=before.done + record.images,
+                done=done.images,
                 total=before.total,
-                rejects=before.rejects + sum(record.rejects.values()),
+                rejects=done.rejected,
                 seconds=time.perf_counter() - self._computing_since,
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from restyle.core.errors import DamagedError, FatalError, RestyleError
@@ -22,13 +22,19 @@ from restyle.pipeline.ledger import attempts
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.manifest import UnitRef, plans_among
 from restyle.pipeline.listener import Interrupted, Listener
+from restyle.pipeline.monitoring.meter import Meter
+from restyle.pipeline.monitoring.monitor import Monitoring, monitored
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
 
 
 def conduct(
-    prepare: Callable[[], Task], listener: Listener, engine: Engine | None = None
+    prepare: Callable[[], Task],
+    listener: Listener,
+    engine: Engine | None = None,
+    monitoring: Monitoring | None = None,
+    out: str = "",
 ) -> Outcome:
     """Plan a task, process its pending units, and write record and report, under the driver's lock.
 
@@ -38,6 +44,8 @@ def conduct(
         listener: receives notes and progress.
         engine: creates the executor of units; None to choose one by the task's workers and the
             number of inputs.
+        monitoring: how the run is watched; None for not at all.
+        out: path or URI of the output, for whoever is told of a failure before there is a task.
 
     Returns:
         Summary of the output, and number of inputs, duration and report of this run.
@@ -47,6 +55,11 @@ def conduct(
             run removes everything that it wrote.
         Interrupted: the user pressed Ctrl-C.
     """
+    with monitored(monitoring or Monitoring(), listener, out) as meter:
+        return _conducted(prepare, meter, engine)
+
+
+def _conducted(prepare: Callable[[], Task], listener: Meter, engine: Engine | None) -> Outcome:
     task = prepare()
     with driver_lock(task.output.storage, listener) as lock:
         if task.is_outdated():
@@ -76,7 +89,7 @@ class _Run:
     def __init__(
         self,
         task: Task,
-        listener: Listener,
+        listener: Meter,
         lock: DriverLock,
     ) -> None:
         self._task = task
@@ -84,7 +97,7 @@ class _Run:
         self._storage = task.output.storage
         self._listener = listener
         self._lock = lock
-        self._record = Recorder(task)
+        self._record = Recorder(task, listener)
         self._is_bound = task.is_begun
         self._has_begun = False
         self._plans_before = set(plans_among(self._output.names))
@@ -137,7 +150,9 @@ class _Run:
     def executor(self) -> AbstractContextManager[Execute]:
         """Return the context manager of the executor for the pending units."""
         images = sum(unit.images for unit in self.pending.values())
-        return executor(self._task.workers, self._task.pictures(images), self._listener)
+        return executor(
+            self._task.workers, self._task.pictures(images), self._listener, self._listener.samples
+        )
 
     def execute(self, execute: Execute) -> None:
         """Process all pending units.
@@ -171,8 +186,7 @@ class _Run:
         """Record the interruption; return a line with the progress and how to continue."""
         with contextlib.suppress(RestyleError):
             if self._is_bound:
-                # Units may have been committed whose results have not arrived.
-                self._output.look()
+                self._look()
                 summary = self._save("interrupted")
                 noun = self._task.operation.inputs
                 noun = noun.removesuffix("s") if summary.images == 1 else noun
@@ -184,14 +198,19 @@ class _Run:
         return "interrupted; run the same command again to continue"
 
     def failed(self, error: str) -> None:
-        """Record the failure, or remove the files of this run if the output has no rows."""
+        """Record the failure, or remove the files of this run if it has neither rows nor logs."""
         # An error here, such as a full disk again, must not replace the original one.
         with contextlib.suppress(RestyleError):
             # Raises if another driver has taken over the output or the storage does not respond;
             # in both cases this run must not change the output.
             self._lock.confirm()
-            self._output.look()
-            if self._holds_rows():
+            self._look()
+            has_rows = self._holds_rows()
+            if not has_rows:
+                # Where nothing succeeded, the fault may be that of the job or of its machines.
+                self._delete(attempts.among(self._output.names))
+            # The error or a note names the logs.
+            if has_rows or self._logs():
                 self._save("failed", error)
             else:
                 self._withdraw()
@@ -199,7 +218,7 @@ class _Run:
     def with_log(self, error: FatalError) -> FatalError:
         """Add the path of Ray's log to an error, if this run has one."""
         with contextlib.suppress(RestyleError):
-            if self._has_begun and RAY_LOG in self._storage.sizes(ledger.FOLDER):
+            if RAY_LOG in self._logs():
                 log = self._storage.shown(RAY_LOG)
                 return type(error)(f"{error}; what Ray said is in {log}")
         return error
@@ -209,22 +228,39 @@ class _Run:
         found: tuple[str, ...] = self._task.operation.datasets_of(self._task.settings)
         return found
 
+    def _look(self) -> None:
+        """Read the ledger, and count units that were committed and whose results are lost."""
+        self._output.look()
+        entries = self._output.entries
+        done = sorted(entries.units & self.pending.keys())
+        for record in ledger.read_records(self._storage, done, entries):
+            del self.pending[record.unit]
+            self._record.add_unit(record)
+
+    def _logs(self) -> set[str]:
+        """Return the logs that this run has written."""
+        if not self._has_begun:
+            return set()
+        return {FAILURES, RAY_LOG}.intersection(self._storage.sizes(ledger.FOLDER))
+
     def _holds_rows(self) -> bool:
         """Whether the output has entries or dataset files, which need manifest and settings."""
         return bool(self._output.entries.units) or any(map(self._storage.sizes, self._datasets))
 
     def _withdraw(self) -> None:
-        """Remove the files that this run wrote, for an output without rows."""
+        """Remove the files that this run wrote, for an output with neither rows nor logs."""
         self._record.discard()
         names = self._output.names
-        written = [FAILURES, RAY_LOG, *(set(plans_among(names)) - self._plans_before)]
-        written += attempts.among(names)
+        written = [*(set(plans_among(names)) - self._plans_before)]
         if self._is_bound and not self._task.is_begun:
             written.append(self._task.operation.settings_file)
-        for name in written:
+        self._delete(written)
+        self._storage.prune([ledger.FOLDER, *self._datasets])
+
+    def _delete(self, names: Iterable[str]) -> None:
+        for name in names:
             with contextlib.suppress(RestyleError):
                 self._storage.delete(name)
-        self._storage.prune([ledger.FOLDER, *self._datasets])
 
     def _tidy(self) -> bool:
         """Clean up after a killed compaction or retry; return whether anything changed."""

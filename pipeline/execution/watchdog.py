@@ -117,6 +117,7 @@ class Watchdog:
         heartbeats: returns the last heartbeat of each worker by ``stage:worker``.
         unplaced: returns the stage that no node has room for, as a sentence; empty for none.
         last_words: returns the last message of the worker that died last; empty when unknown.
+        gone: returns whether a worker's process is known to have ended.
         patience: time limits.
         clock: monotonic clock in seconds.
     """
@@ -127,6 +128,7 @@ class Watchdog:
         heartbeats: Callable[[], Mapping[str, bytes]],
         unplaced: Callable[[], str],
         last_words: Callable[[], str] = str,
+        gone: Callable[[str], bool] = lambda _: False,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -134,6 +136,7 @@ class Watchdog:
         self._heartbeats = heartbeats
         self._unplaced = unplaced
         self._last_words = last_words
+        self._gone = gone
         self._patience = patience or Patience.chosen()
         self._clock = clock
         self._told: dict[str, tuple[tuple[int, int, int], float]] = {}
@@ -142,6 +145,18 @@ class Watchdog:
     def progressed(self) -> None:
         """Note that the workers have made progress."""
         self._moved = self._busy = self._staffed = self._placed = self._clock()
+
+    def working(self) -> dict[str, int]:
+        """Return how many units each stage had in work when the heartbeats were read last."""
+        now = self._clock()
+        return {
+            stage: sum(
+                state[1]
+                for worker, (state, since) in self._told.items()
+                if worker.startswith(f"{stage}:") and self._lives(worker, since, now)
+            )
+            for stage in self._stages
+        }
 
     def look(self) -> None:
         """Check the heartbeats.
@@ -178,10 +193,14 @@ class Watchdog:
     def _check_starts(self, now: float) -> None:
         """Raise FatalError if the workers of a stage die one after another during their start."""
         for stage in self._stages:
-            found = [told for worker, told in self._told.items() if worker.startswith(f"{stage}:")]
-            if any(ended for (_, _, ended), _ in found):
+            found = {
+                worker: told
+                for worker, told in self._told.items()
+                if worker.startswith(f"{stage}:")
+            }
+            if any(ended for (_, _, ended), _ in found.values()):
                 continue
-            dead = sum(now - since >= _LIVES for _, since in found)
+            dead = sum(not self._lives(worker, since, now) for worker, (_, since) in found.items())
             if dead >= _MAX_FAILED_STARTS + len(found) - dead:
                 words = self._last_words()
                 raise FatalError(
@@ -200,8 +219,13 @@ class Watchdog:
             if state != before:
                 self._told[worker] = (state, now)
         return [
-            (worker, state) for worker, (state, since) in self._told.items() if now - since < _LIVES
+            (worker, state)
+            for worker, (state, since) in self._told.items()
+            if self._lives(worker, since, now)
         ]
+
+    def _lives(self, worker: str, since: float, now: float) -> bool:
+        return now - since < _LIVES and not self._gone(worker)
 
 
 def _state(data: bytes) -> tuple[int, int, int]:

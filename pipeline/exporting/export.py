@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from restyle.core.errors import FatalError, RestyleError, SpecError
+from restyle.core.errors import FatalError, RestyleError, SpecError, reason_of
 from restyle.pipeline.exporting.delta_table import DeltaTable
 from restyle.pipeline.exporting.format import ExportFormat
 from restyle.pipeline.exporting.hugging_face import HuggingFace
 from restyle.pipeline.exporting.lance_dataset import Lance
 from restyle.pipeline.exporting.npy_file import NpyFile
 from restyle.pipeline.exporting.rows import ExportedRows
-from restyle.pipeline.exporting.target import check_target, whole_folder
+from restyle.pipeline.exporting.target import check_target, is_begun, whole_folder
 from restyle.pipeline.exporting.web_dataset import WebDataset
-from restyle.pipeline.forgetting.derived import Derived, record_derived
+from restyle.pipeline.forgetting.derived import Derived, read_derived, record_derived
 from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.results.forms.extras import require
@@ -66,10 +67,19 @@ def export(out: str, to: str, target: str, listener: Listener | None = None) -> 
     check_complete(snapshot.storage, snapshot.output.names)
     ExportedRows.of(snapshot).reader.close()
     # Before the first file, so that forgetting an input finds also what a kill has left.
-    note = record_derived(snapshot.storage, Derived(kind="export", address=str(folder)))
+    derived = Derived(kind="export", address=str(folder))
+    was_known = derived in read_derived(snapshot.storage)
+    note = record_derived(snapshot.storage, derived)
     if note and listener is not None:
         listener.noted(note)
-    return make_export(out, to, folder)
+    try:
+        return make_export(out, to, folder)
+    except RestyleError:
+        if not was_known and not is_begun(folder):
+            # Forgetting would ask where it was moved to.
+            with contextlib.suppress(RestyleError):
+                snapshot.storage.delete(derived.name)
+        raise
 
 
 def make_export(out: str, to: str, folder: Path) -> Exported:
@@ -97,5 +107,4 @@ def _write(form: ExportFormat, rows: ExportedRows, folder: Path) -> None:
             raise cause from error
         if isinstance(error, OSError):
             raise
-        reason = " ".join(str(error).split())
-        raise FatalError(f"{form.title} cannot be written: {reason}") from error
+        raise FatalError(f"{form.title} cannot be written: {reason_of(error)}") from error

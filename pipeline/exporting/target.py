@@ -10,12 +10,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
+from restyle.core.files import parse_json, read_bytes
 from restyle.core.shown_text import visible
 from restyle.pipeline.sources.output_names import EXPORT_FILE
-from restyle.pipeline.storage.addresses import absolute_path, local_path
+from restyle.pipeline.storage.addresses import absolute_path, local_path, shown_uri
 
 _SUFFIX = ".restyle-export"
+_MOST_MARKER = 1 << 20
 
 
 def check_target(target: str, out: str) -> Path:
@@ -33,7 +35,8 @@ def check_target(target: str, out: str) -> Path:
     """
     path = local_path(target)
     if path is None:
-        raise SpecError(f"{target} is not on a disk; export to a local folder and copy it there")
+        shown = shown_uri(target)
+        raise SpecError(f"{shown} is not on a disk; export to a local folder and copy it there")
     folder = Path(absolute_path(path))
     if os.path.lexists(folder):
         raise SpecError(f"{folder} exists; remove it, or name another folder with --out")
@@ -57,7 +60,7 @@ def whole_folder(folder: Path, about: Mapping[str, object]) -> Iterator[Path]:
         SpecError: another export to this folder is at work.
         FatalError: the folder cannot be written.
     """
-    hidden = folder.with_name(f".{folder.name}{_SUFFIX}")
+    hidden = _hidden(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(hidden.with_name(f"{hidden.name}.lock"), folder):
@@ -72,14 +75,23 @@ def whole_folder(folder: Path, about: Mapping[str, object]) -> Iterator[Path]:
             finally:
                 shutil.rmtree(hidden, ignore_errors=True)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
+        reason = reason_of(error)
         raise FatalError(f"cannot write {visible(str(folder))}: {reason}") from error
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether there is an export, or a part of one that was killed."""
+    return any(map(os.path.lexists, (folder, _hidden(folder))))
+
+
+def _hidden(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{_SUFFIX}")
 
 
 def read_marker(folder: Path) -> dict[str, object] | None:
     """What an export's marker file says; None if the folder is no export."""
     try:
-        about = json.loads((folder / EXPORT_FILE).read_bytes())
+        about = parse_json(read_bytes(folder / EXPORT_FILE, _MOST_MARKER))
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
@@ -99,8 +111,10 @@ def _locked(path: Path, folder: Path) -> Iterator[None]:
             raise SpecError(
                 f"another export to {folder} is at work; wait for its end, or name another folder"
             ) from error
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

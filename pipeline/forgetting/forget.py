@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow as pa
 from restyle.core.errors import RestyleError, SpecError
 from restyle.pipeline.accounting.compaction import tidy
 from restyle.pipeline.accounting.findings import check_units
+from restyle.pipeline.accounting.operation import bound_to
 from restyle.pipeline.accounting.status import bound_of
 from restyle.pipeline.exporting.export import make_export
 from restyle.pipeline.exporting.target import read_marker
@@ -36,6 +37,9 @@ from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.addresses import local_path
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 from restyle.pipeline.storage.lock import DriverLock, driver_lock
+
+_METHODS, _PAGE = "methods", "evaluation.html"
+"""What :mod:`restyle.pipeline.evaluation`, which lies above, writes into its folder."""
 
 
 @dataclass
@@ -78,6 +82,7 @@ def forget(
     """
     listener = listener or Listener()
     output = Output.at(out)
+    _refuse_evaluation(output.storage)
     operation, _ = bound_of(output.storage)
     if operation.name != "inversion":
         raise SpecError(
@@ -101,6 +106,24 @@ def forget(
         searched = Searched()
         _forget_in(output, journal, lock, listener, searched)
     return _result(journal, searched)
+
+
+def _refuse_evaluation(storage: Storage) -> None:
+    """Say what to forget in, if a folder was written by ``restyle evaluate``."""
+    if bound_to(storage) is not None:
+        return
+    end = f"/{ledger.SETTINGS_FILE}"
+    methods = [
+        storage.shown(name.removesuffix(end))
+        for name in storage.tree()
+        if name.endswith(end) and PurePosixPath(name).parts[:1] == (_METHODS,)
+    ]
+    if methods:
+        commands = "; ".join(f"`restyle forget {method} --source NAME --yes`" for method in methods)
+        raise SpecError(
+            f"{storage.uri} holds an evaluation; forget in each method, whose edits follow: "
+            f"{commands}; and remove {storage.shown(_PAGE)}, which has pictures"
+        )
 
 
 def _result(journal: Journal, searched: Searched) -> Forgotten:

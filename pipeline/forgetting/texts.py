@@ -43,7 +43,8 @@ def scrub(storage: Storage, names: frozenset[str]) -> None:
             continue
         cleaned = None
         if name.endswith(".json"):
-            with contextlib.suppress(ValueError):
+            # Values that are nested too deeply to be walked are handled as text.
+            with contextlib.suppress(ValueError, RecursionError):
                 cleaned = json.dumps(_cleaned(json.loads(data), names), indent=1).encode()
         if cleaned is None:
             cleaned = b"".join(

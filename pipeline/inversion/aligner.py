@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import numpy as np
 import numpy.typing as npt
 
-from restyle.core.errors import RejectError, RejectReason
+from restyle.core.errors import RejectError, RejectReason, reason_of
 from restyle.core.stage_clock import StageClock, stage
 from restyle.pipeline.decoding.crops import MarkedFile
 from restyle.pipeline.decoding.sandbox import GROUP, CropSettings, File, IsolatedCropper, Outcome
@@ -223,7 +223,7 @@ class Aligner:
         except RejectError as error:
             return _reject(image, "read", error.reason, str(error))
         except OSError as error:
-            reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+            reason = reason_of(error)
             message = f"the file cannot be read: {reason}"
             return _reject(image, "read", RejectReason.UNREADABLE, message)
 

@@ -19,8 +19,9 @@ from restyle.core.errors import FatalError
 from restyle.core.imaging.encoding import encode_image
 from restyle.core.imaging.preprocessing import preprocess, to_bytes
 from restyle.core.inference.bootstrapping import check_compatible, invert_bootstrapped
-from restyle.core.inference.inversion import Inversion, Keep, begin_batch
+from restyle.core.inference.inversion import begin_batch
 from restyle.core.inference.model import Model, load_model
+from restyle.core.inference.results import Inversion, Keep
 from restyle.core.inference.tuning import encoded as encoded_weights
 from restyle.core.inference.tuning import of_face
 from restyle.core.inference.way import Way
@@ -138,6 +139,7 @@ class Inverter:
         # The setting applies only to the calling thread.
         torch.set_num_threads(self._threads)
         pixels = np.stack([crop.pixels for crop in crops])
+        places = max(self.batch_size, len(crops))
         result = _fitting(lambda: self._begun(pixels))
         if result is None:
             return self._parts(crops)
@@ -152,6 +154,7 @@ class Inverter:
             if not self._defers:
                 # Encoding during the next batch would delay its threads.
                 wait([face.images for face in faces])
+            self._use.add_batch(places)
             self._computed()
             return faces
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from restyle.core.checkpoints.numpy_files import ArrayFileError, map_array
-from restyle.core.errors import FatalError, RejectError, SpecError
+from restyle.core.errors import FatalError, RejectError, SpecError, reason_of
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.ledger.datasets import LATENTS
 from restyle.pipeline.ledger.parquet_files import file_of
@@ -121,11 +121,12 @@ def _inverted(snapshot: Snapshot, path: Path, model: str | None) -> FloatArray:
     try:
         pixels = np.array(read_crops(path.read_bytes(), crop)[0].pixels)
     except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from error
+        raise SpecError(f"cannot read {path}: {reason_of(error)}") from error
     except RejectError as error:
         raise SpecError(f"{path} gives no latent: {error}") from error
-    from restyle.core.inference.inversion import Keep, begin_batch
+    from restyle.core.inference.inversion import begin_batch
     from restyle.core.inference.model import load_model
+    from restyle.core.inference.results import Keep
     from restyle.pipeline.inversion.inverter import way_of
 
     best, way = settings.best_step, way_of(settings)

@@ -22,6 +22,7 @@ from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.monitoring.monitor import Monitoring
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned, Planner
 from restyle.pipeline.sources.options import InputOptions
@@ -52,6 +53,7 @@ class Retry:
         workers: placement of the workers.
         allow_private_urls: whether addresses of inputs may lead to this machine and its private
             networks; not taken from the output, which may come from an untrusted source.
+        monitoring: how the run is watched.
     """
 
     out: str
@@ -62,6 +64,7 @@ class Retry:
     max_reject_rate: float = 1.0
     workers: Workers = field(default_factory=Workers)
     allow_private_urls: bool = False
+    monitoring: Monitoring = field(default_factory=Monitoring)
 
 
 def retry_rejects(
@@ -81,7 +84,9 @@ def retry_rejects(
         FatalError: as in :func:`restyle.pipeline.inversion.run.invert_images`.
         Interrupted: the user pressed Ctrl-C.
     """
-    return conduct(lambda: _RetryTask.again(retry), listener or Listener(), engine)
+    return conduct(
+        lambda: _RetryTask.again(retry), listener or Listener(), engine, retry.monitoring, retry.out
+    )
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,14 @@ def invert_images(
         The outcome of the run.
 
     Raises:
-        FatalError: the job cannot continue. Committed units stay; without any, the output is
-            left unchanged.
+        FatalError: the job cannot continue. Committed units stay; without any, and without logs
+            of what failed, the output is left unchanged.
         Interrupted: Ctrl-C.
     """
-    return conduct(lambda: InversionTask.of(request), listener or Listener(), engine)
+    return conduct(
+        lambda: InversionTask.of(request),
+        listener or Listener(),
+        engine,
+        request.monitoring,
+        request.out,
+    )

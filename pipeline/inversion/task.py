@@ -21,14 +21,10 @@ from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger.datasets import datasets_of
 from restyle.pipeline.ledger.manifest import MAX_UNIT
 from restyle.pipeline.ledger.output import Output
-from restyle.pipeline.ledger.settings import (
-    GIVEN,
-    InversionSettings,
-    ResolvedSettings,
-    resolve,
-)
+from restyle.pipeline.ledger.settings import GIVEN, InversionSettings, ResolvedSettings
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.input_plan import InputPlan, plan_input
+from restyle.pipeline.planning.defaults import resolve
+from restyle.pipeline.planning.input_plan import InputPlan, check_sizes, plan_input
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.planning.planner import Planned
 from restyle.pipeline.sources.web.private_hosts import UrlPolicy
@@ -111,12 +107,11 @@ class InversionTask(Task):
         """Maximum number of inputs in a unit."""
         return MAX_UNIT if self.settings.pivotal is None else TUNED_UNIT
 
-    def plan(
-        self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
-    ) -> Planned:
-        """List the input and plan what no plan contains yet."""
+    @property
+    def input_plan(self) -> InputPlan:
+        """The request to plan the input."""
         request = self.request
-        asked = InputPlan(
+        return InputPlan(
             request.source,
             request.out,
             request.input,
@@ -124,7 +119,17 @@ class InversionTask(Task):
             opens_remote=True,
             most=self.most_in_unit,
         )
-        return plan_input(asked, planned_inputs, listener, before_first)
+
+    def plan(
+        self, planned_inputs: PlannedInputs, listener: Listener, before_first: Callable[[], None]
+    ) -> Planned:
+        """List the input and plan what no plan contains yet.
+
+        Raises:
+            SpecError: pending units have more inputs than these settings allow.
+        """
+        check_sizes(self.output, self.most_in_unit)
+        return plan_input(self.input_plan, planned_inputs, listener, before_first)
 
     def job(self, device: str, images: float) -> InversionJob:
         """Return the job description for the workers."""

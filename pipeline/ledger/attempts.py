@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Collection, Iterable, Iterator
 
+from restyle.core.files import parse_json
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.storage.filesystem import Storage
 
@@ -42,7 +43,7 @@ class Attempts:
         except FileNotFoundError:
             return 0
         try:
-            return max(0, int(json.loads(data)["tries"]))
+            return max(0, int(parse_json(data)["tries"]))
         except (ValueError, KeyError, TypeError):
             # A crash truncated the file, so at least one attempt was made.
             return 1

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from restyle.core.errors import FatalError
+from restyle.core.files import parse_json
 from restyle.core.metrics.registry import find_metric
 from restyle.core.shown_text import visible
 from restyle.pipeline.ledger.settings import IDENTITY, ResolvedSettings
@@ -151,7 +152,7 @@ def latent_shape(file_schema: pa.Schema) -> tuple[int, int]:
     if "latent" not in file_schema.names:
         return 0, 0
     field = file_schema.field("latent")
-    shape = json.loads((field.metadata or {}).get(b"shape", b"null"))
+    shape = parse_json((field.metadata or {}).get(b"shape", b"null"))
     if not isinstance(shape, list) or len(shape) != 2 or {*map(type, shape)} != {int}:
         raise ValueError("the latent column does not say its shape")
     if shape[0] * shape[1] != field.type.list_size:

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restyle.core.errors import DamagedError, FatalError
+from restyle.core.errors import DamagedError, FatalError, first_line_of
+from restyle.core.files import parse_json
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.filesystem import Storage
@@ -334,15 +335,15 @@ def _opened(storage: Storage, name: str, data: bytes) -> PlanFile:
         metadata = parquet.schema_arrow.metadata
         units = tuple(
             UnitRef(unit, images, name, group)
-            for group, (unit, images) in enumerate(json.loads(metadata[_UNITS]))
+            for group, (unit, images) in enumerate(parse_json(metadata[_UNITS]))
         )
         if not units or not all(re.fullmatch(r"[0-9]{1,18}-[\w-]+", unit.name) for unit in units):
             raise ValueError("it holds invalid unit names")
         rows = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         if rows != [unit.images for unit in units]:
             raise ValueError("its units are not what it says")
-        shortened = frozenset(json.loads(metadata.get(_SHORTENED, b"[]")))
-        origin = Origin(**json.loads(metadata[_ORIGIN]))
+        shortened = frozenset(parse_json(metadata.get(_SHORTENED, b"[]")))
+        origin = Origin(**parse_json(metadata[_ORIGIN]))
         return PlanFile(name, origin, units, parquet, shortened)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(storage, name, error) from error
@@ -365,7 +366,7 @@ def _number(name: str) -> int:
 
 def damaged(storage: Storage, name: str, error: Exception) -> DamagedError:
     """Create the exception for a plan file that cannot be read."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line_of(error)
     return DamagedError(
         f"{storage.shown(name)} is damaged ({reason}); restore it, or "
         f"see `restyle repair {storage.uri}`"

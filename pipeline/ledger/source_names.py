@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restyle.core.shown_text import decodable, recorded
+
 IntArray = npt.NDArray[np.int64]
 
 _WHOLE, _LAST, _PATTERN = 1, 2, 3
@@ -27,12 +29,20 @@ def source_ranks(sources: pa.ChunkedArray, name: str) -> IntArray:
 
     Args:
         sources: a string column of n sources.
-        name: a name, or a pattern with ``*``, ``?`` or ``[]``.
+        name: a name as the file system has it or as the datasets do, or a pattern with ``*``,
+            ``?`` or ``[]``.
 
     Returns:
         Array of shape (n,), int64: 1 if the name equals the source, 2 if it equals the last part,
         3 if it matches either as a pattern, else :data:`NO_MATCH`.
     """
+    # Datasets have names escaped; those that were written before that have line breaks as they are.
+    forms = {recorded(name), decodable(name)}
+    best: IntArray = np.minimum.reduce([_ranks(sources, form) for form in forms])
+    return best
+
+
+def _ranks(sources: pa.ChunkedArray, name: str) -> IntArray:
     ranks = np.full(len(sources), NO_MATCH, np.int64)
     if any(sign in name for sign in "*?["):
         matches = re.compile(fnmatch.translate(name)).match

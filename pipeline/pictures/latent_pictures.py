@@ -10,8 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from restyle.core.editing import strengths as editing
-from restyle.core.editing.directions import Direction, Layers
-from restyle.core.editing.lookup import find_direction
+from restyle.core.editing.directions import Layers
 from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.model import Model
@@ -19,7 +18,9 @@ from restyle.core.inference.tuning import decoded
 from restyle.core.inference.way import walk
 from restyle.pipeline.accounting.run_record import spec_of
 from restyle.pipeline.accounting.status import settings_of
+from restyle.pipeline.editing.request import Move, find_directions
 from restyle.pipeline.inversion.inverter import way_of
+from restyle.pipeline.listener import Listener
 from restyle.pipeline.pictures.render_model import load_renderer
 from restyle.pipeline.results.aligned_inputs import read_inputs
 from restyle.pipeline.results.found_face import find_face, find_weights
@@ -99,9 +100,23 @@ class LatentPictures:
         parts = [editing.mix(each[None], style, layers) for each in content]
         return self._rendered(content), self._rendered(style), self._rendered(torch.cat(parts))
 
-    def edited(self, face: str, direction: str, strengths: Sequence[float]) -> Pictures:
-        """Apply a direction to a face with several strengths."""
-        move: Direction = find_direction(direction, self._spec)
+    def edited(
+        self,
+        face: str,
+        direction: str,
+        strengths: Sequence[float],
+        listener: Listener | None = None,
+    ) -> Pictures:
+        """Apply a direction to a face with several strengths.
+
+        Args:
+            face: as for :func:`find_face`.
+            direction: name or file of the direction.
+            strengths: in units of its scale.
+            listener: receiver of notes about the direction.
+        """
+        wanted = Move(direction, tuple(strengths))
+        (move,) = find_directions([wanted], self._spec, None, listener or Listener())
         latent = self._latent(face).expand(len(strengths), -1, -1)
         moved = editing.apply(latent, move, torch.tensor(list(strengths)))
         if self._settings.pivotal is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from restyle.core.errors import SpecError
-from restyle.core.imaging.animation import FORMATS, encode_animation, enlarged
-from restyle.core.imaging.video import check_video
+from restyle.core.errors import RestyleError, SpecError
+from restyle.core.imaging.animating.animation import FORMATS, encode_animation, enlarged
+from restyle.core.imaging.animating.video import check_video
 from restyle.pipeline.ledger.datasets import column, encode
 from restyle.pipeline.sources.output_names import MARKS
-from restyle.pipeline.storage.filesystem import open_storage
+from restyle.pipeline.storage.filesystem import open_storage, shown_uri
 
 if TYPE_CHECKING:
     # Not imported at run time, because drawing grids needs no torch.
@@ -34,7 +35,7 @@ def check_kind(to: str, kinds: Sequence[str]) -> str:
     """
     suffix = PurePath(to).suffix.lower()
     if suffix not in kinds:
-        raise SpecError(f"{to}: what can be written ends in {', '.join(kinds)}")
+        raise SpecError(f"{shown_uri(to)}: what can be written ends in {', '.join(kinds)}")
     if suffix == ".mp4":
         check_video(to)
     return suffix
@@ -44,9 +45,18 @@ def write_file(to: str, data: bytes) -> None:
     """Write one file atomically and mark it as no input; ``to`` is a path or any fsspec URI."""
     folder, slash, name = to.rpartition("/")
     storage = open_storage(folder + slash if folder or slash else ".")
+    mark = f"{MARKS}/{name}"
     # The mark is written first, so that the file never exists without it.
-    storage.write(f"{MARKS}/{name}", b"")
-    storage.write(name, data)
+    storage.write(mark, b"")
+    try:
+        storage.write(name, data)
+    except RestyleError:
+        # A file of this name that a user puts there later is an input.
+        with contextlib.suppress(RestyleError):
+            if name not in storage.sizes("", name):
+                storage.delete(mark)
+                storage.prune([MARKS])
+        raise
 
 
 def write_pictures(to: str, pictures: Pictures, seconds: float) -> None:

@@ -70,7 +70,8 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
         listener: receives notes and the number of inputs found.
 
     Raises:
-        SpecError: the output belongs to another operation, or another run is using it.
+        SpecError: the output belongs to another operation, another run is using it, or pending
+            units have more inputs than asked for.
         SpecError, FatalError, TransientError: the input cannot be planned; see :func:`plan_input`.
     """
     output = Output.at(asked.out)
@@ -78,6 +79,7 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
     with driver_lock(output.storage, listener):
         planned_inputs = PlannedInputs.read(output)
         check_units(output)
+        check_sizes(output, asked.most)
         planned = plan_input(asked, planned_inputs, listener)
     units, done = output.manifest.units, output.entries.units
     return PlanOutcome(
@@ -86,6 +88,27 @@ def plan_only(asked: InputPlan, listener: Listener) -> PlanOutcome:
         units=len(units),
         pending=sum(unit.images for unit in units if unit.name not in done),
     )
+
+
+def check_sizes(output: Output, most: int) -> None:
+    """Check the sizes of planned units: ``restyle plan`` knows no settings that limit them.
+
+    Args:
+        output: the output.
+        most: maximum number of inputs in a unit that is not committed.
+
+    Raises:
+        SpecError: a unit is larger.
+    """
+    done = output.entries.units
+    large = sum(unit.images > most and unit.name not in done for unit in output.manifest.units)
+    if large:
+        raise SpecError(
+            f"{output.storage.uri}: {plural(large, 'planned unit')} "
+            f"{'has' if large == 1 else 'have'} more than {most} inputs, the most whose results "
+            "these settings keep in memory; choose another --out, and leave its plan to this "
+            "command"
+        )
 
 
 def plan_input(

@@ -66,6 +66,11 @@ class Place:
     revision: int
     face: int
 
+    @property
+    def key(self) -> str:
+        """``IMAGE_ID/FACE``, which names the face on pages."""
+        return f"{self.image_id}/{self.face}"
+
 
 @dataclass(frozen=True, eq=False)
 class FaceTable:

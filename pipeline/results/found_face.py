@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restyle.core.errors import SpecError
+from restyle.core.shown_text import recorded
 from restyle.pipeline.ledger.manifest import PlanFile, damaged, read_plans
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.revisions import newest_revisions
@@ -146,7 +147,7 @@ class _Search:
 def _ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
     """Rank of each input's match, 1 for the best; :data:`NO_MATCH` for no match."""
     ranks = source_ranks(table.column("source"), name)
-    ranks[np.asarray(pc.equal(table.column("image_id"), name))] = 1
+    ranks[np.asarray(pc.equal(table.column("image_id"), recorded(name)))] = 1
     return ranks
 
 

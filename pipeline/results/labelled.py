@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, first_line_of
 from restyle.pipeline.ledger.datasets import latent_shape
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,8 +44,7 @@ def read_labelled(path: Path, score: str | None) -> tuple[FloatArray, FloatArray
         latents = _latents(table, path)
     except (pa.ArrowException, OSError, ValueError) as error:
         # Damaged files, names that are not UTF-8, an invalid shape in the metadata.
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise SpecError(f"{path} is no Parquet of latents: {reason[0]}") from error
+        raise SpecError(f"{path} is no Parquet of latents: {first_line_of(error)}") from error
     if score is None:
         return latents, np.zeros(len(latents), dtype=np.float32)
     return latents, numbers(table[score], f"{path}: column {score!r}")

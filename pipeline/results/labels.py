@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, first_line_of, reason_of
+from restyle.core.files import open_file
 from restyle.pipeline.ledger.source_names import last_part
 from restyle.pipeline.results.labelled import numbers
 from restyle.pipeline.results.latents import read_latents
@@ -97,8 +98,10 @@ def _named(table: pa.Table, key: str, labels: Path) -> Iterator[tuple[str, int]]
 
 
 def _read(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise SpecError(f"{path} does not exist")
+    try:
+        open_file(path).close()
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {reason_of(error)}") from error
     separator = _SEPARATORS.get(path.suffix.lower())
     try:
         if separator is None:
@@ -110,7 +113,6 @@ def _read(path: Path) -> pa.Table:
             convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(_KEYS, pa.string())),
         )
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines() or [type(error).__name__]
         raise SpecError(
-            f"{path} is no table of labels (.csv, .tsv or Parquet): {reason[0]}"
+            f"{path} is no table of labels (.csv, .tsv or Parquet): {first_line_of(error)}"
         ) from error

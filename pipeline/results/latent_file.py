@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restyle.core.errors import FatalError
+from restyle.core.errors import FatalError, reason_of
+from restyle.core.files import open_file
 from restyle.pipeline.ledger.datasets import latent_shape
 from restyle.pipeline.ledger.parquet_files import open_parquet, read_range
 from restyle.pipeline.results.latent_pages import (
@@ -68,21 +69,25 @@ class LatentFile:
             if low < high:
                 self.read_group(group, rows[low:high] - start, target[low:high])
 
-    def read_group(self, group: int, rows: IntArray, target: FloatArray) -> None:
-        """As :meth:`read_into`, with indices in one row group."""
+    def read_group(self, group: int, rows: IntArray, target: FloatArray) -> IntArray:
+        """As :meth:`read_into`, with indices in one row group.
+
+        Returns:
+            [len(rows)] offset of each latent's bytes in the file, which are float32 of the machine;
+            0 of those that are encoded otherwise or not in one piece.
+        """
         where = f"{self.out.rstrip('/')}/{self.name}"
         with self._bytes(group) as file:
             try:
                 pages = find_pages(self.parquet, group, file)
                 if pages is None:
                     target[:] = decode(self.parquet, group)[rows]
-                    return
+                    return np.zeros(len(rows), np.int64)
                 for first, last in _runs(rows):
                     pages.read_into(file, int(rows[first]), target[first:last])
+                return pages.offsets(rows)
             except (pa.ArrowException, ValueError, IndexError, EOFError) as error:
-                raise FatalError(
-                    f"{where} is damaged: {' '.join(str(error).split())}; {DAMAGE}"
-                ) from error
+                raise FatalError(f"{where} is damaged: {reason_of(error)}; {DAMAGE}") from error
 
     @contextlib.contextmanager
     def _bytes(self, group: int) -> Iterator[ByteRange]:
@@ -93,11 +98,9 @@ class LatentFile:
             yield _Fetched(start, read_range(self.out, self.name, start, size))
             return
         with storage_errors("cannot read", f"{self.out.rstrip('/')}/{self.name}"):
-            descriptor = os.open(path, os.O_RDONLY)
-        try:
-            yield _Local(descriptor)
-        finally:
-            os.close(descriptor)
+            file = open_file(path)
+        with file:
+            yield _Local(file.fileno())
 
 
 @contextlib.contextmanager

@@ -61,6 +61,14 @@ class LatentPages:
     size: int
     pages: tuple[_Page, ...]
 
+    def offsets(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Offsets [n] in the file of the latents of rows [n]; 0 of those that lie in two pages."""
+        starts = np.array([(page.first, page.start, page.count) for page in self.pages], np.int64)
+        begins = rows * self.size
+        first, start, count = starts[np.searchsorted(starts[:, 0], begins, side="right") - 1].T
+        is_whole = begins + self.size <= first + count
+        return np.where(is_whole, start + 4 * (begins - first), 0)
+
     def read_into(self, file: ByteRange, first: int, target: FloatArray) -> None:
         """Read successive latents.
 

@@ -147,6 +147,10 @@ def _lock(connection: duckdb.DuckDBPyConnection) -> None:
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
     import duckdb
 
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise SpecError("the question holds bytes that are not text in UTF-8") from error
     with _explained(sql):
         statements = connection.extract_statements(sql)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:

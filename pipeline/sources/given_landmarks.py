@@ -11,7 +11,7 @@ from itertools import chain, islice
 import numpy as np
 import numpy.typing as npt
 
-from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.core.errors import RejectError, RejectReason, SpecError, reason_of
 from restyle.core.faces.anchors import Anchors
 from restyle.core.shown_text import recorded, visible
 from restyle.pipeline.sources.formats.shard_process import ShardProcess
@@ -67,7 +67,7 @@ def read_landmarks(uri: str, *, allow_private_urls: bool = False) -> GivenLandma
     except FileNotFoundError as error:
         raise SpecError(f"--landmarks {shown} does not exist") from error
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise SpecError(f"--landmarks {shown} cannot be read: {reason}") from error
     except (RejectError, SpecError) as error:
         raise SpecError(f"--landmarks {shown}: {error}") from error

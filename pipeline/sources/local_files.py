@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from restyle.core.errors import RejectReason
+from restyle.core.errors import RejectReason, reason_of
 from restyle.core.shown_text import recorded
 from restyle.pipeline.sources.output_names import LocalFiles, OwnFiles
 from restyle.pipeline.sources.patterns import (
@@ -134,5 +134,5 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
 def _unreachable(folder: str, error: OSError) -> SourceImage:
     """Return a rejected input that records a folder which cannot be opened by its path."""
     uri = FILE + os.fsencode(folder)
-    fault = f"{RejectReason.UNREADABLE}|the folder cannot be listed: {error.strerror}"
+    fault = f"{RejectReason.UNREADABLE}|the folder cannot be listed: {reason_of(error)}"
     return SourceImage(image_id(uri), recorded(folder), uri, -1, "", "", fault)

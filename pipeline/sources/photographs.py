@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from restyle.core.errors import RejectError
 from restyle.core.imaging.photograph import Photograph, read_photograph
 from restyle.pipeline.sources import SourceReader
 from restyle.pipeline.sources.local_files import FILE, local_image
@@ -48,10 +47,3 @@ def read_unchanged(reader: SourceReader, image: SourceImage) -> bytes:
         if now is not None and now.version and now.version != image.version:
             raise FileNotFoundError("the photograph was changed since it was inverted")
     return reader.read(image)
-
-
-def reason(error: OSError | RejectError) -> str:
-    """Return why a photograph could not be read, as text."""
-    if isinstance(error, OSError):
-        return error.strerror or " ".join(str(error).split()) or type(error).__name__
-    return str(error)

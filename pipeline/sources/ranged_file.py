@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.remote_files import size_and_version
 from restyle.pipeline.sources.source_image import SourceImage
@@ -60,7 +60,7 @@ class Stores:
                 raise
             except Exception as error:
                 # A file system that needs more than an address may raise any exception.
-                reason = " ".join(str(error).split()) or type(error).__name__
+                reason = reason_of(error)
                 raise SpecError(f"{shown_uri(uri)} cannot be opened: {reason}") from error
         return self._opened[key]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from restyle.pipeline.storage.filesystem import Storage
+import dataclasses
+from collections.abc import Sequence
+
+from restyle.pipeline.storage.filesystem import Part, Storage
 
 
 class Rehearsal(Storage):
@@ -21,12 +24,17 @@ class Rehearsal(Storage):
         """As documented in :class:`Storage`."""
         self._changed[name] = data
 
-    def read(self, name: str) -> bytes:
+    def read_parts(self, parts: Sequence[Part]) -> list[bytes]:
         """As documented in :class:`Storage`."""
-        found = self._changed.get(name, name)
+        return [self._read(part) for part in parts]
+
+    def _read(self, part: Part) -> bytes:
+        found = self._changed.get(part.name, part.name)
         if found is None:
-            raise FileNotFoundError(name)
-        return self._storage.read(found) if isinstance(found, str) else found
+            raise FileNotFoundError(part.name)
+        if isinstance(found, str):
+            return self._storage.read_parts([dataclasses.replace(part, name=found)])[0]
+        return found[part.start : part.end]
 
     def sizes(self, folder: str, prefix: str = "") -> dict[str, int]:
         """As documented in :class:`Storage`; moved files have size 0."""

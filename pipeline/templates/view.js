@@ -13,6 +13,7 @@ function showRun(query) {
   }
   $("run-state").hidden = !run.state;
   $("run-state").textContent = run.state;
+  LIVE.show(query.run);
   const plain = { run: query.run, with: query.with };
   if ($("tab-upload")) $("tab-upload").href = STATE.address("upload", { run: query.run });
   $("tab-faces").href = STATE.address("faces", plain);

@@ -35,6 +35,8 @@ class Server {
   }
 
   face(query) { return this.#ask("data/face", query); }
+  live(run) { return this.#ask("data/live", { run }); }
+  newest(run, face) { return `newest/${run}/${face.key}`; }
   rejects(query) { return this.#ask("data/rejects", query); }
   // The key is there for the browser's cache: numbers mean other faces in the next server.
   picture(run, face, step) { return `picture/${run}/${face.number}/${step}?of=${face.key}`; }

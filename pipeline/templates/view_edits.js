@@ -40,8 +40,9 @@ const EDITS = {
   },
 
   ofFace(query, face) {
-    return { run: query.run, base: `edit/${query.run}/${face.number}`, face,
-      photo: `photo/${query.run}/${face.number}` };
+    const of = { ":of": face.key };
+    return { run: query.run, base: `edit/${query.run}/${face.number}`, face, of,
+      photo: `photo/${query.run}/${face.number}?${new URLSearchParams(of)}` };
   },
 
   // A target has addresses of its edits and its photograph; without sliders the photograph remains.
@@ -67,7 +68,7 @@ const EDITS = {
   slider(run, direction, query) {
     const value = Number(query[EDIT + direction.name]) || 0;
     const id = `edit-${direction.name}`;
-    const shared = { step: 0.1, min: -run.furthest, max: run.furthest, value,
+    const shared = { step: 0.1, min: -direction.furthest, max: direction.furthest, value,
       "data-name": direction.name, "data-role": "strength" };
     const [low, high] = direction.poles;
     return make("div", { class: "slider" },
@@ -103,7 +104,10 @@ const EDITS = {
     return fields;
   },
 
-  address(more) { return `${EDITS.target.base}?${new URLSearchParams({ ...EDITS.fields(), ...more })}`; },
+  address(more) {
+    const fields = { ...EDITS.fields(), ...EDITS.target.of, ...more };
+    return `${EDITS.target.base}?${new URLSearchParams(fields)}`;
+  },
 
   changed() {
     EDITS.keepInAddress();

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.core.shown_text import visible_strings
 from restyle.pipeline.ledger.parquet_files import spread
 from restyle.pipeline.report.change_maps import TOTAL, heatmap
@@ -51,7 +51,7 @@ def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> i
         for name in ("view.css", *SCRIPTS):
             (folder / name).write_bytes(asset(name))
     except OSError as error:
-        raise FatalError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise FatalError(f"cannot write {error.filename}: {reason_of(error)}") from error
     return len(chosen[0])
 
 

@@ -17,6 +17,7 @@ SCRIPTS = (
     "view_edits.js",
     "view_face.js",
     "view_upload.js",
+    "view_live.js",
     "view.js",
 )
 """Scripts in loading order. They are not modules, which browsers do not load from files."""

@@ -27,6 +27,7 @@ _REJECTS = 100
 
 _PICTURE = re.compile(r"/(picture|change|difference)/(\d{1,4})/(\d{1,9})/(-1|\d{1,3})")
 _EDIT = re.compile(r"/(edit|photo)/(\d{1,4})/(\d{1,9})")
+_NEWEST = re.compile(r"/newest/(\d{1,4})/([\w-]{1,100}/\d{1,5})")
 _UPLOADED = re.compile(r"/uploaded/(\d{1,4})/([0-9a-f]{32})/(edit|photo|step/(\d{1,3}))")
 
 Query = Mapping[str, str]
@@ -52,11 +53,13 @@ def answer(runs: Sequence[ViewedRun], path: str, query: Query) -> Answer | None:
         "/data/face": _face,
         "/data/rejects": _rejects,
         "/data/photo": _photo,
+        "/data/live": _live,
     }
     if path in tables:
         return as_json(tables[path](runs, query))
     if match := _PICTURE.fullmatch(path):
-        run, number, step = _run(runs, match[2]), int(match[3]), int(match[4])
+        run, step = _run(runs, match[2]), int(match[4])
+        number = run.number_at(int(match[3]), query.get("of", ""))
         if match[1] != "picture":
             kind: Kind = "change" if match[1] == "change" else "difference"
             data = heatmap(run.map_of(number, step, kind), _scale(query))
@@ -65,7 +68,11 @@ def answer(runs: Sequence[ViewedRun], path: str, query: Query) -> Answer | None:
         return Answer(data, "image/webp", may_be_kept=True)
     if match := _EDIT.fullmatch(path):
         run = _run(runs, match[2])
-        return _edited(run, run.editable(int(match[3])), match[1], query)
+        number = run.number_at(int(match[3]), query.get(":of", ""))
+        return _edited(run, run.editable(number), match[1], query)
+    if match := _NEWEST.fullmatch(path):
+        data = _run(runs, match[1]).live.picture(match[2])
+        return Answer(thumbnail(data, "this picture"), "image/webp", may_be_kept=True)
     if match := _UPLOADED.fullmatch(path):
         run = _run(runs, match[1])
         if match[4] is not None:
@@ -141,6 +148,10 @@ def _photo(runs: Sequence[ViewedRun], query: Query) -> Json:
     except RestyleError as error:
         return {"problem": str(error)}
     return {"problem": ""}
+
+
+def _live(runs: Sequence[ViewedRun], query: Query) -> Json:
+    return _run(runs, query.get("run", "0")).live.now()
 
 
 def _rejects(runs: Sequence[ViewedRun], query: Query) -> Json:

@@ -23,8 +23,9 @@ from restyle.pipeline.results.faces import FaceTable, IntArray, Place, Selection
 from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.storage.claim import read_claims
 from restyle.pipeline.viewer.answers import whole_from
+from restyle.pipeline.viewer.live import LiveRun
 from restyle.pipeline.viewer.pictures import Kind, Pictures, maps_of
-from restyle.pipeline.viewer.sliders.edits import FURTHEST, Edits
+from restyle.pipeline.viewer.sliders.edits import Edits
 from restyle.pipeline.viewer.sliders.run_face import Photographs, RunFace
 from restyle.pipeline.viewer.sliders.uploads import Uploads
 from restyle.pipeline.viewer.steps import RejectTable, Steps
@@ -45,7 +46,7 @@ class ViewedRun:
         directions: folders of further directions than the model's, or their files.
 
     Attributes:
-        faces: table of all faces.
+        faces: table of all faces that were there when the page was made.
         uri: of the output, without secrets.
         edits: renders edits.
         uploads: inverts photographs that are dropped on the page.
@@ -56,17 +57,44 @@ class ViewedRun:
     """
 
     def __init__(self, out: str, model: str | None = None, directions: Sequence[str] = ()) -> None:
+        self._out = out
         self._current = read_snapshot(out)
+        self._is_running = False
+        self._live: LiveRun | None = None
         self.uri = self._current.storage.uri
         self.faces: FaceTable = read_faces(self._current)
         self._pictures = Pictures(out)
         self._steps = Steps(out)
         self._guard = threading.Lock()
-        self._partners: dict[int, IntArray] = {}
+        self._partners: dict[int, tuple[FaceTable, IntArray]] = {}
         self._model = model
         self.edits = Edits(self._current, model, directions)
         self.uploads = Uploads(self._current.settings, self.edits)
         self._photographs = Photographs(self._current)
+
+    def refresh(self) -> None:
+        """Take in what was committed since, if the run still worked when the page was made.
+
+        Faces get other numbers; see :meth:`number_at`.
+
+        Raises:
+            FatalError: files are damaged or cannot be read.
+        """
+        if not self._is_running:
+            return
+        current = read_snapshot(self._out)
+        faces = read_faces(current)
+        with self._guard:
+            self._current, self.faces, self._live = current, faces, None
+            self.__dict__.pop("rejects", None)
+
+    @property
+    def live(self) -> LiveRun:
+        """What the run has done since the page was made."""
+        with self._guard:
+            if self._live is None:
+                self._live = LiveRun(self._current, self._pictures)
+            return self._live
 
     @cached_property
     def rejects(self) -> RejectTable:
@@ -107,16 +135,17 @@ class ViewedRun:
                 for name, values in self.faces.metrics.items()
             ],
             "directions": self.edits.about(),
-            "furthest": FURTHEST,
             "edit_reason": self.edits.reason,
             "edit_model": self._model or "",
             "upload_reason": self.uploads.reason,
             "state": self._state(),
+            "is_running": self._is_running,
         }
 
     def _state(self) -> str:
         """A sentence about a run that works or ended before its end; empty for one that is done."""
         storage = self._current.storage
+        self._is_running = False
         # The claims before the record, which a run that ends meanwhile has written.
         claims, record = read_claims(storage), read_run(storage)
         if record is None:
@@ -125,7 +154,8 @@ class ViewedRun:
         done = f"{summary.done_images:,} of {plural(summary.images, 'input')} were done"
         state = run_state(record, claims, summary.pending_images).state
         if state == "running":
-            return f"This run is still running. {done} when restyle view was started."
+            self._is_running = True
+            return f"This run is still running. {done} when this page was made."
         if state == "complete" and not summary.pending_images:
             return ""
         words = {"died": "died", "failed": "failed", "interrupted": "was interrupted"}
@@ -164,7 +194,7 @@ class ViewedRun:
         row = self.faces.row(number)
         card: Json = {
             "number": number,
-            "key": f"{row['image_id']}/{row['face']}",
+            "key": self._key(number),
             "image_id": row["image_id"],
             "source": row["source"],
             "face": row["face"],
@@ -173,10 +203,19 @@ class ViewedRun:
         }
         if other is not None:
             partner = int(self.partners(other)[number])
-            card["other"] = (
-                None if partner < 0 else {"number": partner, "metrics": other.faces.values(partner)}
-            )
+            card["other"] = None if partner < 0 else other._beside(partner)
         return card
+
+    def _beside(self, number: int) -> Json:
+        """Summary of a face beside the same face of another run."""
+        return {
+            "number": number,
+            "key": self._key(number),
+            "metrics": self.faces.values(number),
+        }
+
+    def _key(self, number: int) -> str:
+        return self.faces.place(number).key
 
     def number_of(self, key: str) -> int:
         """Number of a face by its key, ``IMAGE_ID/FACE``, or by its number as text.
@@ -191,6 +230,20 @@ class ViewedRun:
         if number < 0:
             raise SpecError("there is no such face in this run")
         return number
+
+    def number_at(self, number: int, key: str) -> int:
+        """Number of a face that had another one on a page of a run that goes on.
+
+        Args:
+            number: on the page.
+            key: ``IMAGE_ID/FACE``, which decides; empty if the page gave none.
+
+        Raises:
+            SpecError: there is no such face.
+        """
+        if not key or (number < len(self.faces) and self._key(number) == key):
+            return number
+        return self.number_of(key)
 
     def face(self, number: int, other: ViewedRun | None = None) -> Json:
         """A face with all its steps.
@@ -265,9 +318,11 @@ class ViewedRun:
     def partners(self, other: ViewedRun) -> IntArray:
         """Index of each face in another run, or -1, [N]."""
         with self._guard:
-            if id(other) not in self._partners:
-                self._partners[id(other)] = self.faces.partners(other.faces)
-            return self._partners[id(other)]
+            here, there = self.faces, other.faces
+            kept = self._partners.get(id(other))
+            if kept is None or kept[0] is not there or len(kept[1]) != len(here):
+                kept = self._partners[id(other)] = there, here.partners(there)
+            return kept[1]
 
     def _differences(self, other: ViewedRun, metric: str) -> np.ndarray:
         missing = np.full(len(self.faces), np.nan, np.float32)

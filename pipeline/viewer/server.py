@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from restyle.core.errors import RestyleError, SpecError
+from restyle.core.errors import RestyleError, SpecError, reason_of
 from restyle.core.shown_text import visible
 from restyle.pipeline.viewer.answers import Answer
 from restyle.pipeline.viewer.page import asset, locked_page, page
@@ -74,6 +74,8 @@ class RunsSite:
     def page(self, query: Mapping[str, str]) -> bytes:
         """The HTML; its scripts read what is shown from the fragment of the address."""
         del query
+        for run in self.runs:
+            run.refresh()
         return page([run.about() for run in self.runs], accepts_uploads=self.accepts_uploads)
 
     def answer(self, path: str, query: Mapping[str, str]) -> Answer | None:
@@ -118,8 +120,7 @@ class ViewServer(ThreadingHTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise SpecError(f"cannot listen on {host} port {port}: {reason}") from error
+            raise SpecError(f"cannot listen on {host} port {port}: {reason_of(error)}") from error
 
     @property
     def url(self) -> str:

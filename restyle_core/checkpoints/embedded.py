@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from restyle.core.errors import CheckpointError
+from restyle.core.errors import CheckpointError, reason_of
 
 FOLDER = Path(__file__).parents[1] / "weights"
 """Folder of the embedded files."""
@@ -40,6 +40,5 @@ def load_embedded(network: type[Network], path: Path, what: str) -> Network:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{what} {path} cannot be read: {error}") from error
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"{path} does not hold {what}: {reason}") from error
+            raise CheckpointError(f"{path} does not hold {what}: {reason_of(error)}") from error
     return model

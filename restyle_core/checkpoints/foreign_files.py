@@ -12,7 +12,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from restyle.core.errors import CheckpointError
+from restyle.core.errors import CheckpointError, reason_of
+from restyle.core.files import open_file
 from restyle.core.imaging.formats import begins_like_an_image
 from restyle.core.stand_ins import HEAD, stand_in
 
@@ -47,6 +48,7 @@ _PICKLE_HEAD = 1 << 16
 
 _SHOWN_NAMES = 3
 _SHOWN_TEXT = 60
+_SHOWN_BYTES = 8
 
 NVIDIA = (
     "a network pickle of NVIDIA's StyleGAN programs: a generator without an encoder. `restyle "
@@ -62,10 +64,10 @@ def is_network_pickle(path: Path) -> bool:
         CheckpointError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(_PICKLE_HEAD)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     return _is_nvidias(head)
 
 
@@ -83,9 +85,9 @@ def foreign_kind(path: Path) -> str:
         A phrase that continues "<path> is"; empty if the file may be a checkpoint.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is a folder, a device or a pipe.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(_PICKLE_HEAD)
     size = path.stat().st_size
     return next(_kinds(path, head, size), "")
@@ -166,3 +168,5 @@ def _odd_kinds(head: bytes) -> Iterator[str]:
     line = head[:HEAD].split(b"\n")[0].strip()
     if line and all(0x20 <= byte < 0x7F or byte in b"\t\r" for byte in line):
         yield f"text ({line[:_SHOWN_TEXT].decode()!r}); {advice}"
+    shown = head[:_SHOWN_BYTES].hex(" ")
+    yield f"no checkpoint: it begins with the bytes {shown}, as no file of torch does; {advice}"

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from restyle.core.errors import reason_of
+
 _HARMLESS_BYTES = 1 << 30
 _MOST_RATIO = 100
 """Maximum compression ratio of an array above a gigabyte.
@@ -74,7 +76,7 @@ def _explained(path: Path) -> Iterator[None]:
     except ArrayFileError:
         raise
     except OSError as error:
-        raise ArrayFileError(error.strerror or str(error)) from error
+        raise ArrayFileError(reason_of(error)) from error
     except Exception as error:
         # On malicious files numpy raises almost any exception: RecursionError and MemoryError from
         # parsing a header, TokenError, RuntimeError for encryption, zlib.error, ...

@@ -30,7 +30,7 @@ from restyle.core.checkpoints.weights import (
     generator_shape,
 )
 from restyle.core.domains import DomainPreset
-from restyle.core.errors import CheckpointError
+from restyle.core.errors import CheckpointError, reason_of
 from restyle.core.networks.config import Domain, EncoderKind
 from restyle.core.networks.encoders import PROGRESSIVE
 
@@ -73,26 +73,27 @@ def open_pickle(path: Path) -> Any:
     except CheckpointError:
         raise
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     except Exception as error:
         # For refused or unreadable files torch raises almost any exception: UnpicklingError,
         # RuntimeError, EOFError, KeyError, ... In each case the file is unusable.
-        raise CheckpointError(_refusal(path, str(error))) from error
+        raise CheckpointError(_refusal(path, error)) from error
 
 
-def _refusal(path: Path, reason: str) -> str:
+def _refusal(path: Path, error: Exception) -> str:
+    reason = str(error)
     code = re.search(r"(?:GLOBAL|global:?) `?([\w.]+\.[\w.]+)`?", reason)
     if code:
         return (
             f"{path} asks for {code[1]} when opened, which could run code; only tensors and plain "
             "values are read: where you trust the file, open it and save the state_dict alone"
         )
-    # Keep only the first sentence: torch appends advice on how to disable the protection.
-    first = reason.strip().split("\n")[0].split(". ")[0]
-    return (
-        f"{path} is damaged or no PyTorch checkpoint ({first or 'it ends too early'}); download or "
-        "copy it again"
-    )
+    # Of torch's own reasons the first sentence: advice on how to disable the protection follows.
+    # Other exceptions are those of its parser, which say nothing about the file.
+    first = reason.strip().split("\n")[0].split(". ")[0] if isinstance(error, RuntimeError) else ""
+    why = "it ends too early" if isinstance(error, EOFError) else first
+    shown = f" ({why})" if why else ""
+    return f"{path} is damaged or no PyTorch checkpoint{shown}; download or copy it again"
 
 
 def is_generator_file(content: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, reason_of
 
 VARIABLE = "RESTYLE_CUDA_GRAPHS"
 """Environment variable: ``on`` (default) or ``off``."""
@@ -184,7 +184,7 @@ class StepGraphs:
         try:
             self._recordings[key] = self._record(function, inputs)
         except RuntimeError as error:
-            self.problem = " ".join(str(error).split())[:200]
+            self.problem = reason_of(error)[:200]
             warnings.warn(
                 f"steps are computed without CUDA graphs: {self.problem}",
                 GraphWarning,

@@ -6,7 +6,6 @@ length of one unit of strength. This module imports no torch, so that listing di
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ SUFFIX = ".safetensors"
 _TENSOR = "direction"
 _METADATA = "restyle.direction"
 _MAX_STYLES = 64
+_MOST_SHOWN = 4
 _NAME = re.compile(r"[\w][\w .+-]{0,99}", re.ASCII)
 
 
@@ -38,12 +38,15 @@ class About(BaseModel):
     Attributes:
         format: version of the file format.
         name: the attribute that changes, such as ``smile``; also the file's name.
-        kind: InterfaceGAN boundary, GANSpace component, SeFa eigenvector, or imported from a file
-            without that information.
+        kind: InterfaceGAN boundary, GANSpace component, SeFa eigenvector, trained through the
+            generator, or imported from a file without that information.
         layers: the styles to move; all when None.
         scale: distance by which one unit of strength moves a style vector.
-        unit: meaning of ``scale``: the standard deviation of w along the direction, or the length
-            of the vector in the imported file.
+        unit: meaning of ``scale``: the standard deviation of w along the direction; the length of
+            the vector in the imported file; or what changes the attribute by half of its standard
+            deviation among the generator's samples.
+        reliable: lowest and highest strength at which measured faces remained whole; None if that
+            was not measured.
         accuracy: share of held-out latents on the correct side of a boundary, among those with high
             or low scores; None for other kinds.
         held_out: number of latents that ``accuracy`` counts.
@@ -57,10 +60,19 @@ class About(BaseModel):
 
     format: Literal[1] = 1
     name: Annotated[str, Field(pattern=f"^{_NAME.pattern}$")]
-    kind: Literal["interfacegan", "ganspace", "sefa", "imported"]
+    kind: Literal["interfacegan", "ganspace", "sefa", "trained", "imported"]
     layers: tuple[Annotated[int, Field(ge=0, lt=_MAX_STYLES)], ...] | None = None
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    unit: Literal["standard deviation", "file"] = "standard deviation"
+    unit: Literal["standard deviation", "file", "half a deviation of the attribute"] = (
+        "standard deviation"
+    )
+    reliable: (
+        tuple[
+            Annotated[float, Field(lt=0, allow_inf_nan=False)],
+            Annotated[float, Field(gt=0, allow_inf_nan=False)],
+        ]
+        | None
+    ) = None
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     held_out: Annotated[int, Field(ge=0)] | None = None
     accuracy_all: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -145,6 +157,24 @@ class Direction:
             )
         return list(range(n_styles) if layers is None else layers)
 
+    def beyond_reliable(self, strengths: Sequence[float]) -> str:
+        """A line for a user about strengths outside the reliable range; empty if there are none."""
+        if self.about.reliable is None:
+            return ""
+        low, high = self.about.reliable
+        outside = [f"{each:g}" for each in strengths if not low <= each <= high]
+        if not outside:
+            return ""
+        if len(outside) > _MOST_SHOWN:
+            shown = f"{len(outside)} strengths, such as {outside[0]} and {outside[-1]}"
+        else:
+            first = ", ".join(outside[:-1])
+            shown = f"strengths {first} and {outside[-1]}" if first else f"strength {outside[0]}"
+        return (
+            f"{self.name} is reliable from {low:g} to {high:g}: faces may smear or change in "
+            f"other ways at {shown}"
+        )
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``NAME.safetensors`` into a folder, atomically.
 
@@ -209,7 +239,7 @@ def read_about(path: Path) -> About:
                 f"{path} is a safetensors file without a direction; "
                 "restyle directions import takes files of other tools"
             )
-        return About.model_validate(json.loads(metadata[_METADATA]))
+        return About.model_validate_json(metadata[_METADATA])
     except (OSError, SafetensorError, ValueError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise CheckpointError(f"{path} is no direction: {reason}") from error
@@ -243,6 +273,11 @@ def show_layers(layers: Sequence[int] | None) -> str:
         else:
             parts.append([layer, layer])
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def show_reliable(strengths: tuple[float, float] | None) -> str:
+    """A range of strengths as text, such as ``-3..2``; ``-`` for None."""
+    return "-" if strengths is None else f"{strengths[0]:g}..{strengths[1]:g}"
 
 
 def check_name(text: str) -> str:

@@ -66,7 +66,7 @@ def boundary_direction(
     """
     latents = _shaped(latents, generator)
     shape = latents.shape[1:]
-    others = [np.broadcast_to(other.vector, shape).astype(np.float64) for other in kept]
+    others = [_in_shape(other.vector, shape) for other in kept]
     found = fit_boundary(latents, scores, settings, others)
     measured = {
         "scale": found.scale,
@@ -131,6 +131,16 @@ def _about(
         origin=label.origin,
         **measured,
     )
+
+
+def _in_shape(vector: FloatArray, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return a direction's vector for latents of a shape.
+
+    In W it is the mean of its rows: a step in W moves all styles alike, and is orthogonal to the
+    rows as a whole when it is orthogonal to their mean.
+    """
+    rows = vector.mean(axis=0) if vector.ndim > len(shape) else vector
+    return np.broadcast_to(rows, shape).astype(np.float64)
 
 
 def _shaped(latents: FloatArray, generator: Generator) -> FloatArray:

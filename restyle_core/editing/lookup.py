@@ -9,7 +9,7 @@ from restyle.core.errors import SpecError
 from restyle.core.networks.config import find_model
 
 FOLDER = "directions"
-"""Folder of a model directory with one file for each direction."""
+"""Folder of a model directory with one file for each direction; subfolders have earlier ones."""
 
 
 def directions_of(model: str) -> dict[str, Path]:
@@ -24,6 +24,22 @@ def directions_of(model: str) -> dict[str, Path]:
     path, _ = find_model(model)
     folder = path / FOLDER if path.is_dir() else path.parent / FOLDER
     return {file.stem: file for file in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def earlier_versions(name: str, model: str) -> list[Direction]:
+    """Earlier versions of one of a model's directions, for edits that were begun with them.
+
+    Args:
+        name: of the direction.
+        model: as for :func:`restyle.load_model`.
+
+    Raises:
+        SpecError, CheckpointError: there is no such model, or a file is damaged.
+    """
+    files = directions_of(model)
+    if name not in files:
+        return []
+    return [read_direction(file) for file in sorted(files[name].parent.glob(f"*/{name}{SUFFIX}"))]
 
 
 def find_direction(spec: str, model: str) -> Direction:

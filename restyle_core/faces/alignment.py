@@ -28,7 +28,7 @@ from restyle.core.faces.detection import Detector, FacePolicy
 from restyle.core.faces.landmarks import PREDICTOR_VARIABLE, FloatArray, find_landmarks, model_files
 from restyle.core.faces.reduction import reduced
 from restyle.core.faces.surroundings import crop_beyond
-from restyle.core.imaging.decoding import upright_rgb
+from restyle.core.imaging.upright import upright_rgb
 from restyle.core.stage_clock import stage
 
 __all__ = [

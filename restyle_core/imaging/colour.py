@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms
 
+from restyle.core.errors import reason_of
+
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode by the colour space of a profile."""
 
@@ -70,7 +72,7 @@ def read_profile(data: bytes) -> Profile:
         )
         return Profile(mode, None if _is_identity(transform, mode) else transform)
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError) as error:
-        return Profile(problem=" ".join(str(error).split()) or type(error).__name__)
+        return Profile(problem=reason_of(error))
 
 
 @functools.lru_cache(maxsize=8)

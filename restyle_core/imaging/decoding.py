@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from restyle.core.errors import RejectError, RejectReason
-from restyle.core.imaging import colour
+from restyle.core.errors import RejectError, RejectReason, reason_of
 from restyle.core.imaging.formats import (
     NAMES,
     begins_like_an_image,
@@ -22,6 +21,7 @@ from restyle.core.imaging.formats import (
     readable,
 )
 from restyle.core.imaging.pages import choose_frame
+from restyle.core.imaging.upright import SIDEWAYS, colour_problem, to_rgb, turn_of
 from restyle.core.stage_clock import stage
 
 MAX_PIXELS = 120_000_000
@@ -37,21 +37,6 @@ _REDUCED_MARGIN = 2.0
 _REDUCTIONS = (8, 4, 2)
 _REDUCIBLE_FORMATS = frozenset({"JPEG", "MPO"})
 
-_ORIENTATION_TAG = 0x0112
-
-# Transposition that makes the stored picture upright, by EXIF orientation.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
-
-_SIXTEEN_BITS = 65535
 
 # Bits that a JPEG decoder reads as coefficients if some are missing. No byte is 0xff, the first
 # byte of a marker.
@@ -128,17 +113,17 @@ def decode(
     """
     with _quiet():
         image = open_image(data, max_pixels)
-        turn = _UPRIGHT.get(_orientation(image))
-        upright = image.size if turn not in _SIDEWAYS else image.size[::-1]
-        wanted = size if size is None or turn not in _SIDEWAYS else size[::-1]
+        turn = turn_of(image)
+        upright = image.size if turn not in SIDEWAYS else image.size[::-1]
+        wanted = size if size is None or turn not in SIDEWAYS else size[::-1]
         stored = image.size
         reduction = 1 if wanted is None else _reduction(image, wanted)
         image = _loaded(image, data, reduction)
         if reduction == 1:
             # Some formats have their orientation at the end of the file.
-            turn = _UPRIGHT.get(_orientation(image))
-        notes = tuple(filter(None, [colour.problem(_colours(image), _profile(image))]))
-        rgb = _convert(image)
+            turn = turn_of(image)
+        notes = tuple(filter(None, [colour_problem(image)]))
+        rgb = to_rgb(image)
         # A large photograph is turned below: only two copies of it fit into a worker's memory.
         del image
         if reduction > 1:
@@ -173,36 +158,6 @@ def load_whole(image: Image.Image, data: bytes) -> Image.Image:
         return _loaded(image, data, 1)
 
 
-def turned_upright(image: Image.Image, picture: Image.Image) -> Image.Image:
-    """Turn a picture by the EXIF orientation of an image.
-
-    Args:
-        image: loaded image with metadata.
-        picture: its pixels in any mode.
-    """
-    turn = _UPRIGHT.get(_orientation(image))
-    return picture if turn is None else picture.transpose(turn)
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Turn a Pillow image by its EXIF orientation and convert it to 8-bit sRGB.
-
-    Args:
-        image: of any mode; its colour profile is applied, transparency is composed over white.
-
-    Returns:
-        An image of mode ``RGB`` without metadata; the argument itself when it is one already.
-
-    Raises:
-        RejectError: ``unsupported_mode`` for pixels that have no defined range or colour.
-    """
-    if image.mode == "RGB" and not image.info:
-        return image
-    if note := colour.problem(_colours(image), _profile(image)):
-        _log.warning("an image: %s", note)
-    return turned_upright(image, _convert(image))
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -220,7 +175,8 @@ def _open(data: bytes) -> Image.Image:
             raise RejectError(RejectReason.UNSUPPORTED_FORMAT, f"this is {kind}")
         return Image.open(io.BytesIO(data), formats=readable())
     except Image.DecompressionBombError as error:
-        raise RejectError(RejectReason.TOO_LARGE, f"decoding refused: {_say(error)}") from error
+        message = f"decoding refused: {reason_of(error)}"
+        raise RejectError(RejectReason.TOO_LARGE, message) from error
     except UnidentifiedImageError as error:
         if kind := other_kind(data):
             raise RejectError(kind.reason, f"this is {kind}") from error
@@ -327,89 +283,7 @@ def _resized(image: Image.Image, size: tuple[int, int], extent: tuple[float, flo
     return image.resize(size, Image.Resampling.BILINEAR, box=(0, 0, *extent))
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:
-        # With damaged metadata the picture is taken as it is stored, as in every viewer.
-        return 1
-
-
-def _convert(image: Image.Image) -> Image.Image:
-    """Convert to a new image of mode RGB without metadata."""
-    try:
-        rgb = _to_rgb(image)
-    except (ValueError, KeyError) as error:
-        raise RejectError(
-            RejectReason.UNSUPPORTED_MODE,
-            f"pixels of mode {image.mode} cannot become RGB ({_say(error)}); convert the image",
-        ) from error
-    # Otherwise a receiver could apply the metadata a second time.
-    rgb.info.clear()
-    return rgb
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to a new image of mode RGB."""
-    if image.mode == "F":
-        raise RejectError(
-            RejectReason.UNSUPPORTED_MODE,
-            "floating-point pixels have no defined range; convert the image to 8 bits",
-        )
-    profile, gamma = _profile(image), _gamma(image)
-    if image.mode == "RGB" and not (profile or gamma or image.has_transparency_data):
-        # Not `copy`, which takes a fifth of the time of decoding. Nobody writes to the pixels, and
-        # the image of the file is dropped.
-        image.load()
-        return image._new(image.im)
-    rgb = colour.to_srgb(_colours(image), profile, gamma)
-    if not image.has_transparency_data:
-        return rgb
-    rgb.putalpha(image.convert("RGBA").getchannel("A"))
-    return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
-
-
-def _colours(image: Image.Image) -> Image.Image:
-    """The pixels without transparency in an 8-bit mode that profiles apply to."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_sixteen_bits(image)
-    if image.mode in ("LA", "La"):
-        return image.convert("LA").getchannel("L")
-    if image.has_transparency_data:
-        return image.convert("RGBA").convert("RGB")
-    return image
-
-
-def _profile(image: Image.Image) -> bytes | None:
-    profile = image.info.get("icc_profile")
-    return profile if isinstance(profile, bytes) else None
-
-
-def _gamma(image: Image.Image) -> float | None:
-    """Gamma of a PNG without a profile or sRGB chunk."""
-    gamma = image.info.get("gamma")
-    return gamma if isinstance(gamma, float) and "srgb" not in image.info else None
-
-
-def _from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow's conversion would clip at 255."""
-    grey = np.asarray(image).astype(np.int32, copy=False)
-    if grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
-        raise RejectError(
-            RejectReason.UNSUPPORTED_MODE,
-            "32-bit pixels above the 16-bit range have no defined white; "
-            "convert the image to 8 bits",
-        )
-    # Integer arithmetic takes half the memory, and 257 is odd, so there are no ties.
-    return Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-
-
 def _truncated(what: str, error: Exception) -> RejectError:
     if isinstance(error, UnidentifiedImageError):
         return RejectError(RejectReason.TRUNCATED, what)  # its text is a memory address
-    return RejectError(RejectReason.TRUNCATED, f"{what}: {_say(error)}")
-
-
-def _say(error: Exception) -> str:
-    """The error in one line, or its type if it has no message."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return RejectError(RejectReason.TRUNCATED, f"{what}: {reason_of(error)}")

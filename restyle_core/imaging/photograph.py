@@ -9,14 +9,9 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from restyle.core.imaging import colour, exif
-from restyle.core.imaging.decoding import (
-    MAX_PIXELS,
-    load_whole,
-    open_image,
-    turned_upright,
-    upright_rgb,
-)
+from restyle.core.imaging.decoding import MAX_PIXELS, load_whole, open_image
 from restyle.core.imaging.png import encode_png
+from restyle.core.imaging.upright import turned_upright, upright_rgb
 
 _XMP_ORIENTATION = re.compile(
     rb"(<tiff:Orientation>\s*|tiff:Orientation\s*=\s*[\"'])[2-8](?=\s*[<\"'])"

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from restyle.core.errors import SpecError
 from restyle.core.imaging.preprocessing import Images, to_bytes
-from restyle.core.inference.inversion import Inversion, invert
+from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import Model
+from restyle.core.inference.results import Inversion
 
 
 def check_compatible(first: Model, model: Model) -> None:

@@ -7,21 +7,13 @@ import functools
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restyle.core.checkpoints.directory import read_model
-from restyle.core.checkpoints.published import published_weights, read_pickle
-from restyle.core.checkpoints.weights import (
-    ModelWeights,
-    assemble_encoder,
-    assemble_generator,
-    expand_average,
-)
+from restyle.core.checkpoints.loading import Networks, load_networks
 from restyle.core.devices import hardware
 from restyle.core.devices.allocator import keep_freed_memory
 from restyle.core.devices.cuda_graphs import CudaRecorder, StepGraphs, Tensors, wanted
@@ -36,19 +28,10 @@ from restyle.core.inference.batch_size import (
     gpu_batch,
     plain_cpu_batch,
 )
-from restyle.core.inference.fused_encoder import prepare_encoder
+from restyle.core.inference.encoding.fused_encoder import prepare_encoder
 from restyle.core.inference.synthesis import PreparedSynthesis, prepare_synthesis
 from restyle.core.metrics.measures import MetricSet
-from restyle.core.networks.config import (
-    MODEL_FILE,
-    EncoderFile,
-    GeneratorFile,
-    ModelConfig,
-    file_sha256,
-    find_model,
-)
 from restyle.core.networks.convolution import FixedConvolution, Target
-from restyle.core.networks.encoders import Encoder
 from restyle.core.networks.generator import Generator
 from restyle.core.shown_text import visible
 from restyle.kernels import native
@@ -60,16 +43,6 @@ MAPPING = "style."
 
 _LARGEST_CHUNK = 64
 _SPREAD_SAMPLES = 10_000
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    config: ModelConfig
-    encoder_name: str
-    generator: Generator
-    encoder: Encoder
-    latent_avg: Tensor
-    domain_reason: str = ""
 
 
 def load_model(
@@ -96,68 +69,7 @@ def load_model(
     placement = hardware.choose(dtype, device)
     keep_freed_memory()
     hardware.set_up_gpu(placement.device)
-    return Model(_read(os.fspath(spec)), placement, impl)
-
-
-def _read(spec: str) -> _Parts:
-    path, chosen = find_model(spec)
-    return _read_directory(path, chosen) if path.is_dir() else _read_published(path, chosen)
-
-
-def _read_directory(directory: Path, encoder_name: str | None) -> _Parts:
-    config, weights = read_model(directory, encoder_name)
-    name = weights.default_encoder
-    generator, encoder, latent_avg = _assemble(weights, directory)
-    if config.encoders[name].iterative != (encoder.in_channels == 6):
-        raise CheckpointError(
-            f"{directory / MODEL_FILE}: encoder {name!r} takes {encoder.in_channels} channels, "
-            f"which contradicts iterative = {config.encoders[name].iterative}"
-        )
-    return _Parts(config, name, generator, encoder, latent_avg)
-
-
-def _read_published(path: Path, domain: str | None) -> _Parts:
-    weights = published_weights(read_pickle(path), path, domain)
-    name = weights.default_encoder
-    generator, encoder, latent_avg = _assemble(weights, path)
-    digest = file_sha256(path)
-    entry = EncoderFile(
-        file=path.name,
-        sha256=digest,
-        kind=weights.encoders[name].kind,
-        iterative=encoder.in_channels == 6,
-    )
-    config = ModelConfig(
-        **weights.domain.model_dump(),
-        generator=GeneratorFile(file=path.name, sha256=digest),
-        encoders={name: entry},
-        default_encoder=name,
-    )
-    return _Parts(config, name, generator, encoder, latent_avg, weights.domain_reason)
-
-
-def _assemble(weights: ModelWeights, path: Path) -> tuple[Generator, Encoder, Tensor]:
-    encoder_weights = weights.encoders[weights.default_encoder]
-    generator = assemble_generator(weights.generator, str(path))
-    encoder = assemble_encoder(encoder_weights, generator, str(path))
-    average = expand_average(encoder_weights.latent_avg, encoder.n_styles, str(path))
-    return generator, encoder, average
-
-
-def _check_sizes(parts: _Parts) -> None:
-    """Check the sizes in the config against the networks."""
-    config, size = parts.config, parts.generator.config.size
-    if not parts.encoder.accepts(config.image_size):
-        height, width = config.image_size
-        raise CheckpointError(
-            f"{config.name}: the encoder {parts.encoder_name!r} takes no images of "
-            f"{height}x{width} pixels; correct image_size in {MODEL_FILE}"
-        )
-    if config.output_rows is not None and config.output_rows[1] > size:
-        raise CheckpointError(
-            f"{config.name}: output_rows {config.output_rows} lie outside of the {size} generated "
-            "rows"
-        )
+    return Model(load_networks(os.fspath(spec)), placement, impl)
 
 
 def _prepare(generator: Generator, target: Target) -> tuple[str, PreparedSynthesis | None]:
@@ -191,21 +103,22 @@ class Model:
             not depend on the files' names and locations.
     """
 
-    def __init__(self, parts: _Parts, placement: hardware.Placement, impl: Impl = "auto") -> None:
-        _check_sizes(parts)
-        self.config = parts.config
-        self.encoder_name = parts.encoder_name
-        self.domain_reason = parts.domain_reason
+    def __init__(
+        self, networks: Networks, placement: hardware.Placement, impl: Impl = "auto"
+    ) -> None:
+        self.config = networks.config
+        self.encoder_name = networks.encoder_name
+        self.domain_reason = networks.domain_reason
         self.device = placement.device
         self.dtype = placement.dtype
         self.dtype_reason = placement.dtype_reason
         self._tf32 = placement.tf32
-        self.generator = parts.generator.to(self.device)
+        self.generator = networks.generator.to(self.device)
         self.generator.dtype, self.generator.impl = self.dtype, impl
         self._target = Target(self.device, self.dtype, impl)
         self.kernels, self._prepared = _prepare(self.generator, self._target)
-        self.encoder = prepare_encoder(parts.encoder, self._target)
-        self.latent_avg = parts.latent_avg.to(self.device)
+        self.encoder = prepare_encoder(networks.encoder, self._target)
+        self.latent_avg = networks.latent_avg.to(self.device)
         self.fingerprint = self.config.fingerprint(self.encoder_name)
         self.transfer = DeviceTransfer(self.device)
         self.identity_weights: Path | None = None

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from restyle.core.errors import CheckpointError, SpecError
+from restyle.core.errors import CheckpointError, SpecError, reason_of
+from restyle.core.files import open_file, read_bytes
 
 MODEL_FILE = "model.json"
 """Name of the file that describes a model directory."""
@@ -213,13 +214,9 @@ def read_config(directory: Path) -> ModelConfig:
     """
     path = directory / MODEL_FILE
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise CheckpointError(f"{path} is not valid: it has more than {MOST_BYTES:,} bytes")
-        return ModelConfig.model_validate_json(data)
+        return ModelConfig.model_validate_json(read_bytes(path, MOST_BYTES))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
@@ -233,10 +230,10 @@ def file_sha256(path: Path) -> str:
         CheckpointError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def checked_file(directory: Path, entry: GeneratorFile | EncoderFile) -> Path:

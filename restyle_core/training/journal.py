@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from restyle.core.errors import CheckpointError, SpecError
+from restyle.core.files import parse_json, read_text
 from restyle.core.training.event_file import EventFile
 from restyle.core.training.run_files import append, cut, own_folder, replacing
 
@@ -72,8 +73,8 @@ class Journal:
     @staticmethod
     def _read_spec(path: Path) -> dict[str, Any]:
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            stored = parse_json(read_text(path))
+        except (SpecError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error}; restore it") from error
         return stored if isinstance(stored, dict) else {}
 

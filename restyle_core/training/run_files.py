@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
         temporary.replace(path)
     except OSError as error:
-        raise FatalError(f"cannot write {path}: {error.strerror or error}") from error
+        raise FatalError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def append(path: Path, line: str) -> None:
         with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError as error:
-        raise FatalError(f"cannot write {path}: {error.strerror or error}") from error
+        raise FatalError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def own_folder(path: Path) -> Path:
@@ -87,5 +87,5 @@ def own_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FatalError(f"cannot make {path}: {error.strerror or error}") from error
+        raise FatalError(f"cannot make {path}: {reason_of(error)}") from error
     return path

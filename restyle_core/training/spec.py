@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restyle.core.errors import SpecError
+from restyle.core.files import folder_of, read_toml
 from restyle.core.networks.config import embedded_models
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -109,12 +109,9 @@ def load_spec(path: Path, kind: type[Spec]) -> Spec:
     """Read and validate a specification; relative paths are resolved against its folder.
 
     Raises:
-        SpecError: the file is missing, is not TOML, or has wrong values; the message names all.
+        SpecError: the file cannot be read, is not TOML, or has wrong values; the message names all.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path} cannot be read as TOML: {error}") from error
+    values = read_toml(path)
     try:
         spec = kind.model_validate(values)
     except ValidationError as error:
@@ -124,6 +121,6 @@ def load_spec(path: Path, kind: type[Spec]) -> Spec:
         )
         raise SpecError(f"{path}: {faults}") from error
     try:
-        return spec.anchored(path.parent)
+        return spec.anchored(folder_of(path))
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error

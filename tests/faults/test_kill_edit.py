@@ -14,9 +14,9 @@ from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Listener
-from tests.command import restyle
 from tests.faults.running_job import RunningJob, entries, leftovers, make_images
 from tests.pipeline import in_process
+from tests.warm_command import restyle
 
 IMAGES = 64
 """In units of eight: eight units."""

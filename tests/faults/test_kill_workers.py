@@ -61,4 +61,7 @@ def test_a_killed_worker_costs_time_only(kind: Kind, tmp_path: Path, tiny_model:
 
 
 def _lives(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

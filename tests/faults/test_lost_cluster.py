@@ -5,14 +5,24 @@ A run goes on, or ends and says so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from restyle.pipeline.execution.ray import engine
+from restyle.pipeline.execution.request import Request, Workers
+from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.listener import Listener
 from tests.faults.running_job import RunningJob, check_complete, entries, make_images
 
 IMAGES = 64
@@ -106,3 +116,65 @@ def test_workers_that_die_whenever_they_start_end_the_run(tmp_path: Path, tiny_m
     assert "workers of the stage 'inversion' died while they started" in last
     assert "SIGBUS" in last
     assert "Traceback" not in error
+
+
+class Notes(Listener):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def noted(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def kill_a_worker_that_starts(killed: list[int], stop: threading.Event) -> None:
+    """Kill the first worker of Ray below this process before it has registered."""
+    while not killed and not stop.is_set():
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(word.endswith("default_worker.py") for word in process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
+                    return
+        time.sleep(0.01)
+
+
+def test_ray_that_never_answers_is_started_again(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's start waits for ever for workers that it starts ahead, if one of them dies."""
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "1")
+    monkeypatch.setattr(engine, "_START_SECONDS", 30.0)
+    make_images(tmp_path / "images", 8)
+    settings = InversionSettings(model=str(tiny_model), align=False, metrics=(), dtype="fp32")
+    request = Request(
+        str(tmp_path / "images"), str(tmp_path / "out"), settings, workers=Workers(executor="ray")
+    )
+    killed: list[int] = []
+    stop, notes = threading.Event(), Notes()
+    killer = threading.Thread(target=kill_a_worker_that_starts, args=(killed, stop))
+    killer.start()
+    try:
+        invert_images(request, notes)
+    finally:
+        stop.set()
+        killer.join()
+    assert killed
+    (again,) = [line for line in notes.lines if "trying again" in line]
+    assert again == "1 unit failed (Ray did not answer within 30 s); trying again"
+    check_complete(tmp_path / "out", 8)
+
+
+def test_no_worker_is_started_ahead() -> None:
+    """So that Ray's start waits for none."""
+    code = """
+import psutil
+from restyle.pipeline.execution.ray.environment import import_ray
+import_ray()
+from restyle.pipeline.execution.ray.cluster import Cluster
+with Cluster(None):
+    lines = [each.cmdline() for each in psutil.Process().children(recursive=True)]
+print(any("raylet" in line[0] for line in lines if line))
+print([line for line in lines if any(word.endswith("default_worker.py") for word in line)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines() == ["True", "[]"], done.stderr

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.command import restyle, start
+from tests.command import start
+from tests.warm_command import restyle
 
 
 def test_sigterm_is_ctrl_c_from_afar(tmp_path: Path, photos: Path, tiny_model: Path) -> None:

@@ -17,8 +17,9 @@ from PIL import Image
 
 from restyle.pipeline.storage.claim import Claim
 from restyle.pipeline.storage.filesystem import Storage, local_path, open_storage
-from tests.command import restyle, start
+from tests.command import start
 from tests.s3_server import faulty_s3
+from tests.warm_command import restyle
 
 PATIENCE = 300
 IMAGES = 24

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restyle.core import invert, load_model
-from restyle.core.inference.inversion import Inversion
+from restyle.core.inference.results import Inversion
 
 
 def pictures(count: int) -> Tensor:

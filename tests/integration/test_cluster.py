@@ -16,6 +16,11 @@ from PIL import Image
 
 from restyle.core.editing.directions import About, Direction
 from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.execution.ray import engine
+from restyle.pipeline.execution.request import Request, Workers
+from restyle.pipeline.inversion.run import invert_images
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.listener import Listener, Progress
 from tests.cluster_of_nodes import ClusterOfNodes, processes_of
 from tests.command import restyle, start
 
@@ -143,3 +148,76 @@ def test_nobody_at_the_address_is_said_at_once(tmp_path: Path, tiny_model: Path)
     (line,) = refused.stderr.splitlines()
     assert f"no Ray cluster answers at {address}" in line
     assert not out.exists()
+
+
+class Published(Listener):
+    """Waits at a unit until the cluster's nodes offer what the units before came to.
+
+    Ray's agents take measures in one by one, and a unit may end before those of the last one were
+    given to the cluster. So it waits a while, and at the next unit again. The agents go on offering
+    what earlier runs came to, so only those of one output folder count.
+    """
+
+    def __init__(self, cluster: ClusterOfNodes, out: str) -> None:
+        self._cluster = cluster
+        self._out = out
+        self._done = self._units = 0
+        self.stages: dict[str, int] = {}
+        self.offered: dict[tuple[str, str | None], float] = {}
+        self.is_found = False
+
+    def occupied(self, stage: str, working: int, waiting: int | None) -> None:
+        self.stages[stage] = working
+        assert waiting is None
+
+    def advanced(self, progress: Progress) -> None:
+        deadline = time.monotonic() + 20
+        while self._done and not self.is_found and time.monotonic() < deadline:
+            self.offered = self._measures()
+            stages = {("ray_restyle_stage_units", stage) for stage in self.stages}
+            self.is_found = (
+                self._expected().items() <= self.offered.items() and stages <= self.offered.keys()
+            )
+            time.sleep(0.1)
+        if progress.done > self._done:
+            self._done, self._units = progress.done, self._units + 1
+
+    def _measures(self) -> dict[tuple[str, str | None], float]:
+        """What the nodes offer, by name and the label that tells series of a name apart."""
+        found: dict[tuple[str, str | None], float] = {}
+        for name, series in self._cluster.measures("ray_restyle_").items():
+            for labels, value in series:
+                if labels["out"] == self._out:
+                    key = name, labels.get("stage") or labels.get("state")
+                    found[key] = found.get(key, 0.0) + value
+        return found
+
+    def _expected(self) -> dict[tuple[str, str | None], float]:
+        return {
+            ("ray_restyle_run_info", None): 1.0,
+            ("ray_restyle_units_total", None): self._units,
+            ("ray_restyle_inputs_total", None): self._done,
+            ("ray_restyle_faces_total", None): self._done,
+            ("ray_restyle_output_inputs", "done"): self._done,
+            ("ray_restyle_output_inputs", "pending"): IMAGES - self._done,
+        }
+
+
+def test_a_clusters_nodes_offer_the_measures_of_a_run(
+    cluster: ClusterOfNodes, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_MEASURE_SECONDS", 0.0)
+    out = str(tmp_path / "out")
+    settings = InversionSettings(
+        model=str(tiny_model), align=False, metrics=(), reconstructions="none", dtype="fp32"
+    )
+    request = Request(
+        str(make_images(tmp_path / "images", IMAGES)),
+        out,
+        settings,
+        workers=Workers(address=cluster.address),
+    )
+    published = Published(cluster, out)
+    invert_images(request, published)
+    assert set(published.stages) == {"alignment", "inversion"}
+    assert published.is_found, f"after the units before, the nodes offered {published.offered}"

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from recipes.faces64.directions.colours import cast
 from restyle.core import Inversion, Model, align_faces, decode_image, invert, load_model
 from restyle.core.checkpoints.fingerprint import synthesis_fingerprint
 from restyle.core.editing.attributes import measure
-from restyle.core.editing.lookup import find_direction
+from restyle.core.editing.lookup import earlier_versions, find_direction
 from restyle.core.editing.strengths import apply
 from restyle.core.errors import RejectError
 from restyle.core.faces.alignment import find_landmarks
@@ -107,8 +108,32 @@ def test_samples_are_faces(model: Model) -> None:
 def test_directions_are_for_this_generator(model: Model, name: str) -> None:
     about = find_direction(name, "faces64").about
     assert about.generator == synthesis_fingerprint(model.generator)
-    assert about.accuracy is not None
-    assert about.accuracy >= 0.8
+    assert about.kind == "trained"
+    assert about.reliable is not None
+    assert about.reliable[0] <= -2
+    assert about.reliable[1] >= 2
+    # The boundaries that they were trained from; edits of version 0.1 go on with these.
+    boundary, *trained = earlier_versions(name, "faces64")
+    assert boundary.about.generator == about.generator
+    assert [each.about.kind for each in trained] == ["trained"] * (name != "smile")
+    assert all(each.about.generator == about.generator for each in trained)
+    assert boundary.about.accuracy is not None
+    assert boundary.about.accuracy >= 0.8
+
+
+@pytest.mark.parametrize("name", ["smile", "pose", "age"])
+def test_directions_leave_the_colours_alone(model: Model, inversion: Inversion, name: str) -> None:
+    latents = inversion.latents[:12, -1]
+    direction = find_direction(name, "faces64")
+    with torch.inference_mode():
+        plain = model.synthesize(latents)
+        for strength in (-3, 3):
+            whole, _ = cast(plain, model.synthesize(apply(latents, direction, strength)))
+            # The directions of age before this one moved it by 5, which the eye sees at once.
+            assert whole.norm(dim=1).mean() < 2, strength
+
+
+DEVIATIONS = {"smile": 0.150, "pose": 0.354, "mouth": 0.090}
 
 
 @pytest.mark.parametrize("name", ["smile", "pose"])
@@ -121,8 +146,15 @@ def test_directions_move_what_they_are_called(
     for strength in (-1.5, 0, 1.5):
         images = model.synthesize(apply(latents, direction, strength)).clamp(-1, 1)
         pixels = images.add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
-        scores.append(measure([Image.fromarray(each) for each in pixels.numpy()])[name])
-    changes = np.diff(np.stack(scores), axis=0)
+        measured = measure([Image.fromarray(each) for each in pixels.numpy()])
+        # In standard deviations among the generator's samples.
+        scores.append({each: measured[each] / deviation for each, deviation in DEVIATIONS.items()})
+    changes = np.diff([each[name] for each in scores], axis=0)
     known = np.isfinite(changes).all(axis=0)
     assert known.sum() >= 8
     assert (changes[:, known] > 0).all(axis=0).mean() >= 0.8
+    change = {each: np.mean((scores[2][each] - scores[0][each])[known]) for each in DEVIATIONS}
+    # Three units of half a deviation.
+    assert 1 < change[name] < 2
+    for other in DEVIATIONS.keys() - {name}:
+        assert abs(change[other]) < change[name] / 4, other

@@ -10,7 +10,8 @@ import pytest
 
 from restyle.pipeline.viewer.run import ViewedRun
 from tests.browser import open_browser, served, until
-from tests.command import ROOT, restyle
+from tests.command import ROOT
+from tests.warm_command import restyle
 
 PHOTO = "two friends.jpg"
 

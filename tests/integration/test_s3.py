@@ -25,8 +25,8 @@ from restyle.pipeline.results.query import query
 from restyle.pipeline.sources import SourceReader, iter_images, remote_files
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
-from tests.command import restyle
 from tests.pipeline.sources.tars import packed
+from tests.warm_command import restyle
 
 SECRET = "not-to-be-written-anywhere"  # noqa: S105 (that is the point)
 

@@ -11,9 +11,10 @@ import pytest
 from restyle.jobs.display.progress import describe, duration
 from restyle.pipeline.accounting.run_record import archive_run
 from restyle.pipeline.listener import Progress
-from tests.command import ROOT, restyle
+from tests.command import ROOT
 from tests.pipeline.accounting.test_run_record import record
 from tests.pipeline.fabricated import Made, fabricate
+from tests.warm_command import restyle
 
 HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
 
@@ -24,7 +25,10 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
         (["invert", "x", "--out", "y", "--colour", "red"], "No such option: --colour"),
         (["invert", "x"], "Missing option '--out'"),
         (["invert", "x", "--out", "y", "--steps", "0"], "--steps"),
-        (["invert", "x", "--out", "y", "--faces", "two"], "--faces"),
+        (
+            ["invert", "x", "--out", "y", "--faces", "two"],
+            "Invalid value for '--faces': 'two' is not one of 'largest', 'all'; see",
+        ),
         (["invert", "x", "--out", "y", "--metrics", "beauty"], "beauty"),
         (["invert", "x", "--out", "y", "--model", "nobody"], "nobody"),
         (["invert", "/no/such", "--out", "y", "--model", "MODEL"], "/no/such does not exist"),
@@ -38,6 +42,7 @@ HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
             "--landmarks README.md: no col",
         ),
         (["invert", "x", "--out", "y", "--landmarks", "https://u:p@h/l.csv"], "password"),
+        (["invert", "a\udcff.jpg", "--out", "y"], "INPUT: holds bytes that are not text in UTF-8"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/no/such"], "/no/such holds no output of restyle"),
         (["verify", "/no/such"], "/no/such holds no output of restyle"),
@@ -70,6 +75,32 @@ def test_errors_are_one_line_and_exit_code_2(
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert words in line
+
+
+COMPUTING = """
+import threading, torch
+from restyle.jobs import cli
+
+def compute():
+    matrix = torch.zeros(64, 64)
+    while True:
+        matrix @ matrix
+        computing.set()
+
+computing = threading.Event()
+for _ in range(3):
+    threading.Thread(target=compute, daemon=True).start()
+computing.wait()
+cli._exit(cli.INTERRUPTED)
+"""
+
+
+def test_threads_that_compute_at_the_end_change_no_exit_code() -> None:
+    """The interpreter's shutdown would abort the process when torch returns to Python."""
+    ended = subprocess.run(
+        [sys.executable, "-c", COMPUTING], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize(

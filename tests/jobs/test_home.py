@@ -10,7 +10,7 @@ import pytest
 from restyle.core.training.spec import existing
 from restyle.jobs.home import expand_variables, expanded
 from restyle.jobs.spec.file import read_spec
-from tests.command import restyle
+from tests.warm_command import restyle
 
 
 @pytest.fixture

@@ -107,7 +107,10 @@ def test_a_builder_that_is_killed_harms_nobody(
     os.kill(int((once / "pid").read_text()), signal.SIGKILL)
 
 
-def test_a_lock_that_is_never_freed_costs_patience_only(cache: Path) -> None:
+def test_a_lock_that_is_never_freed_costs_patience_only(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchain, "_CPU_FLAGS", ("-std=c++17", "-fPIC"))
     chain = toolchain.find("cpu")
     library = build.library_path(chain)
     library.parent.mkdir(parents=True)

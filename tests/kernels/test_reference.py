@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -93,7 +94,8 @@ def test_to_rgb_is_modulated_and_not_demodulated(shape: tuple[int, int, int, int
     x, style = torch.randn(batch, into, height, width), torch.randn(batch, into)
     weight, bias = torch.randn(3, into), torch.randn(3)
     expected = torch.einsum("bchw,oc,bc->bohw", x, weight, style) + bias[None, :, None, None]
-    close(ops.modulated_rgb(x, weight, style, bias), expected)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        close(ops.modulated_rgb(x.contiguous(memory_format=layout), weight, style, bias), expected)
 
 
 def test_gradients_in_double_precision() -> None:
@@ -109,6 +111,20 @@ def test_gradients_in_double_precision() -> None:
         lambda a, w: ops.modulated_upconv2d(a, w, style, fir), (x, weight)
     )
     assert torch.autograd.gradcheck(lambda a: ops.upsample2d(a, fir), (x,))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_the_projection_to_rgb(layout: torch.memory_format) -> None:
+    def double(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+    x, weight, style, bias = double(2, 4, 3, 2), double(3, 4), double(2, 4), double(3)
+
+    def project(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor) -> Tensor:
+        return ops.modulated_rgb(x.contiguous(memory_format=layout), weight, style, bias)
+
+    assert torch.autograd.gradcheck(project, (x, weight, style, bias))
+    assert torch.autograd.gradgradcheck(project, (x, weight, style, bias))
 
 
 def test_bf16_keeps_dtype_and_memory_format() -> None:

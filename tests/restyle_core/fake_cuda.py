@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from restyle.core.checkpoints.loading import Networks
 from restyle.core.devices import hardware
-from restyle.core.inference.model import Model, _Parts
+from restyle.core.inference.model import Model
 from restyle.core.networks.config import (
     Domain,
     EncoderFile,
@@ -86,7 +87,7 @@ def fake_model(kind: EncoderKind, size: int, image_size: int, dtype: torch.dtype
         encoders={"e": EncoderFile(file="e", sha256=none, kind=kind, iterative=True)},
         default_encoder="e",
     )
-    parts = _Parts(config, "e", generator.eval(), encoder.eval(), average)
+    parts = Networks(config, "e", generator.eval(), encoder.eval(), average)
     return Model(parts, hardware.Placement(DEVICE, dtype, "for a test"))
 
 

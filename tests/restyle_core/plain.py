@@ -35,10 +35,12 @@ def zero_insert(x: Tensor) -> Tensor:
 def filter_image(x: Tensor, kernel: Tensor, before: int, after: int) -> Tensor:
     """True convolution of every channel with one kernel, after zero padding."""
     x = F.pad(x, (before, after, before, after))
-    batch, channels, height, width = x.shape
-    flat = x.reshape(batch * channels, 1, height, width)
-    y = F.conv2d(flat, kernel.flip(0, 1)[None, None])
-    return y.view(batch, channels, y.shape[2], y.shape[3])
+    height, width = (side - size + 1 for side, size in zip(x.shape[2:], kernel.shape, strict=True))
+    y = x.new_zeros(*x.shape[:2], height, width)
+    for i, row in enumerate(kernel.flip(0, 1).tolist()):
+        for j, weight in enumerate(row):
+            y = y.add(x[:, :, i : i + height, j : j + width], alpha=weight)
+    return y
 
 
 def smoothing() -> Tensor:

@@ -14,7 +14,8 @@ from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import check_metrics
 from restyle.core.networks.config import EncoderKind
 from restyle.core.registry import Registry
-from restyle.pipeline.ledger.settings import InversionSettings, resolve
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.planning.defaults import resolve
 from tests.other_package import install
 from tests.restyle_core.fabricate import checkpoint
 

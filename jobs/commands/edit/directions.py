@@ -12,7 +12,7 @@ import typer
 from restyle.core.errors import SpecError
 from restyle.core.shown_text import are, plural
 from restyle.jobs.display.help import command, group
-from restyle.jobs.display.terminal import say
+from restyle.jobs.display.terminal import aligned, say
 
 if TYPE_CHECKING:
     from restyle.core.editing.directions import Direction
@@ -156,23 +156,30 @@ def list_directions(
     ] = None,
 ) -> None:
     """List the directions of a model, or those in a folder."""
-    from restyle.core.editing.directions import SUFFIX, read_about, show_layers
+    from restyle.core.editing.directions import SUFFIX, read_about, show_layers, show_reliable
     from restyle.core.editing.lookup import directions_of
 
     if folder is not None and not folder.is_dir():
         raise SpecError(f"{folder} is no folder")
     found = directions_of(model).values() if folder is None else folder.glob(f"*{SUFFIX}")
-    rows = [("name", "kind", "layers", "held-out", "origin")]
+    rows = [("name", "kind", "layers", "reliable", "held-out", "origin")]
     for about in map(read_about, sorted(found, key=_numbered)):
         accuracy = "-" if about.accuracy is None else f"{about.accuracy:.1%} of {about.held_out}"
-        rows.append((about.name, about.kind, show_layers(about.layers), accuracy, about.origin))
+        rows.append(
+            (
+                about.name,
+                about.kind,
+                show_layers(about.layers),
+                show_reliable(about.reliable),
+                accuracy,
+                about.origin,
+            )
+        )
     if len(rows) == 1:
         say(f"{folder or model} has no directions")
         return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        say(line.rstrip())
+    for line in aligned(rows):
+        say(line)
 
 
 def _numbered(path: Path) -> list[tuple[str, int]]:

@@ -18,84 +18,96 @@ if TYPE_CHECKING:
     from restyle.pipeline.editing.request import EditOutcome, Move
 
 
+Edits = Annotated[
+    str,
+    typer.Option("--out", "--to", metavar="EDITS", help="Where the edits go: a folder or a URI."),
+]
+Directions = Annotated[
+    list[str],
+    typer.Option(help="Name of one of the model's, or a file; may be given several times."),
+]
+Strengths = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RANGE",
+        help="2, or -1,0,1, or -3..3/7 for seven from -3 to 3. One for all directions, or one "
+        "for each. Every strength of one is combined with every one of the others. "
+        "Default: -2..2/5.",
+        show_default=False,
+    ),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RANGES",
+        help="Styles to move, as 0-3 or 0-1,8; 'all'; 'own' for what the direction is meant "
+        "for. One for all directions, or one for each. Default: own.",
+        show_default=False,
+    ),
+]
+Truncation = Annotated[
+    float, typer.Option(min=0, help="Share of the distance to the average that is kept.")
+]
+PasteBack = Annotated[
+    bool, typer.Option("--paste-back", help="Put the edited faces back into the photographs.")
+]
+KeepDetail = Annotated[
+    bool,
+    typer.Option(
+        "--keep-detail",
+        help="With --paste-back: add to the photograph what the edit changed, nothing else.",
+    ),
+]
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Write every picture as a PNG file into this folder, too, and with --paste-back "
+        "every photograph with its metadata.",
+        show_default=False,
+    ),
+]
+Score = Annotated[
+    bool, typer.Option(help="Measure smile, pose and mouth by landmarks, which takes longest.")
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Faces of sources like this: a name, a path, or a pattern with * and ?.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="At most so many photographs.", show_default=False),
+]
+OtherModel = Annotated[
+    str | None,
+    typer.Option(help="Render with this model instead of the one that inverted."),
+]
+
+
 @options.takes(
     "input.allow_private_urls",
-    "workers",
+    *options.RUNNING,
     without=["workers.batch_size", "workers.align_actors"],
 )
 def edit(
     context: typer.Context,
     out: Out,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--out", "--to", metavar="EDITS", help="Where the edits go: a folder or a URI."
-        ),
-    ],
-    direction: Annotated[
-        list[str],
-        typer.Option(help="Name of one of the model's, or a file; may be given several times."),
-    ],
-    strength: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RANGE",
-            help="2, or -1,0,1, or -3..3/7 for seven from -3 to 3. One for all directions, or one "
-            "for each. Every strength of one is combined with every one of the others. "
-            "Default: -2..2/5.",
-            show_default=False,
-        ),
-    ] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RANGES",
-            help="Styles to move, as 0-3 or 0-1,8; 'all'; 'own' for what the direction is meant "
-            "for. One for all directions, or one for each. Default: own.",
-            show_default=False,
-        ),
-    ] = None,
-    truncation: Annotated[
-        float, typer.Option(min=0, help="Share of the distance to the average that is kept.")
-    ] = 1.0,
-    paste_back: Annotated[
-        bool, typer.Option("--paste-back", help="Put the edited faces back into the photographs.")
-    ] = False,
-    keep_detail: Annotated[
-        bool,
-        typer.Option(
-            "--keep-detail",
-            help="With --paste-back: add to the photograph what the edit changed, nothing else.",
-        ),
-    ] = False,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Write every picture as a PNG file into this folder, too, and with --paste-back "
-            "every photograph with its metadata.",
-            show_default=False,
-        ),
-    ] = None,
-    score: Annotated[
-        bool, typer.Option(help="Measure smile, pose and mouth by landmarks, which takes longest.")
-    ] = True,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATTERN",
-            help="Faces of sources like this: a name, a path, or a pattern with * and ?.",
-            show_default=False,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many photographs.", show_default=False),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Render with this model instead of the one that inverted."),
-    ] = None,
+    to: Edits,
+    direction: Directions,
+    strength: Strengths = None,
+    layers: Layers = None,
+    truncation: Truncation = 1.0,
+    paste_back: PasteBack = False,
+    keep_detail: KeepDetail = False,
+    pictures: Pictures = None,
+    score: Score = True,
+    only: Only = None,
+    limit: Limit = None,
+    model: OtherModel = None,
 ) -> None:
     """Edit the faces of a finished inversion, and measure the changes.
 
@@ -110,7 +122,7 @@ def edit(
 
     if keep_detail and not paste_back:
         raise SpecError("--keep-detail says how to paste back; give --paste-back, too")
-    asked = options.workers_from(context)
+    asked, monitoring = options.running_from(context)
     request = EditRequest(
         out=out,
         to=to,
@@ -123,6 +135,7 @@ def edit(
         device=asked.device,
         workers=asked.to_workers(),
         allow_private_urls=bool(context.params["allow_private_urls"]),
+        monitoring=monitoring.to_monitoring(),
     )
     each = math.prod(len(move.strengths) for move in request.moves)
     with error_console() as errors, EndableDisplay(errors, "editing", each) as display:

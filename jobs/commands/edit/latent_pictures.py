@@ -8,7 +8,7 @@ import typer
 
 from restyle.core.errors import SpecError
 from restyle.jobs.commands.look.inspection import Out
-from restyle.jobs.display.terminal import emit
+from restyle.jobs.display.terminal import SaidNotes, emit
 
 _FACE = (
     "A photograph's name, or a pattern with *, or an image_id; #1 behind it is its face 1, counted "
@@ -37,7 +37,7 @@ def interpolate(
     device: Device = "auto",
 ) -> None:
     """Interpolate between two faces along a straight line in latent space."""
-    from restyle.core.imaging.animation import FORMATS
+    from restyle.core.imaging.animating.animation import FORMATS
     from restyle.pipeline.pictures.picture_file import check_kind, write_pictures
 
     check_kind(to, (*FORMATS, ".png", ".parquet"))
@@ -115,7 +115,7 @@ def animate(
 ) -> None:
     """Animate a face's refinement, or an edit of it."""
     from restyle.core.editing.strengths import parse_strengths
-    from restyle.core.imaging.animation import FORMATS
+    from restyle.core.imaging.animating.animation import FORMATS
     from restyle.pipeline.pictures.picture_file import check_kind, write_pictures
 
     kind = check_kind(to, (*FORMATS, ".png", ".parquet"))
@@ -129,6 +129,6 @@ def animate(
             raise SpecError("the steps are those of the model that inverted; leave --model out")
         write_pictures(to, pictures.refined(face), seconds or 0.6)
     else:
-        shown = pictures.edited(face, direction, amounts)
+        shown = pictures.edited(face, direction, amounts, SaidNotes())
         write_pictures(to, shown.there_and_back() if kind in FORMATS else shown, seconds or 0.06)
     emit(to)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restyle.core.errors import SpecError
 from restyle.core.shown_text import plural
+from restyle.jobs.commands.invert.estimate import PricesFile, show
 from restyle.jobs.display.terminal import console, error_console
 from restyle.jobs.spec import options
 from restyle.jobs.spec.job_spec import JobSpec
@@ -17,12 +20,35 @@ if TYPE_CHECKING:
 
 
 @options.takes(*JobSpec.SECTIONS)
-def invert(context: typer.Context, spec: options.Spec = None) -> None:
+def invert(
+    context: typer.Context,
+    spec: options.Spec = None,
+    plan_only: Annotated[
+        bool,
+        typer.Option("--plan-only", help="Plan, and estimate what is to be done; invert a sample."),
+    ] = False,
+    prices: PricesFile = None,
+) -> None:
     """Invert images into latents, with reconstructions and metrics, as Parquet.
 
     The same command again continues where it stopped, and adds only inputs that are new.
     """
-    run(options.spec_from(context, spec).request())
+    request = options.spec_from(context, spec).request()
+    if plan_only:
+        _estimate(request, prices)
+    elif prices is not None:
+        raise SpecError("--prices is of --plan-only; add it, or leave --prices out")
+    else:
+        run(request)
+
+
+def _estimate(request: Request, prices: Path | None) -> None:
+    from restyle.pipeline.estimation.prices import read_prices
+
+    known = None if prices is None else read_prices(prices)
+    from restyle.pipeline.estimation.estimate import Wanted, estimate_planned
+
+    show(lambda listener: estimate_planned(request, Wanted(prices=known), listener))
 
 
 def run(request: Request, extras: Sequence[tuple[str, Callable[[], str]]] = ()) -> None:

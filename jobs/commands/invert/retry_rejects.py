@@ -13,7 +13,7 @@ from restyle.jobs.display.terminal import console, error_console, say
 from restyle.jobs.spec import options
 
 
-@options.takes("input.max_reject_rate", "input.allow_private_urls", "workers")
+@options.takes("input.max_reject_rate", "input.allow_private_urls", *options.RUNNING)
 def retry_rejects(
     context: typer.Context,
     out: Out,
@@ -71,6 +71,7 @@ def retry_rejects(
         max_reject_rate=request.max_reject_rate,
         workers=request.workers,
         allow_private_urls=request.input.allow_private_urls,
+        monitoring=request.monitoring,
     )
     with error_console() as errors, EndableDisplay(errors) as display:
         outcome = run(retry, display)

@@ -14,7 +14,7 @@ from restyle.jobs.spec import options
     "inversion.faces",
     "model.domain",
     "model.dtype",
-    "workers",
+    *options.RUNNING,
     without=["input.max_reject_rate"],
 )
 def toonify(

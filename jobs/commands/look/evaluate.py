@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "inversion.faces",
     "inversion.detector",
     "inversion.metrics",
+    "inversion.identity_weights",
     "workers",
 )
 def evaluate(

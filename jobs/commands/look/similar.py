@@ -63,8 +63,7 @@ def similar(
 ) -> None:
     """List the faces nearest in latent space, by exact search over all faces.
 
-    With --approximate an index chooses the latents to compare, and it is said whether others may
-    be nearer.
+    With --approximate an index chooses the latents to compare, and others may be nearer.
     Distance is the root mean square, over the styles, of the distance between style vectors.
     """
     from restyle.core.editing.directions import parse_layers
@@ -106,8 +105,8 @@ def _nearby(snapshot: Snapshot, latent: FloatArray, count: int) -> Neighbours:
     from restyle.pipeline.similarity.approximate import approximate_neighbours
 
     found = approximate_neighbours(snapshot, latent, count)
-    proof = "no other face is nearer" if found.is_proven else "others may be nearer"
-    say(f"{plural(found.compared, 'latent')} compared: {proof}", error=True)
+    others = "; others may be nearer" if found.compared < found.faces else ""
+    say(f"{found.compared:,} of {plural(found.faces, 'latent')} compared{others}", error=True)
     return found.neighbours
 
 

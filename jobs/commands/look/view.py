@@ -57,7 +57,7 @@ def view(
         ),
     ] = False,
 ) -> None:
-    """Show finished runs in a browser: faces, their steps, edits, two runs side by side."""
+    """Show runs in a browser: faces, their steps, edits, two side by side, and a run at work."""
     if _holds_edits(outs):
         from restyle.pipeline.viewer.edited_run import EditedRun
 

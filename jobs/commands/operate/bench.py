@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.core.shown_text import plural
 from restyle.jobs.display.terminal import console
 
@@ -119,7 +119,7 @@ def _write(json_file: Path | None, result: dict[str, Any]) -> None:
         try:
             json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise FatalError(f"{json_file} cannot be written: {error.strerror}") from error
+            raise FatalError(f"{json_file} cannot be written: {reason_of(error)}") from error
 
 
 def _measure(

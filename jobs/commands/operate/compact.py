@@ -8,7 +8,7 @@ import typer
 
 from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Out
-from restyle.jobs.display.terminal import say
+from restyle.jobs.display.terminal import SaidNotes, say
 
 
 def compact(
@@ -25,13 +25,8 @@ def compact(
     While it runs, readers of the folders may see rows twice; verify and report never do.
     """
     from restyle.pipeline.accounting.compaction import compact as merge
-    from restyle.pipeline.listener import Listener
 
-    class Notes(Listener):
-        def noted(self, line: str) -> None:
-            say(line, error=True)
-
-    done = merge(out, target_mb * 2**20, Notes())
+    done = merge(out, target_mb * 2**20, SaidNotes())
     if not done.packs:
         say(f"nothing to merge in {plural(done.left, 'file')}")
         return

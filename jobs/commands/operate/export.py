@@ -9,7 +9,7 @@ import typer
 
 from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Out
-from restyle.jobs.display.terminal import emit, say
+from restyle.jobs.display.terminal import SaidNotes, emit, say
 
 
 class Form(StrEnum):
@@ -44,12 +44,7 @@ def export(
     The folder appears when it is complete; an export that was killed is begun anew.
     """
     from restyle.pipeline.exporting.export import export as write
-    from restyle.pipeline.listener import Listener
 
-    class Notes(Listener):
-        def noted(self, line: str) -> None:
-            say(line, error=True)
-
-    done = write(out, to.value, target, Notes())
+    done = write(out, to.value, target, SaidNotes())
     say(f"{plural(done.rows, 'row')}; open with: {done.usage}", error=True)
     emit(str(done.folder))

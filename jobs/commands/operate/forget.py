@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from restyle.core.errors import SpecError
+from restyle.core.files import read_text
 from restyle.core.shown_text import plural
 from restyle.jobs.commands.look.inspection import Out
-from restyle.jobs.display.terminal import say
+from restyle.jobs.display.terminal import SaidNotes, say
 
 _MOST_NAMED = 20
 
@@ -49,14 +50,9 @@ def forget(
     restyle forget OUT --yes. Exits with 1 if the search of all bytes at the end finds anything.
     """
     from restyle.pipeline.forgetting.forget import forget as remove
-    from restyle.pipeline.listener import Listener
-
-    class Notes(Listener):
-        def noted(self, line: str) -> None:
-            say(line, error=True)
 
     sources = [*(source or ()), *_listed(names)]
-    done = remove(out, sources, also or (), apply=yes, listener=Notes())
+    done = remove(out, sources, also or (), apply=yes, listener=SaidNotes())
     if not yes:
         for name in done.sources[:_MOST_NAMED]:
             say(name)
@@ -78,13 +74,7 @@ def forget(
 def _listed(names: Path | None) -> list[str]:
     if names is None:
         return []
-    try:
-        lines = names.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read {names}: {getattr(error, 'strerror', None) or error}") from (
-            error
-        )
-    found = [line for line in lines if line.strip()]
+    found = [line for line in read_text(names).splitlines() if line.strip()]
     if not found:
         raise SpecError(f"{names} names nothing")
     return found

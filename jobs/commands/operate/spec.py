@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.jobs.display.help import command, group
 from restyle.jobs.display.terminal import emit, say
 
@@ -27,7 +27,7 @@ def init(file: SpecPath = Path("job.toml")) -> None:
     except FileExistsError as error:
         raise SpecError(f"{file} exists; give another name, it is not overwritten") from error
     except OSError as error:
-        raise FatalError(f"{file} cannot be written: {error.strerror}") from error
+        raise FatalError(f"{file} cannot be written: {reason_of(error)}") from error
     say(f"{file}: set source and out, then: restyle spec check {file}")
 
 

@@ -112,7 +112,14 @@ def _start(server: JobServer, spec: JobSpec, again: str) -> SubmittedJob:
     """
     from restyle.jobs.spec.options import command_line
     from restyle.pipeline.execution.ray.job_server import DuplicateError
+    from restyle.pipeline.monitoring.notification import is_web
 
+    notify = spec.monitoring.notify or ""
+    if is_web(notify):
+        raise SpecError(
+            "--notify: the cluster's dashboard would show the URL; put it into a variable of the "
+            "cluster's environment, and name that as in env:WEBHOOK"
+        )
     prefix = submission_prefix(spec.output.out)
     command = command_line(spec, address="auto")
     for _ in range(_TRIES):

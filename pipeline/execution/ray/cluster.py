@@ -16,7 +16,7 @@ from typing import Any
 import ray
 import ray._private.services
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.pipeline.execution.job import one_line
 from restyle.pipeline.execution.pools import ALIGN, Offer
 from restyle.pipeline.execution.ray.daemons import Head, LocalDaemons, end_descendants
@@ -214,8 +214,7 @@ def _head_of(address: str) -> str:
         host, _, port = head.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise FatalError(f"no Ray cluster answers at {address}: {reason}") from error
+        raise FatalError(f"no Ray cluster answers at {address}: {reason_of(error)}") from error
     return head
 
 

@@ -10,7 +10,7 @@ import importlib
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,20 @@ from restyle.core.errors import RestyleError
 from restyle.pipeline.execution.job import Job, one_line
 from restyle.pipeline.execution.ray.environment import import_ray
 from restyle.pipeline.execution.request import Workers
-from restyle.pipeline.execution.watchdog import Stalled
 from restyle.pipeline.isolation.child import Parent
 from restyle.pipeline.ledger.manifest import UnitRef
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.monitoring.measures import Sample
 
 if TYPE_CHECKING:
     from restyle.pipeline.execution.ray.cluster import Cluster
     from restyle.pipeline.execution.ray.graph import Graph
     from restyle.pipeline.execution.ray.messages import Messages
+
+
+@dataclass(frozen=True)
+class Connected:
+    """First message: there is a connection to a cluster."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,26 @@ class Round:
 @dataclass(frozen=True)
 class AskGpus:
     """Request to tell whether a node has a GPU; answered by a bool."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The run's measures now, for a cluster that others watch; not answered."""
+
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True)
+class Occupied:
+    """Number of units that workers of a stage have in work.
+
+    Attributes:
+        stage: name of the stage.
+        working: number of units.
+    """
+
+    stage: str
+    working: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +92,10 @@ class _Notes(Listener):
     def noted(self, line: str) -> None:
         self._parent.send(Noted(line))
 
+    def occupied(self, stage: str, working: int, waiting: int | None) -> None:
+        del waiting
+        self._parent.send(Occupied(stage, working))
+
 
 class _Requests:
     """Receives requests in a thread, so that the end of the parent ends this process at once.
@@ -75,6 +104,9 @@ class _Requests:
         parent: the connection.
         cluster: is killed before this process ends in the middle of a round.
         messages: are written before.
+
+    Attributes:
+        publish: receives the run's measures; None until there is a cluster that takes them.
     """
 
     def __init__(self, parent: Parent, cluster: Cluster, messages: Messages) -> None:
@@ -83,6 +115,7 @@ class _Requests:
         self._messages = messages
         self._queue: queue.SimpleQueue[Round | AskGpus | None] = queue.SimpleQueue()
         self._is_busy = True
+        self.publish: Callable[[Sequence[Sample]], None] | None = None
         threading.Thread(target=self._receive, name="requests", daemon=True).start()
 
     def next(self) -> Round | AskGpus | None:
@@ -95,7 +128,10 @@ class _Requests:
     def _receive(self) -> None:
         try:
             while (request := self._parent.receive()) is not None:
-                self._queue.put(request)
+                if not isinstance(request, Measured):
+                    self._queue.put(request)
+                elif self.publish is not None:
+                    self.publish(request.samples)
         except (EOFError, OSError):
             # Nothing is written: another run may have taken over the output.
             self._cluster.kill()
@@ -129,7 +165,12 @@ def serve(parent: Parent) -> None:
         importing.join()
         from restyle.pipeline.execution.ray.graph import Graph
 
+        if not cluster.is_local:
+            from restyle.pipeline.execution.ray.measures import RayMeasures
+
+            requests.publish = RayMeasures().publish
         graph = Graph(cluster, workers, notes, messages)
+        parent.send(Connected())
         while (request := requests.next()) is not None:
             if isinstance(request, AskGpus):
                 parent.send(any(offer.gpus for offer in cluster.offers()))
@@ -147,6 +188,6 @@ def _run(graph: Graph, request: Round, parent: Parent, cluster: Cluster) -> None
         parent.send(error)
     except Exception as error:
         # The cluster may be lost; then a further call to Ray could hang or crash.
-        parent.send(Ended(str(error) if isinstance(error, Stalled) else one_line(error)))
+        parent.send(Ended(one_line(error)))
         cluster.kill()
         os._exit(1)

@@ -25,6 +25,10 @@ _VARIABLES = {
     # A call after the end of a cluster, as Ray Data's threads make when one is lost, would start
     # another, outside of any session.
     "RAY_ENABLE_AUTO_CONNECT": "0",
+    # With workers that it starts ahead, Ray answers its first driver only when all of them have
+    # registered. If one dies before, as on a machine too busy for it to connect in time, ray.init
+    # waits for ever (2.60). Started when they are needed, they take a second longer.
+    "RAY_prestart_worker_first_driver": "0",
     # Seconds after the loss of a cluster at which Ray ends this process; detected earlier here.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
 }

@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import os
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +41,10 @@ from restyle.pipeline.storage.filesystem import open_storage
 
 # Number of actors that die during their start, one after another, at which a round ends.
 _MAX_FAILED_STARTS = 5
+
+# Seconds between two looks at the workers. At a local cluster they cost little, and show soon that
+# it is lost; the head of another one serves many runs.
+_LOCAL_LOOK_SECONDS, _LOOK_SECONDS = 1.0, 5.0
 
 _NAMESPACE = b"restyle"
 
@@ -89,19 +95,28 @@ class Graph:
             lambda: _heartbeats(run),
             lambda: unplaced(pools, self._cluster.offers()),
             self._cluster.last_words,
+            _has_ended if self._cluster.is_local else lambda _: False,
         )
+
+        def tell() -> None:
+            for stage, working in watchdog.working().items():
+                self._listener.occupied(stage, working, None)
 
         def look() -> None:
             if self._cluster.answers():
                 watchdog.look()
+                tell()
+
+        tell()
 
         with contextlib.ExitStack() as at_end:
             at_end.callback(self._messages.write)
             at_end.callback(self._forget, run)
             results = UnitResults(_dataset(job, units, pools, run))
             at_end.callback(results.close)
+            every = _LOCAL_LOOK_SECONDS if self._cluster.is_local else _LOOK_SECONDS
             try:
-                for result in results.until_done(look):
+                for result in results.until_done(look, every):
                     watchdog.progressed()
                     yield result
             except Exception:
@@ -195,12 +210,18 @@ def _actor(stage: StageSpec) -> type[_StageActor]:
 
 
 def _heartbeat(run: str, stage: str) -> Heartbeat:
-    key = f"{run}:{stage}:{uuid.uuid4().hex}"
+    key = f"{run}:{stage}:{os.getpid()}-{uuid.uuid4().hex}"
 
     def tell(state: bytes) -> None:
         internal_kv._internal_kv_put(key, state, True, namespace=_NAMESPACE)
 
     return Heartbeat(tell)
+
+
+def _has_ended(worker: str) -> bool:
+    """Return whether the process of a worker on this machine, ``stage:pid-digits``, has ended."""
+    pid = worker.rpartition(":")[2].partition("-")[0]
+    return not Path("/proc", pid).exists()
 
 
 def _heartbeats(run: str) -> dict[str, bytes]:

@@ -24,6 +24,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from restyle.core.errors import FatalError, SpecError, TransientError
+from restyle.core.files import read_text
 from restyle.pipeline.storage.addresses import shown_uri
 from restyle.pipeline.storage.retries import retrying
 from restyle.pipeline.storage.url_secrets import secret_in
@@ -35,6 +36,7 @@ ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 (the name of a variable)
 TOKEN_FILE_VARIABLE = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 (the same)
 
+_MOST_TOKEN = 1 << 16
 _TIMEOUT = 60.0
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 _MOST_TEXT = 300
@@ -219,10 +221,10 @@ def _authorization() -> dict[str, str]:
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     file = os.environ.get(TOKEN_FILE_VARIABLE)
     if not token and file:
-        try:
-            token = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{TOKEN_FILE_VARIABLE} names {file}, which cannot be read") from error
+        token = read_text(
+            Path(file), _MOST_TOKEN, named=f"{file}, which {TOKEN_FILE_VARIABLE} names,"
+        )
+        token = token.strip()
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

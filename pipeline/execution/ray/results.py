@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,6 @@ from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from restyle.pipeline.execution.block import payload_of
 from restyle.pipeline.execution.job import UnitResult
 
-_LOOK_SECONDS = 5.0
 _CLOSE_SECONDS = 15.0
 
 
@@ -31,13 +31,20 @@ class UnitResults:
         )
         self._thread.start()
 
-    def until_done(self, look: Callable[[], None]) -> Iterator[UnitResult]:
-        """Yield the results; ``look`` is called after every five seconds without one."""
+    def until_done(self, look: Callable[[], None], every: float) -> Iterator[UnitResult]:
+        """Yield the results.
+
+        Args:
+            look: called regularly while no result arrives; its exceptions end the iteration.
+            every: seconds between two calls.
+        """
+        due = time.monotonic() + every
         while True:
             try:
-                found = self._queue.get(timeout=_LOOK_SECONDS)
+                found = self._queue.get(timeout=max(0.0, due - time.monotonic()))
             except queue.Empty:
                 look()
+                due = time.monotonic() + every
                 continue
             if found is None:
                 return

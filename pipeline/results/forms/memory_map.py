@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restyle.core.errors import FatalError, SpecError
+from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.pipeline.results.latent_pages import FloatArray
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def map_latents(folder: str | os.PathLike[str]) -> tuple[pd.DataFrame, FloatArra
             f"{path} holds no latents to map; write them with `restyle export OUT --to npy`"
         ) from error
     except (OSError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise FatalError(f"cannot map {path}: {reason}; export it again") from error
+        raise FatalError(f"cannot map {path}: {reason_of(error)}; export it again") from error
     if latents.dtype != np.float32 or latents.ndim != 3 or len(latents) != len(rows):
         raise FatalError(f"{path} holds files that do not belong together; export it again")
     return rows, latents

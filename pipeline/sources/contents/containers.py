@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import chain
 
-from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.core.errors import RejectError, RejectReason, SpecError, reason_of
 from restyle.pipeline.sources.contents.passed_over import PassedOver
 from restyle.pipeline.sources.formats.shard_process import ShardProcess
 from restyle.pipeline.sources.formats.source_format import (
@@ -252,7 +252,7 @@ def _numbered(pieces: Iterator[Entries]) -> Iterator[tuple[str | None, str]]:
 
 
 def _unreadable(file: SourceImage, error: OSError, named_by: NamedBy) -> SourceImage:
-    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    reason = reason_of(error)
     if named_by is NamedBy.INPUT:
         raise SpecError(f"{file.source} cannot be read: {reason}; correct INPUT") from error
     return _faulty(file, RejectReason.UNREADABLE, f"the file cannot be read: {reason}")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from restyle.core.errors import RejectError, RejectReason, SpecError
+from restyle.core.errors import RejectError, RejectReason, SpecError, first_line_of
 from restyle.core.imaging.formats import begins_like_an_image
 from restyle.pipeline.sources.formats.file_names import are_paths
 from restyle.pipeline.sources.options import InputOptions
@@ -179,7 +179,7 @@ def _damage() -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line_of(error)
         raise RejectError(
             RejectReason.DAMAGED_ARCHIVE, f"the Parquet file cannot be read: {reason}"
         ) from error

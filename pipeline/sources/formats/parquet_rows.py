@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restyle.core.errors import RejectError, RejectReason
+from restyle.core.errors import RejectError, RejectReason, first_line_of
 from restyle.pipeline.sources.formats.parquet_columns import open_parquet_file
 from restyle.pipeline.sources.ranged_file import RangedFile
 
@@ -79,7 +79,7 @@ class ParquetRows:
             )
             raise self._ended(group, row, failure) from error
         except (pa.ArrowException, KeyError, IndexError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line_of(error)
             failure = RejectError(
                 RejectReason.DAMAGED_ARCHIVE, f"the row cannot be unpacked: {reason}"
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from restyle.core.errors import RejectError, RejectReason, RestyleError
+from restyle.core.errors import RejectError, RejectReason, RestyleError, first_line_of
 from restyle.pipeline.sources.formats.source_format import FORMATS, Index, Piece, Shard
 from restyle.pipeline.sources.landmarks.reader import KIND as LANDMARKS
 from restyle.pipeline.sources.landmarks.reader import read_faces
@@ -82,5 +82,5 @@ def shard_errors(what: str) -> Iterator[None]:
         message = f"{what}: it takes more memory than one input may"
         raise RejectError(RejectReason.TOO_LARGE, message) from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line_of(error)
         raise RejectError(RejectReason.DAMAGED_ARCHIVE, f"{what}: {reason}") from error

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any, TextIO
 
 from restyle.core.errors import SpecError
+from restyle.core.files import parse_json
 from restyle.pipeline.sources.formats.source_format import Entries
 from restyle.pipeline.sources.formats.tables import Entry, chosen, table_entries
 from restyle.pipeline.sources.ranged_file import RangedFile, Stream
@@ -141,7 +142,7 @@ def _json_values(lines: Iterator[str], shown: str) -> Iterator[tuple[Any, int]]:
         if not line.strip():
             continue
         try:
-            yield json.loads(line), number
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            yield parse_json(line), number
+        except ValueError as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else error
             raise SpecError(f"{shown} line {number} is no JSON: {reason}") from error

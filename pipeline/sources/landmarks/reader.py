@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, first_line_of
 from restyle.pipeline.sources.landmarks.columns import layout_of, table_faces
 from restyle.pipeline.sources.landmarks.json_faces import json_faces
 from restyle.pipeline.sources.landmarks.marked_faces import MarkedFaces
@@ -84,5 +84,5 @@ def _parquet_faces(file: RangedFile) -> Iterator[MarkedFaces]:
         batches = parquet.iter_batches(_ROWS, columns=layout.columns, use_threads=False)
         yield from table_faces(batches, layout)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line_of(error)
         raise SpecError(f"the Parquet file cannot be read: {reason[:200]}") from error

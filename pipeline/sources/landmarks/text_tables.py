@@ -11,7 +11,7 @@ from typing import TextIO
 import numpy as np
 import pyarrow as pa
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, first_line_of
 from restyle.pipeline.sources.landmarks.columns import KEYS, layout_of, table_faces
 from restyle.pipeline.sources.landmarks.marked_faces import MarkedFaces
 from restyle.pipeline.sources.ranged_file import RangedFile, Stream
@@ -64,7 +64,7 @@ def csv_faces(file: RangedFile, header: str) -> Iterator[MarkedFaces]:
 
 
 def _reason(error: Exception) -> str:
-    text = (str(error).splitlines() or [type(error).__name__])[0]
+    text = first_line_of(error)
     return re.sub(r"^(CSV (parse|conversion) error|In CSV column)\W*", "", text)[:200]
 
 

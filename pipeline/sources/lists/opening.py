@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from restyle.core.errors import RejectError, SpecError
+from restyle.core.errors import RejectError, SpecError, reason_of
 from restyle.core.shown_text import visible
 from restyle.pipeline.sources.local_files import FILE
 from restyle.pipeline.sources.source_image import SourceImage
+from restyle.pipeline.storage.addresses import shown_uri
 
 FIRST = 1000
 """Number of entries that are checked."""
@@ -133,9 +134,8 @@ class Opening:
         except FileNotFoundError:
             return os.strerror(errno.ENOENT)
         except (OSError, RejectError) as error:
-            text = getattr(error, "strerror", None) or " ".join(str(error).split())
             # Replace the input's name, so that messages with the same reason are counted together.
-            return text.replace(image.source, "it")[:_SHOWN] or type(error).__name__
+            return reason_of(error).replace(image.source, "it")[:_SHOWN]
         return ""
 
     def _fail(self, reason: str, image: SourceImage, entry: str, where: str) -> None:
@@ -144,6 +144,7 @@ class Opening:
 
     def _message(self, reason: str, count: int) -> str:
         source, entry, where = self._examples[reason]
+        entry = shown_uri(entry)
         of = f"{count:,} of the first {self._count:,} entries"
         if self._count == 1:
             of = "the only entry"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from restyle.core.editing.directions import parse_layers
 from restyle.core.editing.paste_back import paste_back
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, reason_of
 from restyle.pipeline.decoding.reduced import Reduced
 from restyle.pipeline.results.latent_pages import FloatArray
 from restyle.pipeline.viewer.answers import Answer, number_from
@@ -119,7 +119,7 @@ def read_photo(face: Editable) -> Reduced:
     try:
         return face.photo()
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise SpecError(f"the photograph cannot be read: {reason}") from error
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from restyle.core.inference.model import Model
 
 FURTHEST = 5.0
-"""Largest absolute strength of a slider."""
+"""Largest absolute strength of an edit; of sliders where the direction has no reliable range."""
 
 POLES = {
     "age": ("younger", "older"),
@@ -124,6 +124,7 @@ class Edits:
                 "name": name,
                 "kind": about.kind,
                 "layers": show_layers(about.layers),
+                "furthest": _furthest(about),
                 "poles": POLES.get(about.name.lower(), ("less", "more")),
                 # As restyle edit takes it.
                 "argument": name if name in self._own else str(self._paths[name]),
@@ -242,6 +243,11 @@ class Edits:
         if name not in self._loaded:
             self._loaded[name] = read_direction(self._paths[name])
         return self._loaded[name]
+
+
+def _furthest(about: About) -> float:
+    """Largest absolute strength of a direction's slider, whose zero is in its middle."""
+    return FURTHEST if about.reliable is None else min(FURTHEST, max(map(abs, about.reliable)))
 
 
 def _files_in(folders: Sequence[str], taken: set[str]) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from restyle.core.checkpoints.nvidia.layout import NvidiaGenerator
 from restyle.core.checkpoints.nvidia.pytorch import convert_pytorch
 from restyle.core.checkpoints.nvidia.tensorflow import convert_tensorflow
 from restyle.core.checkpoints.nvidia.unpickler import PickleRefusedError, unpickle
-from restyle.core.errors import CheckpointError
+from restyle.core.errors import CheckpointError, reason_of
 
 
 def read_network_pickle(path: Path) -> NvidiaGenerator:
@@ -34,11 +34,10 @@ def read_network_pickle(path: Path) -> NvidiaGenerator:
     except PickleRefusedError as error:
         raise CheckpointError(f"{path} {error}") from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         # Shapes that no network has, in a file that nobody trusts.
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} holds no generator: {reason}") from error
+        raise CheckpointError(f"{path} holds no generator: {reason_of(error)}") from error
 
 
 def _generator(content: Any) -> NvidiaGenerator:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
+from restyle.core.errors import reason_of
 from restyle.core.shown_text import visible
 
 MOST_OPCODES = 5_000_000
@@ -85,8 +86,7 @@ def unpickle(
     except Exception as error:
         # Malformed pickles make pickletools and the table's functions raise almost anything:
         # ValueError, struct.error, UnicodeDecodeError, IndexError, KeyError, TypeError, ...
-        reason = " ".join(str(error).split())[:_SHOWN_NAME]
-        raise PickleRefusedError(f"is damaged ({reason or type(error).__name__})") from error
+        raise PickleRefusedError(f"is damaged ({reason_of(error)[:_SHOWN_NAME]})") from error
 
 
 class _Mark:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from restyle.core.checkpoints.directory import save_model
 from restyle.core.checkpoints.weights import EncoderWeights, ModelWeights
 from restyle.core.errors import SpecError
+from restyle.core.files import MOST_TOML, read_bytes
 from restyle.core.networks.config import Domain, ModelConfig
 from restyle.core.training.encoders.spec import EncoderSpec
 from restyle.core.training.generators.distillation import load_trained_generator
@@ -35,7 +36,7 @@ def export(run: Path, out: Path, name: str, *, align: bool) -> ModelConfig:
         FatalError: the directory exists or cannot be written.
     """
     try:
-        spec = EncoderSpec.model_validate_json((run / "spec.json").read_bytes())
+        spec = EncoderSpec.model_validate_json(read_bytes(run / "spec.json", MOST_TOML))
     except (OSError, ValidationError) as error:
         raise SpecError(f"{run} is no folder of an encoder's training run") from error
     best, last = run / "best.pt", run / "checkpoint.pt"

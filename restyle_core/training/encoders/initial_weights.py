@@ -13,6 +13,7 @@ from restyle.core.checkpoints.directory import read_model
 from restyle.core.checkpoints.published import published_weights, read_pickle
 from restyle.core.checkpoints.weights import State, fit
 from restyle.core.errors import SpecError
+from restyle.core.files import MOST_TOML, read_bytes
 from restyle.core.networks.config import EncoderKind, find_model
 from restyle.core.networks.encoders import PROGRESSIVE, Encoder
 from restyle.core.training.encoders.spec import EncoderSpec
@@ -51,7 +52,7 @@ def _read(source: str) -> tuple[EncoderKind | None, State]:
     run = Path(source)
     if (run / "checkpoint.pt").is_file():
         try:
-            spec = EncoderSpec.model_validate_json((run / "spec.json").read_bytes())
+            spec = EncoderSpec.model_validate_json(read_bytes(run / "spec.json", MOST_TOML))
         except (OSError, ValidationError) as error:
             raise SpecError(f"init: {source} is no run of an encoder's training") from error
         return spec.kind, Journal.read_checkpoint(run / "checkpoint.pt")["average"]

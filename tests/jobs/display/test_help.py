@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from restyle.jobs.cli import app
-from tests.command import restyle
+from tests.warm_command import restyle
 
 SECTIONS = ["Invert photographs", "Look at results", "Edit faces", "Train models", "Operate"]
 GROUPS = [[], ["spec"], ["directions"], ["train"], ["kernels"]]

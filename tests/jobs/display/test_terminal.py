@@ -21,8 +21,8 @@ from rich.table import Table
 from restyle.core.shown_text import recorded, visible, visible_lines, visible_strings
 from restyle.jobs.display.terminal import console, emit, say, say_lines
 from restyle.pipeline.report.html import render_page
-from tests.command import restyle
 from tests.pipeline.fabricated import Made, fabricate
+from tests.warm_command import restyle
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOMS = ("kernels", "restyle_core", "pipeline", "jobs")

@@ -18,8 +18,8 @@ from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.results.query import query
-from tests.command import restyle
 from tests.pipeline.in_process import in_process
+from tests.warm_command import restyle
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from restyle.pipeline.report.report import write_report
 from restyle.pipeline.results.latents import read_latents
 from restyle.pipeline.results.query import query
 from restyle.pipeline.sources.options import InputOptions
-from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.filesystem import Part, Storage, open_storage
 from restyle.pipeline.storage.lock import driver_lock
 from tests.pipeline.fabricated import Made, fabricate
 from tests.pipeline.in_process import in_process
@@ -144,15 +144,16 @@ def test_what_cannot_be_read_now_is_not_taken_for_damaged(
     made: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = type(open_storage(str(made)))
-    read = local.read
+    read_parts = local.read_parts
 
-    def refused(self: Storage, asked: str) -> bytes:
-        if asked.startswith(name):
-            raise FatalError(f"cannot read {asked}: permission denied")
-        return read(self, asked)
+    def refused(self: Storage, parts: Sequence[Part]) -> list[bytes]:
+        for part in parts:
+            if part.name.startswith(name):
+                raise FatalError(f"cannot read {part.name}: permission denied")
+        return read_parts(self, parts)
 
     before = tree(made)
-    monkeypatch.setattr(local, "read", refused)
+    monkeypatch.setattr(local, "read_parts", refused)
     with pytest.raises(FatalError, match="permission denied"):
         repair(str(made), apply=True)
     assert tree(made) == before

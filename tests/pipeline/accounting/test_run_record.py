@@ -17,7 +17,8 @@ from restyle.pipeline.accounting.run_record import (
     run_name,
 )
 from restyle.pipeline.execution.request import Request, Workers
-from restyle.pipeline.ledger.settings import InversionSettings, resolve
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.planning.defaults import resolve
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 

@@ -237,10 +237,10 @@ def test_several_directions_give_every_combination(
     assert moved[:, :, 2:].abs().max() < 1e-5
     pose = find_direction("pose", "faces64")
     step = torch.from_numpy(pose.vector) * pose.about.scale
-    torch.testing.assert_close(moved[:, 1, 0], step.expand(3, -1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(moved[:, 1, 0], step[0].expand(3, -1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(
         moved[:, 3, 1],
-        (step + 2 * torch.from_numpy(own.vector)).expand(3, -1),
+        (step[1] + 2 * torch.from_numpy(own.vector)).expand(3, -1),
         atol=1e-4,
         rtol=1e-4,
     )

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from restyle.pipeline.evaluation.run import evaluate
 from tests.command import restyle, start
 from tests.inverted import NAMES
 from tests.pipeline.evaluation.conftest import METHODS, request_of
+from tests.restyle_core.fabricate import save
+from tests.restyle_core.faces.test_arcface import recogniser
 
 KEY = ["image_id", "face"]
 
@@ -26,7 +29,7 @@ def folders(out: Path) -> list[Path]:
     """The outputs of the methods, in their order."""
     names = [method.replace(":", "-") for method in METHODS]
     found = list((out / "methods").iterdir())
-    return [next(each for each in found if each.name.startswith(name)) for name in names]
+    return [each for name in names for each in found if each.name.startswith(name)]
 
 
 def latents(out: Path) -> list[pd.DataFrame]:
@@ -175,3 +178,20 @@ def test_what_an_evaluation_wrote_is_no_input(
     shutil.copytree(evaluated[0], photos / "out")
     request = request_of(photos, tmp_path / "other", tiny_model, "single-pass")
     assert evaluate(request).faces == len(NAMES)
+
+
+def test_identity_is_measured_by_the_named_recogniser(
+    evaluated: tuple[Path, Evaluation], some_photos: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    weights = save(recogniser("curricular"), tmp_path / "CurricularFace_Backbone.pth")
+    request = request_of(some_photos, tmp_path / "out", tiny_model, "restyle:3")
+    settings = request.base.settings.model_copy(update={"identity_weights": str(weights)})
+    request = replace(request, base=replace(request.base, settings=settings), direction="none")
+    made = evaluate(request)
+    (note,) = (note for note in made.notes if "recogniser" in note)
+    assert note.startswith("id_similarity is by the face recogniser of CurricularFace_Backbone.pth")
+    assert note in made.text
+
+    named, embedded = latents(tmp_path / "out")[0], latents(evaluated[0])[0]
+    assert np.allclose(named.lpips, embedded.lpips, rtol=1e-5)
+    assert (np.abs(named.id_similarity - embedded.id_similarity) > 1e-3).all()

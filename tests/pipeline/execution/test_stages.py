@@ -20,7 +20,8 @@ from restyle.pipeline.inversion.model_identity import identify
 from restyle.pipeline.inversion.stages import InvertStage
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.attempts import ALONE_FROM, MAX_TRIES, Attempts
-from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings, resolve
+from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
+from restyle.pipeline.planning.defaults import resolve
 from restyle.pipeline.storage.filesystem import Storage, open_storage
 
 

@@ -71,8 +71,16 @@ class Disk:
             return
         if event == "os.scandir":
             self.seen.append(f"list {name}")
-        elif event != "open" or details[1] in ("r", "rb"):
+        elif event != "open" or _reads(path, *details[1:]):
             self.seen.append(f"{_DONE[event]} {_kind(name)}")
+
+
+def _reads(path: str, mode: object, flags: object) -> bool:
+    """Whether a file is opened to be read; the system's own call has flags in place of a mode."""
+    if mode is not None:
+        return mode in ("r", "rb")
+    assert isinstance(flags, int)
+    return flags & os.O_ACCMODE == os.O_RDONLY and not Path(path).is_dir()
 
 
 _DONE = {"open": "read", "os.rename": "write", "os.remove": "delete", "os.scandir": "list"}

@@ -18,6 +18,7 @@ class World:
         self.now = 1000.0
         self.states: dict[str, list[int]] = {}
         self.complaint = ""
+        self.gone: set[str] = set()
         self.dog = Watchdog(
             ("align", "invert"),
             lambda: {
@@ -25,6 +26,7 @@ class World:
             },
             lambda: self.complaint,
             lambda: "*** SIGBUS received",
+            lambda worker: worker in self.gone,
             PATIENCE,
             lambda: self.now,
         )
@@ -88,6 +90,20 @@ def test_workers_that_die_while_they_start_end_the_run(world: World) -> None:
     with pytest.raises(FatalError, match=words):
         one_after_another()
     assert len(world.states) == 1 + 6 + 1
+
+
+@pytest.mark.parametrize("known", [4, 5])
+def test_workers_that_are_known_to_have_ended_are_not_waited_for(world: World, known: int) -> None:
+    world.states = {"align:1": [0, 0, 3]} | {f"invert:{number}": [0, 1, 0] for number in range(5)}
+    world.live(watchdog.BEAT, "align:1")
+    assert world.dog.working() == {"align": 0, "invert": 5}
+    world.gone = {f"invert:{number}" for number in range(known)}
+    if known < 5:
+        world.live(watchdog.BEAT, "align:1")
+        assert world.dog.working() == {"align": 0, "invert": 5 - known}
+    else:
+        with pytest.raises(FatalError, match="5 workers of the stage 'invert' died"):
+            world.live(watchdog.BEAT, "align:1")
 
 
 @pytest.mark.parametrize("started", ["before", "after", "dead"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -22,13 +23,16 @@ from restyle.pipeline import read_latents
 from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.exporting import hugging_face, web_dataset
 from restyle.pipeline.exporting.export import FORMATS, export
+from restyle.pipeline.exporting.target import whole_folder
+from restyle.pipeline.forgetting.derived import read_derived
 from restyle.pipeline.results.forms import extras
 from restyle.pipeline.results.forms.memory_map import map_latents
 from restyle.pipeline.sources.catalog import iter_images
 from restyle.pipeline.sources.options import InputOptions
-from tests.command import ROOT, restyle, start
+from tests.command import ROOT, start
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate, redo
 from tests.s3_server import faulty_s3
+from tests.warm_command import restyle
 
 MADE = Made(
     faces=60, rejects=3, unit=16, shape=(6, 16), names=HOSTILE, reconstructions="none",
@@ -345,3 +349,36 @@ def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
         peaks.append(int(done.stdout))
     assert peaks[1] - peaks[0] < 80_000
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with whole_folder(tmp_path / "x", {}) as made:
+            (made / "rows").write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FatalError, match="cannot write"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_fails_is_not_looked_for_when_an_input_is_forgotten(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    storage = fabricate(out, Made(faces=3, unit=2))
+    (tmp_path / "file").touch()
+    with pytest.raises(FatalError, match="cannot write"):
+        export(str(out), "npy", str(tmp_path / "file" / "x"))
+    assert read_derived(storage) == []
+    # One that was made, and was moved away since, is.
+    export(str(out), "npy", str(tmp_path / "made"))
+    (tmp_path / "made").rename(tmp_path / "moved")
+    (tmp_path / ".made.restyle-export").touch()
+    with pytest.raises(FatalError, match="cannot write"):
+        export(str(out), "npy", str(tmp_path / "made"))
+    assert [each.address for each in read_derived(storage)] == [str(tmp_path / "made")]
+
+
+def test_no_password_of_a_target_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="s3://bucket/x is not on a disk") as error:
+        export(str(tmp_path), "npy", "s3://key:hidden@bucket/x")
+    assert "hidden" not in str(error.value)

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import html
 import json
+import re
 import shutil
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -25,18 +26,18 @@ from restyle.pipeline import read_latents
 from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.accounting.status import read_status
 from restyle.pipeline.accounting.verify import verify
+from restyle.pipeline.evaluation.run import PAGE_FILE as EVALUATION_PAGE
 from restyle.pipeline.exporting.export import export
 from restyle.pipeline.forgetting.forget import forget, verify_forgotten
 from restyle.pipeline.forgetting.search import Needles
 from restyle.pipeline.forgetting.tombstone import JOURNAL, TOMBSTONE
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.results.snapshot import read_snapshot
-from restyle.pipeline.similarity.index import build_index
-from restyle.pipeline.storage import filesystem
-from tests.command import restyle
+from restyle.pipeline.similarity.index import update_index
+from restyle.pipeline.storage.local_files import LocalStorage
 from tests.pipeline import fabricated
 from tests.pipeline.fabricated import Made, fabricate, image, redo
 from tests.s3_server import faulty_s3
+from tests.warm_command import restyle
 
 NAMES = [f"/photos/{name}.jpg" for name in ("alice", "bob & 'co\"", "Zoë", "dan", "eve", "fay")]
 MADE = Made(
@@ -153,6 +154,7 @@ def rows_of(out: str) -> tuple[pd.DataFrame, np.ndarray]:
 
 def check_gone(out: str, wanted: set[bytes], before: tuple[pd.DataFrame, np.ndarray]) -> None:
     assert left(out, wanted) == []
+    assert not any("/_index/" in name for name, _ in files(out)), "made of the forgotten as well"
     assert verify(out).problems == []
     assert verify_forgotten(out, [source(number) for number in GONE]).found == []
     rows, w = read_latents(out)
@@ -167,7 +169,7 @@ ASKED = ["alice.jpg", source(1), "*/Zo*", source(22)]
 def test_nothing_is_left(kind: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     make(out, kind)
-    build_index(read_snapshot(out))
+    update_index(out)
     wanted, before = needles(out), rows_of(out)
     assert len(left(out, wanted)) > 10
     done = forget(out, ASKED, apply=False)
@@ -201,8 +203,10 @@ def test_the_means_are_those_of_the_remaining_faces(tmp_path: Path) -> None:
         np.testing.assert_allclose(means[name], expected, rtol=1e-6)
 
 
-def test_edits_and_exports_follow(tmp_path: Path, inverted: Path) -> None:
-    """Real photographs, inverted, compacted, edited and exported."""
+def test_edits_and_exports_follow(
+    tmp_path: Path, inverted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real photographs, inverted, compacted, edited, exported, indexed; killed again and again."""
     from restyle.pipeline.editing.edit import edit
     from restyle.pipeline.editing.request import EditRequest, Move
     from restyle.pipeline.execution.request import Request
@@ -213,7 +217,9 @@ def test_edits_and_exports_follow(tmp_path: Path, inverted: Path) -> None:
     def engine() -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext(run_units)
 
-    folder = Path(shutil.copytree(inverted, tmp_path / "copy"))
+    # Other tests edit what they share, which notes that.
+    others = shutil.ignore_patterns("derived-*.json")
+    folder = Path(shutil.copytree(inverted, tmp_path / "copy", ignore=others))
     out, photos = str(folder / "out"), inverted / "photos"
     edits = str(folder / "edits")
     edit(EditRequest(out, edits, [Move("smile", (-1.0, 1.0))], score=False))
@@ -236,9 +242,20 @@ def test_edits_and_exports_follow(tmp_path: Path, inverted: Path) -> None:
                 wanted |= {each.tobytes() for each in flat.reshape(mine.num_rows, -1)}
     places = [out, edits, *(str(folder / to) for to in ("hf", "webdataset", "delta")), moved]
     assert all(left(place, wanted) for place in places)
-    listener = Kept()
-    done = forget(out, ["smile.jpg"], [moved], apply=True, listener=listener)
+    update_index(out)
+    listener, asked = Kept(), ["smile.jpg"]
+    kills = 0
+    for number in range(3, 100, 3):
+        with monkeypatch.context() as patch:
+            killed_at(number, patch)
+            try:
+                done = forget(out, asked, [moved], apply=True, listener=listener)
+                break
+            except Killed:
+                kills, asked = kills + 1, []
+    assert kills >= 3
     assert done.searched.found == []
+    assert not (folder / "out" / "_index").exists() or not list((folder / "out/_index").iterdir())
     assert [left(place, wanted) for place in places] == [[]] * 6
     assert any("npy is not there" in line for line in listener.lines)
     assert sum("is exported again" in line for line in listener.lines) == 4
@@ -266,10 +283,9 @@ class Killed(BaseException):
 def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill before the so manieth file is written or removed."""
     count = 0
-    storage = filesystem._LocalStorage
 
     def patched(name: str) -> None:
-        original = getattr(storage, name)
+        original = getattr(LocalStorage, name)
 
         def change(self: object, *arguments: object) -> None:
             nonlocal count
@@ -281,7 +297,7 @@ def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
             original(self, *arguments)
             return None
 
-        monkeypatch.setattr(storage, name, change)
+        monkeypatch.setattr(LocalStorage, name, change)
 
     patched("write")
     patched("delete")
@@ -291,6 +307,7 @@ def test_killed_anywhere_it_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(str(tmp_path / "made"), "packs")
+    update_index(str(tmp_path / "made"))
     wanted, before = needles(str(tmp_path / "made")), rows_of(str(tmp_path / "made"))
     kills = 0
     for number in range(1, 100):
@@ -343,6 +360,28 @@ def test_all_inputs(tmp_path: Path) -> None:
     assert not (tmp_path / "npy").exists()
     assert any("is removed, and was not exported again" in line for line in listener.lines)
     assert list(tables(out)) == []
+
+
+def test_an_evaluation_is_forgotten_by_the_commands_that_it_names(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    wanted = set()
+    for number, method in enumerate(("restyle-5", "optimize-350")):
+        fabricate(folder / "methods" / method, dataclasses.replace(MADE, seed=number))
+        wanted |= needles(str(folder / "methods" / method))
+    page = folder / EVALUATION_PAGE
+    page.write_text(f"<img alt='{source(0)}'>")
+    with pytest.raises(SpecError, match="holds an evaluation") as caught:
+        forget(str(folder), ["alice.jpg"], apply=True)
+    commands = re.findall(r"`restyle (.+?)`", str(caught.value))
+    assert len(commands) == 2
+    for command in commands:
+        words = command.replace("NAME", "alice.jpg").split()
+        for other in ASKED[1:]:
+            words += ["--source", other]
+        assert restyle(*words).returncode == 0
+    assert f"remove {page}," in str(caught.value)
+    page.unlink()
+    assert left(str(folder), wanted) == []
 
 
 def test_the_search_finds_what_was_put_back(tmp_path: Path) -> None:
@@ -414,7 +453,7 @@ def test_the_commands(tmp_path: Path) -> None:
     for arguments, message in {
         ("--yes",): "nothing is to be continued",
         ("--list", empty): "names nothing",
-        ("--list", tmp_path / "missing"): "cannot read",
+        ("--list", tmp_path / "missing"): "missing cannot be read: No such file",
         ("--source", "dan.jpg"): "is called 'dan.jpg'",
     }.items():
         failed = restyle("forget", out, *arguments)

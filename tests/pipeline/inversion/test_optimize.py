@@ -18,7 +18,7 @@ from PIL import Image
 
 from restyle.core import load_model
 from restyle.core import optimize as core_optimize
-from restyle.core.errors import FatalError
+from restyle.core.errors import FatalError, SpecError
 from restyle.core.imaging.preprocessing import to_bytes
 from restyle.core.inference import way
 from restyle.core.inference.tuning import decoded
@@ -29,14 +29,16 @@ from restyle.pipeline.editing.edit import edit
 from restyle.pipeline.editing.request import EditRequest, Move
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.task import TUNED_UNIT, InversionTask
-from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings, resolve
+from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.listener import Listener
+from restyle.pipeline.planning.defaults import resolve
+from restyle.pipeline.planning.input_plan import plan_only
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.viewer.run import ViewedRun
 from restyle.pipeline.viewer.sliders.editable import edited, wanted
-from tests.command import restyle
 from tests.faults.running_job import RunningJob, entries
 from tests.pipeline.inversion.test_run import run
+from tests.warm_command import restyle
 
 NAMES = ("smile.jpg", "blue hat.jpg")
 WORDS = "--model faces64 --dtype fp32 --device cpu --metrics l2,lpips"
@@ -262,6 +264,16 @@ def test_units_of_tuned_faces_are_small(images: Path, tmp_path: Path, tiny_model
         assert planned.new == 300
         sizes.append(max(unit.images for unit in planned.units))
     assert sizes[0] > TUNED_UNIT >= sizes[1]
+    # What `restyle plan` has planned already, without knowing of the tuning.
+    planned_before = tmp_path / "0"
+    tuned = tiny(many, planned_before, tiny_model, start="encoder", pivotal=1)
+    task = InversionTask.of(tuned)
+    with pytest.raises(SpecError, match="more than 8 inputs"):
+        task.plan(PlannedInputs.read(task.output), Listener(), lambda: None)
+    # So does an estimate of what is planned.
+    with pytest.raises(SpecError, match="more than 8 inputs"):
+        plan_only(task.input_plan, Listener())
+
     published = GeneratorConfig.published(1024)
     values = sum(
         9 * a * b for a, b in zip(published.widths, published.widths[1:], strict=False)

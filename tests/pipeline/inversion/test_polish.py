@@ -19,11 +19,12 @@ from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import load_model
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution.request import Request
-from restyle.pipeline.ledger.settings import InversionSettings, resolve
+from restyle.pipeline.ledger.settings import InversionSettings
+from restyle.pipeline.planning.defaults import resolve
 from restyle.pipeline.viewer.run import ViewedRun
-from tests.command import restyle
 from tests.faults.running_job import RunningJob, entries
 from tests.pipeline.inversion.test_run import run
+from tests.warm_command import restyle
 
 COUNT, STEPS, POLISH = 18, 2, 6
 UNITS = 3

@@ -309,6 +309,27 @@ def test_units_that_fail_are_tried_again_and_then_given_up(
     assert verify(str(tmp_path / "out")).problems == []
 
 
+def test_a_run_of_which_nothing_succeeds_keeps_the_details_that_it_names(
+    request_of: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "_BACK_OFF", (0.0, 0.0))
+
+    def failing(job: InversionJob, units: Sequence[UnitRef]) -> Iterator[UnitResult]:
+        for unit in units:
+            yield UnitResult(unit.name, error="OSError: storage is away", trace="at line 7")
+
+    failures = tmp_path / "out" / "_ledger" / "failures.txt"
+    with pytest.raises(FatalError, match=rf"details are in {failures}, ") as caught:
+        run(request_of(), failing)
+    assert failures.read_text().count("at line 7") == 3
+    status = read_status(str(tmp_path / "out"))
+    assert status.run is not None
+    assert (status.run.state, status.run.error) == ("failed", str(caught.value))
+    outcome, _ = run(request_of())
+    assert outcome.images == 22
+    assert not failures.exists()
+
+
 def test_a_unit_whose_receipt_is_lost_is_not_run_again(
     request_of: Callable[..., Request], tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ from restyle.core.errors import FatalError, SpecError
 from restyle.core.faces.alignment import PREDICTOR_VARIABLE
 from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger import settings as module
-from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings, resolve
+from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
+from restyle.pipeline.planning.defaults import resolve
 from restyle.pipeline.storage.filesystem import open_storage
 
 

@@ -15,6 +15,8 @@ SOURCES = [
     "holiday/bc.png",
     "shard.tar::q?.jpg",
     "shard.tar::qa.jpg",
+    "new\\nline.gif",
+    "work/not\\xffutf.gif",
 ]
 
 
@@ -31,6 +33,11 @@ SOURCES = [
         ("b?.png", ["holiday/bc.png", "holiday/b*.png"]),
         ("holiday/*", ["holiday/a[1].tiff", "holiday/b*.png", "holiday/bc.png"]),
         ("*.jpg", ["shard.tar::q?.jpg", "shard.tar::qa.jpg"]),
+        # As the file system has it, and as the datasets do.
+        ("new\nline.gif", ["new\\nline.gif"]),
+        ("new\\nline.gif", ["new\\nline.gif"]),
+        ("not\udcffutf.gif", ["work/not\\xffutf.gif"]),
+        ("*\udcffutf.gif", ["work/not\\xffutf.gif"]),
         ("x", []),
         ("1].tiff", []),
     ],

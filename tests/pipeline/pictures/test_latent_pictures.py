@@ -17,6 +17,7 @@ from restyle.core.imaging.preprocessing import to_pictures
 from restyle.core.inference.inversion import invert
 from restyle.pipeline.accounting.status import settings_of
 from restyle.pipeline.ledger.settings import ResolvedSettings
+from restyle.pipeline.listener import Listener
 from restyle.pipeline.pictures.latent_pictures import LatentPictures, Pictures
 from restyle.pipeline.pictures.picture_file import check_kind, grid, write_pictures
 from restyle.pipeline.results.aligned_inputs import read_inputs
@@ -54,6 +55,7 @@ def test_a_face_is_found_by_what_a_person_knows(inverted: Path) -> None:
         assert find_face(out, text).keys == whole.keys
     for text, words in (
         ("smile", "has no face 'smile'"),
+        ("not\udcffutf.jpg", "has no face"),
         ("smile.jpg#1", "has no face 'smile.jpg#1'"),
         ("*.jpg", r"may be any of .*blue hat.jpg, .*smile.jpg, .*terrace.jpg; name one"),
     ):
@@ -86,6 +88,23 @@ def test_an_edit_goes_there_and_back(inverted: Path, pictures: LatentPictures) -
     back = edited.there_and_back()
     torch.testing.assert_close(back.latents, edited.latents[[0, 1, 2, 1]])
     assert back.images[3] is edited.images[1]
+
+
+def test_strengths_beyond_the_reliable_range_are_noted(pictures: LatentPictures) -> None:
+    class Notes(Listener):
+        def noted(self, line: str) -> None:
+            lines.append(line)
+
+    low, high = find_direction("pose", "faces64").about.reliable or (0, 0)
+    for strength in (low - 1, high + 0.5):
+        lines: list[str] = []
+        pictures.edited(NAMES[0], "pose", [low, strength, high], Notes())
+        (line,) = lines
+        assert line.startswith("pose is reliable from")
+        assert line.endswith(f" at strength {strength:g}")
+    lines = []
+    pictures.edited(NAMES[0], "pose", [low, 0, high], Notes())
+    assert lines == []
 
 
 def test_steps_are_computed_again_as_they_were(inverted: Path, pictures: LatentPictures) -> None:

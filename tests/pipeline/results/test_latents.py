@@ -17,8 +17,9 @@ from restyle.pipeline.accounting.compaction import compact
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.ledger.datasets import encode, parquet_options
+from restyle.pipeline.results import latent_pages
 from restyle.pipeline.results.latent_file import open_latents
-from restyle.pipeline.results.latent_pages import decode, find_pages
+from restyle.pipeline.results.latent_pages import LatentPages, decode, find_pages
 from restyle.pipeline.storage.filesystem import open_storage
 from tests.command import ROOT
 from tests.pipeline.fabricated import Made, fabricate, image, redo
@@ -253,3 +254,8 @@ def test_no_output(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="holds no output"):
         read_latents(tmp_path)
     assert INVERSION.read_settings(open_storage(str(tmp_path))) is None
+
+
+def test_latents_that_lie_in_two_pages_have_no_offset() -> None:
+    pages = LatentPages(4, (latent_pages._Page(0, 100, 10), latent_pages._Page(10, 200, 10)))
+    assert pages.offsets(np.arange(5)).tolist() == [100, 116, 0, 208, 224]

@@ -14,7 +14,8 @@ from restyle.pipeline.pictures.picture_file import write_file
 from restyle.pipeline.planning.input_plan import InputPlan, plan_only
 from restyle.pipeline.sources import iter_images
 from restyle.pipeline.sources.options import InputOptions
-from tests.command import ROOT, restyle
+from tests.command import ROOT
+from tests.warm_command import restyle
 
 VERSION_0_1 = ROOT / "tests" / "outputs" / "version-0.1"
 PICTURE = b"\x89PNG\r\n\x1a\n a picture"

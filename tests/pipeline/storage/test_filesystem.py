@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from restyle.core.errors import FatalError, SpecError, TransientError
-from restyle.pipeline.storage.filesystem import local_path, open_storage, shown_uri
+from restyle.core.errors import DamagedError, FatalError, SpecError, TransientError
+from restyle.pipeline.storage.filesystem import Part, local_path, open_storage, shown_uri
+from restyle.pipeline.storage.rehearsal import Rehearsal
+from tests.s3_server import faulty_s3
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -156,6 +159,28 @@ def test_prune_leaves_a_users_folders(tmp_path: Path) -> None:
     storage.prune()
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert left == ["_ledger", "latents", "link", "mine"]
+
+
+@pytest.mark.parametrize("place", ["disk", "memory", "s3"])
+def test_parts_of_files(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytes(range(256)) * 40
+    parts = [
+        Part("a/one.bin"), Part("empty"), Part("a/one.bin", 0, 7), Part("two.bin", 300, 1),
+        Part("a/one.bin", 255, 9000), Part("two.bin", 10_000), Part("two.bin", 10_200, 500),
+    ]  # fmt: skip
+    with faulty_s3(monkeypatch) if place == "s3" else contextlib.nullcontext():
+        roots = {"disk": str(tmp_path), "memory": "memory://parts", "s3": "s3://bucket/parts"}
+        storage = open_storage(roots[place])
+        files = {"a/one.bin": data, "two.bin": data[::-1], "empty": b""}
+        for name, content in files.items():
+            storage.write(name, content)
+        for each in (storage, Rehearsal(storage)):
+            assert each.read_parts(parts) == [files[part.name][part.start : part.end]
+                                              for part in parts]  # fmt: skip
+            with pytest.raises(FileNotFoundError):
+                each.read_parts([Part("two.bin", 1, 1), Part("gone", 0, 5)])
+            with pytest.raises(DamagedError, match="does not lie inside"):
+                each.read_parts([Part("../two.bin", 1, 1)])
 
 
 def test_any_fsspec_file_system_works_the_same() -> None:

@@ -13,12 +13,14 @@ from restyle.pipeline.report.report import write_report
 from restyle.pipeline.results.snapshot import read_snapshot
 from restyle.pipeline.viewer.edited_run import EditedRun
 from restyle.pipeline.viewer.page import locked_page
+from restyle.pipeline.viewer.run import ViewedRun
 from restyle.pipeline.viewer.server import RunsSite
 from restyle.pipeline.viewer.similar_page import Shown as ShownFace
 from restyle.pipeline.viewer.similar_page import similar_page
-from tests.browser import served, until
+from tests.browser import check_keys_reach_everything, served, until
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate, picture
 from tests.pipeline.viewer.conftest import Shown
+from tests.pipeline.viewer.test_live import Job
 
 SIZES = (1300, 390)
 SCHEMES = ("light", "dark")
@@ -77,6 +79,7 @@ def test_reports(browser: WebDriver, axe: str, tmp_path: Path, edited: Path) -> 
         browser.get((tmp_path / "out" / "report.html").as_uri())
         browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
         check(browser, axe)
+        assert check_keys_reach_everything(browser) > 5
     fabricate(tmp_path / "new", Made(faces=0))
     write_report(Output.at(str(tmp_path / "new")))
     for page in (tmp_path / "new" / "report.html", edited / "report.html"):
@@ -146,6 +149,8 @@ def test_views(browser: WebDriver, axe: str, shown: Shown, place: str) -> None:
             until(browser, "document.getElementById('edit-state').textContent === 'no edit'")
         browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
         check(browser, axe)
+        if place == "upload?run=0":
+            assert check_keys_reach_everything(browser) > 2
         browser.get("about:blank")
 
 
@@ -164,4 +169,17 @@ def test_the_page_of_edits(browser: WebDriver, axe: str, edited: Path) -> None:
             browser.get(server.url)
             browser.get(server.url.partition("?")[0] + query)
             check(browser, axe)
+            assert check_keys_reach_everything(browser) > 2
+        browser.get("about:blank")
+
+
+def test_the_page_of_a_run_at_work(browser: WebDriver, axe: str, tmp_path: Path) -> None:
+    job = Job(tmp_path / "out")
+    with served([ViewedRun(str(job.out))]) as server:
+        browser.get(server.url)
+        job.commit()
+        job.commit()
+        until(browser, "document.querySelectorAll('#live-rejects li').length === 2")
+        until(browser, "[...document.querySelectorAll('#live-newest img')].every(i => i.complete)")
+        check(browser, axe)
         browser.get("about:blank")

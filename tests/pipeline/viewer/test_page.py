@@ -28,7 +28,7 @@ from restyle.core.errors import SpecError
 from restyle.jobs.cli import app
 from restyle.pipeline.viewer.export import export
 from restyle.pipeline.viewer.run import ViewedRun
-from tests.browser import served, until
+from tests.browser import check_keys_reach_everything, served, until
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate
 from tests.pipeline.viewer.conftest import FACES, REJECTS, Shown
 
@@ -38,16 +38,6 @@ def exported(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "page"
     assert export(shown.runs(), folder, 90) == 90
     return folder
-
-
-VISIBLE_CONTROLS = """
-const found = document.querySelectorAll(
-  "a[href], button:not(:disabled), input:not(:disabled), select, summary, [tabindex='0']");
-// The skip link is seen when it has the focus.
-return [...found].filter((each) => each.checkVisibility() && each.className !== "skip")
-  .map((each) => [...document.querySelectorAll("*")].indexOf(each));
-"""
-WHICH_CONTROL = "return [...document.querySelectorAll('*')].indexOf(document.activeElement)"
 
 
 class Page:
@@ -492,14 +482,7 @@ def test_keys_alone_reach_everything(page: Page) -> None:
         if place.startswith("face?"):
             page.reads("#edit-state", "no edit")
             page.until("!document.getElementById('face-next').disabled")
-        wanted = set(page.browser.execute_script(VISIBLE_CONTROLS))
-        assert len(wanted) > 5
-        page.browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
-        reached = set()
-        for _ in range(len(wanted) + 30):
-            page.press(Keys.TAB)
-            reached.add(page.browser.execute_script(WHICH_CONTROL))
-        assert wanted <= reached
+        assert check_keys_reach_everything(page.browser) > 5
 
 
 def test_help(page: Page) -> None:

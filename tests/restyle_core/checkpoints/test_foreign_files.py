@@ -101,6 +101,19 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a server's error": (lambda: b'{"message": "Not Found"}', r"is JSON text"),
     "text": (lambda: b"Too many requests\n", r"is text \('Too many requests'\)"),
+    "random bytes": (
+        lambda: bytes(range(0x90, 0x100)) * 40,
+        r"is no checkpoint: it begins with the bytes 90 91 92 93 94 95 96 97, .*; give a",
+    ),
+    "zeros": (lambda: bytes(5000), r"is no checkpoint: it begins with the bytes 00 00 "),
+    "a closing bracket": (
+        lambda: b"].\x00\xff",
+        r"is no checkpoint: it begins with the bytes 5d 2e",
+    ),
+    "a damaged file of torch": (
+        lambda: _torch(_use_new_zipfile_serialization=False)[:40] + b"\xff" * 40,
+        r"is damaged or no PyTorch checkpoint; download or copy it again",
+    ),
     "gzip": (lambda: gzip.compress(_torch()), r"is packed with gzip; unpack it"),
     "bzip2": (lambda: bz2.compress(_torch()), r"is packed with bzip2; unpack it"),
     "xz": (lambda: lzma.compress(_torch()), r"is packed with xz; unpack it"),

@@ -12,8 +12,9 @@ from torch import Tensor
 from restyle.core.devices import cuda_graphs as step_graphs
 from restyle.core.devices.cuda_graphs import Function, GraphWarning, Recording, StepGraphs, Tensors
 from restyle.core.errors import SpecError
-from restyle.core.inference.inversion import Inversion, invert
+from restyle.core.inference.inversion import invert
 from restyle.core.inference.model import Model, load_model
+from restyle.core.inference.results import Inversion
 
 
 class Recorder:

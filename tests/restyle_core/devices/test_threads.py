@@ -14,6 +14,7 @@ from restyle.core import load_model
 from restyle.core.devices.threads import in_groups, in_parallel, parallel_parts
 from restyle.core.errors import SpecError
 from restyle.core.inference import inversion
+from restyle.core.inference.results import Inversion
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +98,7 @@ def test_images_are_inverted_as_in_one_piece(
     steps = torch.linspace(0, 1, 8)[:, None, None, None]
     x = model.average_image.clamp(-1, 1) * (1 - steps) + steps * torch.rand(8, 3, 64, 64)
 
-    def inverted(parts: int, start: inversion.Inversion | None = None) -> inversion.Inversion:
+    def inverted(parts: int, start: Inversion | None = None) -> Inversion:
         monkeypatch.setattr(inversion, "parallel_parts", lambda *_: parts)
         keep = {"reconstructions": "all", "metrics": ("l2",), "deltas": True}
         return inversion.invert(model, x, 4, start=start, tolerance=tolerance, **keep)
@@ -109,7 +110,7 @@ def test_images_are_inverted_as_in_one_piece(
     assert_same(inverted(4, start=whole), inverted(1, start=whole))
 
 
-def assert_same(one: inversion.Inversion, other: inversion.Inversion) -> None:
-    for field in dataclasses.fields(inversion.Inversion):
+def assert_same(one: Inversion, other: Inversion) -> None:
+    for field in dataclasses.fields(Inversion):
         values = getattr(one, field.name), getattr(other, field.name)
         torch.testing.assert_close(*values, rtol=0, atol=1e-4)

@@ -18,6 +18,7 @@ from restyle.core.editing.directions import (
     read_direction,
     safe_name,
     show_layers,
+    show_reliable,
 )
 from restyle.core.errors import CheckpointError, SpecError
 
@@ -62,10 +63,39 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         infinite,
         {"restyle.direction": ABOUT.model_dump_json()},
     )
-    for path in (cut, bare, wild, double, infinite, tmp_path / "none.safetensors"):
+    deep = tmp_path / "deep.safetensors"
+    save_file(load_file(good), deep, {"restyle.direction": "[" * 100_000})
+    nested = tmp_path / "nested.safetensors"
+    text = ABOUT.model_dump_json()[:-1] + ',"more":' + '{"a":' * 100_000
+    save_file(load_file(good), nested, {"restyle.direction": text})
+    split = tmp_path / "split.safetensors"
+    save_file(load_file(good), split, {"restyle.direction": ABOUT.model_dump_json() + "\n{}"})
+    damaged = (cut, bare, wild, double, infinite, deep, nested, split)
+    for path in (*damaged, tmp_path / "none.safetensors"):
         with pytest.raises(CheckpointError, match=path.name) as caught:
             read_direction(path)
         assert "\n" not in str(caught.value)
+
+
+def test_strengths_beyond_the_reliable_range_are_named(tmp_path: Path) -> None:
+    plain = Direction.of(np.ones(4), ABOUT)
+    assert plain.beyond_reliable([-100, 100]) == ""
+    ranged = read_direction(plain.described(reliable=(-3, 2)).save(tmp_path))
+    assert ranged.about.reliable == (-3, 2)
+    assert ranged.beyond_reliable([-3, 0, 2]) == ""
+    said = "smile is reliable from -3 to 2: faces may smear or change in other ways at "
+    assert ranged.beyond_reliable([0, 2.5]) == f"{said}strength 2.5"
+    assert ranged.beyond_reliable([-4, -3, 3]) == f"{said}strengths -4 and 3"
+    assert ranged.beyond_reliable([-4, 1, 3, 5]) == f"{said}strengths -4, 3 and 5"
+    many = ranged.beyond_reliable(np.linspace(-10, 10, 201).tolist())
+    assert many == f"{said}150 strengths, such as -10 and 10"
+    assert [show_reliable(each.about.reliable) for each in (plain, ranged)] == ["-", "-3..2"]
+
+
+@pytest.mark.parametrize("reliable", [(0, 2), (-1, 0), (1, 2), (-np.inf, 2), (-2, np.nan)])
+def test_a_reliable_range_has_finite_ends_about_zero(reliable: tuple[float, float]) -> None:
+    with pytest.raises(SpecError, match="reliable"):
+        Direction.of(np.ones(4), ABOUT).described(reliable=reliable)
 
 
 @pytest.mark.parametrize(

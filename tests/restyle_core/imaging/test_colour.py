@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from restyle.core.imaging.decoding import decode, decode_image, upright_rgb
+from restyle.core.imaging.decoding import decode, decode_image
+from restyle.core.imaging.upright import upright_rgb
 from tests.restyle_core.icc import (
     ADOBE_RGB,
     DISPLAY_P3,

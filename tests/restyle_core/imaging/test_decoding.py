@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
 from restyle.core.errors import RejectError, RejectReason
-from restyle.core.imaging.decoding import MAX_PIXELS, decode_image, decode_resized, upright_rgb
+from restyle.core.imaging.decoding import MAX_PIXELS, decode_image, decode_resized
+from restyle.core.imaging.upright import upright_rgb
 
 
 def scene(height=48, width=64):

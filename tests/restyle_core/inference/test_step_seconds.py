@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from restyle.core.inference import inversion as module
-from restyle.core.inference.inversion import Keep, begin_batch
+from restyle.core.inference import results
+from restyle.core.inference.inversion import begin_batch
 from restyle.core.inference.model import load_model
+from restyle.core.inference.results import Keep
 from restyle.core.inference.way import Way
 from restyle.core.metrics.measures import MetricSet
 
@@ -48,7 +50,7 @@ def test_a_step_has_its_own_seconds_and_metrics_have_theirs(
 
         return slow
 
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(results, "time", clock)
     monkeypatch.setattr(module, "walk", walking)
     # One thread, as the clock is shared.
     monkeypatch.setattr(module, "parallel_parts", lambda *_: 1)
@@ -75,7 +77,7 @@ def test_an_image_that_stopped_takes_no_more_seconds(
             clock.now += 12.0
             yield step
 
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(results, "time", clock)
     monkeypatch.setattr(module, "walk", walking)
     monkeypatch.setattr(module, "parallel_parts", lambda *_: 1)
     model = load_model(tiny_model, dtype="fp32", device="cpu")

@@ -35,7 +35,7 @@ def test_paths_start_at_the_specification(folder: Path) -> None:
         ("images = 64", "images = 0", "schedule.images: Input should be greater than 0"),
         ("images = 64", "images = 64\nimagse = 3", "schedule.imagse: Extra inputs"),
         ('"crops.npz"', '"missing.npz"', "missing.npz, which does not exist"),
-        ("[generator]", "[[generator", "cannot be read as TOML"),
+        ("[generator]", "[[generator", "spec.toml is no TOML"),
     ],
 )
 def test_every_fault_is_named(folder: Path, old: str, new: str, message: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from restyle.core.editing.directions import read_direction
+from restyle.core.editing.directions import About, Direction, read_direction
 from restyle.core.errors import RestyleError
 from restyle.core.inference.model import load_model
 from restyle.jobs.cli import app
@@ -52,7 +52,12 @@ def test_a_boundary_is_fitted_and_listed(run: Run, labelled: Path, tmp_path: Pat
     assert direction.about.accuracy is not None
     assert f"{direction.about.accuracy:.1%} of {direction.about.held_out} held-out" in said
     listed = run("list", "--in", to).splitlines()
-    assert listed[1].split()[:3] == ["warmth", "interfacegan", "all"]
+    assert listed[0].split() == ["name", "kind", "layers", "reliable", "held-out", "origin"]
+    assert listed[1].split()[:4] == ["warmth", "interfacegan", "all", "-"]
+    direction.described(name="ranged", reliable=(-3, 2.5)).save(to)
+    assert run("list", "--in", to).splitlines()[1].split()[:4] == [
+        "ranged", "interfacegan", "all", "-3..2.5"
+    ]  # fmt: skip
     assert "latents of tiny in labelled.parquet, column warmth" in listed[1]
     run(
         "fit", labelled, "--score", "height", "--to", to, "--model", "MODEL",
@@ -61,6 +66,20 @@ def test_a_boundary_is_fitted_and_listed(run: Run, labelled: Path, tmp_path: Pat
     tall = read_direction(to / "tall.safetensors")
     assert tall.about.layers == (0, 1, 2, 3)
     assert abs(tall.vector @ direction.vector) < 1e-6
+
+
+def test_a_direction_of_all_styles_is_taken_out_of_w(
+    run: Run, labelled: Path, tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(1).normal(size=(10, 32))
+    rows[:, 6] += 5
+    other = Direction.of(rows, About(name="other", kind="trained", scale=1)).save(tmp_path)
+    run("fit", labelled, "--score", "height", "--to", tmp_path, "--model", "MODEL",
+        "--without", other)  # fmt: skip
+    found = read_direction(tmp_path / "height.safetensors")
+    assert found.vector.shape == (32,)
+    # Moving all styles along it does not move them along the other.
+    assert abs((np.tile(found.vector, (10, 1)) * rows).sum()) < 1e-4
 
 
 def test_components_and_eigenvectors(run: Run, tmp_path: Path) -> None:

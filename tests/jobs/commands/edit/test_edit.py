@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from restyle.core.editing.directions import About, Direction
+from restyle.core.editing.directions import About, Direction, read_direction
 from restyle.core.errors import RestyleError
 from restyle.jobs.cli import app
 from restyle.pipeline.execution.request import Request
@@ -76,6 +76,23 @@ def test_a_range_for_all_directions_or_one_for_each(out: Path, tmp_path: Path) -
     assert state.splitlines()[-3:] == again.splitlines()[-3:]
     proof = CliRunner().invoke(app, ["verify", str(tmp_path / "two")])
     assert (proof.exit_code, proof.stdout.splitlines()[-1]) == (0, "clean")
+
+
+def test_a_strength_beyond_the_reliable_range_is_noted_once(
+    out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = direction(tmp_path, "a")
+    read_direction(path).described(reliable=(-2, 1)).save(tmp_path)
+
+    def lines(strength: str) -> list[str]:
+        run(out, "--direction", path, "--strength", strength, "--no-score",
+            "--out", tmp_path / strength)  # fmt: skip
+        return [line for line in capfd.readouterr().err.splitlines() if "reliable" in line]
+
+    assert lines("-2,0,1") == []
+    (line,) = lines("-2,1.5")
+    assert "a is reliable from -2 to 1: faces may smear or change in other ways at" in line
+    assert line.endswith(" at strength 1.5")
 
 
 @pytest.mark.parametrize(

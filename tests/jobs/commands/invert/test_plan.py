@@ -11,7 +11,8 @@ from rich.console import Console
 
 from restyle.jobs.display.progress import ProgressDisplay
 from restyle.pipeline.listener import Progress
-from tests.command import ROOT, restyle
+from tests.command import ROOT
+from tests.warm_command import restyle
 
 # Runs a command in this process and prints what it imported.
 _IMPORTED = """

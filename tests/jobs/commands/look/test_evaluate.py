@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.command import restyle
+from tests.warm_command import restyle
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,9 @@ from tests.command import restyle
         (["--models", "nothing"], "no model is called 'nothing'"),
         (["--direction", "age"], "nothing measures its change; choose among smile, pose, mouth"),
         (["--change", "much"], "strength 'much'"),
+        (["--identity-weights", "README.md"], "README.md is text ('# ReStyle Pipeline')"),
+        (["--identity-weights", "/dev/zero"], "/dev/zero cannot be read: it is a device"),
+        (["--identity-weights", "samples"], "samples cannot be read: it is a folder, not a file"),
         (["--models", ","], "give at least one --method and one of --models"),
     ],
 )

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from restyle.jobs.display.answers import MOST_ROWS
-from tests.command import ROOT, restyle, start
+from tests.command import ROOT, start
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate
+from tests.warm_command import restyle
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,7 @@ def test_all_rows_go_to_a_file(out: Path, tmp_path: Path, option: str) -> None:
         ("drop table latents", "one question"),
         ("select nothing from latents", 'column "nothing"'),
         ("select * from '/etc/passwd'", "does not exist"),
+        ("select '\udcff'", "bytes that are not text in UTF-8"),
         ("select 'infinity'::timestamp as forever", "column 'forever' holds what cannot be"),
     ],
 )
@@ -89,7 +91,7 @@ def test_a_long_answer_is_cut_and_says_so(out: Path) -> None:
 
 
 def test_whoever_reads_may_stop(out: Path) -> None:
-    process = start("query", out, "select i from range(9000000) t(i)", "--format", "csv")
+    process = start("query", out, "select i from range(300000) t(i)", "--format", "csv")
     assert process.stdout is not None
     assert process.stdout.readline() == "i\n"
     process.stdout.close()

@@ -14,9 +14,9 @@ from restyle.pipeline.inversion.operation import INVERSION
 from restyle.pipeline.inversion.run import invert_images
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
 from restyle.pipeline.storage.filesystem import open_storage
-from tests.command import restyle
 from tests.pipeline.accounting.test_run_record import record
 from tests.pipeline.in_process import in_process
+from tests.warm_command import restyle
 
 HEADINGS = ["started", "state", "new", "changed", "vanished", "done", "rejects", "seconds"]
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from tests.browser import open_browser
-from tests.command import restyle
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate
 from tests.pseudo_terminal import PseudoTerminal
+from tests.warm_command import restyle
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ import pytest
 from restyle.core.stage_clock import ALIGNMENT
 from restyle.pipeline.storage.claim import own_claim
 from restyle.pipeline.storage.filesystem import open_storage
-from tests.command import restyle, start
+from tests.command import start
 from tests.faults.running_job import RunningJob
 from tests.pipeline.fabricated import Made, fabricate
+from tests.warm_command import restyle
 
 
 def document(*arguments: object, code: int = 0) -> Any:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import restyle, start
+from tests.command import start
 from tests.pipeline.fabricated import HOSTILE, Made, fabricate
+from tests.warm_command import restyle
 
 
 @pytest.fixture(scope="module")

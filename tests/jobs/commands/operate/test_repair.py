@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.command import restyle
+import pytest
+
 from tests.pipeline.fabricated import Made, fabricate
+from tests.warm_command import restyle
 
 
 def test_it_says_what_it_would_do_and_does_it_when_told(tmp_path: Path) -> None:
@@ -36,3 +38,15 @@ def test_it_says_what_it_would_do_and_does_it_when_told(tmp_path: Path) -> None:
     assert "5 inputs in 1 unit are not done" in verification.stdout
     assert "1 problem;" in verification.stdout
     assert restyle("repair", out).stdout == "nothing to repair\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--yes",)])
+def test_what_is_no_output_is_not_called_sound(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
+    for name in ("missing", "photos"):
+        refused = restyle("repair", tmp_path / name, *words)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        said = f"error: {tmp_path / name} holds no output of restyle (it has no _ledger)"
+        assert refused.stderr.startswith(said)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "photos"]

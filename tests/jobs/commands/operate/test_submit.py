@@ -44,6 +44,21 @@ def test_the_command_is_the_specification_on_that_cluster(
     assert "--attach" in capsys.readouterr().err
 
 
+def test_the_dashboard_shows_no_address_of_a_webhook(job_server: FakeJobServer, spec: Path) -> None:
+    text = spec.read_text(encoding="utf-8")
+    for scheme in ("https", "http", "HTTPS"):
+        section = f'[monitoring]\nnotify = "{scheme}://hooks.example/geheim"\n'
+        spec.write_text(text + section, "utf-8")
+        with pytest.raises(SpecError, match="env:WEBHOOK") as refused:
+            submit(spec, job_server.address, follow=False)
+        assert "geheim" not in str(refused.value)
+    assert job_server.received == []
+    spec.write_text(text + '[monitoring]\nnotify = "env:WEBHOOK"\n', "utf-8")
+    submit(spec, job_server.address, follow=False)
+    (received,) = job_server.received
+    assert "--notify env:WEBHOOK" in received["entrypoint"]
+
+
 def test_a_second_submission_is_refused_while_the_first_runs(
     job_server: FakeJobServer, spec: Path
 ) -> None:

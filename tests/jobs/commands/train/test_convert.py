@@ -10,8 +10,8 @@ from PIL import Image
 
 from restyle import read_latents
 from restyle.core.checkpoints.conversion import load_generator
-from tests.command import restyle
 from tests.restyle_core.checkpoints.nvidia import programs
+from tests.warm_command import restyle
 
 
 def test_a_network_pickle_is_converted_and_polished_from_its_average(tmp_path: Path) -> None:

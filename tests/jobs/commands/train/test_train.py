@@ -12,8 +12,8 @@ import torch
 
 from restyle.jobs.display.terminal import console
 from restyle.jobs.display.training import TrainingDisplay
-from tests.command import restyle
 from tests.pseudo_terminal import PseudoTerminal
+from tests.warm_command import restyle
 
 SPEC = """
 name = "toy"

@@ -35,7 +35,7 @@ def table(*units: str) -> pa.Table:
 
 
 def names(found: UnitResults) -> list[str]:
-    return [result.unit for result in found.until_done(lambda: None)]
+    return [result.unit for result in found.until_done(lambda: None, 60)]
 
 
 def test_every_row_is_a_receipt() -> None:
@@ -43,14 +43,13 @@ def test_every_row_is_a_receipt() -> None:
 
 
 def test_an_error_comes_after_what_came_before_it() -> None:
-    found = UnitResults(Output(table("a"), ValueError("broken"))).until_done(lambda: None)
+    found = UnitResults(Output(table("a"), ValueError("broken"))).until_done(lambda: None, 60)
     assert next(found).unit == "a"
     with pytest.raises(ValueError, match="broken"):
         next(found)
 
 
 def test_while_nothing_comes_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_LOOK_SECONDS", 0.01)
     never = threading.Event()
     looks: list[int] = []
 
@@ -60,7 +59,7 @@ def test_while_nothing_comes_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> 
             raise Stalled("nothing comes")
 
     found = UnitResults(Output(table("a"), never))
-    taken = found.until_done(look)
+    taken = found.until_done(look, 0.01)
     assert next(taken).unit == "a"
     with pytest.raises(Stalled):
         next(taken)

@@ -16,9 +16,9 @@ from restyle.pipeline.planning.input_plan import InputPlan, plan_only
 from restyle.pipeline.sources import SourceReader
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
-from tests.command import restyle
 from tests.pipeline.sources.listing import AUTO, listed
 from tests.pipeline.sources.tars import packed
+from tests.warm_command import restyle
 
 JPEG = b"\xff\xd8\xff\xe0 a photograph"
 

@@ -20,9 +20,9 @@ from restyle.pipeline.planning.input_plan import InputPlan, PlanOutcome, plan_on
 from restyle.pipeline.sources.lists import opening
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.sources.source_image import SourceImage
-from tests.command import restyle
 from tests.pipeline.in_process import in_process
 from tests.pipeline.sources.listing import AUTO, listed
+from tests.warm_command import restyle
 
 
 @pytest.fixture
@@ -231,3 +231,13 @@ def test_the_command_stops_with_one_line(folder: Path) -> None:
     assert not (folder / "out").exists()
     (folder / "semi.csv").write_text("path;label\nmy photos/a.jpg;1\nmy photos/b c.jpg;0\n")
     assert restyle("plan", folder / "semi.csv", "--out", folder / "out").returncode == 0
+
+
+def test_no_password_or_signature_of_an_entry_is_shown(folder: Path) -> None:
+    address = "https://user:hidden@127.0.0.1:1/a.jpg?sig=hidden"
+    (folder / "list.txt").write_text(f"{address}\n")
+    result = restyle("plan", folder / "list.txt", "--out", folder / "out", "--allow-private-urls")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "line 1, 'https://127.0.0.1:1/a.jpg';" in line
+    assert "hidden" not in line

@@ -184,6 +184,12 @@ def test_directions_of_folders(inverted: Path, tmp_path: Path) -> None:
     arguments = {each["name"]: each["argument"] for each in edits.about()}
     assert arguments["smile"] == "smile"
     assert arguments["smile mine"] == str(tmp_path / "mine" / "smile.safetensors")
+    assert {each["furthest"] for each in edits.about() if each["argument"] != each["name"]} == {5}
+    for reliable, furthest in (((-3, 2), 3), ((-1, 1.5), 1.5), ((-9, 2), 5)):
+        ranged = About(name="ranged", kind="imported", scale=1, reliable=reliable)
+        path = Direction.of(vector, ranged).save(tmp_path)
+        about = Edits(read_snapshot(out), None, [str(path)]).about()
+        assert [each["furthest"] for each in about if each["name"] == "ranged"] == [furthest]
     (tmp_path / "none").mkdir()
     with pytest.raises(SpecError, match="has no direction"):
         Edits(read_snapshot(out), None, [str(tmp_path / "none")])

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle.core.inference.folding import norm_behind, norm_in_front
+from restyle.core.inference.encoding.folding import norm_behind, norm_in_front
 from restyle.core.networks.backbones import IRSEUnit, ResNetBlock, SqueezeExcite
 from restyle.core.networks.convolution import Convolution, Geometry, Target
 from restyle.core.networks.encoders import HEAD_SLOPE, StyleHead

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from restyle.core.imaging.animation import encode_animation, enlarged
+from restyle.core.imaging.animating.animation import encode_animation, enlarged
 
 COLOURS = ("red", "green", "blue")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from restyle.core.checkpoints.weights import fit
-from restyle.core.inference.fused_encoder import (
+from restyle.core.inference.encoding.fused_encoder import (
     FusedEncoder,
     FusedLastLayerEncoder,
     prepare_encoder,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from restyle.core.imaging.video import encode_mp4
+from restyle.core.imaging.animating.video import encode_mp4
 
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".mp4": "MP4"}
 """Formats by file name suffix."""

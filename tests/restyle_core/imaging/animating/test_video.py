@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from restyle.core.errors import SpecError
-from restyle.core.imaging.animation import encode_animation
-from restyle.core.imaging.video import check_video, encode_mp4
+from restyle.core.imaging.animating.animation import encode_animation
+from restyle.core.imaging.animating.video import check_video, encode_mp4
 
 av = pytest.importorskip("av", reason="the extra 'video' is not installed")
 

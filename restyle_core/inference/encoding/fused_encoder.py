@@ -7,7 +7,7 @@ the border: padding is not shifted by the norm, so the shares of padded taps are
 The heads of one feature map become one convolution, one grouped convolution for each smaller size,
 and one batched product. Their weights, 340 MB in bfloat16, dominate the memory traffic of a step,
 so on the CPU all weights are converted to oneDNN's layout once. GPUs use
-:mod:`restyle.core.inference.gpu_encoder`.
+:mod:`restyle.core.inference.encoding.gpu_encoder`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle.core.inference.folding import affine, norm_behind, norm_in_front
-from restyle.core.inference.gpu_encoder import BatchedHeads, GpuIRSEUnit, GpuResNetBlock
+from restyle.core.inference.encoding.folding import affine, norm_behind, norm_in_front
+from restyle.core.inference.encoding.gpu_encoder import BatchedHeads, GpuIRSEUnit, GpuResNetBlock
 from restyle.core.networks.backbones import IRSE50, IRSEUnit, ResNetBlock, SqueezeExcite
 from restyle.core.networks.convolution import Convolution, Geometry, Layer, Target, minimal
 from restyle.core.networks.encoders import (

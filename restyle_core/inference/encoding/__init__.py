@@ -1,0 +1,1 @@
+"""An encoder prepared for inference: norms folded, layers fused."""
