@@ -9,6 +9,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+HEAVY = ("torch", "ray", "dlib", "scipy", "torchmetrics", "pandas", "s3fs")
+"""Packages without which a command starts quickly."""
+
+_TELLING = f"""
+import atexit, sys
+from restyle.jobs.cli import main
+atexit.register(lambda: print(*(name for name in {HEAVY} if name in sys.modules)))
+main()
+"""
+
 
 def start(*arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start the command at the head of a process group, as a shell would."""
@@ -33,3 +43,17 @@ def restyle(
     finally:
         process.kill()
     return subprocess.CompletedProcess(arguments, process.returncode, out, error)
+
+
+def heavy_imports(*arguments: object) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Run the command to its end, and tell which of the :data:`HEAVY` packages it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TELLING, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *printed, imported = done.stdout.splitlines(keepends=True)
+    done.stdout = "".join(printed)
+    return done, set(imported.split())

@@ -14,9 +14,8 @@ from restyle.core.errors import SpecError
 from restyle.core.metrics.registry import check_metrics
 from restyle.core.networks.config import EncoderKind
 from restyle.core.registry import Registry
-from restyle.pipeline.ledger.settings import InversionSettings
-from restyle.pipeline.planning.defaults import resolve
 from tests.other_package import install
+from tests.pipeline.resolved import resolved
 from tests.restyle_core.fabricate import checkpoint
 
 TOY = """
@@ -105,15 +104,7 @@ def test_a_published_checkpoint_of_another_package_s_domain(dataset: str) -> Non
 def test_default_metrics_are_those_of_the_domain(
     domain: str, aligned: bool, metrics: tuple[str, ...]
 ) -> None:
-    settings = resolve(
-        InversionSettings(),
-        model="m",
-        model_fingerprint="a" * 64,
-        aligned_domain=aligned,
-        domain=domain,
-        iterative=True,
-        dtype="fp32",
-    )
+    settings = resolved(aligned_domain=aligned, domain=domain)
     assert settings.metrics == metrics
 
 

@@ -18,9 +18,9 @@ from restyle.pipeline.accounting.run_record import (
 )
 from restyle.pipeline.execution.request import Request, Workers
 from restyle.pipeline.ledger.settings import InversionSettings
-from restyle.pipeline.planning.defaults import resolve
 from restyle.pipeline.sources.options import InputOptions
 from restyle.pipeline.storage.filesystem import Storage, open_storage
+from tests.pipeline.resolved import resolved
 
 
 @pytest.fixture
@@ -29,14 +29,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def record(run: str, **fields: object) -> RunRecord:
-    settings = resolve(
-        InversionSettings(),
-        model="m:e",
-        model_fingerprint="0" * 64,
-        aligned_domain=True,
-        iterative=True,
-        dtype="fp32",
-    )
+    settings = resolved()
     whole = RunRecord(
         run=run,
         state="running",

@@ -29,15 +29,15 @@ from restyle.pipeline.editing.edit import edit
 from restyle.pipeline.editing.request import EditRequest, Move
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.inversion.task import TUNED_UNIT, InversionTask
-from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
+from restyle.pipeline.ledger.settings import InversionSettings
 from restyle.pipeline.listener import Listener
-from restyle.pipeline.planning.defaults import resolve
 from restyle.pipeline.planning.input_plan import plan_only
 from restyle.pipeline.planning.planned_inputs import PlannedInputs
 from restyle.pipeline.viewer.run import ViewedRun
 from restyle.pipeline.viewer.sliders.editable import edited, wanted
 from tests.faults.running_job import RunningJob, entries
 from tests.pipeline.inversion.test_run import run
+from tests.pipeline.resolved import resolved
 from tests.warm_command import restyle
 
 NAMES = ("smile.jpg", "blue hat.jpg")
@@ -339,17 +339,6 @@ def test_entries_of_earlier_versions_count_nothing(
         entry.write_text(json.dumps(record))
     assert verify(str(out)).problems == []
     assert read_status(str(out)).summary.worsened == {}
-
-
-def resolved(**options: object) -> ResolvedSettings:
-    return resolve(
-        InversionSettings(**options),  # type: ignore[arg-type]
-        model="m",
-        model_fingerprint="a" * 64,
-        aligned_domain=True,
-        iterative=True,
-        dtype="fp32",
-    )
 
 
 def test_the_fingerprint_knows_every_option_and_none_of_old_outputs_changes() -> None:

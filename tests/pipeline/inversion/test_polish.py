@@ -20,10 +20,10 @@ from restyle.core.inference.model import load_model
 from restyle.pipeline.accounting.verify import verify
 from restyle.pipeline.execution.request import Request
 from restyle.pipeline.ledger.settings import InversionSettings
-from restyle.pipeline.planning.defaults import resolve
 from restyle.pipeline.viewer.run import ViewedRun
 from tests.faults.running_job import RunningJob, entries
 from tests.pipeline.inversion.test_run import run
+from tests.pipeline.resolved import resolved
 from tests.warm_command import restyle
 
 COUNT, STEPS, POLISH = 18, 2, 6
@@ -154,19 +154,8 @@ def test_zero_is_none(images: Path, tmp_path: Path, tiny_model: Path) -> None:
 
 
 def test_the_fingerprint_knows_it() -> None:
-    def resolved(**options: object) -> str:
-        return resolve(
-            InversionSettings(**options),  # type: ignore[arg-type]
-            model="m",
-            model_fingerprint="a" * 64,
-            aligned_domain=True,
-            iterative=True,
-            dtype="fp32",
-            earlier=None,
-        ).fingerprint
-
-    assert resolved(polish=0) == resolved()
-    assert len({resolved(), resolved(polish=1), resolved(polish=50)}) == 3
+    assert resolved(polish=0).fingerprint == resolved().fingerprint
+    assert len({resolved(polish=polish).fingerprint for polish in (0, 1, 50)}) == 3
 
 
 @pytest.mark.parametrize(

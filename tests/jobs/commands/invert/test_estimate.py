@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.command import ROOT
+from tests.command import ROOT, heavy_imports
 from tests.warm_command import restyle
-
-_IMPORTED = """
-import sys
-from restyle.jobs import cli
-sys.argv = ["restyle", *sys.argv[1:]]
-try:
-    cli.main()
-finally:
-    print(sorted({"torch", "ray", "dlib", "scipy"} & set(sys.modules)))
-"""
-
 
 FACES = ("smile.jpg", "terrace.jpg", "blue hat.jpg", "garden.jpg", "evening.jpg", "table.jpg")
 
@@ -41,15 +28,9 @@ def photographs(tmp_path: Path, photos: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["estimate", "invert"])
 def test_help_imports_neither_torch_nor_ray(command: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", _IMPORTED, command, "--help"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    run, imported = heavy_imports(command, "--help")
+    assert (run.returncode, imported) == (0, set())
     assert "--prices" in run.stdout
-    assert run.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
