@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from recipes.faces64.directions import train as recipe
 from recipes.faces64.directions.calibrate import UNIT, calibrated
-from recipes.faces64.directions.judges import FloatArray, Judges
+from recipes.faces64.directions.judges import FloatArray, Judges, steady_scores
 from recipes.faces64.directions.measure import slopes_of
 from recipes.faces64.directions.predictor import (
     ATTRIBUTES,
@@ -22,7 +23,7 @@ from recipes.faces64.directions.predictor import (
     Predictor,
     measured_by_landmarks,
 )
-from restyle.core.editing.attributes import SCORERS
+from restyle.core.editing.attributes import SCORERS, measure
 from restyle.core.editing.directions import About, Direction
 from restyle.core.inference.model import Model, load_model
 
@@ -65,6 +66,24 @@ def test_labels_are_read_as_they_were_written(tmp_path: Path) -> None:
     np.testing.assert_allclose(labelled.w, w, rtol=1e-6)
     np.testing.assert_allclose(labelled.landmarks, landmarks / 128 - 1, atol=1e-6)
     np.testing.assert_array_equal(labelled.scores[:, 3], np.arange(5) + 30)
+
+
+def test_looks_of_a_picture_and_of_its_mirror_image_agree(model: Model) -> None:
+    latent = model.generator.mean_latent().expand(1, model.n_styles, -1)
+    image = model.synthesize(latent)[0].clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    picture = image.permute(1, 2, 0).numpy()
+    scores, mirrored = steady_scores(picture), steady_scores(picture[:, ::-1].copy())
+    # The turn of the head changes its side, and nothing else does.
+    signs = [-1 if name == "pose" else 1 for name in SCORERS]
+    np.testing.assert_allclose(mirrored, scores * signs, atol=1e-3)
+    # One look is what an edit's row holds.
+    (single,) = zip(*measure([Image.fromarray(picture)]).values(), strict=True)
+    np.testing.assert_array_equal(steady_scores(picture, (0,)), single)
+    looks = [steady_scores(picture, (number,)) for number in range(8)]
+    np.testing.assert_allclose(scores, np.mean(looks, axis=0), rtol=1e-5)
+    assert np.std(looks, axis=0).min() > 0
+    # A picture without a face has no scores.
+    assert np.isnan(steady_scores(np.zeros((64, 64, 3), np.uint8))).all()
 
 
 def test_slopes_are_those_of_least_squares() -> None:

@@ -256,7 +256,7 @@ def main(
         )
         direction = Direction.of(vector.numpy(), about)
         deviation = float(labelled.scores[:, index].std())
-        judges = Judges(wheel if name == "age" else None)
+        judges = Judges(wheel if name == "age" else None, looks=(0,))
         direction = calibrated(loaded, direction, seen, judges, deviation)
         print(direction.save(out), direction.about, flush=True)
 
