@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from restyle.jobs.commands.operate.submit import submission_prefix
@@ -53,7 +55,11 @@ def head() -> Iterator[tuple[str, dict[str, str]]]:
         _wait(address, token, process)
         yield address, access
     finally:
-        process.send_signal(signal.SIGTERM)
+        # At once: asked to end, it waits half a minute for agents that are busy with each other.
+        doomed = [process, *psutil.Process(process.pid).children(recursive=True)]
+        for each in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         process.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 
