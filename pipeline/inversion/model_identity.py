@@ -13,6 +13,7 @@ from restyle.core.networks.config import (
     find_model,
     read_config,
 )
+from restyle.pipeline.planning.defaults import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class ModelIdentity:
     def iterative(self) -> bool:
         """Whether the encoder refines iteratively."""
         return self.config.encoders[self.encoder].iterative
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the defaults of settings depend on."""
+        return ModelFacts(
+            self.name, self.fingerprint, self.config.align, self.config.domain, self.iterative
+        )
 
     def described(self, spec: str) -> dict[str, Any]:
         """Description for ``run.json``; ``spec`` is as for :func:`restyle.core.load_model`."""

@@ -225,12 +225,8 @@ def _resolved(
     dtype, reason = _precision(request, earlier)
     settings = resolve(
         request.settings,
-        model=model.name,
-        model_fingerprint=model.fingerprint,
-        aligned_domain=model.config.align,
-        domain=model.config.domain,
-        iterative=model.iterative,
-        dtype=dtype,
+        model.facts,
+        dtype,
         bootstrap=_bootstrap(request.settings.bootstrap, model),
         earlier=earlier,
         has_landmarks=_has_landmarks(request, earlier),

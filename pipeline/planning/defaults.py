@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,30 @@ _ITERATIONS = 500
 _DETECTOR: Detector = "hog"
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """What settings depend on of a model.
+
+    Attributes:
+        name: name of the model and its encoder.
+        fingerprint: fingerprint of its configuration and weights.
+        is_aligned: whether it was trained on aligned faces.
+        domain: its domain, whose preset selects the default metrics.
+        iterative: whether the encoder refines its result over several steps.
+    """
+
+    name: str
+    fingerprint: str
+    is_aligned: bool
+    domain: str
+    iterative: bool
+
+
 def resolve(
     settings: InversionSettings,
-    *,
-    model: str,
-    model_fingerprint: str,
-    aligned_domain: bool,
-    domain: str = "",
-    iterative: bool,
+    model: ModelFacts,
     dtype: Precision,
+    *,
     bootstrap: tuple[str, str] | None = None,
     earlier: ResolvedSettings | None = None,
     has_landmarks: bool = False,
@@ -44,11 +60,7 @@ def resolve(
 
     Args:
         settings: the requested settings.
-        model: name and encoder of the model.
-        model_fingerprint: fingerprint of its configuration and weights.
-        aligned_domain: whether the model was trained on aligned faces.
-        domain: domain of the model, whose preset selects the default metrics.
-        iterative: whether the encoder refines its result over several steps.
+        model: the model that they are for.
         dtype: precision chosen for the device.
         bootstrap: name and fingerprint of the model that performs the first step.
         earlier: settings that the output was begun with; None for a new output.
@@ -61,34 +73,20 @@ def resolve(
             other, or the landmark predictor cannot be read.
     """
     _check_optimization(settings, bootstrap)
-    if bootstrap is not None and (not iterative or settings.steps == 1):
-        raise SpecError(
-            f"the first step is {bootstrap[0]}'s, so that {model} needs an encoder that refines, "
-            "and two steps or more"
-        )
-    if settings.steps not in (None, 1) and not iterative:
-        raise SpecError(
-            f"{model} works in a single pass; leave --steps out, or choose an encoder that refines"
-        )
+    _check_steps(settings, model, bootstrap)
     _check_polish(settings, bootstrap)
-    align = aligned_domain if settings.align is None else settings.align
+    align = model.is_aligned if settings.align is None else settings.align
     if has_landmarks and not align:
         raise SpecError(
-            f"{model} takes each image whole here, without faces; leave --landmarks out, or give "
-            "--align"
+            f"{model.name} takes each image whole here, without faces; leave --landmarks out, or "
+            "give --align"
         )
-    metrics = settings.metrics
-    if metrics is None:
-        metrics = tuple(
-            name
-            for name in check_metrics(preset_of(domain).metrics)
-            if aligned_domain or not METRICS[name].needs_faces
-        )
+    metrics = _metrics(settings, model)
     from_average = settings.start == "average"
-    encoder_steps = settings.steps or (_STEPS if iterative else 1) + (bootstrap is not None)
+    encoder_steps = settings.steps or (_STEPS if model.iterative else 1) + (bootstrap is not None)
     return ResolvedSettings(
-        model=model,
-        model_fingerprint=model_fingerprint,
+        model=model.name,
+        model_fingerprint=model.fingerprint,
         steps=0 if from_average else encoder_steps,
         align=align,
         # Without alignment the policy has no effect, so it must not change the fingerprint.
@@ -110,12 +108,37 @@ def resolve(
         bootstrap_fingerprint=bootstrap and bootstrap[1],
         polish=settings.polish or None,
         **_optimization(settings, metrics),
-        identity=_identity(identity, metrics, aligned_domain),
+        identity=_identity(identity, metrics, model.is_aligned),
     )
 
 
-def _identity(identity: str | None, metrics: tuple[str, ...], aligned_domain: bool) -> str | None:
-    if identity is not None and not (aligned_domain and IDENTITY in metrics):
+def _check_steps(
+    settings: InversionSettings, model: ModelFacts, bootstrap: tuple[str, str] | None
+) -> None:
+    if bootstrap is not None and (not model.iterative or settings.steps == 1):
+        raise SpecError(
+            f"the first step is {bootstrap[0]}'s, so that {model.name} needs an encoder that "
+            "refines, and two steps or more"
+        )
+    if settings.steps not in (None, 1) and not model.iterative:
+        raise SpecError(
+            f"{model.name} works in a single pass; leave --steps out, or choose an encoder that "
+            "refines"
+        )
+
+
+def _metrics(settings: InversionSettings, model: ModelFacts) -> tuple[str, ...]:
+    if settings.metrics is not None:
+        return settings.metrics
+    return tuple(
+        name
+        for name in check_metrics(preset_of(model.domain).metrics)
+        if model.is_aligned or not METRICS[name].needs_faces
+    )
+
+
+def _identity(identity: str | None, metrics: tuple[str, ...], is_aligned: bool) -> str | None:
+    if identity is not None and not (is_aligned and IDENTITY in metrics):
         raise SpecError(
             f"--identity-weights are for {IDENTITY} of aligned faces, which is not measured here; "
             "leave them out"

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from restyle.pipeline.ledger.settings import InversionSettings, ResolvedSettings
-from restyle.pipeline.planning.defaults import resolve
+from restyle.pipeline.planning.defaults import ModelFacts, resolve
 
 
 def resolved(**options: object) -> ResolvedSettings:
-    """Resolve settings for the embedded model, or for one that options of ``resolve`` describe.
+    """Resolve settings in float32 for a model of aligned faces, unless options say otherwise.
 
     Args:
-        options: of :class:`InversionSettings` and of :func:`resolve`.
+        options: of :class:`InversionSettings` and of :func:`resolve`, and attributes of the model.
     """
-    model = {
-        "model": "faces64:restyle-psp",
-        "model_fingerprint": "a" * 64,
-        "aligned_domain": True,
+    facts = {
+        "name": "faces64:restyle-psp",
+        "fingerprint": "a" * 64,
+        "is_aligned": True,
         "domain": "",
         "iterative": True,
-        "dtype": "fp32",
-        "earlier": None,
     }
-    model |= {name: options.pop(name) for name in list(options) if name in model}
-    return resolve(InversionSettings(**options), **model)  # type: ignore[arg-type]
+    others: dict[str, object] = {"dtype": "fp32", "earlier": None}
+    for group in (facts, others):
+        group |= {name: options.pop(name) for name in group.keys() & options.keys()}
+    model = ModelFacts(**facts)  # type: ignore[arg-type]
+    return resolve(InversionSettings(**options), model, **others)  # type: ignore[arg-type]

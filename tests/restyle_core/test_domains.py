@@ -104,7 +104,7 @@ def test_a_published_checkpoint_of_another_package_s_domain(dataset: str) -> Non
 def test_default_metrics_are_those_of_the_domain(
     domain: str, aligned: bool, metrics: tuple[str, ...]
 ) -> None:
-    settings = resolved(aligned_domain=aligned, domain=domain)
+    settings = resolved(is_aligned=aligned, domain=domain)
     assert settings.metrics == metrics
 
 

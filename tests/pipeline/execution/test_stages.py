@@ -29,11 +29,8 @@ def settings_of(model: Path) -> ResolvedSettings:
     found = identify(str(model))
     return resolve(
         InversionSettings(model=str(model), steps=2, metrics=(), reconstructions="none"),
-        model=found.name,
-        model_fingerprint=found.fingerprint,
-        aligned_domain=found.config.align,
-        iterative=found.iterative,
-        dtype="fp32",
+        found.facts,
+        "fp32",
     )
 
 

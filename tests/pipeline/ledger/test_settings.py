@@ -30,7 +30,7 @@ def test_the_fingerprint_is_a_hash_of_every_field() -> None:
         resolved(reconstructions="all"),
         resolved(metrics=("l2",)),
         resolved(dtype="bf16"),
-        resolved(model_fingerprint="b" * 64),
+        resolved(fingerprint="b" * 64),
     ]
     assert len({each.fingerprint for each in [base, *others]}) == 10
     assert all(other.differences(base) for other in others)

@@ -15,7 +15,7 @@ def test_defaults_come_from_the_model() -> None:
     faces = resolved()
     assert (faces.steps, faces.align) == (5, True)
     assert faces.metrics == ("l2", "ms_ssim", "lpips", "id_similarity")
-    church = resolved(aligned_domain=False)
+    church = resolved(is_aligned=False)
     assert not church.align
     assert church.metrics == ("l2", "ms_ssim", "lpips")
     assert resolved(iterative=False).steps == 1
