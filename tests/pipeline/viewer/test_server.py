@@ -206,6 +206,8 @@ def test_differences_are_from_the_input(server: ViewServer) -> None:
 def test_a_run_says_what_became_of_it(tmp_path: Path) -> None:
     storage = fabricate(tmp_path, Made(faces=3))
     assert ViewedRun(str(tmp_path)).about()["state"] == ""
+    # Before the record, as a run does: a second later, the claim would be another run's.
+    claim = own_claim().model_copy(update={"state": "held"})
     finished = record(Made(faces=3))
     running = finished.model_copy(
         update={
@@ -214,7 +216,6 @@ def test_a_run_says_what_became_of_it(tmp_path: Path) -> None:
         }
     )
     write_run(storage, running)
-    claim = own_claim().model_copy(update={"state": "held"})
     storage.write(claim.name, claim.model_dump_json().encode())
     about = ViewedRun(str(tmp_path)).about()
     assert about["state"].startswith("This run is still running. 3 of 3 inputs were done")
