@@ -42,11 +42,12 @@ class Job:
         self._rejected = {each.image_id for each in inputs[12:]}
         write_plan(self._storage, self._units, Origin("/photos"))
         self.commit()
+        # Before the record, as a run does.
+        self._claim: Claim = own_claim().model_copy(update={"state": "held"})
         begun = record(MADE)
         counts = begun.counts.model_copy(update={"images": 14, "pending_images": 10})
         timings = begun.timings.model_copy(update={"started": now(), "finished": None})
         self._record = begun.model_copy(update={"counts": counts, "timings": timings})
-        self._claim: Claim = own_claim().model_copy(update={"state": "held"})
         self._storage.write(self._claim.name, self._claim.model_dump_json().encode())
         self._say("running")
 
