@@ -32,6 +32,30 @@ class Command(TyperCommand):
                 words = {each.__name__: word for each, word in _WORDS.items()}
                 option.metavar = words.get(kind)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the command.
+
+        Raises:
+            UsageError: an option's value was left out, and another option would be taken for it.
+        """
+        takes_value = {
+            name: isinstance(param, TyperOption) and not param.is_flag and not param.count
+            for param in self.get_params(ctx)
+            for name in (*param.opts, *param.secondary_opts)
+            if name.startswith("-")
+        }
+        words = iter(args)
+        for word in words if not ctx.resilient_parsing else ():
+            if word == "--":
+                break
+            value = next(words, "") if takes_value.get(word) else ""
+            if value.partition("=")[0] in takes_value:
+                ctx.fail(
+                    f"{word} needs a value, and {value} is another option; if it is the value, "
+                    f"write {word}={value}"
+                )
+        return super().parse_args(ctx, args)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, required arguments without braces."""
         return [each.translate(_NO_BRACES) for each in super().collect_usage_pieces(ctx)]

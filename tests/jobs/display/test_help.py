@@ -81,6 +81,28 @@ def test_a_wrong_command_line_says_which_help_to_read(words: list[str], hint: st
     assert line.endswith(hint)
 
 
+@pytest.mark.parametrize(
+    ("words", "option", "value"),
+    [
+        (["edit", "OUT", "--pictures", "--paste-back"], "--pictures", "--paste-back"),
+        (["invert", "IN", "--out", "--faces=all"], "--out", "--faces=all"),
+        (["forget", "OUT", "--source", "a", "--source", "--yes"], "--source", "--yes"),
+    ],
+)
+def test_no_option_is_taken_for_the_value_of_another(
+    words: list[str], option: str, value: str
+) -> None:
+    wrong = restyle(*words)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    (line,) = wrong.stderr.splitlines()
+    assert line.startswith(f"error: {option} needs a value, and {value} is another option")
+
+
+def test_words_that_are_meant_may_look_like_options() -> None:
+    assert "--yes holds no output" in restyle("forget", "--", "--yes").stderr
+    assert "/no/such holds no output" in restyle("forget", "/no/such", "--source=--yes").stderr
+
+
 def test_the_shell_completes_words() -> None:
     def completed(words: str) -> list[str]:
         env = {"_RESTYLE_COMPLETE": "complete_bash", "COMP_WORDS": words}
