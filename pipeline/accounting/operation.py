@@ -25,6 +25,7 @@ from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.storage.filesystem import Storage
+from restyle.pipeline.storage.marks import marked_as
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,13 +183,16 @@ def own_settings(storage: Storage, operation: Operation[S], option: str = "--out
         option: the command-line option that names the output, for the error message.
 
     Raises:
-        SpecError: the output belongs to another operation.
+        SpecError: the output belongs to another operation, or its folder holds an export, a page
+            or an evaluation.
         FatalError: the settings cannot be used; see :func:`bound_to`.
     """
     bound = bound_to(storage)
-    if bound is not None and bound[0].name != operation.name:
-        raise SpecError(f"{storage.uri} holds {bound[0].holds}; choose another {option}")
-    return None if bound is None else cast("S", bound[1])
+    if bound is not None and bound[0].name == operation.name:
+        return cast("S", bound[1])
+    if held := marked_as(storage) if bound is None else bound[0].holds:
+        raise SpecError(f"{storage.uri} holds {held}; choose another {option}")
+    return None
 
 
 def _load(place: str) -> Operation[Any]:

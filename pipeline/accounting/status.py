@@ -19,6 +19,7 @@ from restyle.pipeline.ledger.settings import ResolvedSettings, Settings
 from restyle.pipeline.sources.output_names import REPORT_FILE
 from restyle.pipeline.storage.claim import read_claims
 from restyle.pipeline.storage.filesystem import Storage
+from restyle.pipeline.storage.marks import marked_as
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def settings_of(storage: Storage) -> ResolvedSettings:
             f"{storage.uri} is planned ({plural(images, 'input')}) but nothing was run yet; "
             "start with restyle invert"
         )
+    if settings is None and (held := marked_as(storage)):
+        raise SpecError(f"{storage.uri} holds {held}, no output of a run; correct OUT")
     if not isinstance(settings, ResolvedSettings):
         raise SpecError(
             f"{storage.uri} holds no output of restyle (it has no {ledger.SETTINGS_FILE}); "

@@ -6,13 +6,14 @@ and ``edits/``, so that an evaluation that was killed continues where it stopped
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import RestyleError, SpecError
 from restyle.core.metrics.features import Features, unit_length
 from restyle.core.metrics.frechet import frechet_distance
 from restyle.core.shown_text import are, plural
@@ -38,7 +39,8 @@ from restyle.pipeline.inversion.task import InversionTask
 from restyle.pipeline.ledger.datasets import encode
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.pictures.picture_file import write_file
-from restyle.pipeline.storage.filesystem import open_storage
+from restyle.pipeline.storage.filesystem import Storage, open_storage
+from restyle.pipeline.storage.marks import EVALUATION, marked_as
 
 TABLE_FILE, CURVE_FILE = "table.parquet", "curve.parquet"
 MARKDOWN_FILE, PAGE_FILE = "table.md", "evaluation.html"
@@ -63,15 +65,32 @@ def evaluate(request: EvaluationRequest, listener: Listener | None = None) -> Ev
     direction = direction_of(request, [each.spec for each in asked])
     storage = open_storage(request.out)
     bound = bound_to(storage)
-    if bound is not None:
-        raise SpecError(f"{storage.uri} holds {bound[0].holds}; choose another --out")
+    if held := bound[0].holds if bound else marked_as(storage, but=EVALUATION):
+        raise SpecError(f"{storage.uri} holds {held}; choose another --out")
     # All are validated before the first begins, so that no fault is told hours later.
     for each in asked:
         InversionTask.of(_request_of(each, request))
-    outputs = [(each, _inverted(each, request, listener)) for each in asked]
+    with _marked(storage):
+        outputs = [(each, _inverted(each, request, listener)) for each in asked]
     measured = read_all(outputs)
     edits = [edit_equally(each, request, direction, listener) for each in measured if direction]
     return _compared(request, measured, edits)
+
+
+@contextlib.contextmanager
+def _marked(storage: Storage) -> Iterator[None]:
+    """Mark the folder as one of an evaluation, unless an error ends this before anything is in it.
+
+    No other command writes into a marked folder, so that the evaluation can be continued.
+    """
+    storage.write(EVALUATION, b"{}\n")
+    try:
+        yield
+    except RestyleError:
+        if storage.tree().keys() == {EVALUATION}:
+            storage.delete(EVALUATION)
+            storage.prune()
+        raise
 
 
 def _inverted(contender: Contender, request: EvaluationRequest, listener: Listener) -> str:

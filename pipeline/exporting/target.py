@@ -13,8 +13,8 @@ from pathlib import Path
 from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.core.files import parse_json, read_bytes
 from restyle.core.shown_text import visible
-from restyle.pipeline.sources.output_names import EXPORT_FILE
 from restyle.pipeline.storage.addresses import absolute_path, local_path, shown_uri
+from restyle.pipeline.storage.marks import EXPORT
 
 _SUFFIX = ".restyle-export"
 _MOST_MARKER = 1 << 20
@@ -91,14 +91,14 @@ def _hidden(folder: Path) -> Path:
 def read_marker(folder: Path) -> dict[str, object] | None:
     """What an export's marker file says; None if the folder is no export."""
     try:
-        about = parse_json(read_bytes(folder / EXPORT_FILE, _MOST_MARKER))
+        about = parse_json(read_bytes(folder / EXPORT, _MOST_MARKER))
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
 
 
 def _write_marker(folder: Path, about: Mapping[str, object]) -> None:
-    (folder / EXPORT_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="ascii")
+    (folder / EXPORT).write_text(json.dumps(about, indent=1) + "\n", encoding="ascii")
 
 
 @contextlib.contextmanager

@@ -16,14 +16,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from restyle.pipeline.storage.marks import EXPORT, PAGE
+
 REPORT_FILE = "report.html"
 """Name of the report page of a run."""
 
 MARKS = ".restyle-output"
 """Folder of empty marker files, each named like a file next to it that this project wrote."""
-
-EXPORT_FILE = "restyle-export.json"
-"""Marker file in the folder of ``restyle export``, all of whose files were written by it."""
 
 _LEDGER = "_ledger"
 _ENTRY = re.compile(r"plan-\d+\.parquet|(?:[\w-]+-)?settings\.json|(?:unit|run)-[\w.-]+\.json")
@@ -32,7 +31,8 @@ _DATASETS = frozenset({"latents", "steps", "reconstructions", "rejects", "genera
 # Datasets of operations from other packages use the same file names.
 _PART = re.compile(r"part-[\w.-]+\.parquet")
 
-_EXPORT, _EXPORTED = "restyle-view.json", "pictures"
+_PICTURES = "pictures"
+"""Folder of an exported page."""
 _LOG, _CHECKPOINT, _SAMPLES = "losses.jsonl", "checkpoint.pt", "samples"
 
 _FOLDERS = 4096
@@ -194,10 +194,10 @@ class RemoteFiles(OwnFiles):
             self._of(above).is_output = True
         elif within == MARKS:
             self._of(above).names.add(name)
-        elif within == _EXPORTED and above not in self._asked:
+        elif within == _PICTURES and above not in self._asked:
             self._asked.add(above)
-            if self._exists(f"{above}/{_EXPORT}"):
-                self._of(above).names.add(_EXPORTED)
+            if self._exists(f"{above}/{PAGE}"):
+                self._of(above).names.add(_PICTURES)
         elif name == _CHECKPOINT:
             self._logs.add(folder)
         elif name == _LOG and folder in self._logs:
@@ -222,9 +222,9 @@ class RemoteFiles(OwnFiles):
 def _looked_up(folder: str) -> Written:
     written = Written(any(map(_ENTRY.fullmatch, _names(f"{folder}/{_LEDGER}"))))
     written.names.update(_names(f"{folder}/{MARKS}"))
-    if _is_file(f"{folder}/{_EXPORT}"):
-        written.names.add(_EXPORTED)
-    if _is_file(f"{folder}/{EXPORT_FILE}"):
+    if _is_file(f"{folder}/{PAGE}"):
+        written.names.add(_PICTURES)
+    if _is_file(f"{folder}/{EXPORT}"):
         written.names.update(_names(folder))
     if _is_file(f"{folder}/{_CHECKPOINT}") and _is_file(f"{folder}/{_LOG}"):
         written.names.add(_SAMPLES)

@@ -12,15 +12,13 @@ from restyle.core.errors import FatalError, SpecError, reason_of
 from restyle.core.shown_text import visible_strings
 from restyle.pipeline.ledger.parquet_files import spread
 from restyle.pipeline.report.change_maps import TOTAL, heatmap
+from restyle.pipeline.storage.marks import PAGE
 from restyle.pipeline.viewer.page import SCRIPTS, asset, page
 from restyle.pipeline.viewer.pictures import Kind, thumbnail
 from restyle.pipeline.viewer.run import ViewedRun
 
 MOST_FACES = 500
 _MOST_REJECTS = 10_000
-
-MARK = "restyle-view.json"
-"""Marker file of an export's folder, which another export may replace."""
 
 
 def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> int:
@@ -57,8 +55,10 @@ def export(runs: Sequence[ViewedRun], folder: Path, most: int = MOST_FACES) -> i
 
 def _clear(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / MARK).is_file():
-            raise SpecError(f"{folder} holds something else than an export; name another folder")
+        if not (folder / PAGE).is_file():
+            raise SpecError(
+                f"{folder} holds something else than a page of restyle view; name another folder"
+            )
         for name in ("pictures", "index.html", "data.js", "view.css", *SCRIPTS):
             path = folder / name
             if path.is_dir() and not path.is_symlink():
@@ -66,7 +66,7 @@ def _clear(folder: Path) -> None:
             else:
                 path.unlink(missing_ok=True)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("{}\n", encoding="ascii")
+    (folder / PAGE).write_text("{}\n", encoding="ascii")
 
 
 def _chosen(runs: Sequence[ViewedRun], most: int) -> list[list[int]]:

@@ -14,8 +14,12 @@ import pandas as pd
 import pytest
 
 from restyle.core.errors import SpecError
+from restyle.pipeline.accounting.status import read_status
+from restyle.pipeline.editing.edit import edit
+from restyle.pipeline.editing.request import EditRequest, Move
 from restyle.pipeline.evaluation.request import Evaluation
 from restyle.pipeline.evaluation.run import evaluate
+from restyle.pipeline.inversion.run import invert_images
 from tests.command import restyle, start
 from tests.inverted import NAMES
 from tests.pipeline.evaluation.conftest import METHODS, request_of
@@ -168,6 +172,46 @@ def test_an_inversion_is_no_folder_of_an_evaluation(
     taken = folders(evaluated[0])[0]
     with pytest.raises(SpecError, match="holds an inversion"):
         evaluate(request_of(some_photos, taken, tiny_model))
+
+
+def test_a_folder_of_an_evaluation_is_nothing_else(
+    evaluated: tuple[Path, Evaluation], some_photos: Path, tiny_model: Path
+) -> None:
+    out = evaluated[0]
+    before = sorted(out.rglob("*"))
+    request = request_of(some_photos, out, tiny_model)
+    with pytest.raises(SpecError, match="holds an evaluation; choose another --out"):
+        invert_images(request.base)
+    planned = restyle("plan", str(some_photos), "--out", str(out))
+    assert f"{out} holds an evaluation; choose another --out" in planned.stderr
+    with pytest.raises(SpecError, match="holds an evaluation; choose another --out"):
+        edit(EditRequest(str(folders(out)[0]), str(out), [Move("smile", (1.0,))]))
+    with pytest.raises(SpecError, match="holds an evaluation, no output of a run; correct OUT"):
+        read_status(str(out))
+    assert sorted(out.rglob("*")) == before
+    assert evaluate(request).faces == len(NAMES)
+
+
+@pytest.mark.parametrize("made", ["restyle-export.json", "restyle-view.json"])
+def test_an_export_is_no_folder_of_a_run(
+    made: str, some_photos: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / made).write_text("{}\n")
+    request = request_of(some_photos, tmp_path / "out", tiny_model)
+    for run in (
+        lambda: evaluate(request),
+        lambda: invert_images(request.base),
+    ):
+        with pytest.raises(SpecError, match=r"holds an? (export|page of restyle view); choose"):
+            run()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [made]
+
+
+def test_what_never_began_leaves_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="gone does not exist"):
+        evaluate(request_of(tmp_path / "gone", tmp_path / "out", tiny_model))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_an_evaluation_wrote_is_no_input(

@@ -48,7 +48,7 @@ def test_an_export(out: Path, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["/no/such"], "/no/such holds no output of restyle"),
-        (["OUT", "--export", "OUT"], "holds something else than an export"),
+        (["OUT", "--export", "OUT"], "holds something else than a page of restyle view"),
         (["OUT", "--model", "nobody"], "nobody"),
         (["OUT", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
     ],
