@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restyle.core.errors import FatalError
+from restyle.core.metrics.registry import find_metric
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS, STEPS, encode
 from restyle.pipeline.ledger.entries import FileSet, MetricSums, UnitRecord, WrittenFile
@@ -151,6 +152,7 @@ class RowRemoval:
                 "dropped": len(keys - inputs) if record.dropped else 0,
                 # They may name any input.
                 "notes": (),
+                "worsened": _worsened(record, of_unit.get(STEPS)),
             }
         )
 
@@ -207,6 +209,23 @@ def _sums(
             totals[step - 1] += value
             counts[step - 1] += 1
     return MetricSums(total=tuple(totals), count=tuple(counts))
+
+
+def _worsened(record: UnitRecord, steps: pa.Table | None) -> dict[str, tuple[int, ...]]:
+    """As of the remaining faces; empty where their steps are not kept, so that it is not known."""
+    if steps is None:
+        return {}
+    keys = list(zip(*(steps[name].to_pylist() for name in (*_KEY, "face")), strict=True))
+    rows = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+    places = ([rows[key] for key in keys], np.subtract(steps["step"].to_numpy(), 1))
+    counts = {}
+    for name, former in record.worsened.items():
+        metric = find_metric(name)
+        if metric is not None and name in steps.column_names:
+            values = np.full((len(rows), len(former) + 1), np.nan)
+            values[places] = steps[name].to_pandas()
+            counts[name] = metric.worsened(values)
+    return counts
 
 
 def _write(storage: Storage, name: str, rows: pa.Table) -> WrittenFile:

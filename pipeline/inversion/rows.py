@@ -124,17 +124,11 @@ def step_seconds(batches: Sequence[Batch]) -> tuple[float, ...]:
 
 
 def worsened(batches: Sequence[Batch]) -> dict[str, tuple[int, ...]]:
-    """Count the faces with a worse value of each metric one step later.
-
-    Returns:
-        A number for each step but the last, by metric; only pairs of measured values count.
-    """
+    """Count the faces with a worse value of each metric one step later, as its ``worsened``."""
     counts = {}
     for name in batches[0].metrics if batches else ():
         values = np.concatenate([batch.metrics[name] for batch in batches])
-        change = np.diff(values, axis=1)
-        worse = change > 0 if METRICS[name].better == "lower" else change < 0
-        counts[name] = tuple(np.count_nonzero(worse, axis=0).tolist())
+        counts[name] = METRICS[name].worsened(values)
     return counts
 
 

@@ -19,6 +19,8 @@ from restyle.core.registry import Registry, constants_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import Tensor
 
@@ -97,6 +99,19 @@ class Metric:
                 f"{self.name!r} cannot be the name of a metric: lower case letters, digits and "
                 f"underscores, and none of {', '.join(sorted(RESERVED))}"
             )
+
+    def worsened(self, values: npt.NDArray[np.floating]) -> tuple[int, ...]:
+        """Count the faces with a worse value one step later.
+
+        Args:
+            values: [N, S] of N faces at S steps, NaN where there is none.
+
+        Returns:
+            A number for each step but the last; only pairs of measured values count.
+        """
+        before, after = values[:, :-1], values[:, 1:]
+        worse = after > before if self.better == "lower" else after < before
+        return tuple(worse.sum(axis=0).tolist())
 
     @property
     def may_be_infinite(self) -> bool:

@@ -203,6 +203,32 @@ def test_the_means_are_those_of_the_remaining_faces(tmp_path: Path) -> None:
         np.testing.assert_allclose(means[name], expected, rtol=1e-6)
 
 
+def test_the_faces_that_got_worse_are_remaining_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = fabricated._batch
+
+    def any_way(made: Made, crops: Sequence[object], generator: np.random.Generator) -> object:
+        found = batch(made, crops, generator)
+        for values in found.metrics.values():
+            values[:] = generator.random(values.shape)
+        return found
+
+    monkeypatch.setattr(fabricated, "_batch", any_way)
+    out = str(tmp_path / "out")
+    make(out)
+    before = read_status(out).summary.worsened
+    forget(out, ASKED, apply=True)
+    steps = pq.ParquetDataset(str(tmp_path / "out" / "steps")).read().to_pandas()
+    by_step = steps.pivot(index=["image_id", "revision", "face"], columns="step")
+    worsened = read_status(out).summary.worsened
+    for name in fabricated.METRICS:
+        change = by_step[name][2] - by_step[name][1]
+        better = {"lpips": "lower", "l2": "lower"}.get(name, "higher")
+        assert worsened[name] == [int((change > 0 if better == "lower" else change < 0).sum())]
+    assert worsened != before
+
+
 def test_edits_and_exports_follow(
     tmp_path: Path, inverted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
