@@ -6,6 +6,7 @@ running the same command again completes pending units and adds new faces.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -13,7 +14,7 @@ from typing import Self
 from restyle.core.devices.precision import Precision
 from restyle.core.editing.attributes import SCORERS
 from restyle.core.editing.directions import Direction
-from restyle.core.errors import SpecError
+from restyle.core.errors import RestyleError, SpecError
 from restyle.core.networks.config import absolute_spec
 from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Described, read_run, spec_of
@@ -170,8 +171,7 @@ class EditTask(Task):
         def first() -> None:
             before_first()
             # Before the first plan, so that forgetting a photograph finds its edits.
-            derived = Derived(kind="edits", address=self.output.address)
-            note = record_derived(self.snapshot.storage, derived)
+            note = record_derived(self.snapshot.storage, self._derived)
             if note:
                 listener.noted(note)
 
@@ -181,6 +181,15 @@ class EditTask(Task):
         if not planned.listed:
             raise SpecError(f"{self.snapshot.storage.uri} holds no face that was asked for")
         return planned
+
+    @property
+    def _derived(self) -> Derived:
+        return Derived(kind="edits", address=self.output.address)
+
+    def withdraw(self) -> None:
+        """Remove the record that the inversion has of these edits."""
+        with contextlib.suppress(RestyleError):
+            self.snapshot.storage.delete(self._derived.name)
 
     def job(self, device: str, images: float) -> EditJob:
         """Return the job description for the workers."""

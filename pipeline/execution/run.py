@@ -256,6 +256,8 @@ class _Run:
             written.append(self._task.operation.settings_file)
         self._delete(written)
         self._storage.prune([ledger.FOLDER, *self._datasets])
+        if not self._plans_before:
+            self._task.withdraw()
 
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:

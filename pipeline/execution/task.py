@@ -94,6 +94,9 @@ class Task(ABC):
     def described(self) -> Described:
         """Return the fields of ``run.json`` that depend on the operation."""
 
+    def withdraw(self) -> None:  # noqa: B027 (most leave nothing elsewhere)
+        """Take back what planning wrote outside of the output, of which nothing is left."""
+
     def pictures(self, images: int) -> int:
         """Return the number of images generated from ``images`` inputs."""
         return images

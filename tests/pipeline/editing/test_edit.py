@@ -283,6 +283,28 @@ def test_an_interrupted_edit_continues(
     pd.testing.assert_frame_equal(rows, rows_of(whole))
 
 
+def test_an_edit_that_made_nothing_is_not_known_to_the_inversion(
+    request_of: Callable[..., EditRequest], inverted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of(score=False)
+
+    def fails(*_arguments: object) -> None:
+        raise FatalError("no memory")
+
+    def known() -> set[Path]:
+        return set((inverted / "out" / "_ledger").glob("derived-*"))
+
+    before = known()
+    with monkeypatch.context() as patched:
+        patched.setattr(Editor, "__call__", fails)
+        with pytest.raises(FatalError, match="no memory"):
+            edit(request)
+    assert not Path(request.to).exists()
+    assert known() == before
+    edit(request)
+    assert len(known() - before) == 1
+
+
 @pytest.mark.usefixtures("one_by_one")
 def test_a_compaction_of_the_inversion_meanwhile_changes_nothing(
     request_of: Callable[..., EditRequest],
