@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -41,10 +42,14 @@ def _table(settings: EditSettings, summary: EditSummary) -> Table:
     for name in summary.changes:
         table.add_column(f"{name} change", justify="right")
     for row, strengths in enumerate(summary.combinations[:_MOST_ROWS]):
-        changes = [f"{values[row]:+.3f}" for values in summary.changes.values()]
-        table.add_row(
-            *(f"{each:+g}" for each in strengths), f"{summary.identity[row]:.3f}", *changes
-        )
+        changes = [_shown(values[row], "+.3f") for values in summary.changes.values()]
+        kept = _shown(summary.identity[row], ".3f")
+        table.add_row(*(f"{each:+g}" for each in strengths), kept, *changes)
     if len(summary.combinations) > _MOST_ROWS:
         table.add_row("...")
     return table
+
+
+def _shown(mean: float, form: str) -> str:
+    """Return a mean as the table has it: a dash where no face was found to measure."""
+    return "-" if math.isnan(mean) else format(mean, form)

@@ -142,7 +142,10 @@ def _matching(output: Output, sources: Sequence[str]) -> list[SourceImage]:
     for name in sources:
         rank = best_rank([column], name)
         if rank == NO_MATCH:
-            raise SpecError(f"no input of {output.storage.uri} is called {name!r}")
+            raise SpecError(
+                f"no input of {output.storage.uri} is called {name!r}; give a name as the column "
+                "source of latents and rejects has it, its last part, or a pattern"
+            )
         chosen |= source_ranks(column, name) == rank
     ids = {images[index].image_id for index in np.flatnonzero(chosen).tolist()}
     return [image for image in images if image.image_id in ids]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restyle.core.errors import FatalError, RejectReason, SpecError
+from restyle.core.shown_text import are, plural
 from restyle.pipeline.accounting.run_record import RunRecord, read_run
 from restyle.pipeline.accounting.status import settings_of
 from restyle.pipeline.execution.executor import Engine
@@ -134,11 +135,11 @@ def plan_again(
 
     planner = Planner(planned_inputs, Origin(), listener, before_first)
     planned = planner.plan_again(batches(), most)
-    names = ", ".join(reasons)
-    listener.noted(f"{planned.new} rejected inputs are tried again (reasons: {names})")
+    again = f"{plural(planned.new, 'rejected input')} {are(planned.new)} tried again"
+    listener.noted(f"{again} (reasons: {', '.join(reasons)})")
     if faults:
         listener.noted(
-            f"{faults} were found faulty when they were planned and stay rejected; "
+            f"still rejected: {plural(faults, 'input')} found faulty when planned; "
             "correct the files that hold them, and restyle invert plans them again"
         )
     return planned

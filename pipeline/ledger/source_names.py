@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restyle.core.shown_text import decodable, recorded
+from restyle.pipeline.storage.addresses import absolute_uri
 
 IntArray = npt.NDArray[np.int64]
 
@@ -30,14 +31,15 @@ def source_ranks(sources: pa.ChunkedArray, name: str) -> IntArray:
     Args:
         sources: a string column of n sources.
         name: a name as the file system has it or as the datasets do, or a pattern with ``*``,
-            ``?`` or ``[]``.
+            ``?`` or ``[]``. One with a slash may be a path relative to the working directory.
 
     Returns:
         Array of shape (n,), int64: 1 if the name equals the source, 2 if it equals the last part,
         3 if it matches either as a pattern, else :data:`NO_MATCH`.
     """
     # Datasets have names escaped; those that were written before that have line breaks as they are.
-    forms = {recorded(name), decodable(name)}
+    spelled = {name, absolute_uri(name)} if "/" in name else {name}
+    forms = {form(each) for each in spelled for form in (recorded, decodable)}
     best: IntArray = np.minimum.reduce([_ranks(sources, form) for form in forms])
     return best
 

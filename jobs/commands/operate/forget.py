@@ -21,8 +21,8 @@ def forget(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="An input, as its column source has it, by its last part, or as a pattern; may be "
-            "given several times.",
+            help="An input, as its column source has it, as a path, by its last part, or as a "
+            "pattern; may be given several times.",
             show_default=False,
         ),
     ] = None,

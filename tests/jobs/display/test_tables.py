@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from restyle.jobs.display import tables
+from restyle.jobs.display.edit_tables import show_edits
+from restyle.pipeline.editing.summary import EditSummary
 
 
 @pytest.mark.parametrize(
@@ -29,3 +33,19 @@ def test_a_narrow_terminal_has_fewer_steps_and_whole_numbers(width: int, steps: 
     for name, values in means.items():
         chosen = [values[step - 1] for step in steps]
         assert shown[name] == ["-" if value is None else f"{value:.4f}" for value in chosen]
+
+
+def test_what_was_measured_on_no_face_has_a_dash() -> None:
+    settings: Any = SimpleNamespace(directions=[SimpleNamespace(name="smile")])
+    summary = EditSummary(
+        faces=2,
+        combinations=[(-1.0,), (9999.0,)],
+        identity=np.array([0.99, np.nan]),
+        changes={"smile": np.array([-0.1, np.nan])},
+        steadiness=None,
+        without_photo=0,
+    )
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    show_edits(console, settings, summary)
+    rows = console.file.getvalue().splitlines()[-2:]  # type: ignore[attr-defined]
+    assert [row.split() for row in rows] == [["-1", "0.990", "-0.100"], ["+9999", "-", "-"]]

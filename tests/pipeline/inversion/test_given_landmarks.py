@@ -229,7 +229,7 @@ def test_what_does_not_fit_is_rejected_with_its_reason(job: Job, detected: Rows)
     retry = Retry(str(job.out), tuple(outcome.summary.rejects), device="cpu")  # type: ignore[arg-type]
     retry_rejects(retry, heard, engine(run_units))
     assert any("2 rejected inputs are tried again" in line for line in heard.lines)
-    assert any(line.startswith("2 were found faulty") for line in heard.lines)
+    assert any(line.startswith("still rejected: 2 inputs found faulty") for line in heard.lines)
     assert [row[:2] for row in job.rejects()] == [
         ("empty.jpg", 2),
         ("evening.jpg", 1),

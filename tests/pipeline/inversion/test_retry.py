@@ -274,7 +274,7 @@ def test_faults_found_while_planning_stay(world: World, monkeypatch: pytest.Monk
         lambda *given: tuple(replace(image, fault="empty|it is") for image in read(*given)),
     )
     assert world.retry("empty").images == 0
-    assert any("1 were found faulty" in line for line in world.heard.lines)
+    assert any("still rejected: 1 input found faulty" in line for line in world.heard.lines)
 
 
 def test_an_output_that_is_none(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
@@ -18,6 +20,31 @@ SOURCES = [
     "new\\nline.gif",
     "work/not\\xffutf.gif",
 ]
+
+
+def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = [
+        f"{tmp_path}/in/a.jpg",
+        f"{tmp_path}/in/b.tar::a.jpg",
+        "/other/a.jpg",
+        "s3://b/a.jpg",
+    ]
+    column = pa.chunked_array([sources])
+
+    def meant(name: str) -> list[str]:
+        ranks = source_ranks(column, name)
+        return [source for source, rank in zip(sources, ranks, strict=True) if rank != NO_MATCH]
+
+    assert meant("in/a.jpg") == meant("./in/a.jpg") == meant(f"../{tmp_path.name}/in/a.jpg")
+    assert meant("in/a.jpg") == sources[:1]
+    assert meant("in/b.tar::a.jpg") == sources[1:2]
+    assert meant("in/*") == sources[:2]
+    assert meant("s3://b/a.jpg") == sources[3:]
+    assert meant("b/a.jpg") == []
+    # A name alone is that of a file anywhere, not of one here.
+    monkeypatch.chdir(tmp_path / "..")
+    assert meant("a.jpg") == sources
 
 
 @pytest.mark.parametrize(
