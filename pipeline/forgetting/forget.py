@@ -127,7 +127,9 @@ def _refuse_evaluation(storage: Storage) -> None:
 
 
 def _result(journal: Journal, searched: Searched) -> Forgotten:
-    return Forgotten(len(journal.image_ids), sorted(journal.names), searched)
+    # The journal also has the addresses of files, as URIs.
+    sources = journal.names - {f"file://{name}" for name in journal.names}
+    return Forgotten(len(journal.image_ids), sorted(sources), searched)
 
 
 def _matching(output: Output, sources: Sequence[str]) -> list[SourceImage]:

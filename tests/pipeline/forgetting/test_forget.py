@@ -12,6 +12,7 @@ import shutil
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import markupsafe
@@ -33,6 +34,7 @@ from restyle.pipeline.forgetting.search import Needles
 from restyle.pipeline.forgetting.tombstone import JOURNAL, TOMBSTONE
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.similarity.index import update_index
+from restyle.pipeline.sources.source_image import SourceImage
 from restyle.pipeline.storage.local_files import LocalStorage
 from tests.pipeline import fabricated
 from tests.pipeline.fabricated import Made, fabricate, image, redo
@@ -454,6 +456,19 @@ def test_a_name_that_there_is_none_of(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / TOMBSTONE).exists()
     with pytest.raises(SpecError, match="nothing was forgotten"):
         verify_forgotten(out)
+
+
+def test_each_input_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fabricated.image
+
+    def on_a_disk(*which: Any) -> SourceImage:
+        found = made(*which)
+        return dataclasses.replace(found, uri=b"file://" + found.uri)
+
+    monkeypatch.setattr(fabricated, "image", on_a_disk)
+    out = str(tmp_path / "out")
+    make(out)
+    assert forget(out, ["alice.jpg"], apply=False).sources == [source(0)]
 
 
 def test_the_commands(tmp_path: Path) -> None:
