@@ -128,6 +128,8 @@ def main() -> NoReturn:
     of them.
     """
     streams.settle()
+    if not _stands_somewhere():
+        _fail("the current directory does not exist any more; change into another one")
     expand_variables()
     try:
         code = app(args=expanded(sys.argv[1:]), standalone_mode=False)
@@ -144,6 +146,15 @@ def main() -> NoReturn:
         say(str(stop) or "interrupted", error=True)
         _exit(INTERRUPTED)
     _exit(code if isinstance(code, int) else 0)
+
+
+def _stands_somewhere() -> bool:
+    """Whether the current directory exists: paths are resolved against it, torch loads by it."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _with_hint(error: TyperException) -> str:

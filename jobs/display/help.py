@@ -36,25 +36,38 @@ class Command(TyperCommand):
         """Parse the words after the command.
 
         Raises:
-            UsageError: an option's value was left out, and another option would be taken for it.
+            UsageError: an option's value was left out, and another option would be taken for it; or
+                a word is empty, as from a variable that is not set: the empty path is a folder.
         """
+        if not ctx.resilient_parsing:
+            self._check_values(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _check_values(self, ctx: Any, args: list[str]) -> None:
         takes_value = {
             name: isinstance(param, TyperOption) and not param.is_flag and not param.count
             for param in self.get_params(ctx)
             for name in (*param.opts, *param.secondary_opts)
             if name.startswith("-")
         }
-        words = iter(args)
-        for word in words if not ctx.resilient_parsing else ():
-            if word == "--":
-                break
-            value = next(words, "") if takes_value.get(word) else ""
-            if value.partition("=")[0] in takes_value:
+        words, is_named = iter(args), True
+        for word in words:
+            is_named = is_named and word != "--"
+            name, equals, value = word.partition("=") if is_named else (word, "", word)
+            if not takes_value.get(name):
+                value = word
+            elif not equals:
+                value = next(words, name)
+                if is_named and value != name and value.partition("=")[0] in takes_value:
+                    ctx.fail(
+                        f"{name} needs a value, and {value} is another option; if it is the value, "
+                        f"write {name}={value}"
+                    )
+            if not value:
                 ctx.fail(
-                    f"{word} needs a value, and {value} is another option; if it is the value, "
-                    f"write {word}={value}"
+                    f"{name or 'an argument'} is empty; leave it out, or set the variable that it "
+                    "is from"
                 )
-        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, required arguments without braces."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -84,3 +85,17 @@ def test_nothing_among_the_photographs_is_run(
     assert not ran.exists(), ran.read_text()
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(tmp_path / "out" / "latents")) == 2
+
+
+@pytest.mark.parametrize("command", ["status out", "directions list", "invert . --out out"])
+def test_a_directory_that_is_gone_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    program = WAYS["console script"][0]
+    # The shell removes the directory that it stands in.
+    done = subprocess.run(
+        ["bash", "-c", f"rmdir ../gone; exec {shlex.quote(program)} {command}"],
+        cwd=tmp_path / "gone", check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the current directory does not exist any more; ")

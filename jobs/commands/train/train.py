@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 app = group("train", "Train a generator or an encoder.")
 
-SpecPath = Annotated[Path, typer.Argument(help="TOML specification; see recipes/ for examples.")]
+SpecPath = Annotated[
+    Path, typer.Argument(metavar="SPEC", help="TOML specification; see recipes/ for examples.")
+]
 RunPath = Annotated[
     Path,
     typer.Option(

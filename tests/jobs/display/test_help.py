@@ -98,6 +98,21 @@ def test_no_option_is_taken_for_the_value_of_another(
     assert line.startswith(f"error: {option} needs a value, and {value} is another option")
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["edit", "OUT", "--direction", "smile", "--out", ""], "--out"),
+        (["invert", "IN", "--out="], "--out"),
+        (["status", ""], "an argument"),
+        (["status", "--", ""], "an argument"),
+    ],
+)
+def test_an_empty_word_is_not_the_current_directory(words: list[str], what: str) -> None:
+    wrong = restyle(*words)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith(f"error: {what} is empty; ")
+
+
 def test_words_that_are_meant_may_look_like_options() -> None:
     assert "--yes holds no output" in restyle("forget", "--", "--yes").stderr
     assert "/no/such holds no output" in restyle("forget", "/no/such", "--source=--yes").stderr
