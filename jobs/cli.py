@@ -133,6 +133,9 @@ def main() -> NoReturn:
     expand_variables()
     try:
         code = app(args=expanded(sys.argv[1:]), standalone_mode=False)
+        if code == INTERRUPTED:
+            # typer's answer to Ctrl-C, where no run has turned it into a line of its own.
+            raise KeyboardInterrupt
     except TyperException as error:
         _fail(_with_hint(error))
     except RestyleError as error:

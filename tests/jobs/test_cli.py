@@ -93,6 +93,18 @@ cli._exit(cli.INTERRUPTED)
 """
 
 
+def test_ctrl_c_before_a_run_has_begun_is_said() -> None:
+    code = (
+        "import sys; from restyle.jobs import cli; from restyle.pipeline.accounting import status\n"
+        "def stop(out): raise KeyboardInterrupt\n"
+        "status.read_status = stop; sys.argv = ['restyle', 'status', 'OUT']; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_threads_that_compute_at_the_end_change_no_exit_code() -> None:
     """The interpreter's shutdown would abort the process when torch returns to Python."""
     ended = subprocess.run(
