@@ -15,7 +15,9 @@ Every message states the fault, its place and the remedy, in one line.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class RejectReason(StrEnum):
@@ -89,6 +91,22 @@ def reason_of(error: BaseException) -> str:
     """
     told = getattr(error, "strerror", None) or str(error)
     return " ".join(told.split()) or type(error).__name__
+
+
+def fault_of(fault: Mapping[str, Any], whole: str = "") -> str:
+    """What is wrong with a value that was read, and where: ``images.0: Input should be ...``.
+
+    Args:
+        fault: one of pydantic's ``ValidationError.errors()``.
+        whole: name of the place of a fault of all values together.
+    """
+    where = ".".join(map(str, fault["loc"])) or whole
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"] == "extra_forbidden":
+        return f"{where} is not known"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def first_line_of(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, fault_of
 from restyle.core.files import read_toml
 
 # Far beyond any machine and currency, and short enough for a table.
@@ -56,11 +56,8 @@ def read_prices(path: Path) -> Prices:
     try:
         return Prices.model_validate(values)
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'machines'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
+        faults = "; ".join(fault_of(each, "machines") for each in error.errors())
         raise SpecError(
-            f"--prices {path}: {'; '.join(faults)}; a machine is [machines.NAME] with "
+            f"--prices {path}: {faults}; a machine is [machines.NAME] with "
             "price_per_hour, cores and gpus"
         ) from error

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from restyle.core.errors import CheckpointError, SpecError, reason_of
+from restyle.core.errors import CheckpointError, SpecError, fault_of, reason_of
 from restyle.core.files import open_file, read_bytes
 
 MODEL_FILE = "model.json"
@@ -218,9 +218,8 @@ def read_config(directory: Path) -> ModelConfig:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        raise CheckpointError(f"{path} is not valid: {where}: {problem['msg']}") from error
+        fault = fault_of(error.errors()[0], "the file")
+        raise CheckpointError(f"{path} is not valid: {fault}") from error
 
 
 def file_sha256(path: Path) -> str:

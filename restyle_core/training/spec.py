@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from restyle.core.errors import SpecError
+from restyle.core.errors import SpecError, fault_of
 from restyle.core.files import folder_of, read_toml
 from restyle.core.networks.config import embedded_models
 
@@ -115,10 +115,7 @@ def load_spec(path: Path, kind: type[Spec]) -> Spec:
     try:
         spec = kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
-            for fault in error.errors()
-        )
+        faults = "; ".join(map(fault_of, error.errors()))
         raise SpecError(f"{path}: {faults}") from error
     try:
         return spec.anchored(folder_of(path))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from restyle.core.errors import first_line_of, reason_of
+from restyle.core.errors import fault_of, first_line_of, reason_of
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,33 @@ def test_a_missing_file_has_the_words_of_the_system(tmp_path: Path) -> None:
 def test_the_first_line_leaves_out_details() -> None:
     assert first_line_of(ValueError("wrong\nin detail")) == "wrong"
     assert first_line_of(ValueError()) == "ValueError"
+
+
+class Machine(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    cores: list[int]
+    name: str = Field(default="any", max_length=3)
+
+    @model_validator(mode="after")
+    def _is_no_machine(self) -> Machine:
+        if not self.cores:
+            raise ValueError("a machine has a core")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, "cores is missing"),
+        ({"cores": [1], "core": 1}, "core is not known"),
+        ({"cores": [1, "x"]}, "cores.1: Input should be a valid integer"),
+        ({"cores": [1], "name": "more"}, "name: String should have at most 3 characters"),
+        ({"cores": []}, "the file: a machine has a core"),
+    ],
+)
+def test_a_fault_says_where_and_what(values: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Machine.model_validate(values)
+    (fault,) = caught.value.errors()
+    assert fault_of(fault, "the file").startswith(told)

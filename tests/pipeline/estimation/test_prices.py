@@ -23,9 +23,9 @@ def test_the_example_is_read() -> None:
     ("text", "said"),
     [
         ("machines = 3", "machines"),
-        ("", "machines: Field required"),
+        ("", "machines is missing"),
         ("[machines]", "machines"),
-        ("[machines.a]\ncores = 4", "machines.a.price_per_hour: Field required"),
+        ("[machines.a]\ncores = 4", "machines.a.price_per_hour is missing"),
         ("[machines.a]\nprice_per_hour = -1.0\ncores = 4", "machines.a.price_per_hour"),
         ("[machines.a]\nprice_per_hour = nan\ncores = 4", "machines.a.price_per_hour"),
         ("[machines.a]\nprice_per_hour = 1e308\ncores = 4", "machines.a.price_per_hour"),

@@ -33,7 +33,7 @@ def test_paths_start_at_the_specification(folder: Path) -> None:
     ("old", "new", "message"),
     [
         ("images = 64", "images = 0", "schedule.images: Input should be greater than 0"),
-        ("images = 64", "images = 64\nimagse = 3", "schedule.imagse: Extra inputs"),
+        ("images = 64", "images = 64\nimagse = 3", "schedule.imagse is not known"),
         ('"crops.npz"', '"missing.npz"', "missing.npz, which does not exist"),
         ("[generator]", "[[generator", "spec.toml is no TOML"),
     ],
