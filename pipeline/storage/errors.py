@@ -17,13 +17,13 @@ DAMAGE = (
 _FATAL_ERRNO = {
     errno.ENOSPC: "no space is left on the device; free some and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EISDIR: "it is a folder",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.EFBIG: "the file would be larger than is allowed",
+    errno.EROFS: "the file system is read-only; name a place that can be written",
+    errno.EACCES: "permission denied; give this user access, or name another place",
+    errno.EPERM: "permission denied; give this user access, or name another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; correct the path",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EFBIG: "the file would be larger than is allowed; raise the limit (ulimit -f)",
 }
 
 # Exceptions of object stores' clients outside of the OSError tree that a retry does not help.
