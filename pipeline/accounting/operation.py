@@ -23,6 +23,7 @@ from restyle.core.shown_text import plural
 from restyle.pipeline.accounting.proof import Proof
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.output import Output
+from restyle.pipeline.ledger.records import MetricSums
 from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.marks import marked_as
@@ -102,6 +103,19 @@ class Operation(ABC, Generic[S]):
             settings: the output's settings.
             found: the schema of an actual file, which gives the shape of the latents.
         """
+
+    def sums_of(self, rows: pa.Table, settings: S) -> dict[str, MetricSums] | None:
+        """Compute the sums of a unit's entry from its rows.
+
+        Args:
+            rows: the unit's rows of the first dataset.
+            settings: the output's settings.
+
+        Returns:
+            Sums by name; None if they are those of columns at each step, as of an inversion.
+        """
+        del rows, settings
+        return None
 
     @abstractmethod
     def proof(self, storage: Storage, settings: S, done: Collection[str]) -> Proof:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.editing.rows import FOLDER, edit_schema
 from restyle.pipeline.editing.settings import NAME, EditSettings
+from restyle.pipeline.editing.summary import edit_sums
 from restyle.pipeline.editing.verify import EditProof
 from restyle.pipeline.ledger.datasets import REJECTS, latent_shape, reject_schema
 from restyle.pipeline.ledger.output import Output
+from restyle.pipeline.ledger.records import MetricSums
 from restyle.pipeline.storage.filesystem import Storage
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ class EditOperation(Operation[EditSettings]):
         if dataset == REJECTS:
             return reject_schema(settings.fingerprint)
         return edit_schema(settings, latent_shape(found))
+
+    def sums_of(self, rows: pa.Table, settings: EditSettings) -> dict[str, MetricSums]:
+        """Return the sums of a unit's entry over its rows of ``edits``."""
+        return edit_sums(rows, settings)
 
     def proof(
         self,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from restyle.pipeline.editing.rows import EditedFaces, change_column
+from restyle.pipeline.editing.rows import change_column
 from restyle.pipeline.editing.settings import EditedDirection, EditSettings
 from restyle.pipeline.ledger.entries import MetricSums, UnitRecord
 
@@ -58,21 +59,27 @@ class EditSummary:
     without_photo: int
 
 
-def edit_sums(edited: EditedFaces, settings: EditSettings) -> dict[str, MetricSums]:
-    """Sums over the faces at each edit, for a unit's ledger entry."""
-    sums = {_IDENTITY: _sums(edited.identity)}
-    for name in settings.attributes:
-        sums[change_column(name)] = _sums(edited.scores[name] - edited.before[name][:, None])
+def edit_sums(rows: pa.Table, settings: EditSettings) -> dict[str, MetricSums]:
+    """Sums over the faces at each edit, for a unit's ledger entry.
+
+    Args:
+        rows: of ``edits``, all edits of each face one after another.
+        settings: of the edits.
+    """
+    shape = (-1, len(settings.combinations))
+    names = [_IDENTITY, *map(change_column, settings.attributes)]
+    sums = {name: _sums(_values(rows, name).reshape(shape)) for name in names}
     varied = _varied(settings)
     if varied is not None:
         order = np.argsort(varied.strengths, kind="stable")
-        scores = edited.scores[varied.name][:, order]
+        scores = _values(rows, varied.name).reshape(shape)[:, order]
         found = np.isfinite(scores).all(axis=1)
         rising = (np.diff(scores[found], axis=1) > 0).all(axis=1)
         sums[_RISING] = MetricSums(total=(float(rising.sum()),), count=(int(found.sum()),))
     if settings.paste_back != "none":
-        missing = sum(problem is not None for problem in edited.problems)
-        sums[_WITHOUT_PHOTO] = MetricSums(total=(float(missing),), count=(len(edited.faces),))
+        problems = rows["photo_problem"].take(np.arange(0, rows.num_rows, shape[1]))
+        missing, faces = len(problems) - problems.null_count, len(problems)
+        sums[_WITHOUT_PHOTO] = MetricSums(total=(float(missing),), count=(faces,))
     return sums
 
 
@@ -112,6 +119,12 @@ def _columns(records: Sequence[UnitRecord], name: str, what: str) -> list[tuple[
 def _added(columns: list[tuple[float, ...]], edits: int) -> FloatArray:
     added: FloatArray = np.array(columns, np.float64).reshape(-1, edits).sum(axis=0)
     return added
+
+
+def _values(rows: pa.Table, name: str) -> npt.NDArray[np.float32]:
+    """A column as numbers, NaN for null."""
+    values: npt.NDArray[np.float32] = rows[name].to_numpy()
+    return values
 
 
 def _sums(values: npt.NDArray[np.float32]) -> MetricSums:

@@ -88,7 +88,7 @@ class UnitEditor:
             faces=len(faces),
             rejects={},
             files={FOLDER: (data, table.num_rows)},
-            metrics=edit_sums(edited, self._settings),
+            metrics=edit_sums(table, self._settings),
             seconds={
                 "read": read - started,
                 "edit": computed - begun,

@@ -173,7 +173,7 @@ def _forget_in(
     """Remove the inputs of a journal from one output, and from what was made of it."""
     storage = output.storage
     operation, settings = bound_of(storage)
-    rows = RowRemoval(output, journal.image_ids, lock)
+    rows = RowRemoval(output, operation, settings, journal.image_ids, lock)
     samples = {
         sample
         for files in rows.affected()
@@ -185,7 +185,7 @@ def _forget_in(
     remember(storage, journal.image_ids)
     remove_copies(storage)
     tidy(output, operation, settings)
-    rows.remove(operation.datasets[0])
+    rows.remove()
     tidy(output, operation, settings)
     for folder in ("", ledger.FOLDER, *operation.datasets_of(settings)):
         storage.sweep(folder)

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from restyle.core.errors import FatalError
 from restyle.core.metrics.registry import find_metric
+from restyle.pipeline.accounting.operation import Operation
 from restyle.pipeline.ledger import entries as ledger
 from restyle.pipeline.ledger.datasets import REJECTS, STEPS, encode
 from restyle.pipeline.ledger.entries import FileSet, MetricSums, UnitRecord, WrittenFile
@@ -21,6 +23,7 @@ from restyle.pipeline.ledger.output import Output
 from restyle.pipeline.ledger.parquet_files import parquet_of
 from restyle.pipeline.ledger.part_names import dataset_of
 from restyle.pipeline.ledger.revisions import OutdatedInputs, next_name, outdated_inputs
+from restyle.pipeline.ledger.settings import Settings
 from restyle.pipeline.storage.errors import DAMAGE
 from restyle.pipeline.storage.filesystem import Storage
 from restyle.pipeline.storage.lock import DriverLock
@@ -35,11 +38,15 @@ class RowRemoval:
 
     Attributes:
         output: the output.
+        operation: of the output.
+        settings: of the output.
         image_ids: the inputs.
         lock: the driver's lock, which is confirmed before files are removed.
     """
 
     output: Output
+    operation: Operation[Any]
+    settings: Settings
     image_ids: frozenset[str]
     lock: DriverLock
 
@@ -69,13 +76,10 @@ class RowRemoval:
             )
         ]
 
-    def remove(self, first_dataset: str) -> None:
+    def remove(self) -> None:
         """Write the remaining rows of all affected entries, and remove the former files.
 
         Safe to kill at any moment and to call again.
-
-        Args:
-            first_dataset: the dataset whose rows are counted as faces.
 
         Raises:
             FatalError: a file is missing or damaged, or cannot be written.
@@ -91,7 +95,7 @@ class RowRemoval:
             records = [
                 record
                 for each in files.units
-                if (record := self._record(each, units[each.unit], kept, outdated, first_dataset))
+                if (record := self._record(each, units[each.unit], kept, outdated))
             ]
             self.lock.confirm()
             self._replace(files, records, kept)
@@ -122,7 +126,7 @@ class RowRemoval:
             storage.delete(name)
 
     def _record(
-        self, record: UnitRecord, unit: Unit, kept: Tables, outdated: OutdatedInputs, first: str
+        self, record: UnitRecord, unit: Unit, kept: Tables, outdated: OutdatedInputs
     ) -> UnitRecord | None:
         """The entry of a unit with what remains of it; None if nothing does."""
         left = [image for image in unit.images if image.image_id not in self.image_ids]
@@ -134,7 +138,7 @@ class RowRemoval:
         of_unit = {dataset_of(name): _of(table, keys) for name, table in kept.items()}
         rejects = of_unit.get(REJECTS)
         reasons = Counter([] if rejects is None else rejects["reason"].to_pylist())
-        rows = of_unit.get(first)
+        rows = of_unit.get(self.operation.datasets[0])
         inputs = {
             key
             for table in of_unit.values()
@@ -145,7 +149,7 @@ class RowRemoval:
                 "images": len(left),
                 "faces": 0 if rows is None else len(_distinct(rows)),
                 "rejects": dict(sorted(reasons.items())),
-                "metrics": _metrics(record, of_unit, first),
+                "metrics": self._metrics(record, of_unit.get(STEPS), rows),
                 "superseded": len(outdated.get(record.unit, set()) - self.image_ids)
                 if record.superseded
                 else 0,
@@ -155,6 +159,15 @@ class RowRemoval:
                 "worsened": _worsened(record, of_unit.get(STEPS)),
             }
         )
+
+    def _metrics(
+        self, record: UnitRecord, steps: pa.Table | None, rows: pa.Table | None
+    ) -> dict[str, MetricSums]:
+        """Sums over the remaining rows: of each step where these are kept, else of the last one."""
+        own = None if rows is None else self.operation.sums_of(rows, self.settings)
+        if own is not None:
+            return own
+        return {name: _sums(sums, name, steps, rows) for name, sums in record.metrics.items()}
 
 
 _KEY = ("image_id", "revision")
@@ -181,14 +194,6 @@ def _distinct(rows: pa.Table) -> set[tuple[str, int, int]]:
     return set(zip(*(rows[name].to_pylist() for name in (*_KEY, "face")), strict=True))
 
 
-def _metrics(record: UnitRecord, tables: Tables, first: str) -> dict[str, MetricSums]:
-    """Sums over the remaining rows: of each step where these are kept, else of the last one."""
-    return {
-        name: _sums(sums, name, tables.get(STEPS), tables.get(first))
-        for name, sums in record.metrics.items()
-    }
-
-
 def _sums(
     former: MetricSums, name: str, steps: pa.Table | None, rows: pa.Table | None
 ) -> MetricSums:
@@ -197,10 +202,7 @@ def _sums(
     if steps is not None and name in steps.column_names:
         pairs = zip(steps["step"].to_pylist(), steps[name].to_pylist(), strict=True)
     elif rows is not None and name in rows.column_names:
-        # Sums of edits have one place for each edit.
-        is_of_edits = "edit" in rows.column_names
-        places = pc.add(rows["edit"], 1).to_pylist() if is_of_edits else [count] * rows.num_rows
-        pairs = zip(places, rows[name].to_pylist(), strict=True)
+        pairs = zip([count] * rows.num_rows, rows[name].to_pylist(), strict=True)
     else:
         # What the sum was made of is not kept.
         return MetricSums(total=tuple(totals), count=tuple(counts))

@@ -167,6 +167,47 @@ def check_gone(out: str, wanted: set[bytes], before: tuple[pd.DataFrame, np.ndar
 ASKED = ["alice.jpg", source(1), "*/Zo*", source(22)]
 
 
+def test_the_figures_of_edits_are_those_of_the_remaining_faces(
+    tmp_path: Path, photos: Path
+) -> None:
+    from restyle.pipeline.editing.edit import edit
+    from restyle.pipeline.editing.request import EditRequest, Move
+    from restyle.pipeline.editing.summary import summarise
+    from restyle.pipeline.execution.request import Request
+    from restyle.pipeline.inversion.run import invert_images
+    from restyle.pipeline.ledger.output import Output
+    from restyle.pipeline.ledger.settings import InversionSettings
+    from tests.pipeline.in_process import run_units
+
+    (tmp_path / "photos").mkdir()
+    for name in ("smile.jpg", "terrace.jpg", "garden.jpg", "evening.jpg"):
+        shutil.copy(photos / name, tmp_path / "photos")
+    out, edits = str(tmp_path / "out"), str(tmp_path / "edits")
+    settings = InversionSettings(model="faces64", steps=1, metrics=(), dtype="fp32")
+    request = Request(str(tmp_path / "photos"), out, settings, device="cpu")
+    invert_images(request, Listener(), lambda: contextlib.nullcontext(run_units))
+    # A photograph that was changed since is not pasted into.
+    with (tmp_path / "photos" / "terrace.jpg").open("ab") as photo:
+        photo.write(b"more")
+    move = Move("smile", (2.0, -2.0, 0.0))
+    before = edit(EditRequest(out, edits, [move], paste_back="face", device="cpu"))
+    assert (before.summary.faces, before.summary.without_photo) == (4, 1)
+
+    forget(out, ["smile.jpg"], apply=True)
+    summary = summarise(Output.at(edits).records(), before.settings)
+    rows = pq.ParquetDataset(str(tmp_path / "edits" / "edits")).read().to_pandas()
+    assert (summary.faces, summary.without_photo) == (rows.face.count() / 3, 1) == (3, 1)
+    by_edit = rows.groupby("edit")
+    np.testing.assert_allclose(summary.identity, by_edit["id_similarity"].mean(), rtol=1e-6)
+    for name, change in summary.changes.items():
+        np.testing.assert_allclose(change, by_edit[f"{name}_change"].mean(), atol=1e-6)
+    faces = rows.pivot(index="image_id", columns="strength_smile", values="smile").dropna()
+    rising = (faces[2] > faces[0]) & (faces[0] > faces[-2])
+    steady = summary.steadiness
+    assert steady is not None
+    assert (steady.attribute, steady.faces, steady.rising) == ("smile", len(faces), rising.mean())
+
+
 @pytest.mark.parametrize("kind", ["units", "packs"])
 def test_nothing_is_left(kind: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
