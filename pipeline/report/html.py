@@ -19,7 +19,7 @@ def render_page(template: str, values: Mapping[str, Any], **filters: Callable[..
         template: a file of ``pipeline/templates``.
         values: variables of the template. Strings are escaped to one line, or with the filter
             ``lines`` to several; ``tojson`` escapes all strings in a value.
-        filters: further filters by name.
+        filters: further filters by name; ``all_of`` is one of all pages.
 
     Returns:
         The page in UTF-8.
@@ -40,6 +40,7 @@ def render_page(template: str, values: Mapping[str, Any], **filters: Callable[..
     )
     as_script = environment.filters["tojson"]
     environment.filters |= {
+        "all_of": all_of,
         "lines": lambda value: Markup(escape(visible_lines(value))),  # noqa: S704 (escaped)
         "tojson": jinja2.pass_eval_context(
             lambda context, value: as_script(context, visible_strings(value))
@@ -47,3 +48,8 @@ def render_page(template: str, values: Mapping[str, Any], **filters: Callable[..
         **filters,
     }
     return environment.get_template(template).render(**values).encode()
+
+
+def all_of(count: int) -> str:
+    """Say that nothing is left out: ``All 60 of them.``, a sentence."""
+    return "The only one." if count == 1 else f"All {count:,} of them."

@@ -58,7 +58,8 @@ def forget(
             say(name)
         if len(done.sources) > _MOST_NAMED:
             say(f"and {len(done.sources) - _MOST_NAMED} more")
-        say(f"{plural(done.inputs, 'input')} would be forgotten; restyle forget --yes does so")
+        asked = plural(done.inputs, "input")
+        say(f"{asked} would be forgotten; the same command with --yes does so")
         raise typer.Exit(1 if done.inputs else 0)
     for line in done.searched.found:
         say(line)

@@ -520,7 +520,8 @@ def test_the_commands(tmp_path: Path) -> None:
     planned = restyle("forget", out, "--list", names)
     assert planned.returncode == 1
     assert planned.stdout == (
-        f"{source(22)}\n{source(0)}\n2 inputs would be forgotten; restyle forget --yes does so\n"
+        f"{source(22)}\n{source(0)}\n"
+        "2 inputs would be forgotten; the same command with --yes does so\n"
     )
     done = restyle("forget", out, "--list", names, "--source", "dan.jpg", "--yes")
     assert done.returncode == 0, done.stderr

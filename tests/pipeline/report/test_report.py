@@ -273,6 +273,12 @@ def test_every_face_with_its_steps_and_maps(tmp_path: Path) -> None:
     assert "/in/a.jpg" not in page.words
 
 
+@pytest.mark.parametrize(("faces", "said"), [(1, "The only one."), (3, "All 3 of them.")])
+def test_where_all_faces_are_shown_it_says_so(tmp_path: Path, faces: int, said: str) -> None:
+    fabricate(tmp_path, Fabrication([f"/in/{number}.jpg" for number in range(faces)]))
+    assert said in " ".join(page_of(tmp_path).words.split())
+
+
 def test_summary_numbers(tmp_path: Path) -> None:
     rejects = [("c.jpg", "decode", "empty", "the file is empty")]
     fabricate(tmp_path, Fabrication(["a.jpg", "b.jpg", "b.jpg"], rejects=rejects))
