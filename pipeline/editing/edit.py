@@ -6,7 +6,6 @@ running the same command again completes pending units and adds new faces.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -14,7 +13,7 @@ from typing import Self
 from restyle.core.devices.precision import Precision
 from restyle.core.editing.attributes import SCORERS
 from restyle.core.editing.directions import Direction
-from restyle.core.errors import RestyleError, SpecError
+from restyle.core.errors import SpecError
 from restyle.core.networks.config import absolute_spec
 from restyle.pipeline.accounting.operation import own_settings
 from restyle.pipeline.accounting.run_record import Asked, Described, read_run, spec_of
@@ -30,7 +29,7 @@ from restyle.pipeline.execution.placement import threads_here
 from restyle.pipeline.execution.request import Workers
 from restyle.pipeline.execution.run import conduct
 from restyle.pipeline.execution.task import Task
-from restyle.pipeline.forgetting.derived import Derived, record_derived
+from restyle.pipeline.forgetting.derived import Derived, record_derived, withdraw_derived
 from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.inversion.model_identity import ModelIdentity, identify
 from restyle.pipeline.ledger.datasets import LATENTS, latent_shape
@@ -188,8 +187,7 @@ class EditTask(Task):
 
     def withdraw(self) -> None:
         """Remove the record that the inversion has of these edits."""
-        with contextlib.suppress(RestyleError):
-            self.snapshot.storage.delete(self._derived.name)
+        withdraw_derived(self.snapshot.storage, self._derived)
 
     def job(self, device: str, images: float) -> EditJob:
         """Return the job description for the workers."""

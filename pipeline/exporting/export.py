@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,12 @@ from restyle.pipeline.exporting.npy_file import NpyFile
 from restyle.pipeline.exporting.rows import ExportedRows
 from restyle.pipeline.exporting.target import check_target, is_begun, whole_folder
 from restyle.pipeline.exporting.web_dataset import WebDataset
-from restyle.pipeline.forgetting.derived import Derived, read_derived, record_derived
+from restyle.pipeline.forgetting.derived import (
+    Derived,
+    read_derived,
+    record_derived,
+    withdraw_derived,
+)
 from restyle.pipeline.forgetting.tombstone import check_complete
 from restyle.pipeline.listener import Listener
 from restyle.pipeline.results.forms.extras import require
@@ -77,8 +81,7 @@ def export(out: str, to: str, target: str, listener: Listener | None = None) -> 
     except RestyleError:
         if not was_known and not is_begun(folder):
             # Forgetting would ask where it was moved to.
-            with contextlib.suppress(RestyleError):
-                snapshot.storage.delete(derived.name)
+            withdraw_derived(snapshot.storage, derived)
         raise
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Literal
 
@@ -55,6 +56,12 @@ def record_derived(storage: Storage, derived: Derived) -> str:
             "with --also to restyle forget"
         )
     return ""
+
+
+def withdraw_derived(storage: Storage, derived: Derived) -> None:
+    """Remove the record of what was not made after all; where that fails, it stays."""
+    with contextlib.suppress(RestyleError):
+        storage.delete(derived.name)
 
 
 def read_derived(storage: Storage) -> list[Derived]:

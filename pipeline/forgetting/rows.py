@@ -139,15 +139,11 @@ class RowRemoval:
         rejects = of_unit.get(REJECTS)
         reasons = Counter([] if rejects is None else rejects["reason"].to_pylist())
         rows = of_unit.get(self.operation.datasets[0])
-        inputs = {
-            key
-            for table in of_unit.values()
-            for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)
-        }
+        inputs = {key for table in of_unit.values() for key in _keys(table, _INPUT)}
         return record.model_copy(
             update={
                 "images": len(left),
-                "faces": 0 if rows is None else len(_distinct(rows)),
+                "faces": 0 if rows is None else len(set(_keys(rows, _FACE))),
                 "rejects": dict(sorted(reasons.items())),
                 "metrics": self._metrics(record, of_unit.get(STEPS), rows),
                 "superseded": len(outdated.get(record.unit, set()) - self.image_ids)
@@ -170,7 +166,8 @@ class RowRemoval:
         return {name: _sums(sums, name, steps, rows) for name, sums in record.metrics.items()}
 
 
-_KEY = ("image_id", "revision")
+_INPUT = ("image_id", "revision")
+_FACE = (*_INPUT, "face")
 
 
 def read_rows(storage: Storage, name: str) -> pa.Table:
@@ -186,12 +183,12 @@ def read_rows(storage: Storage, name: str) -> pa.Table:
 
 
 def _of(table: pa.Table, keys: Collection[tuple[str, int]]) -> pa.Table:
-    rows = zip(*(table[name].to_pylist() for name in _KEY), strict=True)
-    return table.filter(pa.array([key in keys for key in rows], pa.bool_()))
+    return table.filter(pa.array([key in keys for key in _keys(table, _INPUT)], pa.bool_()))
 
 
-def _distinct(rows: pa.Table) -> set[tuple[str, int, int]]:
-    return set(zip(*(rows[name].to_pylist() for name in (*_KEY, "face")), strict=True))
+def _keys(table: pa.Table, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The values of some columns, row by row."""
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
 
 
 def _sums(
@@ -217,7 +214,7 @@ def _worsened(record: UnitRecord, steps: pa.Table | None) -> dict[str, tuple[int
     """As of the remaining faces; empty where their steps are not kept, so that it is not known."""
     if steps is None:
         return {}
-    keys = list(zip(*(steps[name].to_pylist() for name in (*_KEY, "face")), strict=True))
+    keys = _keys(steps, _FACE)
     rows = {key: row for row, key in enumerate(dict.fromkeys(keys))}
     places = ([rows[key] for key in keys], np.subtract(steps["step"].to_numpy(), 1))
     counts = {}
